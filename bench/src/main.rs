@@ -1,0 +1,3 @@
+//! Side-by-side benchmarks.
+#![forbid(unsafe_code)]
+fn main() {}

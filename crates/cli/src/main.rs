@@ -1,0 +1,3 @@
+//! The `pernet` command.
+#![forbid(unsafe_code)]
+fn main() {}

@@ -1,0 +1,2 @@
+//! Scenario harness.
+#![forbid(unsafe_code)]
