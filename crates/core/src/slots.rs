@@ -1,0 +1,279 @@
+//! The typed table behind `net_generic`: append-only, so a read takes no lock and needs no grace
+//! period.
+//!
+//! ```text
+//! Key { index, id }        inline[0..8]          spill (on first use)
+//!        │                ┌──┬──┬ … ┐      ┌─ 8..16 ┐ ┌─ 16..32 ┐ …
+//!        └──────────────▶ │  │  │   │      └────────┘ └─────────┘
+//!                         └─┼┴──┴ … ┘
+//!                           ▼ Tagged { id, value }
+//! ```
+//!
+//! An index is reused when its subsystem is unregistered, but a namespace that outlived the old
+//! owner still has the old value in that place, and a reader may still hold a borrow of it. It
+//! stays (its memory goes with the namespace); the new owner's value goes to the `reused` chain of
+//! that namespace. The `id` in the key is never reused: it decides which of them is meant, so an
+//! index can neither be mistaken for another type nor show another registration's data.
+
+use crate::sync::{AtomicU64, Once, Ordering};
+use alloc::boxed::Box;
+use core::any::Any;
+use core::fmt;
+use core::marker::PhantomData;
+
+/// Slots that cost no extra allocation and no extra load.
+const INLINE: usize = 8;
+/// Spill chunks hold 8, 16, 32, … slots: 24 of them number 2^27.
+const CHUNKS: usize = 24;
+/// One more than the highest index.
+pub(crate) const MAX_SLOTS: u32 = (INLINE << CHUNKS) as u32;
+/// No registration has this id; a value tagged with it belongs to nobody any more.
+const RETIRED: u64 = 0;
+
+/// A value of any type in a slot.
+pub(crate) type Erased = dyn Any + Send + Sync;
+
+/// Names the state of one registration of subsystem `S` in any namespace.
+///
+/// Comes from [`Namespaces::register_subsys`](crate::Namespaces::register_subsys) and
+/// [`register_device`](crate::Namespaces::register_device); the counterpart of the
+/// `pernet_operations::id` cell. Of use with [`Net::get`](crate::Net::get).
+pub struct Key<S> {
+    pub(crate) index: u32,
+    pub(crate) id: u64,
+    pub(crate) subsystem: PhantomData<fn() -> S>,
+}
+
+impl<S> Clone for Key<S> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<S> Copy for Key<S> {}
+
+impl<S> PartialEq for Key<S> {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl<S> Eq for Key<S> {}
+
+impl<S> fmt::Debug for Key<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({}, {:#x})", self.index, self.id)
+    }
+}
+
+/// A value and the registration it belongs to.
+pub(crate) struct Tagged<T> {
+    id: AtomicU64,
+    pub(crate) value: T,
+}
+
+impl<T: Send + Sync + 'static> Tagged<T> {
+    pub(crate) fn boxed(id: u64, value: T) -> Box<Erased> {
+        Box::new(Self {
+            id: AtomicU64::new(id),
+            value,
+        })
+    }
+
+    /// From now on no key finds this value. Borrows that exist keep it readable.
+    pub(crate) fn retire(&self) {
+        self.id.store(RETIRED, Ordering::Release);
+    }
+
+    fn is(&self, id: u64) -> bool {
+        self.id.load(Ordering::Acquire) == id
+    }
+}
+
+type Slot = Once<Box<Erased>>;
+
+#[derive(Default)]
+struct Spill {
+    chunks: [Once<Box<[Slot]>>; CHUNKS],
+}
+
+/// Values whose index was still occupied by an unregistered predecessor.
+struct Reused {
+    value: Box<Erased>,
+    next: Once<Box<Self>>,
+}
+
+impl Drop for Reused {
+    // One frame per element would overflow the stack after many reloads of one module.
+    fn drop(&mut self) {
+        let mut next = core::mem::take(&mut self.next).try_into_inner();
+        while let Some(mut link) = next {
+            next = core::mem::take(&mut link.next).try_into_inner();
+        }
+    }
+}
+
+/// The table of one namespace.
+#[derive(Default)]
+pub(crate) struct Slots {
+    inline: [Slot; INLINE],
+    spill: Once<Box<Spill>>,
+    reused: Once<Box<Reused>>,
+}
+
+/// Which spill chunk holds `index`, and where in it. `index` is at least `INLINE`.
+fn locate(index: usize) -> (usize, usize) {
+    let chunk = (index / INLINE).ilog2() as usize;
+    (chunk, index - (INLINE << chunk))
+}
+
+impl Slots {
+    /// Puts the value of a registration in its place. Writers are serialised by the framework: a
+    /// namespace under construction belongs to its creator, a living one is written only under the
+    /// exclusive registry lock.
+    pub(crate) fn put(&self, index: u32, value: Box<Erased>) {
+        let slot = self.slot_or_grow(index as usize);
+        if !slot.is_completed() {
+            slot.call_once(|| value);
+            return;
+        }
+        let mut place = &self.reused;
+        while let Some(link) = place.get() {
+            place = &link.next;
+        }
+        place.call_once(|| {
+            Box::new(Reused {
+                value,
+                next: Once::new(),
+            })
+        });
+    }
+
+    /// The value of registration `id` at `index`, if this namespace has it.
+    #[inline]
+    pub(crate) fn get<T: Send + Sync + 'static>(&self, index: u32, id: u64) -> Option<&T> {
+        let first = self.slot(index as usize)?.get()?;
+        match first.downcast_ref::<Tagged<T>>() {
+            Some(tagged) if tagged.is(id) => Some(&tagged.value),
+            _ => Some(&self.find_reused::<T>(id)?.value),
+        }
+    }
+
+    /// As [`get`](Self::get), for callers that know the type only behind a trait object.
+    pub(crate) fn get_erased<T: Send + Sync + 'static>(
+        &self,
+        index: u32,
+        id: u64,
+    ) -> Option<&Erased> {
+        let first = self.slot(index as usize)?.get()?;
+        match first.downcast_ref::<Tagged<T>>() {
+            Some(tagged) if tagged.is(id) => Some(&**first),
+            _ => Some(self.find_reused::<T>(id)?),
+        }
+    }
+
+    #[cold]
+    fn find_reused<T: Send + Sync + 'static>(&self, id: u64) -> Option<&Tagged<T>> {
+        let mut place = &self.reused;
+        while let Some(link) = place.get() {
+            match link.value.downcast_ref::<Tagged<T>>() {
+                Some(tagged) if tagged.is(id) => return Some(tagged),
+                _ => place = &link.next,
+            }
+        }
+        None
+    }
+
+    #[inline]
+    fn slot(&self, index: usize) -> Option<&Slot> {
+        match self.inline.get(index) {
+            Some(slot) => Some(slot),
+            None => self.spilled(index),
+        }
+    }
+
+    fn spilled(&self, index: usize) -> Option<&Slot> {
+        let (chunk, at) = locate(index);
+        self.spill.get()?.chunks.get(chunk)?.get()?.get(at)
+    }
+
+    /// `index` is below [`MAX_SLOTS`]: the registry hands out no other.
+    fn slot_or_grow(&self, index: usize) -> &Slot {
+        if let Some(slot) = self.inline.get(index) {
+            return slot;
+        }
+        let (chunk, at) = locate(index);
+        let spill = self.spill.call_once(Box::default);
+        &spill.chunks[chunk].call_once(|| (0..INLINE << chunk).map(|_| Slot::new()).collect())[at]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::String;
+    use alloc::sync::Arc;
+
+    #[test]
+    fn chunks_cover_every_index_once() {
+        let mut expected = (0, 0);
+        for index in INLINE..INLINE << 6 {
+            assert_eq!(locate(index), expected, "index {index}");
+            expected.1 += 1;
+            if expected.1 == INLINE << expected.0 {
+                expected = (expected.0 + 1, 0);
+            }
+        }
+        assert_eq!(locate(MAX_SLOTS as usize - 1).0, CHUNKS - 1);
+    }
+
+    #[test]
+    fn growth_keeps_older_slots_where_they_were() {
+        let slots = Slots::default();
+        let mut addresses = alloc::vec::Vec::new();
+        for index in 0..100u32 {
+            slots.put(index, Tagged::boxed(u64::from(index) + 1, index));
+            addresses.push(core::ptr::from_ref(
+                slots.get::<u32>(index, u64::from(index) + 1).unwrap(),
+            ));
+        }
+        for (index, address) in addresses.iter().enumerate() {
+            let value = slots.get::<u32>(index as u32, index as u64 + 1).unwrap();
+            assert_eq!(
+                (*value, core::ptr::from_ref(value)),
+                (index as u32, *address)
+            );
+        }
+        assert!(slots.get::<u32>(100, 101).is_none());
+        assert!(slots.get::<u32>(5000, 1).is_none());
+    }
+
+    #[test]
+    fn a_reused_index_is_neither_confused_nor_stale() {
+        let slots = Slots::default();
+        slots.put(3, Tagged::boxed(10, 7u32));
+        let old = slots.get::<u32>(3, 10).unwrap();
+        let erased = slots.get_erased::<u32>(3, 10).unwrap();
+        erased.downcast_ref::<Tagged<u32>>().unwrap().retire();
+        assert!(slots.get::<u32>(3, 10).is_none());
+        slots.put(3, Tagged::boxed(11, String::from("new type")));
+        slots.put(3, Tagged::boxed(12, 8u32));
+        assert_eq!(*old, 7, "a borrow outlives the registration");
+        assert_eq!(slots.get::<String>(3, 11).unwrap(), "new type");
+        assert_eq!(slots.get::<u32>(3, 12), Some(&8));
+        assert!(slots.get::<u32>(3, 10).is_none());
+        assert!(slots.get::<u32>(3, 11).is_none());
+    }
+
+    #[test]
+    fn everything_is_dropped_with_the_table_however_long_the_chain() {
+        let witness = Arc::new(());
+        let slots = Slots::default();
+        for id in 1..20_000u64 {
+            slots.put(0, Tagged::boxed(id, Arc::clone(&witness)));
+        }
+        assert_eq!(Arc::strong_count(&witness), 20_000);
+        drop(slots);
+        assert_eq!(Arc::strong_count(&witness), 1);
+    }
+}
