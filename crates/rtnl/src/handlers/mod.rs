@@ -1,0 +1,141 @@
+//! Who answers which request.
+//!
+//! A message type has a *doit* (one answer, or a change) and a *dumpit* (a listing). To add a family of messages write a
+//! module with a `HANDLERS` table and add it to [`ROUTE`].
+
+pub(crate) mod diag;
+pub(crate) mod generic;
+pub(crate) mod nsid;
+
+use std::sync::Arc;
+
+use pernet::{Cap, NetRef, UserNs};
+use pernet_stack::Stack;
+use pernet_wire::{Errno, ExtAck, Msg, MsgHeader, Strictness};
+
+pub(crate) use crate::dump::{DumpOut, Full, Step};
+use crate::endpoint::{Endpoint, flag};
+use crate::peer::Client;
+use crate::queue::{Bytes, Queued};
+use crate::socket::{Shared, SockAddr};
+
+/// Answers one message. Replies go out through [`Request::reply`]; the result becomes the ack.
+pub(crate) type Doit = fn(&Request<'_>, &mut ExtAck) -> Result<(), Errno>;
+
+/// Writes the next datagram of a listing. Called again after [`Step::More`], with the cursor it left; an error travels
+/// inside the closing `NLMSG_DONE`.
+pub(crate) type Dumpit = fn(&Request<'_>, &mut DumpOut, &mut ExtAck) -> Result<Step, Errno>;
+
+/// A row of the table: who answers messages of type `ty` for address family `family` (0: for any family that has no row
+/// of its own).
+pub(crate) struct Handler {
+    pub(crate) family: u8,
+    pub(crate) ty: u16,
+    pub(crate) doit: Option<Doit>,
+    pub(crate) dumpit: Option<Dumpit>,
+}
+
+/// The handlers of NETLINK_ROUTE.
+const ROUTE: &[&[Handler]] = &[nsid::HANDLERS];
+
+/// The row's function for `(family, ty)`, falling back to family 0.
+pub(crate) fn find<F>(family: u8, ty: u16, pick: impl Fn(&Handler) -> Option<F>) -> Option<F> {
+    let of = |family: u8| {
+        ROUTE
+            .iter()
+            .copied()
+            .flatten()
+            .filter(|row| row.ty == ty && row.family == family)
+            .find_map(&pick)
+    };
+    of(family).or_else(|| if family == 0 { None } else { of(0) })
+}
+
+/// A request and everything an answer may need.
+pub(crate) struct Request<'a> {
+    pub(crate) msg: Msg<'a>,
+    /// The *socket's* namespace, whatever the task's is.
+    pub(crate) net: &'a NetRef,
+    pub(crate) ep: &'a Arc<Endpoint>,
+    pub(crate) shared: &'a Arc<Shared>,
+    pub(crate) client: &'a dyn Client,
+    /// The message was sent with an explicit address: waives the opener's half of [`permitted`](Self::permitted).
+    pub(crate) explicit_dest: bool,
+}
+
+impl Request<'_> {
+    /// Port of the requester.
+    pub(crate) fn portid(&self) -> u32 {
+        self.ep.portid()
+    }
+
+    /// Sequence number of the request.
+    pub(crate) fn seq(&self) -> u32 {
+        self.msg.header.seq
+    }
+
+    /// How GET requests of this socket are to be read.
+    pub(crate) fn strictness(&self) -> Strictness {
+        if self.ep.has(flag::STRICT) {
+            Strictness::Strict
+        } else {
+            Strictness::Legacy
+        }
+    }
+
+    /// The stack whose devices the request is about.
+    #[allow(dead_code, reason = "part of the handlers' interface")]
+    pub(crate) fn stack(&self) -> &Stack {
+        &self.shared.stack
+    }
+
+    /// `netlink_ns_capable` for the socket's own namespace: the sender, and the opener unless waived.
+    pub(crate) fn permitted(&self, cap: Cap) -> bool {
+        let owner = self.net.owner();
+        (self.explicit_dest || self.ep.opener.capable(owner, cap))
+            && self.client.cred().capable(owner, cap)
+    }
+
+    /// `sk_ns_capable` for another owner: the opener and the sender, nothing waives.
+    pub(crate) fn capable(&self, owner: &UserNs, cap: Cap) -> bool {
+        self.ep.opener.capable(owner, cap) && self.client.cred().capable(owner, cap)
+    }
+
+    /// The namespace a target attribute names (`rtnl_get_net_ns_capable`).
+    ///
+    /// # Errors
+    /// `EINVAL` for an unknown id, `EACCES` without CAP_NET_ADMIN in its owner.
+    pub(crate) fn target(&self, nsid: i32) -> Result<NetRef, Errno> {
+        let target = self.net.net_by_nsid(nsid).ok_or(Errno::EINVAL)?;
+        if !self.capable(target.owner(), Cap::NetAdmin) {
+            return Err(Errno::EACCES);
+        }
+        Ok(target)
+    }
+
+    /// The header of a reply.
+    pub(crate) fn reply_header(&self, ty: u16, flags: u16) -> MsgHeader {
+        MsgHeader::new(ty, flags, self.seq(), self.portid())
+    }
+
+    /// Sends a reply to the requester.
+    ///
+    /// # Errors
+    /// `EAGAIN` when its queue is full; it is told `ENOBUFS` by its next receive.
+    pub(crate) fn reply(&self, bytes: Vec<u8>) -> Result<(), Errno> {
+        let delivery = self.ep.deliver(Queued {
+            bytes: Bytes::Own(bytes),
+            from: SockAddr::KERNEL,
+            group: 0,
+            origin_nsid: None,
+        });
+        if delivery.wake {
+            self.ep.wake();
+        }
+        if delivery.accepted {
+            Ok(())
+        } else {
+            Err(Errno::EAGAIN)
+        }
+    }
+}
