@@ -1,3 +1,39 @@
-//! Work in progress.
+//! The network stack of a namespace, device side: which links it has and what Linux says about them.
+//!
+//! [`Stack::register`] gives every namespace of a [`pernet::Namespaces`] a device table, [`Links`], that begins with the
+//! loopback device. Everything a program can ask about devices is rendered from that table, nothing from memory of what
+//! Linux would say: rtnetlink (in `pernet-rtnl`), `/proc/net` ([`proc_net_file`]), `/sys/class/net` ([`sysfs_attr`]) and
+//! the `SIOCGIF*` requests ([`ioctl_ifreq`]).
+//!
+//! ```
+//! use pernet::Namespaces;
+//! use pernet_stack::{Stack, proc_net_dev};
+//!
+//! let ns = Namespaces::new();
+//! let stack = Stack::register(&ns).unwrap();
+//! let net = ns.init_net();
+//! let links = stack.links(&net).unwrap();
+//! assert_eq!(links.by_name("lo").unwrap().index(), 1);
+//! assert!(proc_net_dev(links).contains("    lo:       0"));
+//! ```
 
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod clock;
+mod dev;
+mod errno;
+mod ioctl;
+mod proc;
+mod sysfs;
+
+pub use dev::{
+    Counters, HwAddr, IFNAMSIZ, IfFlags, IfName, Inet4Conf, Inet6Conf, LOOPBACK, Link, LinkClass,
+    LinkDevices, LinkError, LinkPage, LinkStats, Links, NameAssign, NameError, OffloadLimits,
+    OperState, Stack,
+};
+pub use ioctl::{IFREQ_LEN, IfRequest, IfRequestError, ioctl_ifconf, ioctl_ifreq};
+pub use proc::{
+    NetlinkSocket, PROC_DIR_MODE, proc_net_dev, proc_net_entries, proc_net_file, proc_net_netlink,
+};
+pub use sysfs::{AttrError, Entry, EntryKind, SYSFS_DIR_MODE, sysfs_attr, sysfs_entries};

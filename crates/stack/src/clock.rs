@@ -1,0 +1,15 @@
+//! The clock that `tstamp` values are in.
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// Hundredths of a second on the monotonic clock, which wrap after 497 days: Linux's `jiffies` as `IFLA_INET6_CACHEINFO`
+/// and `IFA_CACHEINFO` show them, so that programs can compare them with their own clock.
+pub(crate) fn monotonic_centiseconds() -> u32 {
+    let now = clock_gettime(ClockId::Monotonic);
+    let centiseconds = now
+        .tv_sec
+        .wrapping_mul(100)
+        .wrapping_add(now.tv_nsec / 10_000_000);
+    // Only the low 32 bits go over the wire.
+    (centiseconds & i64::from(u32::MAX)) as u32
+}

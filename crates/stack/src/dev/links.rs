@@ -1,0 +1,472 @@
+//! The devices of one namespace.
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::{IfName, Link};
+use crate::errno;
+
+/// Names are looked up by walking the table up to this many devices; beyond, an index is kept. Most namespaces have a
+/// handful of devices and should not pay for a hash table.
+const WALK_UP_TO: usize = 8;
+
+/// Highest interface index (`INT_MAX`).
+const MAX_INDEX: u32 = i32::MAX as u32;
+
+/// Why a change of the table was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LinkError {
+    /// Another device has that name or alternative name.
+    #[error("a device of that name exists")]
+    NameTaken,
+    /// Another device has that index.
+    #[error("a device with that index exists")]
+    IndexTaken,
+    /// The index asked for is 0 or beyond the largest `int`.
+    #[error("not an interface index")]
+    BadIndex,
+    /// No device has that index.
+    #[error("no such device")]
+    NoSuchLink,
+    /// Every index is in use.
+    #[error("no interface index is left")]
+    Full,
+}
+
+impl LinkError {
+    /// The errno Linux gives in this case.
+    #[must_use]
+    pub const fn errno(self) -> i32 {
+        match self {
+            Self::NameTaken | Self::IndexTaken => errno::EEXIST,
+            Self::BadIndex => errno::EINVAL,
+            Self::NoSuchLink => errno::ENODEV,
+            Self::Full => errno::ENFILE,
+        }
+    }
+}
+
+/// A stretch of the table for a dump, taken in one look.
+#[derive(Clone, Debug)]
+pub struct LinkPage {
+    /// Devices in ascending order of their index.
+    pub links: Vec<Arc<Link>>,
+    /// The table's [generation](Links::generation) at that look. A dump whose pages differ in it was interrupted
+    /// (`NLM_F_DUMP_INTR`).
+    pub generation: u32,
+}
+
+/// The device table of a namespace (`dev_base_head`, the two hashes beside it, `ifindex` and `dev_base_seq`).
+#[derive(Debug)]
+pub struct Links {
+    /// Protects the whole table, and nothing else. It ranks with its namespace's stack in the lock order (below the
+    /// namespace list, above the peer table and the netlink bus). Nothing is called while it is held but the closure of
+    /// [`Links::update`], which only edits a value.
+    table: RwLock<Table>,
+    /// A number that differs between namespaces; see [`Links::salt`].
+    salt: u32,
+}
+
+#[derive(Debug)]
+struct Table {
+    /// Ascending by index. New devices nearly always have the highest index, so inserting is appending.
+    by_index: Vec<Arc<Link>>,
+    /// Every name and alternative name → index; only kept beyond [`WALK_UP_TO`] devices.
+    by_name: Option<HashMap<Box<str>, u32>>,
+    /// Last index handed out automatically.
+    last_index: u32,
+    /// `dev_base_seq`: 1 at first, never 0.
+    generation: u32,
+}
+
+impl Links {
+    /// An empty table. `salt` is a number that differs from namespace to namespace.
+    #[must_use]
+    pub const fn new(salt: u32) -> Self {
+        let table = Table {
+            by_index: Vec::new(),
+            by_name: None,
+            last_index: 0,
+            generation: 1,
+        };
+        Self {
+            table: RwLock::new(table),
+            salt,
+        }
+    }
+
+    /// The namespace's salt, for values that must differ between namespaces but mean nothing (obscured pointers).
+    #[must_use]
+    pub const fn salt(&self) -> u32 {
+        self.salt
+    }
+
+    /// Puts `link` into the table with the index `wanted`, or with the next free one, and returns it as it stands there
+    /// (`register_netdevice`).
+    ///
+    /// Automatic indexes go upwards and start over at 1 after the largest; an explicit one does not move the sequence,
+    /// and a freed one is not given out again before the sequence comes round.
+    ///
+    /// # Errors
+    /// If the index or one of the link's names is in use, or no index is left.
+    pub fn insert(&self, mut link: Link, wanted: Option<u32>) -> Result<Arc<Link>, LinkError> {
+        let mut table = self.write();
+        let mut names =
+            std::iter::once(link.name.as_str()).chain(link.alt_names.iter().map(AsRef::as_ref));
+        if names.any(|name| table.named(name).is_some()) {
+            return Err(LinkError::NameTaken);
+        }
+        link.index = match wanted {
+            Some(index) if index == 0 || index > MAX_INDEX => return Err(LinkError::BadIndex),
+            Some(index) if table.at(index).is_ok() => return Err(LinkError::IndexTaken),
+            Some(index) => index,
+            None => table.next_index()?,
+        };
+        let link = Arc::new(link);
+        let place = table.by_index.partition_point(|l| l.index < link.index);
+        table.by_index.insert(place, Arc::clone(&link));
+        table.listed(&link);
+        Ok(link)
+    }
+
+    /// Takes a device out of the table (`unlist_netdevice`); those who hold it keep their reading.
+    ///
+    /// # Errors
+    /// [`LinkError::NoSuchLink`].
+    pub fn remove(&self, index: u32) -> Result<Arc<Link>, LinkError> {
+        let mut table = self.write();
+        let place = table.at(index).map_err(|_| LinkError::NoSuchLink)?;
+        let link = table.by_index.remove(place);
+        table.unlisted(&link);
+        table.bump();
+        Ok(link)
+    }
+
+    /// Changes a device: `edit` gets a copy, which then takes the place of the old reading. Names go through
+    /// [`Links::rename`] and [`Links::set_alt_names`], which can refuse.
+    ///
+    /// # Errors
+    /// [`LinkError::NoSuchLink`].
+    pub fn update(&self, index: u32, edit: impl FnOnce(&mut Link)) -> Result<Arc<Link>, LinkError> {
+        let mut table = self.write();
+        let place = table.at(index).map_err(|_| LinkError::NoSuchLink)?;
+        let mut link = Link::clone(&table.by_index[place]);
+        edit(&mut link);
+        let link = Arc::new(link);
+        table.by_index[place] = Arc::clone(&link);
+        Ok(link)
+    }
+
+    /// Gives a device another name (`dev_change_name`).
+    ///
+    /// # Errors
+    /// [`LinkError::NoSuchLink`]; [`LinkError::NameTaken`] if the name is that of another device or anyone's
+    /// alternative name.
+    pub fn rename(&self, index: u32, name: IfName) -> Result<Arc<Link>, LinkError> {
+        let mut table = self.write();
+        let place = table.at(index).map_err(|_| LinkError::NoSuchLink)?;
+        let old = Arc::clone(&table.by_index[place]);
+        if old.name == name {
+            return Ok(old);
+        }
+        if table.named(name.as_str()).is_some() {
+            return Err(LinkError::NameTaken);
+        }
+        let mut link = Link::clone(&old);
+        link.name = name;
+        Ok(table.replace_names(place, link))
+    }
+
+    /// Gives a device these alternative names in place of those it has (`IFLA_PROP_LIST`).
+    ///
+    /// # Errors
+    /// [`LinkError::NoSuchLink`]; [`LinkError::NameTaken`] if one of them is in use or stands twice in the list.
+    pub fn set_alt_names(
+        &self,
+        index: u32,
+        alt_names: Vec<Box<str>>,
+    ) -> Result<Arc<Link>, LinkError> {
+        let mut table = self.write();
+        let place = table.at(index).map_err(|_| LinkError::NoSuchLink)?;
+        let old = Arc::clone(&table.by_index[place]);
+        for (i, name) in alt_names.iter().enumerate() {
+            let kept = old.alt_names.contains(name);
+            if alt_names[..i].contains(name) || (!kept && table.named(name).is_some()) {
+                return Err(LinkError::NameTaken);
+            }
+        }
+        let mut link = Link::clone(&old);
+        link.alt_names = alt_names;
+        Ok(table.replace_names(place, link))
+    }
+
+    /// The device with that index (`dev_get_by_index`).
+    #[must_use]
+    pub fn by_index(&self, index: u32) -> Option<Arc<Link>> {
+        let table = self.read();
+        table
+            .at(index)
+            .ok()
+            .map(|place| Arc::clone(&table.by_index[place]))
+    }
+
+    /// The device with that name or alternative name (`dev_get_by_name`).
+    #[must_use]
+    pub fn by_name(&self, name: &str) -> Option<Arc<Link>> {
+        self.read().named(name).cloned()
+    }
+
+    /// Up to `max` devices from index `start` on, in order. A dump goes on at the last index it saw plus one, so it
+    /// skips none that stays and repeats none, whatever comes and goes meanwhile.
+    #[must_use]
+    pub fn from_index(&self, start: u32, max: usize) -> LinkPage {
+        let table = self.read();
+        let place = table.by_index.partition_point(|l| l.index < start);
+        let links = table.by_index[place..].iter().take(max).cloned().collect();
+        LinkPage {
+            links,
+            generation: table.generation,
+        }
+    }
+
+    /// All devices in order.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Link>> {
+        self.from_index(0, usize::MAX).links
+    }
+
+    /// The number of devices.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.read().by_index.len()
+    }
+
+    /// Whether there is no device.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// `dev_base_seq`: changes with every device that comes, goes or gets another name; never 0.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.read().generation
+    }
+
+    // A panic while the lock is held can only be one of `edit`'s, which works on a copy: the table is whole.
+    fn read(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    /// The place of the device with that index, or the place where it belongs.
+    fn at(&self, index: u32) -> Result<usize, usize> {
+        self.by_index.binary_search_by_key(&index, |l| l.index)
+    }
+
+    fn named(&self, name: &str) -> Option<&Arc<Link>> {
+        match &self.by_name {
+            Some(map) => self
+                .at(*map.get(name)?)
+                .ok()
+                .map(|place| &self.by_index[place]),
+            None => self
+                .by_index
+                .iter()
+                .find(|l| names_of(l).any(|n| n == name)),
+        }
+    }
+
+    /// The index after the last one given out that is free, coming round after the largest.
+    fn next_index(&mut self) -> Result<u32, LinkError> {
+        if self.by_index.len() as u64 >= u64::from(MAX_INDEX) {
+            return Err(LinkError::Full);
+        }
+        let mut index = self.last_index;
+        loop {
+            index = if index >= MAX_INDEX { 1 } else { index + 1 };
+            if self.at(index).is_err() {
+                self.last_index = index;
+                return Ok(index);
+            }
+        }
+    }
+
+    /// Puts `link`, which has other names, in its place.
+    fn replace_names(&mut self, place: usize, link: Link) -> Arc<Link> {
+        let link = Arc::new(link);
+        let old = std::mem::replace(&mut self.by_index[place], Arc::clone(&link));
+        self.unlisted(&old);
+        self.listed(&link);
+        link
+    }
+
+    /// After `link` came into the table: its names into the index, which begins with the device too many to walk.
+    fn listed(&mut self, link: &Link) {
+        if let Some(map) = &mut self.by_name {
+            map.extend(names_of(link).map(|n| (n.into(), link.index)));
+        } else if self.by_index.len() > WALK_UP_TO {
+            let all = self.by_index.iter();
+            self.by_name = Some(
+                all.flat_map(|l| names_of(l).map(|n| (n.into(), l.index)))
+                    .collect(),
+            );
+        }
+        self.bump();
+    }
+
+    /// After `link` left the table: its names out of the index.
+    fn unlisted(&mut self, link: &Link) {
+        if let Some(map) = &mut self.by_name {
+            for name in names_of(link) {
+                map.remove(name);
+            }
+        }
+    }
+
+    fn bump(&mut self) {
+        self.generation = self.generation.checked_add(1).unwrap_or(1);
+    }
+}
+
+fn names_of(link: &Link) -> impl Iterator<Item = &str> {
+    std::iter::once(link.name.as_str()).chain(link.alt_names.iter().map(AsRef::as_ref))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::LOOPBACK;
+    use super::*;
+
+    fn named(name: &str) -> Link {
+        Link::new(&LOOPBACK, IfName::new(name).unwrap())
+    }
+
+    fn indexes(page: &LinkPage) -> Vec<u32> {
+        page.links.iter().map(|l| l.index()).collect()
+    }
+
+    #[test]
+    fn indexes_go_up_and_are_not_reused_at_once() {
+        let links = Links::new(0);
+        for (name, index) in [("lo", 1), ("a0", 2), ("a1", 3)] {
+            assert_eq!(links.insert(named(name), None).unwrap().index(), index);
+        }
+        links.remove(3).unwrap();
+        assert_eq!(links.insert(named("a2"), None).unwrap().index(), 4);
+        assert_eq!(links.insert(named("far"), Some(50)).unwrap().index(), 50);
+        assert_eq!(links.insert(named("next"), None).unwrap().index(), 5);
+        assert_eq!(links.insert(named("six"), Some(6)).unwrap().index(), 6);
+        assert_eq!(links.insert(named("skips"), None).unwrap().index(), 7);
+        assert_eq!(indexes(&links.from_index(0, 99)), [1, 2, 4, 5, 6, 7, 50]);
+    }
+
+    #[test]
+    fn the_sequence_comes_round() {
+        let links = Links::new(0);
+        links.insert(named("lo"), None).unwrap();
+        links.write().last_index = MAX_INDEX - 1;
+        assert_eq!(
+            links.insert(named("last"), None).unwrap().index(),
+            MAX_INDEX
+        );
+        assert_eq!(links.insert(named("round"), None).unwrap().index(), 2);
+    }
+
+    #[test]
+    fn refusals_change_nothing() {
+        let links = Links::new(0);
+        links.insert(named("lo"), None).unwrap();
+        let generation = links.generation();
+        let refused = |link: Link, index| links.insert(link, index).map(|l| l.index());
+        assert_eq!(refused(named("lo"), None), Err(LinkError::NameTaken));
+        assert_eq!(refused(named("x"), Some(1)), Err(LinkError::IndexTaken));
+        assert_eq!(refused(named("x"), Some(0)), Err(LinkError::BadIndex));
+        assert_eq!(refused(named("x"), Some(1 << 31)), Err(LinkError::BadIndex));
+        assert_eq!(
+            links.remove(9).map(|l| l.index()),
+            Err(LinkError::NoSuchLink)
+        );
+        assert_eq!((links.len(), links.generation()), (1, generation));
+    }
+
+    #[test]
+    fn names_are_found_whether_walked_or_indexed() {
+        let links = Links::new(0);
+        for i in 0..40 {
+            let index = links.insert(named(&format!("d{i}")), None).unwrap().index();
+            links
+                .set_alt_names(index, vec![format!("alternative-{i}").into()])
+                .unwrap();
+            for j in 0..=i {
+                assert_eq!(
+                    links.by_name(&format!("d{j}")).map(|l| l.index()),
+                    Some(j + 1)
+                );
+                assert_eq!(
+                    links
+                        .by_name(&format!("alternative-{j}"))
+                        .map(|l| l.index()),
+                    Some(j + 1)
+                );
+            }
+            assert!(links.by_name(&format!("d{}", i + 1)).is_none());
+        }
+        links.rename(40, IfName::new("other").unwrap()).unwrap();
+        assert!(links.by_name("d39").is_none());
+        assert_eq!(links.by_name("other").unwrap().index(), 40);
+        links.remove(40).unwrap();
+        assert!(links.by_name("other").is_none() && links.by_name("alternative-39").is_none());
+    }
+
+    #[test]
+    fn a_name_has_one_owner() {
+        let links = Links::new(0);
+        links.insert(named("a"), None).unwrap();
+        links.insert(named("b"), None).unwrap();
+        let alt = |names: &[&str]| {
+            links
+                .set_alt_names(1, names.iter().map(|&n| n.into()).collect())
+                .map(|_| ())
+        };
+        assert_eq!(alt(&["b"]), Err(LinkError::NameTaken));
+        assert_eq!(alt(&["x", "x"]), Err(LinkError::NameTaken));
+        assert_eq!(alt(&["x"]), Ok(()));
+        assert_eq!(alt(&["x", "y"]), Ok(()));
+        let rename = |index, name| links.rename(index, IfName::new(name).unwrap()).map(|_| ());
+        assert_eq!(rename(2, "a"), Err(LinkError::NameTaken));
+        assert_eq!(rename(2, "y"), Err(LinkError::NameTaken));
+        assert_eq!(rename(2, "b"), Ok(()));
+        assert_eq!(rename(9, "z"), Err(LinkError::NoSuchLink));
+    }
+
+    #[test]
+    fn an_update_is_seen_by_new_readers_only() {
+        let links = Links::new(0);
+        let before = links.insert(named("lo"), None).unwrap();
+        links.update(1, |l| l.mtu = 1500).unwrap();
+        assert_eq!((before.mtu, links.by_index(1).unwrap().mtu), (65_536, 1500));
+    }
+
+    #[test]
+    fn every_list_change_has_its_generation() {
+        let links = Links::new(0);
+        let mut seen = vec![links.generation()];
+        links.insert(named("a"), None).unwrap();
+        seen.push(links.generation());
+        links.rename(1, IfName::new("b").unwrap()).unwrap();
+        seen.push(links.generation());
+        links.remove(1).unwrap();
+        seen.push(links.generation());
+        assert!(seen.windows(2).all(|w| w[0] != w[1]), "{seen:?}");
+        links.write().generation = u32::MAX;
+        links.insert(named("a"), None).unwrap();
+        assert_eq!(links.generation(), 1);
+    }
+}

@@ -1,0 +1,10 @@
+//! The error numbers this crate answers with (x86-64 and all other generic Linux architectures).
+
+pub(crate) const ENOENT: i32 = 2;
+pub(crate) const EIO: i32 = 5;
+pub(crate) const EEXIST: i32 = 17;
+pub(crate) const ENODEV: i32 = 19;
+pub(crate) const EINVAL: i32 = 22;
+pub(crate) const ENFILE: i32 = 23;
+pub(crate) const ENOTTY: i32 = 25;
+pub(crate) const EADDRNOTAVAIL: i32 = 99;

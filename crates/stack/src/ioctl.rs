@@ -1,0 +1,192 @@
+//! The `SIOCGIF*` requests: what `ioctl` answers about a device (`dev_ioctl`, `devinet_ioctl`).
+
+use crate::{IFNAMSIZ, Link, Links, errno};
+
+/// Size of `struct ifreq` on 64-bit Linux: the name, then a union of 24 bytes.
+pub const IFREQ_LEN: usize = 40;
+
+/// Address family of the socket on which IPv4 address requests are understood.
+const AF_INET: i32 = 2;
+
+/// The requests that ask about one device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+#[non_exhaustive]
+pub enum IfRequest {
+    /// Index → name.
+    Name = 0x8910,
+    /// Flags, the lower 16 bits.
+    Flags = 0x8913,
+    /// IPv4 address.
+    Addr = 0x8915,
+    /// IPv4 address of the other end.
+    DstAddr = 0x8917,
+    /// IPv4 broadcast address.
+    BrdAddr = 0x8919,
+    /// IPv4 netmask.
+    NetMask = 0x891b,
+    /// Metric, always 0.
+    Metric = 0x891d,
+    /// Memory window, never supported.
+    Mem = 0x891f,
+    /// MTU.
+    Mtu = 0x8921,
+    /// Link-layer address.
+    HwAddr = 0x8927,
+    /// Slave, never supported.
+    Slave = 0x8929,
+    /// Name → index.
+    Index = 0x8933,
+    /// Extended flags, never supported.
+    PFlags = 0x8935,
+    /// Transmit queue length.
+    TxQueueLen = 0x8942,
+    /// Memory map of the hardware: all zeros for a device without hardware.
+    Map = 0x8970,
+}
+
+/// Why a request fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum IfRequestError {
+    /// There is no such device.
+    #[error("no such device")]
+    NoDevice,
+    /// The device has no IPv4 address.
+    #[error("the device has no IPv4 address")]
+    NoAddress,
+    /// The request is one Linux knows and never answers.
+    #[error("the request is not supported by any device")]
+    Unsupported,
+    /// Sockets of that family do not understand the request.
+    #[error("the socket does not understand the request")]
+    NotForThisSocket,
+}
+
+impl IfRequestError {
+    /// The errno of `ioctl`.
+    #[must_use]
+    pub const fn errno(self) -> i32 {
+        match self {
+            Self::NoDevice => errno::ENODEV,
+            Self::NoAddress => errno::EADDRNOTAVAIL,
+            Self::Unsupported => errno::EINVAL,
+            Self::NotForThisSocket => errno::ENOTTY,
+        }
+    }
+}
+
+impl IfRequest {
+    /// The request with that number, `None` if it is none of those here.
+    #[must_use]
+    pub fn from_number(number: u32) -> Option<Self> {
+        const ALL: [IfRequest; 15] = [
+            IfRequest::Name,
+            IfRequest::Flags,
+            IfRequest::Addr,
+            IfRequest::DstAddr,
+            IfRequest::BrdAddr,
+            IfRequest::NetMask,
+            IfRequest::Metric,
+            IfRequest::Mem,
+            IfRequest::Mtu,
+            IfRequest::HwAddr,
+            IfRequest::Slave,
+            IfRequest::Index,
+            IfRequest::PFlags,
+            IfRequest::TxQueueLen,
+            IfRequest::Map,
+        ];
+        ALL.into_iter().find(|r| *r as u32 == number)
+    }
+
+    /// Whether only IPv4 sockets understand the request; to all others it is `ENOTTY`.
+    #[must_use]
+    pub const fn is_inet_only(self) -> bool {
+        matches!(
+            self,
+            Self::Addr | Self::DstAddr | Self::BrdAddr | Self::NetMask | Self::PFlags
+        )
+    }
+}
+
+/// Answers `request`, made on a socket of address family `family`, in the caller's `ifreq`, of which nothing but the
+/// answer changes.
+///
+/// A name may carry an alias label (`lo:1`), which means the device before the colon; the label stays in the reply. A
+/// name without NUL is cut to 15 bytes, as Linux does.
+///
+/// # Errors
+/// [`IfRequestError`]; `ifreq` is then to be left alone.
+pub fn ioctl_ifreq(
+    links: &Links,
+    family: i32,
+    request: IfRequest,
+    ifreq: &mut [u8; IFREQ_LEN],
+) -> Result<(), IfRequestError> {
+    if request.is_inet_only() && family != AF_INET {
+        return Err(IfRequestError::NotForThisSocket);
+    }
+    match request {
+        IfRequest::PFlags => return Err(IfRequestError::Unsupported),
+        IfRequest::Mem => return Err(IfRequestError::NotForThisSocket),
+        IfRequest::Name => {
+            let index = i32::from_ne_bytes([ifreq[16], ifreq[17], ifreq[18], ifreq[19]]);
+            let link = u32::try_from(index).ok().and_then(|i| links.by_index(i));
+            let link = link.ok_or(IfRequestError::NoDevice)?;
+            ifreq[..IFNAMSIZ].copy_from_slice(link.name().padded());
+            return Ok(());
+        }
+        _ => {}
+    }
+    let (name, data) = ifreq.split_at_mut(IFNAMSIZ);
+    let link = find(links, name).ok_or(IfRequestError::NoDevice)?;
+    let mut put = |bytes: &[u8]| data[..bytes.len()].copy_from_slice(bytes);
+    match request {
+        IfRequest::Flags => put(&flags(&link).to_ne_bytes()),
+        IfRequest::Metric => put(&0_i32.to_ne_bytes()),
+        IfRequest::Mtu => put(&link.mtu.to_ne_bytes()),
+        IfRequest::Index => put(&link.index().to_ne_bytes()),
+        IfRequest::TxQueueLen => put(&link.tx_queue_len.to_ne_bytes()),
+        // struct ifmap: two 8-byte addresses, a 16-bit one, three bytes.
+        IfRequest::Map => put(&[0; 21]),
+        IfRequest::HwAddr => {
+            let address = link.address.as_bytes();
+            put(&link.class().arp_type.to_ne_bytes());
+            // struct sockaddr has room for 14 bytes of address.
+            let len = address.len().min(14);
+            data[2..2 + len].copy_from_slice(&address[..len]);
+        }
+        // The stack holds no IPv4 addresses yet, so no device has one.
+        IfRequest::Addr | IfRequest::DstAddr | IfRequest::BrdAddr | IfRequest::NetMask => {
+            return Err(IfRequestError::NoAddress);
+        }
+        IfRequest::Slave | IfRequest::PFlags | IfRequest::Mem | IfRequest::Name => {
+            return Err(IfRequestError::Unsupported);
+        }
+    }
+    name[IFNAMSIZ - 1] = 0;
+    Ok(())
+}
+
+/// The entries of `SIOCGIFCONF`, one `ifreq` for each IPv4 address of a namespace: none, as the stack holds no IPv4
+/// addresses yet. (Linux then sets `ifc_len` to 0, whatever it was, and touches no buffer.)
+#[must_use]
+pub const fn ioctl_ifconf(_links: &Links) -> Vec<[u8; IFREQ_LEN]> {
+    Vec::new()
+}
+
+/// The lower 16 bits of the flags, as `ifr_flags` has room for.
+fn flags(link: &Link) -> u16 {
+    let [a, b, ..] = link.flags().bits().to_le_bytes();
+    u16::from_le_bytes([a, b])
+}
+
+fn find(links: &Links, name: &[u8]) -> Option<std::sync::Arc<Link>> {
+    let name = &name[..IFNAMSIZ - 1];
+    let end = name
+        .iter()
+        .position(|&b| b == 0 || b == b':')
+        .unwrap_or(name.len());
+    links.by_name(std::str::from_utf8(&name[..end]).ok()?)
+}

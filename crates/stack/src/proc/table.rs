@@ -1,0 +1,210 @@
+//! The one list of what is in `/proc/net` (Linux 6.18 with its usual modules), with each file's content.
+
+use super::{columns, devices, names, netlink};
+use crate::{Link, Links};
+
+/// What an entry of the table is.
+#[derive(Clone, Copy)]
+pub(super) enum Content {
+    /// A directory; entries below it stand in the table themselves.
+    Dir,
+    /// A directory with a file for each device that does IPv6.
+    PerDevice(fn(&Link) -> String),
+    /// A file that says the same in every namespace: the heading of an empty table, or a fact about the system.
+    Text(&'static str),
+    /// As `Text`, too regular to be spelled out.
+    Lines(fn() -> String),
+    /// A file that depends on the namespace's devices.
+    Derived(fn(&Links) -> String),
+}
+
+use Content::{Derived, Dir, Lines, PerDevice, Text};
+
+/// Path below `/proc/net`, mode, content.
+pub(super) const TABLE: &[(&str, u16, Content)] = &[
+    ("anycast6", 0o444, Text("")),
+    (
+        "arp",
+        0o444,
+        Text("IP address       HW type     Flags       HW address            Mask     Device\n"),
+    ),
+    // The xtables files list what is registered with the packet filter: no tables, matches or targets.
+    ("arp_tables_matches", 0o440, Text("")),
+    ("arp_tables_names", 0o440, Text("")),
+    ("arp_tables_targets", 0o440, Text("")),
+    ("dev", 0o444, Derived(devices::proc_net_dev)),
+    ("dev_mcast", 0o444, Text("")),
+    ("dev_snmp6", 0o555, PerDevice(devices::snmp6)),
+    // No IPv4 routing table is made before the first route: not even a heading, here and in `route`.
+    ("fib_trie", 0o444, Text("")),
+    (
+        "fib_triestat",
+        0o444,
+        Text("Basic info: size of leaf: 48 bytes, size of tnode: 40 bytes.\n"),
+    ),
+    ("icmp", 0o444, Lines(|| columns::sockets4(2, true, 127))),
+    ("icmp6", 0o444, Lines(|| columns::sockets6(true))),
+    ("if_inet6", 0o444, Text("")),
+    (
+        "igmp",
+        0o444,
+        Text("Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n"),
+    ),
+    ("igmp6", 0o444, Derived(devices::igmp6)),
+    (
+        "ip6_flowlabel",
+        0o444,
+        Text("Label S Owner  Users  Linger Expires  Dst                              Opt\n"),
+    ),
+    (
+        "ip6_mr_cache",
+        0o444,
+        Text(
+            "Group                            Origin                           Iif      Pkts  Bytes     Wrong  Oifs\n",
+        ),
+    ),
+    (
+        "ip6_mr_vif",
+        0o444,
+        Text("Interface      BytesIn  PktsIn  BytesOut PktsOut Flags\n"),
+    ),
+    ("ip6_tables_matches", 0o440, Text("")),
+    ("ip6_tables_names", 0o440, Text("")),
+    ("ip6_tables_targets", 0o440, Text("")),
+    ("ip6t_hashlimit", 0o555, Dir),
+    (
+        "ip_mr_cache",
+        0o444,
+        Text("Group    Origin   Iif     Pkts    Bytes    Wrong Oifs\n"),
+    ),
+    (
+        "ip_mr_vif",
+        0o444,
+        Text("Interface      BytesIn  PktsIn  BytesOut PktsOut Flags Local    Remote\n"),
+    ),
+    ("ip_tables_matches", 0o440, Text("")),
+    ("ip_tables_names", 0o440, Text("")),
+    ("ip_tables_targets", 0o440, Text("")),
+    ("ipt_hashlimit", 0o555, Dir),
+    ("ipv6_route", 0o444, Derived(devices::ipv6_route)),
+    (
+        "mcfilter",
+        0o444,
+        Text("Idx Device        MCA        SRC    INC    EXC\n"),
+    ),
+    (
+        "mcfilter6",
+        0o444,
+        Text(
+            "Idx Device                Multicast Address                   Source Address    INC    EXC\n",
+        ),
+    ),
+    ("netfilter", 0o555, Dir),
+    ("netfilter/nf_log", 0o444, Lines(columns::nf_log)),
+    ("netfilter/nfnetlink_log", 0o440, Text("")),
+    ("netfilter/nfnetlink_queue", 0o440, Text("")),
+    (
+        "netlink",
+        0o444,
+        Derived(|links| netlink::proc_net_netlink(links, &[])),
+    ),
+    ("netstat", 0o444, Lines(netstat)),
+    ("nf_conntrack", 0o440, Text("")),
+    ("nf_conntrack_expect", 0o440, Text("")),
+    (
+        "packet",
+        0o444,
+        Text("sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n"),
+    ),
+    ("protocols", 0o444, Lines(columns::protocols)),
+    // Nanoseconds per scheduler tick and its resolution, as `tc` wants them: 1000, 64, 10^6, 10^9.
+    (
+        "psched",
+        0o444,
+        Text("000003e8 00000040 000f4240 3b9aca00\n"),
+    ),
+    (
+        "ptype",
+        0o444,
+        Text(
+            "Type Device      Function\n0800          ip_rcv\n0004          llc_rcv\n0806          arp_rcv\n\
+             86dd          ipv6_rcv\n",
+        ),
+    ),
+    ("raw", 0o444, Lines(|| columns::sockets4(2, true, 0))),
+    ("raw6", 0o444, Lines(|| columns::sockets6(true))),
+    ("route", 0o444, Text("")),
+    (
+        "rt6_stats",
+        0o444,
+        Text("0000 0000 0000 0000 0000 0000 0000\n"),
+    ),
+    // Binary: 256 realms of four 32-bit counters.
+    ("rt_acct", 0o444, Lines(|| "\0".repeat(256 * 16))),
+    ("rt_cache", 0o444, Lines(columns::rt_cache)),
+    ("snmp", 0o444, Lines(snmp)),
+    ("snmp6", 0o444, Lines(snmp6)),
+    (
+        "sockstat",
+        0o444,
+        Text(
+            "sockets: used 0\nTCP: inuse 0 orphan 0 tw 0 alloc 0 mem 0\nUDP: inuse 0 mem 0\nUDPLITE: inuse 0\n\
+             RAW: inuse 0\nFRAG: inuse 0 memory 0\n",
+        ),
+    ),
+    (
+        "sockstat6",
+        0o444,
+        Text(
+            "TCP6: inuse 0\nUDP6: inuse 0\nUDPLITE6: inuse 0\nRAW6: inuse 0\nFRAG6: inuse 0 memory 0\n",
+        ),
+    ),
+    ("softnet_stat", 0o444, Lines(columns::softnet)),
+    ("stat", 0o555, Dir),
+    ("stat/nf_conntrack", 0o444, Lines(columns::stat_conntrack)),
+    ("stat/rt_cache", 0o444, Lines(columns::stat_rt_cache)),
+    ("stat/synproxy", 0o444, Lines(columns::stat_synproxy)),
+    ("tcp", 0o444, Lines(|| columns::sockets4(2, false, 149))),
+    ("tcp6", 0o444, Lines(|| columns::sockets6(false))),
+    ("udp", 0o444, Lines(|| columns::sockets4(3, true, 127))),
+    ("udp6", 0o444, Lines(|| columns::sockets6(true))),
+    ("udplite", 0o444, Lines(|| columns::sockets4(3, true, 127))),
+    ("udplite6", 0o444, Lines(|| columns::sockets6(true))),
+    (
+        "unix",
+        0o444,
+        Text("Num       RefCount Protocol Flags    Type St Inode Path\n"),
+    ),
+    (
+        "xfrm_stat",
+        0o444,
+        Lines(|| columns::zeros(names::XFRM, 24)),
+    ),
+    ("xt_recent", 0o555, Dir),
+];
+
+fn snmp() -> String {
+    // Not forwarding, TTL 64; retransmission by RFC 6298 within 200 ms and 120 s, no connection limit.
+    columns::group("Ip", names::IP, &["2", "64"])
+        + &columns::group("Icmp", names::ICMP, &[])
+        + &columns::group("Tcp", names::TCP, &["1", "200", "120000", "-1"])
+        + &columns::group("Udp", names::UDP, &[])
+        + &columns::group("UdpLite", names::UDP, &[])
+}
+
+fn netstat() -> String {
+    columns::group("TcpExt", names::TCP_EXT, &[])
+        + &columns::group("IpExt", names::IP_EXT, &[])
+        + &columns::group("MPTcpExt", names::MPTCP_EXT, &[])
+}
+
+fn snmp6() -> String {
+    let groups = [
+        names::IP6,
+        names::ICMP6_HEAD,
+        names::ICMP6_RATE,
+        names::ICMP6_TYPES,
+        names::UDP6,
+    ];
+    groups.iter().map(|g| columns::zeros(g, 32)).collect()
+}
