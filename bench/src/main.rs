@@ -1,3 +1,81 @@
-//! Side-by-side benchmarks.
+//! pernet and the kernel measured side by side, in one run and with the same names.
+//!
+//! ```text
+//! cargo run --release -p bench -- core [--json] [--n 1,1000,100000]
+//! cargo run --release -p bench -- run  [--json] [--times 100]
+//! ```
+//!
+//! Each group is one module with one `run` function; every figure it makes is a [`row::Row`], tagged with the side that
+//! it belongs to, so a new group adds a module and one arm below and gets the table, the ratios and `--json` for nothing.
+//!
+//! Every half runs in a process of its own ([`child`]): the kernel's half moves itself into fresh namespaces, which must
+//! not touch the process that goes on, and both measure memory, which only means something in a fresh heap.
+
 #![forbid(unsafe_code)]
-fn main() {}
+
+mod child;
+mod group_core;
+mod group_run;
+mod kernel;
+mod limits;
+mod measure;
+mod message;
+mod ours;
+mod report;
+mod row;
+
+use clap::{Parser, Subcommand};
+
+/// pernet and the kernel, side by side in one run.
+#[derive(Parser)]
+#[command(name = "bench")]
+struct Cli {
+    #[command(subcommand)]
+    group: Group,
+}
+
+/// The groups of figures that exist today.
+#[derive(Subcommand)]
+enum Group {
+    /// Create, name, find, dump and tear down n namespaces.
+    Core(group_core::Args),
+    /// Start a program: `pernet run -- true` against `unshare -Urn true`.
+    Run(group_run::Args),
+    /// One half of `core`, in the process that this one starts for it.
+    #[command(hide = true)]
+    Half(child::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().group {
+        Group::Core(args) => group_core::run(&args),
+        Group::Run(args) => group_run::run(&args),
+        Group::Half(args) => child::run(&args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_are_a_comma_separated_list() {
+        let cli = Cli::parse_from(["bench", "core", "--json", "--n", "1,20"]);
+        let Group::Core(args) = cli.group else {
+            panic!("not the core group")
+        };
+        assert!(args.json);
+        assert_eq!(args.n, [1, 20]);
+    }
+
+    #[test]
+    fn a_size_of_zero_is_refused() {
+        assert!(Cli::try_parse_from(["bench", "core", "--n", "0"]).is_err());
+    }
+}

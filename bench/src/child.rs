@@ -1,0 +1,96 @@
+//! Halves in processes of their own: this program started again, its figures read back line by line.
+
+use crate::row::{Row, Side};
+use crate::{kernel, ours};
+use anyhow::{Context, Result, ensure};
+use std::env;
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Arguments of the hidden `half` command.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Whose half.
+    #[arg(long)]
+    side: Side,
+    /// How many namespaces.
+    #[arg(long)]
+    n: u64,
+}
+
+/// Measures one half in this process and prints its rows as JSON.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let emit = |row: Row| {
+        let mut out = std::io::stdout().lock();
+        // A reader that left wants nothing more; the exit status says so to whoever still looks.
+        if writeln!(out, "{}", row.to_json())
+            .and_then(|()| out.flush())
+            .is_err()
+        {
+            std::process::exit(1);
+        }
+    };
+    match args.side {
+        Side::Pernet => ours::measure(args.n, emit),
+        Side::Kernel => match kernel::enter() {
+            Ok(()) => kernel::measure(args.n, emit),
+            Err(why) => {
+                emit(Row::capped(Side::Kernel, args.n, 0, why));
+                Ok(())
+            }
+        },
+    }
+}
+
+/// Starts this program again for one half and returns its rows; at most `deadline` long.
+///
+/// # Errors
+/// What went wrong, with the rows that had been measured by then.
+pub(crate) fn half(side: Side, n: u64, deadline: Duration) -> (Vec<Row>, Result<()>) {
+    let mut rows = Vec::new();
+    let end = collect(side, n, deadline, &mut rows);
+    (rows, end)
+}
+
+fn collect(side: Side, n: u64, deadline: Duration, rows: &mut Vec<Row>) -> Result<()> {
+    let program = env::current_exe().context("where is this program?")?;
+    let mut child = Command::new(program)
+        .args(["half", "--side", &side.to_string(), "--n", &n.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("starting the {side} half"))?;
+    let lines = BufReader::new(child.stdout.take().context("the half has no output")?).lines();
+    let (sender, receiver) = mpsc::channel();
+    // The reader ends with the pipe, and the pipe with the child: it is never left behind.
+    let reader = thread::spawn(move || {
+        lines
+            .map_while(Result::ok)
+            .try_for_each(|line| sender.send(line))
+    });
+    let end = Instant::now() + deadline;
+    let outcome = loop {
+        match receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            Ok(line) => match serde_json::from_str(&line) {
+                Ok(row) => rows.push(row),
+                Err(error) => break Err(error).context("a line that is no figure"),
+            },
+            Err(mpsc::RecvTimeoutError::Disconnected) => break Ok(()),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                break Err(anyhow::anyhow!("stopped after {} s", deadline.as_secs()));
+            }
+        }
+    };
+    if outcome.is_err() {
+        let _ = child.kill();
+    }
+    let status = child.wait().context("waiting for the half")?;
+    drop(receiver);
+    let _ = reader.join();
+    outcome?;
+    ensure!(status.success(), "the {side} half ended with {status}");
+    Ok(())
+}
