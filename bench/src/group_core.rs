@@ -1,4 +1,8 @@
 //! Group `core`: what network namespaces cost, at several numbers of them.
+//!
+//! What the ratios say and what not: the kernel is asked by system calls, as every program must ask it, and pernet by calls of
+//! its library, as a Rust program asks it. A kernel namespace comes with a whole network stack, one of pernet with what
+//! pernet has so far. What a program under `pernet run` pays for being supervised is in the group `run`.
 
 use crate::child;
 use crate::limits::{self, Fit};
@@ -71,6 +75,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     if !args.json {
         print!("{}", report::table(&rows));
+        println!("The kernel is asked by system calls, pernet by calls of its library.");
     }
     failed.map_or(Ok(()), Err)
 }

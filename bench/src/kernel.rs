@@ -4,7 +4,7 @@
 //! and a quota that nobody else draws from, so that waiting until the quota is back measures our own teardown only.
 //! A namespace is kept alive by an open `/proc/self/ns/net`, exactly as long as a program would keep it.
 
-use crate::measure::{self, MEMORY_POPULATION, median, rounded, us_each};
+use crate::measure::{self, DUMPS, MEMORY_POPULATION, median, rounded, us_each};
 use crate::message::{self, Answer};
 use crate::row::{Row, Side};
 use anyhow::{Context, Result, bail, ensure};
@@ -88,8 +88,12 @@ pub(crate) fn measure(n: u64, mut emit: impl FnMut(Row)) -> Result<()> {
         for (which, index) in [(0, 0), (1, nets.len() - 1)] {
             find[which].push(observer.find(&nets, index)?);
         }
-        let (took, seen) = measure::timed(|| observer.dump())?;
-        dump.push(took.as_secs_f64() * 1e9 / seen.max(1) as f64);
+        let mut seen = 0;
+        for _ in 0..DUMPS {
+            let (took, entries) = measure::timed(|| observer.dump())?;
+            dump.push(took.as_secs_f64() * 1e9 / entries.max(1) as f64);
+            seen = entries;
+        }
         if round + 1 == rounds {
             emit(Row {
                 us_each: Some(rounded(median(&name), 2)),

@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 /// How often a lookup is repeated, so that one figure is an average over enough work to see.
 pub(crate) const PROBES: u32 = 2000;
 
+/// How often the whole table is dumped.
+pub(crate) const DUMPS: usize = 5;
+
 /// In how many parts they are timed: the median of the parts does not see an interruption, their sum does.
 const PARTS: u32 = 20;
 

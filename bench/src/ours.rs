@@ -3,7 +3,7 @@
 //! `lo` (pernet-stack) and netlink (pernet-rtnl) are registered as subsystems, so a namespace made here has what a fresh
 //! one of the kernel has that a program can ask for. Requests are bytes on a socket of pernet, as they are in the kernel.
 
-use crate::measure::{self, MEMORY_POPULATION, median, rounded, us_each};
+use crate::measure::{self, DUMPS, MEMORY_POPULATION, median, rounded, us_each};
 use crate::message::{self, Answer};
 use crate::row::{Row, Side};
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -64,8 +64,12 @@ pub(crate) fn measure(n: u64, mut emit: impl FnMut(Row)) -> Result<()> {
         for (which, index) in [(0, 0), (1, n - 1)] {
             find[which].push(observer.find(index)?);
         }
-        let (took, seen) = measure::timed(|| observer.dump())?;
-        dump.push(took.as_secs_f64() * 1e9 / seen.max(1) as f64);
+        let mut seen = 0;
+        for _ in 0..DUMPS {
+            let (took, entries) = measure::timed(|| observer.dump())?;
+            dump.push(took.as_secs_f64() * 1e9 / entries.max(1) as f64);
+            seen = entries;
+        }
         if round + 1 == rounds {
             emit(Row {
                 us_each: Some(rounded(median(&name), 2)),
