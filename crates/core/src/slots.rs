@@ -267,12 +267,20 @@ mod tests {
 
     #[test]
     fn everything_is_dropped_with_the_table_however_long_the_chain() {
+        const LINKS: usize = 200_000;
         let witness = Arc::new(());
         let slots = Slots::default();
-        for id in 1..20_000u64 {
-            slots.put(0, Tagged::boxed(id, Arc::clone(&witness)));
-        }
-        assert_eq!(Arc::strong_count(&witness), 20_000);
+        slots.put(0, Tagged::boxed(1, Arc::clone(&witness)));
+        let link = |next| {
+            Box::new(Reused {
+                value: Tagged::boxed(2, Arc::clone(&witness)),
+                next,
+            })
+        };
+        // From the end: appending walks the chain.
+        let chain = (1..LINKS).fold(link(Once::new()), |chain, _| link(Once::initialized(chain)));
+        slots.reused.call_once(|| chain);
+        assert_eq!(Arc::strong_count(&witness), LINKS + 2);
         drop(slots);
         assert_eq!(Arc::strong_count(&witness), 1);
     }
