@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::process::run_limited;
-use crate::scenario::parse_version;
+use crate::scenario::{Scenario, parse_version};
 use crate::subject::is_root;
 
 /// A way into fresh kernel namespaces on this machine.
@@ -45,6 +45,12 @@ impl Kernel {
     /// The running kernel, as (major, minor).
     pub fn version(self) -> (u32, u32) {
         self.version
+    }
+
+    /// Whether this kernel is one that the scenario wants its answers from.
+    pub fn can_judge(self, scenario: &Scenario) -> bool {
+        scenario.kernel.is_none_or(|oldest| self.version >= oldest)
+            && scenario.kernel_files.iter().all(|path| path.exists())
     }
 
     /// The command that runs `command` in a fresh namespace.

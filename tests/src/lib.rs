@@ -20,6 +20,7 @@ mod process;
 mod runner;
 mod scenario;
 mod scratch;
+mod session;
 mod skip;
 mod subject;
 
@@ -31,6 +32,7 @@ pub use process::{Finished, carrying, children_of, kill, run_limited};
 pub use runner::{Answer, Run, run};
 pub use scenario::{Comparison, Scenario, Step, load_all};
 pub use scratch::{SCRIPT_PATH, Scratch};
+pub use session::{Done, Session, everybody};
 pub use skip::{Skip, say, skip};
 pub use subject::{As, Subject, is_root};
 

@@ -114,12 +114,10 @@ fn work(options: &Options) -> Result<bool> {
     };
     let (mut identical, mut total, mut failed) = (0, 0, 0);
     for scenario in &scenarios {
-        let ask = kernel.as_ref().ok().filter(|kernel| {
-            !options.recorded
-                && scenario
-                    .kernel
-                    .is_none_or(|oldest| kernel.version() >= oldest)
-        });
+        let ask = kernel
+            .as_ref()
+            .ok()
+            .filter(|kernel| !options.recorded && kernel.can_judge(scenario));
         let reference = match ask {
             Some(_) => run(scenario, None)?,
             None => recorded(scenario)?,

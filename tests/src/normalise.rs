@@ -1,7 +1,8 @@
 //! What no two runs agree on is replaced by a name.
 //!
-//! Values that identify something are numbered in order of appearance, over the whole scenario and per side, so that
-//! *equality* between two places survives: `net:[4026532281] net:[4026532281] net:[4026532350]` becomes
+//! Values that identify something are numbered in order of appearance, so that *equality* between two places of one
+//! step's answer survives (not of two steps: the kernel gives the inode number of a namespace that died between them to
+//! the next one, when it pleases): `net:[4026532281] net:[4026532281] net:[4026532350]` becomes
 //! `net:[<INO1>] net:[<INO1>] net:[<INO2>]` on both sides or the sides differ.
 //!
 //! A scenario can mask more with `#@ mask PATTERN`: literal text in which `%d` stands for decimal digits, `%x` for
@@ -125,8 +126,8 @@ impl Names {
 ///
 /// `scratch` is the run's scratch folder, which reads `$W` afterwards.
 pub fn normalise(scenario: &Scenario, answers: &mut [Answer], scratch: &str) {
-    let mut names = Names::default();
     for (step, answer) in scenario.steps.iter().zip(answers) {
+        let mut names = Names::default();
         for text in [&mut answer.out, &mut answer.err] {
             let mut lines: Vec<String> = text
                 .replace(scratch, "$W")
@@ -286,10 +287,10 @@ mod tests {
     }
 
     #[test]
-    fn inode_numbers_keep_their_equality_across_steps() {
+    fn inode_numbers_keep_their_equality_within_a_step() {
         assert_eq!(
             normalised("a\nb\n", &["net:[70] net:[71]\n", "net:[71] mnt:[9]\n"]),
-            ["net:[<INO1>] net:[<INO2>]", "net:[<INO2>] mnt:[<INO3>]"]
+            ["net:[<INO1>] net:[<INO2>]", "net:[<INO1>] mnt:[<INO2>]"]
         );
     }
 

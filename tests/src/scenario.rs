@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `#@ level N` | what the scenario exercises: 0 namespaces, handles and ids; 1 links, addresses, routes; ... |
 //! | `#@ desc TEXT` | one sentence about it |
-//! | `#@ kernel M.N` | the oldest kernel that gives the recorded answers; an older one is not asked |
+//! | `#@ kernel M.N [PATH...]` | the oldest kernel that gives the recorded answers, and files it must have; another one is not asked |
 //! | `#@ needs PROGRAM` | skipped, with the reason printed, where the program is missing |
 //! | `#@ sort` | next step: its lines are compared as a set |
 //! | `#@ rc` | next step: only the exit code is compared |
@@ -62,6 +62,8 @@ pub struct Scenario {
     pub desc: String,
     /// The oldest kernel that can be asked, as (major, minor).
     pub kernel: Option<(u32, u32)>,
+    /// Files a kernel must have to be asked.
+    pub kernel_files: Vec<PathBuf>,
     /// Programs that must be installed.
     pub needs: Vec<String>,
     /// The steps in order.
@@ -93,6 +95,7 @@ impl Scenario {
             level: 9,
             desc: String::new(),
             kernel: None,
+            kernel_files: Vec::new(),
             needs: Vec::new(),
             steps: Vec::new(),
         };
@@ -114,9 +117,13 @@ impl Scenario {
                     }
                     "desc" => rest.clone_into(&mut scenario.desc),
                     "kernel" => {
-                        let version = parse_version(rest)
+                        let mut words = rest.split_whitespace();
+                        let version = words
+                            .next()
+                            .and_then(parse_version)
                             .with_context(|| format!("line {number}: not a version: {rest:?}"))?;
                         scenario.kernel = Some(version);
+                        scenario.kernel_files = words.map(PathBuf::from).collect();
                     }
                     "needs" => scenario.needs.push(rest.to_owned()),
                     "mask" => {

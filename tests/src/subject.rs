@@ -51,6 +51,20 @@ impl Subject {
         }
     }
 
+    /// Finds an example binary of one of the workspace's packages beside the running executable, built first.
+    ///
+    /// # Errors
+    /// The build fails.
+    pub fn example(package: &str, name: &str) -> Result<PathBuf> {
+        let profile = profile_dir()?;
+        build(&profile, &["-p", package, "--example", name])?;
+        let path = profile.join("examples").join(name);
+        if !path.is_file() {
+            bail!("building {name} left no {}", path.display());
+        }
+        Ok(path)
+    }
+
     /// The same subject run as somebody else.
     #[must_use]
     pub fn run_as(mut self, user: As) -> Self {
@@ -132,17 +146,7 @@ fn locate() -> Result<PathBuf> {
         }
         return path.canonicalize().context("PERNET_BIN");
     }
-    // A test executable is target/PROFILE/deps/NAME-HASH; this package's binary is target/PROFILE/e2e.
-    let me = std::env::current_exe().context("finding this executable")?;
-    let profile = me
-        .ancestors()
-        .skip(1)
-        .find(|dir| {
-            dir.file_name()
-                .is_some_and(|name| name != "deps" && name != "examples")
-        })
-        .context("this executable lies in no folder")?
-        .to_path_buf();
+    let profile = profile_dir()?;
     let target = profile.parent().context("no target folder")?;
     let candidates = [
         profile.join("pernet"),
@@ -164,8 +168,21 @@ fn locate() -> Result<PathBuf> {
     Ok(built)
 }
 
+/// A test executable is target/PROFILE/deps/NAME-HASH; this package's binary is target/PROFILE/e2e.
+fn profile_dir() -> Result<PathBuf> {
+    let me = std::env::current_exe().context("finding this executable")?;
+    me.ancestors()
+        .skip(1)
+        .find(|dir| {
+            dir.file_name()
+                .is_some_and(|name| name != "deps" && name != "examples")
+        })
+        .map(Path::to_path_buf)
+        .context("this executable lies in no folder")
+}
+
 /// Runs `cargo build` with the profile and target folder this executable came from.
-pub(crate) fn build(profile: &Path, what: &[&str]) -> Result<()> {
+fn build(profile: &Path, what: &[&str]) -> Result<()> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command
         .arg("build")

@@ -87,12 +87,12 @@ def same(one, other):
     return (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino)
 
 
-def inside(fd, function, *arguments):
+def inside(fd, function, *arguments, **named):
     """Calls `function` in the namespace of `fd`, and comes back."""
     home = here()
     assert setns(fd) == 0
     try:
-        return function(*arguments)
+        return function(*arguments, **named)
     finally:
         setns(home)
         os.close(home)

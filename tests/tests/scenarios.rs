@@ -1,0 +1,187 @@
+//! Every scenario is a test case of its own, twice: as the present user and as one who holds nothing.
+//!
+//! `SKIPPED:` lines say what a machine could not run; on CI's machine they fail (see [`e2e::skip`]).
+#![forbid(unsafe_code)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use e2e::{
+    Answer, Answers, As, Kernel, Scenario, Skip, Subject, answer_dir, compare, is_root, load_all,
+    render, run, say, scenario_dir, skip,
+};
+
+/// What the kernel answers: asked now where it can be asked, else recorded.
+fn reference(scenario: &Scenario) -> Vec<Answer> {
+    let why = match Kernel::probe() {
+        Ok(kernel) if kernel.can_judge(scenario) => {
+            return run(scenario, None).expect("the kernel side starts").answers;
+        }
+        Ok(_) => "this kernel is older than the behaviour".to_owned(),
+        Err(why) => why,
+    };
+    say(&format!(
+        "RECORDED: {}: compared with recorded answers: {why}",
+        scenario.name
+    ));
+    Answers::load(&answer_dir(), scenario)
+        .expect("recorded answers")
+        .answers()
+}
+
+fn check(name: &str, user: As) {
+    let what = format!("scenario {name} as {user:?}");
+    let scenario = Scenario::load(&scenario_dir().join(format!("{name}.scn"))).expect("parses");
+    let needs = ["bash", "ip", "python3", "unshare", "nsenter"];
+    let needs = needs
+        .into_iter()
+        .chain(scenario.needs.iter().map(String::as_str));
+    for program in needs {
+        let found = e2e::SCRIPT_PATH
+            .split(':')
+            .any(|dir| Path::new(dir).join(program).exists());
+        if !found {
+            return skip(&what, &Skip::NoProgram(program.to_owned()));
+        }
+    }
+    if user == As::Nobody && !is_root() {
+        return skip(&what, &Skip::NotRoot);
+    }
+    let subject = Subject::find().expect("a pernet binary").run_as(user);
+    let named = host_names();
+    let reference = reference(&scenario);
+    let tested = run(&scenario, Some(&subject)).expect("pernet starts");
+    let differences = compare(&reference, &tested.answers);
+    assert!(
+        differences.is_empty(),
+        "{what}: {} of {} steps differ\n{}\npernet itself said: {:?}",
+        differences.len(),
+        scenario.steps.len(),
+        render(&scenario, &differences),
+        tested.said
+    );
+    assert_eq!(
+        tested.said.trim(),
+        "",
+        "{what}: pernet printed something of its own"
+    );
+    let left: Vec<String> = host_names().difference(&named).cloned().collect();
+    assert!(left.is_empty(), "{what}: names left on the host: {left:?}");
+}
+
+/// The names in the host's own /run/netns, which nothing emulated may touch.
+fn host_names() -> BTreeSet<String> {
+    std::fs::read_dir("/run/netns")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
+        .collect()
+}
+
+macro_rules! scenarios {
+    ($($name:ident)*) => {
+        const NAMES: &[&str] = &[$(stringify!($name)),*];
+        $(mod $name {
+            #[test]
+            fn current_user() {
+                super::check(stringify!($name), super::As::Current);
+            }
+
+            #[test]
+            fn nobody() {
+                super::check(stringify!($name), super::As::Nobody);
+            }
+        })*
+    };
+}
+
+scenarios! {
+    all_and_n
+    attach
+    background
+    batch
+    bindmounts
+    datagrams
+    dump
+    errors_newnsid
+    events
+    exec
+    fds
+    getnsid
+    identity
+    ids_auto
+    ids_explicit
+    ids_json
+    ids_limits
+    inet
+    inet6
+    last_holder
+    monitor
+    names
+    nl_sockets
+    nsenter_unshare
+    setns
+    threads
+    views
+}
+
+#[test]
+fn every_file_is_a_test() {
+    let files: Vec<String> = load_all(&scenario_dir())
+        .expect("all parse")
+        .into_iter()
+        .map(|scenario| scenario.name)
+        .collect();
+    assert_eq!(
+        files, NAMES,
+        "tests/scenarios and the list in this file differ"
+    );
+}
+
+#[test]
+fn every_scenario_is_recorded_as_it_is() {
+    let scenarios = load_all(&scenario_dir()).expect("all parse");
+    for scenario in &scenarios {
+        let answers = Answers::load(&answer_dir(), scenario).expect("recorded");
+        assert!(
+            answers.answers().iter().all(|answer| answer.rc.is_some()),
+            "{}: a step was never reached when it was recorded",
+            scenario.name
+        );
+        assert!(
+            !scenario.desc.is_empty(),
+            "{}: no description",
+            scenario.name
+        );
+    }
+    let files = std::fs::read_dir(answer_dir()).expect("answers").count();
+    assert_eq!(files, scenarios.len(), "answers without a scenario");
+}
+
+/// Where the kernel can be asked, the recorded answers must still be its answers: they judge other machines.
+#[test]
+fn recorded_answers_are_the_kernels() {
+    let kernel = match Kernel::probe() {
+        Ok(kernel) => kernel,
+        Err(why) => return skip("the recorded answers", &Skip::NothingToDo(why)),
+    };
+    let mut changed = String::new();
+    for scenario in load_all(&scenario_dir()).expect("all parse") {
+        let recorded = Answers::load(&answer_dir(), &scenario).expect("recorded");
+        let version = kernel.version();
+        if recorded.kernel != format!("{}.{}", version.0, version.1) {
+            say(&format!(
+                "RECORDED: {}: answers of kernel {} are not checked against kernel {}.{}",
+                scenario.name, recorded.kernel, version.0, version.1
+            ));
+            continue;
+        }
+        let now = run(&scenario, None).expect("the kernel side starts");
+        let differences = compare(&recorded.answers(), &now.answers);
+        changed += &render(&scenario, &differences);
+    }
+    assert!(
+        changed.is_empty(),
+        "the kernel no longer answers as recorded:\n{changed}"
+    );
+}
