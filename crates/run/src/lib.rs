@@ -1,1 +1,43 @@
-//! Work in progress.
+//! Runs unmodified programs inside pernet namespaces: no root, no kernel namespace, no module.
+//!
+//! A seccomp filter wakes the supervisor for the few system calls that see or change the network: making a socket,
+//! addressing it, entering a namespace, naming a file under `/run/netns`, `/proc/…/net` or `/sys/class/net`.  The
+//! supervisor answers them from an emulated system ([`pernet`], [`pernet_stack`], [`pernet_rtnl`]); everything else
+//! runs natively.
+//!
+//! ```text
+//!   program ── trapped call ──▶ listener ─▶ syscalls/… ─▶ world (spaces, sockets, rtnl, core)
+//!      │                                                    │
+//!      └── native send/recv/poll ◀── socketpair ◀── pump ◀──┘
+//! ```
+//!
+//! This crate is the only one with `unsafe`: it speaks to the kernel about other processes.
+
+#![warn(missing_docs)]
+
+mod bpf;
+mod control;
+mod front;
+mod inet;
+mod launch;
+mod listener;
+mod mem;
+mod netlink;
+mod paths;
+mod program;
+mod reactor;
+mod replay;
+mod rewrite;
+mod sockets;
+mod spaces;
+mod supervisor;
+mod sys;
+mod syscalls;
+mod task;
+mod users;
+mod vfs;
+mod world;
+
+pub use control::{ControlError, Request, ask};
+pub use front::end_as;
+pub use launch::{Ended, Options, RunError, run};

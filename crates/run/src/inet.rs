@@ -1,0 +1,348 @@
+//! AF_INET, AF_INET6 and AF_PACKET sockets of programs, as far as a namespace goes in which no packet moves yet:
+//! they can be made, named, asked and listened on; whoever wants to send finds no route, as with `lo` down.
+//!
+//! The stand-in is an unconnected AF_UNIX socket, whose readiness is that of a fresh socket; nothing of it is
+//! connected to anything, so nothing can leave.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Mutex;
+
+use pernet::{Cap, Cred, NetRef};
+
+use crate::sys;
+use crate::task::FileId;
+use crate::world::{World, lock};
+
+const IP_BIND_ADDRESS_NO_PORT: i32 = 24;
+/// SOCK_PACKET, which old programs still ask for.
+const OBSOLETE_SOCK_PACKET: i32 = 10;
+const PRIVILEGED_PORTS: u16 = 1024;
+/// net.ipv4.ip_local_port_range of a fresh namespace.
+const EPHEMERAL: std::ops::RangeInclusive<u16> = 32768..=60999;
+
+/// Which family, already checked against type and protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// AF_INET
+    V4,
+    /// AF_INET6
+    V6,
+    /// AF_PACKET
+    Packet,
+}
+
+/// What kind of socket a program asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kind {
+    /// The family.
+    pub(crate) family: Family,
+    /// SOCK_STREAM, SOCK_DGRAM, SOCK_RAW.
+    pub(crate) ty: i32,
+    /// The protocol, defaults filled in.
+    pub(crate) protocol: i32,
+}
+
+impl Kind {
+    /// Checks a `socket()` call's arguments as the kernel does: type, then protocol, then privilege.
+    ///
+    /// # Errors
+    /// ESOCKTNOSUPPORT, EPROTONOSUPPORT, EPERM, EACCES (ping sockets: the default group range admits nobody).
+    pub(crate) fn check(domain: i32, ty: i32, protocol: i32, cred: &Cred, net: &NetRef) -> Result<Self, i32> {
+        use libc::{IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_IP, IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE, SOCK_DGRAM, SOCK_RAW, SOCK_STREAM};
+        let raw_allowed = || cred.capable(net.owner(), Cap::NetRaw).then_some(()).ok_or(libc::EPERM);
+        let family = match domain {
+            libc::AF_INET => Family::V4,
+            libc::AF_INET6 => Family::V6,
+            libc::AF_PACKET => Family::Packet,
+            _ => return Err(libc::EAFNOSUPPORT),
+        };
+        if family == Family::Packet {
+            raw_allowed()?;
+            return match ty {
+                SOCK_DGRAM | SOCK_RAW | OBSOLETE_SOCK_PACKET => Ok(Self { family, ty, protocol }),
+                _ => Err(libc::ESOCKTNOSUPPORT),
+            };
+        }
+        if !(0..=262).contains(&protocol) {
+            return Err(libc::EINVAL);
+        }
+        let ping = if family == Family::V4 { IPPROTO_ICMP } else { IPPROTO_ICMPV6 };
+        let protocol = match (ty, protocol) {
+            (SOCK_STREAM, IPPROTO_IP | IPPROTO_TCP) => IPPROTO_TCP,
+            (SOCK_STREAM, IPPROTO_MPTCP) => IPPROTO_MPTCP,
+            (SOCK_DGRAM, IPPROTO_IP | IPPROTO_UDP) => IPPROTO_UDP,
+            (SOCK_DGRAM, IPPROTO_UDPLITE) => IPPROTO_UDPLITE,
+            (SOCK_DGRAM, p) if p == ping => return Err(libc::EACCES),
+            (SOCK_RAW, IPPROTO_IP) => return Err(libc::EPROTONOSUPPORT),
+            (SOCK_RAW, p) => {
+                raw_allowed()?;
+                p
+            }
+            (SOCK_STREAM | SOCK_DGRAM, _) => return Err(libc::EPROTONOSUPPORT),
+            _ => return Err(libc::ESOCKTNOSUPPORT),
+        };
+        Ok(Self { family, ty, protocol })
+    }
+
+    fn is_stream(self) -> bool {
+        self.ty == libc::SOCK_STREAM
+    }
+
+    /// The domain number.
+    pub(crate) fn domain(self) -> i32 {
+        match self.family {
+            Family::V4 => libc::AF_INET,
+            Family::V6 => libc::AF_INET6,
+            Family::Packet => libc::AF_PACKET,
+        }
+    }
+}
+
+#[derive(Default)]
+struct State {
+    /// Bound port, and address in wire form.
+    local: Option<(u16, Vec<u8>)>,
+    packet_ifindex: u32,
+    listening: bool,
+    options: HashMap<(i32, i32), Vec<u8>>,
+}
+
+/// Such a socket.
+pub(crate) struct InetFd {
+    /// The program's end.
+    pub(crate) id: FileId,
+    /// What it is.
+    pub(crate) kind: Kind,
+    /// Where it was made: it stays there whatever its owner does.
+    pub(crate) net: NetRef,
+    kept: Option<OwnedFd>,
+    state: Mutex<State>,
+}
+
+impl InetFd {
+    /// A fresh socket.
+    pub(crate) fn new(id: FileId, kind: Kind, net: NetRef, kept: Option<OwnedFd>) -> Self {
+        Self { id, kind, net, kept, state: Mutex::default() }
+    }
+
+    /// Our copy of the program's end, if we keep one.
+    pub(crate) fn kept(&self) -> Option<BorrowedFd<'_>> {
+        self.kept.as_ref().map(AsFd::as_fd)
+    }
+
+    fn address_len(&self) -> usize {
+        match self.kind.family {
+            Family::V4 => 16,
+            Family::V6 => 28,
+            Family::Packet => 20,
+        }
+    }
+
+    /// The address of this socket as `getsockname` returns it.
+    pub(crate) fn local_name(&self) -> Vec<u8> {
+        let state = lock(&self.state);
+        let mut raw = vec![0; self.address_len()];
+        raw[..2].copy_from_slice(&(self.kind.domain() as u16).to_ne_bytes());
+        match (&state.local, self.kind.family) {
+            (_, Family::Packet) => {
+                raw[2..4].copy_from_slice(&(self.kind.protocol as u16).to_ne_bytes());
+                raw[4..8].copy_from_slice(&state.packet_ifindex.to_ne_bytes());
+                raw[8..10].copy_from_slice(&u16::from(state.packet_ifindex == 1).wrapping_mul(772).to_ne_bytes());
+                raw[11] = 6;
+                raw.truncate(18);
+            }
+            (Some((port, address)), family) => {
+                raw[2..4].copy_from_slice(&port.to_be_bytes());
+                let at = if family == Family::V4 { 4 } else { 8 };
+                raw[at..at + address.len()].copy_from_slice(address);
+            }
+            (None, _) => {}
+        }
+        raw
+    }
+
+    /// `bind`.
+    ///
+    /// # Errors
+    /// As the kernel's in a namespace without addresses: any IPv4 address may be named (there is no routing table to
+    /// say that it is not ours), of IPv6 only the unspecified one.
+    pub(crate) fn bind(&self, world: &World, cred: &Cred, raw: &[u8]) -> Result<(), i32> {
+        let (port, address) = self.parse(raw)?;
+        let mut state = lock(&self.state);
+        if self.kind.family == Family::Packet {
+            let index = raw.get(4..8).map_or(0, |b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
+            let known = index == 0 || world.stack.links(&self.net).is_some_and(|l| l.by_index(index).is_some());
+            state.packet_ifindex = if known { index } else { return Err(libc::ENODEV) };
+            return Ok(());
+        }
+        if state.local.is_some() {
+            return Err(libc::EINVAL);
+        }
+        if self.kind.family == Family::V6 {
+            let a = Ipv6Addr::from(<[u8; 16]>::try_from(address.as_slice()).unwrap_or_default());
+            let needs_scope = a.is_unicast_link_local() || a.is_multicast();
+            if needs_scope {
+                return Err(libc::EINVAL);
+            }
+            if !a.is_unspecified() {
+                return Err(libc::EADDRNOTAVAIL);
+            }
+        }
+        let owner = self.net.owner();
+        if port != 0 && port < PRIVILEGED_PORTS && self.kind.ty != libc::SOCK_RAW && !cred.capable(owner, Cap::NetBindService) {
+            return Err(libc::EACCES);
+        }
+        drop(state);
+        let port = if self.kind.ty == libc::SOCK_RAW { 0 } else { self.claim(world, port, &address)? };
+        state = lock(&self.state);
+        state.local = Some((port, address));
+        Ok(())
+    }
+
+    fn parse(&self, raw: &[u8]) -> Result<(u16, Vec<u8>), i32> {
+        let family = raw.first_chunk::<2>().map_or(0, |b| i32::from(u16::from_ne_bytes(*b)));
+        let (least, address) = match self.kind.family {
+            Family::V4 => (16, 4..8),
+            Family::V6 => (24, 8..24),
+            Family::Packet => (12, 0..0),
+        };
+        if raw.len() < least {
+            return Err(libc::EINVAL);
+        }
+        if family != self.kind.domain() && !(family == 0 && self.kind.family == Family::V4) {
+            return Err(if self.kind.family == Family::Packet { libc::EINVAL } else { libc::EAFNOSUPPORT });
+        }
+        Ok((u16::from_be_bytes([raw[2], raw[3]]), raw[address].to_vec()))
+    }
+
+    fn claim(&self, world: &World, port: u16, address: &[u8]) -> Result<u16, i32> {
+        if port != 0 {
+            if !self.conflicts(world, port, address) {
+                return Ok(port);
+            }
+            // The holder may have been closed: that is only seen by looking.
+            world.sockets.sweep();
+            return if self.conflicts(world, port, address) { Err(libc::EADDRINUSE) } else { Ok(port) };
+        }
+        if self.option(libc::SOL_IP, IP_BIND_ADDRESS_NO_PORT).is_some_and(|v| v.iter().any(|&b| b != 0)) {
+            return Ok(0);
+        }
+        self.ephemeral(world, address)
+    }
+
+    fn ephemeral(&self, world: &World, address: &[u8]) -> Result<u16, i32> {
+        let start = EPHEMERAL.start() + (self.id.ino % u64::from(EPHEMERAL.end() - EPHEMERAL.start())) as u16;
+        let mut candidates = (start..=*EPHEMERAL.end()).chain(*EPHEMERAL.start()..start);
+        candidates.find(|&p| !self.conflicts(world, p, address)).ok_or(libc::EADDRINUSE)
+    }
+
+    fn conflicts(&self, world: &World, port: u16, address: &[u8]) -> bool {
+        let reuse = |s: &Self| s.option(libc::SOL_SOCKET, libc::SO_REUSEPORT).is_some_and(|v| v.iter().any(|&b| b != 0));
+        world.sockets.inet().iter().any(|other| {
+            if other.id == self.id || other.net != self.net || other.kind.protocol != self.kind.protocol {
+                return false;
+            }
+            let state = lock(&other.state);
+            let Some((theirs, their_address)) = &state.local else { return false };
+            let any = |a: &[u8]| a.iter().all(|&b| b == 0);
+            let overlap = any(address) || any(their_address) || their_address.as_slice() == address;
+            let clash = *theirs == port && overlap;
+            drop(state);
+            clash && !(reuse(self) && reuse(other))
+        })
+    }
+
+    /// `listen`.  `app` is the program's own end.
+    ///
+    /// # Errors
+    /// EOPNOTSUPP for sockets without connections; EADDRINUSE when no port is left.
+    pub(crate) fn listen(&self, world: &World, app: BorrowedFd<'_>, backlog: i32) -> Result<(), i32> {
+        if !self.kind.is_stream() {
+            return Err(libc::EOPNOTSUPP);
+        }
+        if lock(&self.state).local.is_none() {
+            let address = vec![0; if self.kind.family == Family::V4 { 4 } else { 16 }];
+            let port = self.ephemeral(world, &address)?;
+            lock(&self.state).local = Some((port, address));
+        }
+        sys::autobind_listen(app, backlog).map_err(|e| sys::errno_of(&e))?;
+        lock(&self.state).listening = true;
+        Ok(())
+    }
+
+    /// `shutdown`: of a socket without a connection only a listener can be.
+    ///
+    /// # Errors
+    /// EINVAL for a bad direction, ENOTCONN.
+    pub(crate) fn shutdown(&self, how: i32) -> Result<(), i32> {
+        if !(0..=2).contains(&how) {
+            return Err(libc::EINVAL);
+        }
+        let state = lock(&self.state);
+        if state.listening { Ok(()) } else { Err(libc::ENOTCONN) }
+    }
+
+    /// Where a send or a connection to this address ends: with `lo` down and no addresses there is no way anywhere.
+    ///
+    /// # Errors
+    /// Always one, but for AF_UNSPEC, which dissolves an association that was never made.
+    pub(crate) fn reach(&self, raw: &[u8], connecting: bool) -> Result<(), i32> {
+        let family = raw.first_chunk::<2>().map(|b| i32::from(u16::from_ne_bytes(*b)));
+        match family {
+            None => return Err(libc::EINVAL),
+            Some(libc::AF_UNSPEC) if connecting => return Ok(()),
+            Some(_) => {}
+        }
+        if self.kind.family == Family::Packet {
+            return Err(if connecting { libc::EOPNOTSUPP } else { libc::ENXIO });
+        }
+        if lock(&self.state).listening {
+            return Err(libc::EISCONN);
+        }
+        let (_, address) = self.parse(raw)?;
+        match <[u8; 4]>::try_from(address.as_slice()) {
+            Ok(_) => Err(libc::ENETUNREACH),
+            Err(_) => Err(self.reach_v6(Ipv6Addr::from(<[u8; 16]>::try_from(address.as_slice()).unwrap_or_default()), connecting)),
+        }
+    }
+
+    fn reach_v6(&self, to: Ipv6Addr, connecting: bool) -> i32 {
+        if to.to_ipv4_mapped().is_some() {
+            libc::ENETUNREACH
+        } else if !connecting {
+            libc::EADDRNOTAVAIL
+        } else if to.is_unicast_link_local() || (to.is_multicast() && !self.kind.is_stream()) {
+            libc::EINVAL // an address of one link, and no link named
+        } else if to.is_multicast() {
+            libc::ENETUNREACH
+        } else {
+            libc::EADDRNOTAVAIL
+        }
+    }
+
+    /// What an option was last set to.
+    pub(crate) fn option(&self, level: i32, name: i32) -> Option<Vec<u8>> {
+        lock(&self.state).options.get(&(level, name)).cloned()
+    }
+
+    /// Remembers an option.
+    pub(crate) fn set_option(&self, level: i32, name: i32, value: Vec<u8>) {
+        lock(&self.state).options.insert((level, name), value);
+    }
+}
+
+/// The address as text, for messages.
+pub(crate) fn describe(raw: &[u8]) -> String {
+    match raw {
+        [_, _, p0, p1, a, b, c, d, ..] if raw.len() == 16 => {
+            SocketAddrV4::new(Ipv4Addr::new(*a, *b, *c, *d), u16::from_be_bytes([*p0, *p1])).to_string()
+        }
+        _ if raw.len() == 28 => {
+            let a: [u8; 16] = raw[8..24].try_into().unwrap_or_default();
+            SocketAddrV6::new(a.into(), u16::from_be_bytes([raw[2], raw[3]]), 0, 0).to_string()
+        }
+        _ => format!("{raw:02x?}"),
+    }
+}

@@ -1,0 +1,491 @@
+//! A program's netlink socket: a socketpair on one side, an rtnetlink socket of the core on the other.
+//!
+//! What the program sends natively (`send`, `write`) arrives at our end; what it receives natively (`recv`, `read`,
+//! `poll`) was put there by us.  Calls that carry an address are trapped: the kernel would tell an AF_UNIX one.
+//!
+//! **In order.**  A trapped call first works off what was sent natively before it, so a request and the receive behind
+//! it are as synchronous as in the kernel.
+//!
+//! **Who sent what** a datagram in the pair cannot say.  A queue beside it can: each entry carries the space that its
+//! datagram occupies, and what the kernel says is unread tells how many entries are still ahead, whatever mixture of
+//! native and trapped receives the program uses.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Mutex;
+use std::time::Instant;
+
+use pernet_rtnl::{Datagram, SockAddr, Socket};
+
+use crate::listener::{Delivery, Notification};
+use crate::mem::Memory;
+use crate::replay::Unheard;
+use crate::sys;
+use crate::task::{FileId, Task};
+use crate::world::{TaskClient, World, lock};
+
+/// Unread bytes in the pair beyond which answers wait on our side: the socket's own queue decides about overrun.
+const IN_FLIGHT: usize = 64 * 1024;
+/// The largest message worth reading out of a program: four times the default send buffer, which refuses it anyway.
+pub(crate) const LARGEST_MESSAGE: usize = 1 << 20;
+
+/// What the kernel tells about a datagram beside its bytes.
+#[derive(Clone, Copy, Debug)]
+struct Meta {
+    from: SockAddr,
+    origin_nsid: Option<i32>,
+    pktinfo_group: Option<u32>,
+}
+
+impl Meta {
+    fn of(d: &Datagram) -> Self {
+        Self { from: d.from, origin_nsid: d.origin_nsid, pktinfo_group: d.pktinfo_group }
+    }
+}
+
+struct State {
+    sent: VecDeque<(Meta, usize)>,
+    held_back: Option<Datagram>,
+    error: Option<i32>,
+    largest_receive: usize,
+    parked: Vec<Parked>,
+    scratch: Vec<u8>,
+}
+
+struct Parked {
+    notification: Notification,
+    receive: Receive,
+    deadline: Option<Instant>,
+}
+
+/// Where a receiving call wants what it gets.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Receive {
+    /// `recvmsg`: everything is in a `msghdr` at this address.
+    Msg {
+        /// Address of the `msghdr`.
+        header: u64,
+    },
+    /// `recvfrom` with an address.
+    From {
+        /// Buffer.
+        buffer: u64,
+        /// Its size.
+        len: usize,
+        /// Where the sender's address goes.
+        name: u64,
+        /// Where its size is and goes.
+        name_len: u64,
+    },
+    /// `recvmmsg`: headers in a row, each followed by its result.
+    Many {
+        /// Address of the first.
+        headers: u64,
+        /// How many.
+        count: u32,
+    },
+}
+
+/// A netlink socket of a program.
+pub(crate) struct NetlinkFd {
+    /// The program's end.
+    pub(crate) id: FileId,
+    /// The socket in the emulated system.
+    pub(crate) socket: Socket,
+    /// SOCK_RAW or SOCK_DGRAM, as the program asked.
+    pub(crate) ty: i32,
+    supervisor: OwnedFd,
+    /// Our copy of the program's end, where descriptors cannot be fetched when needed.
+    kept: Option<OwnedFd>,
+    /// First in the lock order: the run's and the core's locks are taken inside it.
+    state: Mutex<State>,
+}
+
+impl NetlinkFd {
+    /// Joins the two sides.
+    pub(crate) fn new(id: FileId, socket: Socket, ty: i32, supervisor: OwnedFd, kept: Option<OwnedFd>) -> Self {
+        let state = State {
+            sent: VecDeque::new(),
+            held_back: None,
+            error: None,
+            largest_receive: 0,
+            parked: Vec::new(),
+            scratch: Vec::new(),
+        };
+        Self { id, socket, ty, supervisor, kept, state: Mutex::new(state) }
+    }
+
+    /// Our end, for registration.
+    pub(crate) fn supervisor_end(&self) -> BorrowedFd<'_> {
+        self.supervisor.as_fd()
+    }
+
+    /// The end of this socket must be looked for.
+    pub(crate) fn keeps_app_end(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// Moves what can be moved, both ways, and serves those who wait.
+    pub(crate) fn pump(&self, world: &World) {
+        let mut state = lock(&self.state);
+        self.requests(world, &mut state);
+        self.fill(&mut state);
+        self.serve_parked(world, &mut state);
+    }
+
+    fn requests(&self, world: &World, state: &mut State) {
+        let mut buffer = std::mem::take(&mut state.scratch);
+        buffer.resize(256 * 1024, 0);
+        while let Ok((n, pid)) = sys::recv_with_sender(self.supervisor.as_fd(), &mut buffer) {
+            if n == 0 && pid == 0 {
+                break; // closed
+            }
+            let client = TaskClient { world, task: Task::new(pid) };
+            // A native send has returned already: its caller can only learn of a refusal from an answer.
+            let _ = self.socket.send(&buffer[..n], None, &client);
+        }
+        // The common case holds no memory: most sockets of this kind are idle.
+        buffer.truncate(0);
+        buffer.shrink_to(4096);
+        state.scratch = buffer;
+    }
+
+    fn fill(&self, state: &mut State) {
+        loop {
+            let unread = self.forget_read(state);
+            if unread > IN_FLIGHT || (unread > 0 && self.socket.dump_running()) {
+                return;
+            }
+            let datagram = match state.held_back.take() {
+                Some(d) => d,
+                None => match self.socket.recv(state.largest_receive) {
+                    Ok(Some(d)) => d,
+                    Ok(None) => return,
+                    Err(e) => {
+                        state.error = Some(e.errno().get());
+                        continue;
+                    }
+                },
+            };
+            if sys::send_datagram(self.supervisor.as_fd(), &datagram.bytes).is_err() {
+                state.held_back = Some(datagram);
+                return;
+            }
+            let now = sys::unread_by_peer(self.supervisor.as_fd());
+            // A receive between the two looks makes the difference too small, never too large; 1 keeps the entry.
+            state.sent.push_back((Meta::of(&datagram), now.saturating_sub(unread).max(1)));
+        }
+    }
+
+    /// Drops the entries of datagrams that were read; returns what is unread.
+    fn forget_read(&self, state: &mut State) -> usize {
+        let unread = sys::unread_by_peer(self.supervisor.as_fd());
+        let mut queued: usize = state.sent.iter().map(|(_, size)| size).sum();
+        while queued > unread
+            && let Some((_, size)) = state.sent.pop_front()
+        {
+            queued -= size;
+        }
+        unread
+    }
+
+    fn serve_parked(&self, world: &World, state: &mut State) {
+        let parked = std::mem::take(&mut state.parked);
+        for p in parked {
+            if !p.notification.is_valid() {
+                drop(p); // its caller left; the drop's answer reaches nobody
+                continue;
+            }
+            let task = Task::new(p.notification.call.tid);
+            let flags = receive_flags(&p.notification);
+            match self.receive_now(world, state, task, p.notification.call.int(0), p.receive, flags) {
+                Ok(Some(n)) => answer(world, p.notification, Ok(n)),
+                Err(e) => answer(world, p.notification, Err(e)),
+                Ok(None) if p.deadline.is_some_and(|d| d <= Instant::now()) => answer(world, p.notification, Err(libc::EAGAIN)),
+                Ok(None) => state.parked.push(p),
+            }
+        }
+    }
+
+    /// Does a parked receive have a deadline?
+    pub(crate) fn has_deadline(&self) -> bool {
+        lock(&self.state).parked.iter().any(|p| p.deadline.is_some())
+    }
+
+    /// A trapped send: in order behind what was sent natively.
+    ///
+    /// # Errors
+    /// errno as the kernel's.
+    pub(crate) fn send(&self, world: &World, task: Task, bytes: &[u8], to: Option<SockAddr>) -> Result<usize, i32> {
+        let mut state = lock(&self.state);
+        self.requests(world, &mut state);
+        let client = TaskClient { world, task };
+        let r = self.socket.send(bytes, to, &client).map_err(|e| e.errno().get());
+        self.fill(&mut state);
+        r
+    }
+
+    /// A trapped receive.  It answers at once, or is parked until something comes.
+    pub(crate) fn receive(&self, world: &World, notification: Notification, receive: Receive) {
+        let task = Task::new(notification.call.tid);
+        let fd = notification.call.int(0);
+        let flags = receive_flags(&notification);
+        if flags & libc::MSG_OOB != 0 {
+            return answer(world, notification, Err(libc::EOPNOTSUPP));
+        }
+        let mut state = lock(&self.state);
+        self.requests(world, &mut state);
+        self.fill(&mut state);
+        let result = match self.receive_now(world, &mut state, task, fd, receive, flags) {
+            Ok(None) if flags & libc::MSG_DONTWAIT != 0 || task.is_nonblocking(fd) => Err(libc::EAGAIN),
+            Ok(None) => {
+                let deadline = self.with_app_end(world, task, fd, |app| sys::receive_timeout(app)).ok().flatten();
+                let deadline = deadline.map(|d| Instant::now() + d);
+                state.parked.push(Parked { notification, receive, deadline });
+                if deadline.is_some() {
+                    world.sockets.deadline_parked();
+                    world.reactor.wake();
+                }
+                return;
+            }
+            Ok(Some(n)) => Ok(n),
+            Err(e) => Err(e),
+        };
+        self.fill(&mut state);
+        drop(state);
+        answer(world, notification, result);
+    }
+
+    fn with_app_end<T>(&self, world: &World, task: Task, fd: i32, f: impl FnOnce(BorrowedFd<'_>) -> T) -> Result<T, i32> {
+        match &self.kept {
+            Some(kept) => Ok(f(kept.as_fd())),
+            None => {
+                let copy = world.copy_fd(task, fd)?;
+                Ok(f(copy.as_fd()))
+            }
+        }
+    }
+
+    /// What is there now, one datagram or as many as asked for.
+    fn receive_now(&self, world: &World, state: &mut State, task: Task, fd: i32, receive: Receive, flags: i32) -> Result<Option<i64>, i32> {
+        let Receive::Many { headers, count } = receive else { return self.receive_one(world, state, task, fd, receive, flags) };
+        let memory = Memory::of(task.tid);
+        for i in 0..u64::from(count) {
+            let header = headers + i * (MsgHeader::SIZE + 8);
+            let got = match self.receive_one(world, state, task, fd, Receive::Msg { header }, flags) {
+                Ok(Some(n)) => n,
+                Ok(None) => return Ok((i > 0).then_some(i as i64)),
+                Err(e) if i == 0 => return Err(e),
+                Err(_) => return Ok(Some(i as i64)),
+            };
+            memory.write(header + MsgHeader::SIZE, &(got as u32).to_ne_bytes()).map_err(|e| e.errno())?;
+        }
+        Ok(Some(i64::from(count)))
+    }
+
+    /// One datagram, if there is one: taken from the program's own end, written where the program wants it.
+    fn receive_one(&self, world: &World, state: &mut State, task: Task, fd: i32, receive: Receive, flags: i32) -> Result<Option<i64>, i32> {
+        let memory = Memory::of(task.tid);
+        let target = Target::read(memory, receive)?;
+        state.largest_receive = state.largest_receive.max(target.room);
+        if let Some(e) = state.error.take() {
+            return Err(e);
+        }
+        let unread = self.forget_read(state);
+        if unread == 0 {
+            self.fill(state);
+            if let Some(e) = state.error.take() {
+                return Err(e);
+            }
+        }
+        let Some(&(meta, _)) = state.sent.front() else { return Ok(None) };
+        let peek = flags & libc::MSG_PEEK != 0;
+        let mut buffer = vec![0; target.room.min(LARGEST_MESSAGE)];
+        let (got, passcred) = self.with_app_end(world, task, fd, |app| {
+            (sys::recv_datagram(app, &mut buffer, peek), rustix::net::sockopt::socket_passcred(app).unwrap_or(false))
+        })?;
+        let whole = match got {
+            Ok(n) => n,
+            // Another thread of the program took it natively just now.
+            Err(e) if e.raw_os_error() == Some(libc::EAGAIN) => return Ok(None),
+            Err(e) => return Err(sys::errno_of(&e)),
+        };
+        buffer.truncate(whole);
+        target.write(memory, &buffer, whole, meta, passcred).map_err(|e| e.errno())?;
+        let returned = if flags & libc::MSG_TRUNC != 0 { whole } else { buffer.len() };
+        Ok(Some(returned as i64))
+    }
+}
+
+fn receive_flags(n: &Notification) -> i32 {
+    match n.call.nr {
+        libc::SYS_recvmsg => n.call.int(2),
+        _ => n.call.int(3),
+    }
+}
+
+/// Answers, and remembers an answer that a signal kept from its caller.
+pub(crate) fn answer(world: &World, n: Notification, result: Result<i64, i32>) {
+    let call = n.call;
+    let (delivery, unheard) = match result {
+        Ok(v) => (n.value(v), Unheard::Value(v)),
+        Err(e) => (n.errno(e), Unheard::Errno(e)),
+    };
+    if delivery == Delivery::Interrupted {
+        lock(&world.replay).keep(&call, unheard);
+    }
+}
+
+/// The kernel's `sockaddr_nl`.
+pub(crate) fn sockaddr_nl(a: SockAddr) -> [u8; 12] {
+    let mut raw = [0; 12];
+    raw[..2].copy_from_slice(&(libc::AF_NETLINK as u16).to_ne_bytes());
+    raw[4..8].copy_from_slice(&a.portid.to_ne_bytes());
+    raw[8..].copy_from_slice(&a.groups.to_ne_bytes());
+    raw
+}
+
+/// Reads a `sockaddr_nl`.
+///
+/// # Errors
+/// EINVAL if it is too short or of another family.
+pub(crate) fn parse_sockaddr_nl(raw: &[u8]) -> Result<SockAddr, i32> {
+    let Some(raw) = raw.first_chunk::<12>() else { return Err(libc::EINVAL) };
+    let word = |i: usize| u32::from_ne_bytes([raw[i], raw[i + 1], raw[i + 2], raw[i + 3]]);
+    if i32::from(u16::from_ne_bytes([raw[0], raw[1]])) != libc::AF_NETLINK {
+        return Err(libc::EINVAL);
+    }
+    Ok(SockAddr { portid: word(4), groups: word(8) })
+}
+
+/// The fields of a program's `msghdr`.
+#[derive(Clone, Debug)]
+pub(crate) struct MsgHeader {
+    /// Address of the name.
+    pub(crate) name: u64,
+    /// Room for it, or its size.
+    pub(crate) name_len: u32,
+    /// Buffers: address and size.
+    pub(crate) iov: Vec<(u64, usize)>,
+    /// Address of the control data.
+    pub(crate) control: u64,
+    /// Room for it.
+    pub(crate) control_len: usize,
+}
+
+impl MsgHeader {
+    /// Size of the structure.
+    pub(crate) const SIZE: u64 = 56;
+
+    /// Reads a header and its vectors.
+    ///
+    /// # Errors
+    /// EFAULT, EMSGSIZE for more than 1024 vectors, EINVAL for a total beyond what a call may move.
+    pub(crate) fn read(memory: Memory, address: u64) -> Result<Self, i32> {
+        let raw = memory.bytes(address, Self::SIZE as usize).map_err(|e| e.errno())?;
+        let u64_at = |i: usize| u64::from_ne_bytes(raw[i..i + 8].try_into().unwrap_or_default());
+        let count = u64_at(24) as usize;
+        if count > 1024 {
+            return Err(libc::EMSGSIZE);
+        }
+        let vectors = memory.bytes(u64_at(16), count * 16).map_err(|e| e.errno())?;
+        let iov: Vec<(u64, usize)> = vectors.chunks_exact(16).map(|v| {
+            let at = |i: usize| u64::from_ne_bytes(v[i..i + 8].try_into().unwrap_or_default());
+            (at(0), at(8) as usize)
+        }).collect();
+        if iov.iter().try_fold(0usize, |sum, (_, len)| sum.checked_add(*len)).is_none_or(|t| t > i64::MAX as usize) {
+            return Err(libc::EINVAL);
+        }
+        Ok(Self { name: u64_at(0), name_len: u64_at(8) as u32, iov, control: u64_at(32), control_len: u64_at(40) as usize })
+    }
+
+    /// Bytes that the vectors hold.
+    pub(crate) fn room(&self) -> usize {
+        self.iov.iter().map(|(_, len)| len).sum()
+    }
+
+    /// Gathers the vectors' content.
+    ///
+    /// # Errors
+    /// EMSGSIZE if it is more than any message may be, EFAULT.
+    pub(crate) fn gather(&self, memory: Memory) -> Result<Vec<u8>, i32> {
+        if self.room() > LARGEST_MESSAGE {
+            return Err(libc::EMSGSIZE);
+        }
+        let mut out = Vec::with_capacity(self.room());
+        for &(address, len) in &self.iov {
+            out.extend(memory.bytes(address, len).map_err(|e| e.errno())?);
+        }
+        Ok(out)
+    }
+}
+
+/// Where one datagram goes.
+struct Target {
+    room: usize,
+    iov: Vec<(u64, usize)>,
+    place: Receive,
+    header: Option<MsgHeader>,
+}
+
+impl Target {
+    fn read(memory: Memory, place: Receive) -> Result<Self, i32> {
+        match place {
+            Receive::Msg { header } => {
+                let h = MsgHeader::read(memory, header)?;
+                Ok(Self { room: h.room(), iov: h.iov.clone(), place, header: Some(h) })
+            }
+            Receive::Many { headers, .. } => Self::read(memory, Receive::Msg { header: headers }),
+            Receive::From { buffer, len, .. } => Ok(Self { room: len, iov: vec![(buffer, len)], place, header: None }),
+        }
+    }
+
+    fn write(&self, memory: Memory, bytes: &[u8], whole: usize, meta: Meta, passcred: bool) -> Result<(), crate::mem::MemError> {
+        let mut rest = bytes;
+        for &(address, len) in &self.iov {
+            let (now, later) = rest.split_at(len.min(rest.len()));
+            memory.write(address, now)?;
+            rest = later;
+        }
+        let name = sockaddr_nl(meta.from);
+        match (self.place, &self.header) {
+            (Receive::Msg { header }, Some(h)) => {
+                let mut flags = if whole > self.room { libc::MSG_TRUNC } else { 0 };
+                if h.name != 0 {
+                    memory.write(h.name, &name[..name.len().min(h.name_len as usize)])?;
+                    memory.write(header + 8, &(name.len() as u32).to_ne_bytes())?;
+                } else {
+                    memory.write(header + 8, &0u32.to_ne_bytes())?;
+                }
+                let mut control = Vec::new();
+                if let Some(group) = meta.pktinfo_group {
+                    put_cmsg(&mut control, 270, 3, &group.to_ne_bytes());
+                }
+                if let Some(nsid) = meta.origin_nsid {
+                    put_cmsg(&mut control, 270, 8, &nsid.to_ne_bytes());
+                }
+                if passcred {
+                    // The kernel speaks as root of the initial namespace, with no process behind it.
+                    put_cmsg(&mut control, libc::SOL_SOCKET, libc::SCM_CREDENTIALS, &[0; 12]);
+                }
+                if control.len() > h.control_len || (h.control == 0 && !control.is_empty()) {
+                    flags |= libc::MSG_CTRUNC;
+                    control.clear();
+                }
+                memory.write(h.control, &control)?;
+                memory.write(header + 40, &(control.len() as u64).to_ne_bytes())?;
+                memory.write(header + 48, &flags.to_ne_bytes())
+            }
+            (Receive::From { name: at, name_len, .. }, _) if at != 0 => memory.write_sized(at, name_len, &name),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn put_cmsg(out: &mut Vec<u8>, level: i32, kind: i32, data: &[u8]) {
+    out.extend((16 + data.len() as u64).to_ne_bytes());
+    out.extend(level.to_ne_bytes());
+    out.extend(kind.to_ne_bytes());
+    out.extend(data);
+    out.resize(out.len().next_multiple_of(8), 0);
+}

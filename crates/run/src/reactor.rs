@@ -1,0 +1,139 @@
+//! What the main thread waits for: one epoll, each source named by a token.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::buffer::spare_capacity;
+use rustix::event::{EventfdFlags, Timespec, epoll, eventfd};
+
+/// Who has something to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Token {
+    /// Another thread wants the main loop to look at its queues.
+    Wake,
+    /// The notification descriptor: readable or, when no task is left on the filter, hung up.
+    Filter,
+    /// A namespace file was closed somewhere.
+    Inotify,
+    /// A child changed state.
+    Child,
+    /// The process that the user's shell waits for.
+    Front,
+    /// This process ended.
+    Process(u32),
+    /// The supervisor's end of the emulated socket with this inode number.
+    Socket(u64),
+}
+
+impl Token {
+    const KIND: u32 = 56;
+
+    fn encode(self) -> u64 {
+        let (kind, value) = match self {
+            Self::Wake => (0, 0),
+            Self::Filter => (1, 0),
+            Self::Inotify => (2, 0),
+            Self::Child => (3, 0),
+            Self::Front => (4, 0),
+            Self::Process(pid) => (5, u64::from(pid)),
+            Self::Socket(ino) => (6, ino),
+        };
+        (kind << Self::KIND) | (value & ((1 << Self::KIND) - 1))
+    }
+
+    fn decode(raw: u64) -> Self {
+        let value = raw & ((1 << Self::KIND) - 1);
+        match raw >> Self::KIND {
+            0 => Self::Wake,
+            1 => Self::Filter,
+            2 => Self::Inotify,
+            3 => Self::Child,
+            4 => Self::Front,
+            5 => Self::Process(value as u32),
+            _ => Self::Socket(value),
+        }
+    }
+}
+
+/// The epoll and its wake-up.
+#[derive(Debug)]
+pub(crate) struct Reactor {
+    epoll: OwnedFd,
+    wake: OwnedFd,
+}
+
+impl Reactor {
+    /// A reactor with its wake-up registered.
+    ///
+    /// # Errors
+    /// Running out of descriptors.
+    pub(crate) fn new() -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        epoll::add(&epoll, &wake, epoll::EventData::new_u64(Token::Wake.encode()), epoll::EventFlags::IN)?;
+        Ok(Self { epoll, wake })
+    }
+
+    /// Reports when `fd` is readable (level-triggered).
+    pub(crate) fn readable(&self, fd: impl AsFd, token: Token) -> io::Result<()> {
+        Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(token.encode()), epoll::EventFlags::IN)?)
+    }
+
+    /// Reports each arrival on and each departure from `fd` (edge-triggered).
+    pub(crate) fn edges(&self, fd: impl AsFd, token: Token) -> io::Result<()> {
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+        Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(token.encode()), flags)?)
+    }
+
+    /// Reports no more of `fd`.
+    pub(crate) fn forget(&self, fd: impl AsFd) {
+        // Already closed everywhere means already forgotten.
+        let _ = epoll::delete(&self.epoll, fd);
+    }
+
+    /// Makes [`Self::wait`] return soon; from any thread, never blocks.
+    pub(crate) fn wake(&self) {
+        // A full counter is a wake-up that is already on its way.
+        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+    }
+
+    /// Takes back a wake-up that was seen.
+    pub(crate) fn woken(&self) {
+        let _ = rustix::io::read(&self.wake, &mut [0u8; 8]);
+    }
+
+    /// Waits for events, at most `limit`; each comes with "hung up".
+    pub(crate) fn wait(&self, limit: Option<Duration>) -> Vec<(Token, bool)> {
+        let mut events = Vec::with_capacity(64);
+        let timeout = limit.map(|d| Timespec { tv_sec: d.as_secs() as i64, tv_nsec: i64::from(d.subsec_nanos()) });
+        // An interrupted wait is an empty one.
+        let _ = epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref());
+        let hung = epoll::EventFlags::HUP | epoll::EventFlags::ERR;
+        events.into_iter().map(|e: epoll::Event| {
+            let flags = e.flags;
+            (Token::decode(e.data.u64()), flags.intersects(hung))
+        }).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_survive_the_kernel() {
+        for t in [Token::Wake, Token::Filter, Token::Inotify, Token::Child, Token::Front, Token::Process(7), Token::Socket(1 << 40)] {
+            assert_eq!(Token::decode(t.encode()), t);
+        }
+    }
+
+    #[test]
+    fn a_wake_up_is_seen_once() {
+        let r = Reactor::new().unwrap();
+        r.wake();
+        assert_eq!(r.wait(Some(Duration::ZERO)), [(Token::Wake, false)]);
+        r.woken();
+        assert!(r.wait(Some(Duration::ZERO)).is_empty());
+    }
+}

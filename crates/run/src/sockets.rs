@@ -1,0 +1,241 @@
+//! The table of sockets that we stand in for, by the identity of the open file.
+//!
+//! A descriptor's number says nothing: it is copied, passed on and reused.  The inode of the stand-in socket is the
+//! same through `dup`, `fork`, `exec` and SCM_RIGHTS, and `/proc/TID/fd/N` shows it.
+
+use std::collections::HashMap;
+use std::collections::HashSet;
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, socketpair};
+
+use crate::control::ControlFd;
+use crate::inet::InetFd;
+use crate::netlink::NetlinkFd;
+use crate::reactor::Reactor;
+use crate::task::{FileId, Task, numbers};
+use crate::world::{World, lock};
+
+/// A socket of a program that exists only here.
+#[derive(Clone)]
+pub(crate) enum Emulated {
+    /// AF_NETLINK.
+    Netlink(Arc<NetlinkFd>),
+    /// AF_INET, AF_INET6, AF_PACKET.
+    Inet(Arc<InetFd>),
+    /// The channel of `pernet ns`.
+    Control(Arc<ControlFd>),
+}
+
+/// The sockets of a run.
+pub(crate) struct Sockets {
+    /// A leaf lock.
+    table: RwLock<HashMap<FileId, Emulated>>,
+    /// Netlink sockets with something to move.  A leaf lock: it is taken inside the core's critical sections.
+    ready: Arc<Mutex<Vec<FileId>>>,
+    /// Some receive may be parked with a deadline.
+    deadlines: AtomicBool,
+}
+
+thread_local! {
+    /// This thread will look at the ready list before it waits: no need to wake the main loop.
+    static WILL_LOOK: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+impl Sockets {
+    /// None yet.
+    pub(crate) fn new() -> Self {
+        Self { table: RwLock::default(), ready: Arc::default(), deadlines: AtomicBool::new(false) }
+    }
+
+    /// The emulated socket behind a task's descriptor; `None` if it is something else.
+    pub(crate) fn find(&self, task: Task, fd: i32) -> Option<Emulated> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        if table.is_empty() {
+            return None;
+        }
+        drop(table);
+        self.get(task.file(fd)?)
+    }
+
+    /// The emulated socket of this identity.
+    pub(crate) fn get(&self, id: FileId) -> Option<Emulated> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    /// The emulated socket with this inode number.
+    pub(crate) fn by_inode(&self, ino: u64) -> Option<(FileId, Emulated)> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.iter().find(|(id, _)| id.ino == ino).map(|(id, e)| (*id, e.clone()))
+    }
+
+    /// Takes in a new socket.
+    pub(crate) fn insert(&self, id: FileId, socket: Emulated) {
+        self.table.write().unwrap_or_else(PoisonError::into_inner).insert(id, socket);
+    }
+
+    /// The program's last descriptor is gone.
+    pub(crate) fn remove(&self, id: FileId) -> Option<Emulated> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner).remove(&id)
+    }
+
+    /// A callback for a netlink socket that puts it on the ready list; it takes no other lock.
+    pub(crate) fn notifier(&self, id: FileId, reactor: Arc<Reactor>) -> Arc<dyn Fn() + Send + Sync> {
+        let ready = self.ready.clone();
+        Arc::new(move || {
+            lock(&ready).push(id);
+            if !WILL_LOOK.get() {
+                reactor.wake();
+            }
+        })
+    }
+
+    /// Runs `f`; what becomes ready meanwhile is taken by this thread's own [`Self::take_ready`] afterwards.
+    pub(crate) fn looking_after<T>(f: impl FnOnce() -> T) -> T {
+        WILL_LOOK.set(true);
+        let r = f();
+        WILL_LOOK.set(false);
+        r
+    }
+
+    /// Takes the ready list.
+    pub(crate) fn take_ready(&self) -> Vec<FileId> {
+        let mut ready = std::mem::take(&mut *lock(&self.ready));
+        ready.dedup();
+        ready
+    }
+
+    /// Sockets whose end nobody reports: those without a connected pair, and all of them where we must keep a copy of
+    /// the program's end.  True if a periodic [`Self::sweep`] is needed.
+    pub(crate) fn needs_sweeping(&self) -> bool {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.values().any(Emulated::closes_silently)
+    }
+
+    /// Drops the sockets that no program has open any more.
+    pub(crate) fn sweep(&self) {
+        let silent: Vec<FileId> = {
+            let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+            table.iter().filter(|(_, e)| e.closes_silently()).map(|(&id, _)| id).collect()
+        };
+        if silent.is_empty() {
+            return;
+        }
+        let open = open_sockets();
+        for id in silent {
+            if !open.contains(&id.ino) {
+                // Out of the table first, dropped outside its lock: the drop may end a namespace.
+                let gone = self.remove(id);
+                drop(gone);
+            }
+        }
+    }
+
+    fn netlink(&self) -> Vec<Arc<NetlinkFd>> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.values().filter_map(|e| if let Emulated::Netlink(n) = e { Some(n.clone()) } else { None }).collect()
+    }
+
+    /// Somebody waits with a deadline.
+    pub(crate) fn has_deadlines(&self) -> bool {
+        self.deadlines.load(Ordering::Acquire) && self.netlink().iter().any(|n| n.has_deadline())
+    }
+
+    /// A receive with a deadline was parked.
+    pub(crate) fn deadline_parked(&self) {
+        self.deadlines.store(true, Ordering::Release);
+    }
+
+    /// Answers receives whose deadline has come.
+    pub(crate) fn serve_deadlines(&self, world: &World) {
+        if self.deadlines.load(Ordering::Acquire) {
+            let sockets = self.netlink();
+            for n in &sockets {
+                n.pump(world);
+            }
+            // One parked between the look and the store sets it again: the store comes first.
+            self.deadlines.store(false, Ordering::Release);
+            if sockets.iter().any(|n| n.has_deadline()) {
+                self.deadlines.store(true, Ordering::Release);
+            }
+        }
+    }
+
+    /// Every inet socket, for port conflicts.
+    pub(crate) fn inet(&self) -> Vec<Arc<InetFd>> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.values().filter_map(|e| if let Emulated::Inet(i) = e { Some(i.clone()) } else { None }).collect()
+    }
+}
+
+impl Emulated {
+    fn closes_silently(&self) -> bool {
+        match self {
+            Self::Netlink(n) => n.keeps_app_end(),
+            Self::Inet(_) => true,
+            Self::Control(_) => false,
+        }
+    }
+}
+
+/// Inode numbers of all sockets open in processes that we may look into, ourselves excepted.
+fn open_sockets() -> HashSet<u64> {
+    let me = std::process::id();
+    let mut open = HashSet::new();
+    for pid in numbers("/proc").into_iter().filter(|&p| p != me) {
+        let Ok(fds) = fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
+        for fd in fds.flatten() {
+            let Ok(link) = fs::read_link(fd.path()) else { continue };
+            let ino: Option<u64> = link.to_str().and_then(|l| l.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok());
+            open.extend(ino);
+        }
+    }
+    open
+}
+
+/// A socket to hand to a program, and our end of it.
+pub(crate) struct Pair {
+    /// Goes to the program.
+    pub(crate) app: OwnedFd,
+    /// Stays here.
+    pub(crate) supervisor: OwnedFd,
+    /// What the program's end is.
+    pub(crate) id: FileId,
+}
+
+fn flags(nonblocking: bool) -> SocketFlags {
+    SocketFlags::CLOEXEC | if nonblocking { SocketFlags::NONBLOCK } else { SocketFlags::empty() }
+}
+
+/// The identity of a descriptor of ours.
+///
+/// # Errors
+/// errno of fstat.
+pub(crate) fn identity(fd: impl AsFd) -> Result<FileId, i32> {
+    let st = rustix::fs::fstat(fd).map_err(|e| e.raw_os_error())?;
+    Ok(FileId { dev: st.st_dev, ino: st.st_ino })
+}
+
+/// A connected pair that keeps message boundaries and tells each end when the other is closed.
+///
+/// # Errors
+/// errno of making it.
+pub(crate) fn message_pair(nonblocking: bool) -> Result<Pair, i32> {
+    let (app, supervisor) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags(nonblocking), None).map_err(|e| e.raw_os_error())?;
+    let id = identity(&app)?;
+    Ok(Pair { app, supervisor, id })
+}
+
+/// An unconnected socket, whose readiness is that of a fresh one of the emulated kind.
+///
+/// # Errors
+/// errno of making it.
+pub(crate) fn lone_socket(stream: bool, nonblocking: bool) -> Result<(OwnedFd, FileId), i32> {
+    let kind = if stream { SocketType::STREAM } else { SocketType::DGRAM };
+    let fd = socket_with(AddressFamily::UNIX, kind, flags(nonblocking), None).map_err(|e| e.raw_os_error())?;
+    let id = identity(&fd)?;
+    Ok((fd, id))
+}

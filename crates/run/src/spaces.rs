@@ -1,0 +1,568 @@
+//! Which namespace a program is in, and what keeps a namespace alive.
+//!
+//! **Membership** is written on the process itself, in the soft limit of RLIMIT_LOCKS, which Linux has not used since
+//! 2.4: `fork` copies it, `exec` keeps it, it can be read and set from outside with one call, and it outlives every
+//! parent.  A process whose threads went different ways (`setns` moves one thread) is *split*: each thread is pinned
+//! here, and its limit says where its next child starts.
+//!
+//! **Identity**: a namespace file is an anonymous file of ours, made when first asked for.  A program gets it opened,
+//! so that `fstat`, `dup`, passing it on and keeping it are the kernel's business and right without our help.
+//!
+//! **Life**: a space holds one active reference while a process is in it, its file is open somewhere, or it is bound to
+//! a path; sockets hold their own.  Nothing is counted per open file: when a close is reported, a write lease on the
+//! file, which the kernel grants only to a sole opener, tells whether one is left.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use pernet::{NetHandle, NetRef, UserNs};
+use rustix::fs::inotify;
+
+use crate::reactor::{Reactor, Token};
+use crate::sys;
+use crate::users::Users;
+use crate::task::{FileId, Task, has_exited, numbers, pidfd_of};
+
+const RLIMIT_LOCKS: u32 = libc::RLIMIT_LOCKS as u32;
+/// Name of the anonymous files, as `/proc/PID/fd` shows it behind "/memfd:".
+pub(crate) const IDENTITY_NAME: &str = "pernet-netns";
+
+/// A namespace's number within this run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct SpaceId(u32);
+
+/// What is written on a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tag {
+    /// The namespace it is in.
+    pub(crate) space: SpaceId,
+    /// It asked for a mount namespace that the kernel would not give: mounts of it pretend to succeed.
+    pub(crate) pretends_mounts: bool,
+}
+
+const PRETENDS: u64 = 1 << 32;
+const RUN_SHIFT: u32 = 33;
+
+impl Tag {
+    /// Bit 62 stays clear and the run number is never zero: neither "unlimited" nor a real limit looks like a tag.
+    fn encode(self, run: u64) -> u64 {
+        (run << RUN_SHIFT) | if self.pretends_mounts { PRETENDS } else { 0 } | u64::from(self.space.0)
+    }
+
+    fn decode(raw: u64, run: u64) -> Option<Self> {
+        (raw >> RUN_SHIFT == run).then_some(Self { space: SpaceId(raw as u32), pretends_mounts: raw & PRETENDS != 0 })
+    }
+}
+
+#[derive(Debug)]
+struct Identity {
+    /// Our only descriptor of the file, for reading.
+    fd: OwnedFd,
+    id: FileId,
+    watch: Option<i32>,
+}
+
+#[derive(Debug)]
+struct Space {
+    handle: NetHandle,
+    hold: Option<NetRef>,
+    identity: Option<Identity>,
+    binds: u32,
+    /// Processes known to be inside; others are found by looking when these are gone.
+    members: usize,
+}
+
+/// A call that the kernel decides after we have answered "go on": what it becomes depends on what it did.
+#[derive(Clone, Debug)]
+enum Pending {
+    /// `unshare(NEWUSER|NEWNET)`: it worked if the task's user namespace is another one now.
+    NewUser { before: u64, old: SpaceId, new: SpaceId, owner: UserNs },
+    /// `clone(NEWNET)`: the child is in the new one, the parent where it was.
+    Child { parent: u32, old: SpaceId, new: SpaceId, owner: Option<UserNs> },
+}
+
+impl Pending {
+    fn new(&self) -> SpaceId {
+        match self {
+            Self::NewUser { new, .. } | Self::Child { new, .. } => *new,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Member {
+    /// Held for its registration with the reactor.
+    pidfd: OwnedFd,
+    inside: Vec<SpaceId>,
+}
+
+/// All namespaces of a run.
+///
+/// Behind one lock (`World::spaces`).  Lock order: after a socket's lock, before anything of the core.
+#[derive(Debug)]
+pub(crate) struct Spaces {
+    run: u64,
+    first: SpaceId,
+    next: u32,
+    all: HashMap<SpaceId, Space>,
+    pending: HashMap<SpaceId, Pending>,
+    by_file: HashMap<FileId, SpaceId>,
+    by_cookie: HashMap<u64, SpaceId>,
+    members: HashMap<u32, Member>,
+    /// Threads of split processes: process → thread → where it is.
+    split: HashMap<u32, HashMap<u32, SpaceId>>,
+    inotify: Option<OwnedFd>,
+    by_watch: HashMap<i32, SpaceId>,
+    reactor: Arc<Reactor>,
+    users: Arc<Users>,
+}
+
+impl Spaces {
+    /// Starts with the run's first namespace, which lives as long as the run.
+    pub(crate) fn new(first: NetRef, run: u64, reactor: Arc<Reactor>, users: Arc<Users>) -> Self {
+        let mut me = Self {
+            run,
+            first: SpaceId(0),
+            next: 0,
+            all: HashMap::new(),
+            pending: HashMap::new(),
+            by_file: HashMap::new(),
+            by_cookie: HashMap::new(),
+            members: HashMap::new(),
+            split: HashMap::new(),
+            inotify: None,
+            by_watch: HashMap::new(),
+            reactor,
+            users,
+        };
+        me.first = me.add(first);
+        me
+    }
+
+    /// The namespace that the run started in.
+    pub(crate) fn first(&self) -> SpaceId {
+        self.first
+    }
+
+    /// The raw limit that a process in `space` carries.
+    pub(crate) fn raw_tag(&self, space: SpaceId) -> u64 {
+        Tag { space, pretends_mounts: false }.encode(self.run)
+    }
+
+    /// Takes in a new namespace; it is held until [`Self::settle`] finds no reason to.
+    pub(crate) fn add(&mut self, net: NetRef) -> SpaceId {
+        let id = self.fresh_id();
+        self.by_cookie.insert(net.cookie().get(), id);
+        self.all.insert(id, Space { handle: net.downgrade(), hold: Some(net), identity: None, binds: 0, members: 0 });
+        id
+    }
+
+    fn fresh_id(&mut self) -> SpaceId {
+        loop {
+            let id = SpaceId(self.next);
+            self.next = self.next.wrapping_add(1);
+            if !self.all.contains_key(&id) && !self.pending.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    /// An active reference, if the namespace is alive.
+    pub(crate) fn net(&self, id: SpaceId) -> Option<NetRef> {
+        let space = self.all.get(&id)?;
+        space.hold.clone().or_else(|| space.handle.upgrade())
+    }
+
+    /// The number of a namespace that is alive in this run.
+    pub(crate) fn of_net(&mut self, net: &NetRef) -> SpaceId {
+        match self.by_cookie.get(&net.cookie().get()) {
+            Some(&id) => id,
+            None => {
+                let id = self.add(net.clone());
+                if let Some(space) = self.all.get_mut(&id) {
+                    space.hold = None;
+                }
+                id
+            }
+        }
+    }
+
+    /// The namespace whose file this is.
+    pub(crate) fn by_file(&self, file: FileId) -> Option<SpaceId> {
+        self.by_file.get(&file).copied()
+    }
+
+    /// Every living namespace with its number.
+    pub(crate) fn alive(&self) -> Vec<SpaceId> {
+        let mut ids: Vec<_> = self.all.iter().filter(|(_, s)| s.hold.is_some() || s.handle.upgrade().is_some()).map(|(&id, _)| id).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    // --- where a task is ---
+
+    fn read_tag(&self, tid: u32) -> Option<Tag> {
+        Tag::decode(sys::get_limit(tid, RLIMIT_LOCKS).ok()?.rlim_cur, self.run)
+    }
+
+    fn write_tag(&self, tid: u32, tag: Tag) {
+        let Ok(old) = sys::get_limit(tid, RLIMIT_LOCKS) else { return };
+        let raw = tag.encode(self.run).min(old.rlim_max);
+        // A task that just died needs no tag.
+        let _ = sys::set_limit(tid, RLIMIT_LOCKS, libc::rlimit64 { rlim_cur: raw, rlim_max: old.rlim_max });
+    }
+
+    /// The tag of a task, if it is one of this run's.
+    pub(crate) fn tag(&mut self, task: Task) -> Option<Tag> {
+        let mut tag = self.read_tag(task.tid)?;
+        if let Some(pending) = self.pending.get(&tag.space).cloned() {
+            let now = task.namespace("user");
+            let (at, done) = match &pending {
+                Pending::NewUser { before, old, new, owner } => match now {
+                    Some(now) if now != *before => {
+                        self.users.adopt_as(now, owner.clone());
+                        (*new, true)
+                    }
+                    _ => (*old, true),
+                },
+                Pending::Child { parent, old, new, owner } => {
+                    let child = task.tgid()? != *parent;
+                    if let (true, Some(owner), Some(now)) = (child, owner, now) {
+                        self.users.adopt_as(now, owner.clone());
+                    }
+                    (if child { *new } else { *old }, child)
+                }
+            };
+            let marker = tag.space;
+            tag.space = at;
+            self.write_tag(task.tid, tag);
+            if let Some(tgid) = task.tgid() {
+                self.enter(tgid, at);
+            }
+            if done && !self.marked_elsewhere(marker) {
+                self.pending.remove(&marker);
+                self.settle(pending.new());
+            }
+        }
+        if !self.split.is_empty()
+            && let Some(tgid) = task.tgid()
+            && let Some(threads) = self.split.get_mut(&tgid)
+        {
+            // A thread not seen before starts where its creator was, which clone() wrote into the limit.
+            tag.space = *threads.entry(task.tid).or_insert(tag.space);
+        }
+        Some(tag)
+    }
+
+    fn marked_elsewhere(&self, marker: SpaceId) -> bool {
+        numbers("/proc").into_iter().any(|pid| self.read_tag(pid).is_some_and(|t| t.space == marker))
+    }
+
+    /// The namespace of a task of this run.
+    pub(crate) fn of_task(&mut self, task: Task) -> Option<SpaceId> {
+        self.tag(task).map(|t| t.space)
+    }
+
+    /// The namespace of a task, as a reference; `None` for a stranger or a zombie.
+    pub(crate) fn net_of_task(&mut self, task: Task) -> Option<NetRef> {
+        let id = self.of_task(task)?;
+        self.net(id)
+    }
+
+    /// Moves a task: one thread only, as `setns` does.
+    pub(crate) fn join(&mut self, task: Task, to: SpaceId) {
+        let Some(tag) = self.tag(task) else { return };
+        let from = tag.space;
+        let Some(tgid) = task.tgid() else { return };
+        let threads = Task::threads(tgid);
+        if threads.len() > 1 || self.split.contains_key(&tgid) {
+            let pins = self.split.entry(tgid).or_default();
+            for tid in threads {
+                pins.entry(tid).or_insert(from);
+            }
+            pins.insert(task.tid, to);
+        }
+        self.write_tag(task.tid, Tag { space: to, ..tag });
+        self.enter(tgid, to);
+        self.leave_if_gone(tgid, from);
+    }
+
+    /// Before a task of a split process makes a child: the child starts where this thread is.
+    pub(crate) fn before_clone(&mut self, task: Task) {
+        if self.split.is_empty() {
+            return;
+        }
+        let Some(tgid) = task.tgid() else { return };
+        if self.split.contains_key(&tgid)
+            && let Some(tag) = self.tag(task)
+        {
+            self.write_tag(task.tid, tag);
+        }
+    }
+
+    /// Marks a task that asked for a mount namespace it cannot have.
+    pub(crate) fn pretend_mounts(&mut self, task: Task) {
+        if let Some(mut tag) = self.tag(task) {
+            tag.pretends_mounts = true;
+            self.write_tag(task.tid, tag);
+        }
+    }
+
+    /// The kernel is about to run `unshare(NEWUSER|NEWNET)` for this task.
+    pub(crate) fn unshare_pending(&mut self, task: Task, new: SpaceId, owner: UserNs) {
+        let (Some(tag), Some(before)) = (self.tag(task), task.namespace("user")) else { return };
+        let marker = self.fresh_id();
+        self.pending.insert(marker, Pending::NewUser { before, old: tag.space, new, owner });
+        self.write_tag(task.tid, Tag { space: marker, ..tag });
+    }
+
+    /// The kernel is about to run `clone(NEWNET)` for this task.
+    pub(crate) fn clone_pending(&mut self, task: Task, new: SpaceId, owner: Option<UserNs>) {
+        let (Some(tag), Some(parent)) = (self.tag(task), task.tgid()) else { return };
+        let marker = self.fresh_id();
+        self.pending.insert(marker, Pending::Child { parent, old: tag.space, new, owner });
+        self.write_tag(task.tid, Tag { space: marker, ..tag });
+    }
+
+    // --- what keeps a namespace alive ---
+
+    fn enter(&mut self, tgid: u32, id: SpaceId) {
+        if id == self.first {
+            return;
+        }
+        let reactor = &self.reactor;
+        let member = match self.members.entry(tgid) {
+            std::collections::hash_map::Entry::Occupied(e) => e.into_mut(),
+            std::collections::hash_map::Entry::Vacant(e) => {
+                let Some(pidfd) = pidfd_of(tgid) else { return };
+                if has_exited(&pidfd) || reactor.readable(&pidfd, Token::Process(tgid)).is_err() {
+                    return;
+                }
+                e.insert(Member { pidfd, inside: Vec::new() })
+            }
+        };
+        if !member.inside.contains(&id) {
+            member.inside.push(id);
+            if let Some(space) = self.all.get_mut(&id) {
+                space.members += 1;
+                if space.hold.is_none() {
+                    space.hold = space.handle.upgrade();
+                }
+            }
+        }
+    }
+
+    /// A process left `id`, unless another of its threads is still there.
+    fn leave_if_gone(&mut self, tgid: u32, id: SpaceId) {
+        if self.split.get(&tgid).is_some_and(|pins| pins.values().any(|&at| at == id)) {
+            return;
+        }
+        let Some(member) = self.members.get_mut(&tgid) else { return self.settle(id) };
+        if let Some(i) = member.inside.iter().position(|&s| s == id) {
+            member.inside.swap_remove(i);
+            if let Some(space) = self.all.get_mut(&id) {
+                space.members -= 1;
+            }
+        }
+        if self.members.get(&tgid).is_some_and(|m| m.inside.is_empty())
+            && let Some(member) = self.members.remove(&tgid)
+        {
+            self.reactor.forget(&member.pidfd);
+        }
+        self.settle(id);
+    }
+
+    /// A process ended.
+    pub(crate) fn process_ended(&mut self, tgid: u32) {
+        self.split.remove(&tgid);
+        let Some(member) = self.members.remove(&tgid) else { return };
+        self.reactor.forget(&member.pidfd);
+        for id in member.inside {
+            if let Some(space) = self.all.get_mut(&id) {
+                space.members -= 1;
+            }
+            self.settle(id);
+        }
+    }
+
+    /// Drops the run's reference to a namespace if nothing keeps it any more.
+    ///
+    /// Cannot race with a program that is about to use it: whoever could name the namespace (a member, an open file, a
+    /// path) is what is looked for here, and all of that changes only under this lock or by a close.
+    pub(crate) fn settle(&mut self, id: SpaceId) {
+        if id == self.first || self.pending.values().any(|p| p.new() == id) {
+            return;
+        }
+        let Some(space) = self.all.get(&id) else { return };
+        if space.binds > 0 || space.members > 0 || space.identity.as_ref().is_some_and(|i| sys::open_elsewhere(i.fd.as_fd())) {
+            return;
+        }
+        for pid in numbers("/proc") {
+            if self.read_tag(pid).is_some_and(|t| t.space == id) {
+                self.enter(pid, id);
+            }
+        }
+        let Some(space) = self.all.get_mut(&id) else { return };
+        if space.members > 0 {
+            return;
+        }
+        space.hold = None;
+        if space.handle.upgrade().is_none() {
+            self.forget(id);
+        }
+    }
+
+    /// A namespace died: its number and its file are done with.
+    pub(crate) fn died(&mut self, cookie: u64) {
+        if let Some(&id) = self.by_cookie.get(&cookie) {
+            self.forget(id);
+        }
+    }
+
+    fn forget(&mut self, id: SpaceId) {
+        let Some(space) = self.all.remove(&id) else { return };
+        self.by_cookie.remove(&space.handle.cookie().get());
+        if let Some(identity) = space.identity {
+            self.by_file.remove(&identity.id);
+            if let (Some(watch), Some(inotify)) = (identity.watch, &self.inotify) {
+                self.by_watch.remove(&watch);
+                let _ = inotify::remove_watch(inotify, watch);
+            }
+        }
+    }
+
+    /// The path table bound (or unbound) this namespace once more.
+    pub(crate) fn bound(&mut self, id: SpaceId, by: i32) {
+        if let Some(space) = self.all.get_mut(&id) {
+            space.binds = space.binds.saturating_add_signed(by);
+            if space.hold.is_none() {
+                space.hold = space.handle.upgrade();
+            }
+        }
+        self.settle(id);
+    }
+
+    /// Is any space held by nothing but sockets, or any process split?  Then closes and thread exits tell us nothing
+    /// and the main loop looks from time to time.
+    pub(crate) fn needs_looking(&self) -> bool {
+        !self.split.is_empty() || !self.pending.is_empty()
+    }
+
+    /// The look: threads of split processes that ended.
+    pub(crate) fn look(&mut self) {
+        let processes: Vec<u32> = self.split.keys().copied().collect();
+        for tgid in processes {
+            let living = Task::threads(tgid);
+            let Some(pins) = self.split.get_mut(&tgid) else { continue };
+            let before: Vec<SpaceId> = pins.values().copied().collect();
+            pins.retain(|tid, _| living.contains(tid));
+            for id in before {
+                self.leave_if_gone(tgid, id);
+            }
+        }
+        // A child that ended without ever being seen leaves its mark with nobody.
+        let markers: Vec<SpaceId> = self.pending.keys().copied().collect();
+        for marker in markers {
+            if !self.marked_elsewhere(marker)
+                && let Some(pending) = self.pending.remove(&marker)
+            {
+                self.settle(pending.new());
+            }
+        }
+    }
+
+    // --- the namespace file ---
+
+    fn identity(&mut self, id: SpaceId) -> Result<&Identity, i32> {
+        let space = self.all.get_mut(&id).ok_or(libc::ENOENT)?;
+        if space.identity.is_none() {
+            let mut identity = make_identity()?;
+            if self.inotify.is_none() {
+                let fd = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).map_err(|e| e.raw_os_error())?;
+                self.reactor.readable(&fd, Token::Inotify).map_err(|e| sys::errno_of(&e))?;
+                self.inotify = Some(fd);
+            }
+            if let Some(inotify) = &self.inotify {
+                let path = format!("/proc/self/fd/{}", identity.fd.as_raw_fd());
+                let watch = inotify::add_watch(inotify, path, inotify::WatchFlags::CLOSE_NOWRITE).map_err(|e| e.raw_os_error())?;
+                self.by_watch.insert(watch, id);
+                identity.watch = Some(watch);
+            }
+            self.by_file.insert(identity.id, id);
+            space.identity = Some(identity);
+        }
+        space.identity.as_ref().ok_or(libc::ENOENT)
+    }
+
+    /// Opens the namespace's file afresh, to be handed to a program, and holds the namespace until it is closed.
+    ///
+    /// # Errors
+    /// errno of opening.
+    pub(crate) fn open_file(&mut self, id: SpaceId, o_path: bool) -> Result<OwnedFd, i32> {
+        let fd = self.identity(id)?.fd.as_raw_fd();
+        let flags = rustix::fs::OFlags::CLOEXEC | if o_path { rustix::fs::OFlags::PATH } else { rustix::fs::OFlags::RDONLY };
+        let file = rustix::fs::open(format!("/proc/self/fd/{fd}"), flags, rustix::fs::Mode::empty()).map_err(|e| e.raw_os_error())?;
+        if let Some(space) = self.all.get_mut(&id)
+            && space.hold.is_none()
+        {
+            space.hold = space.handle.upgrade();
+        }
+        Ok(file)
+    }
+
+    /// The inode number that `readlink` and `stat` show.
+    ///
+    /// # Errors
+    /// errno of making the file.
+    pub(crate) fn inode(&mut self, id: SpaceId) -> Result<u64, i32> {
+        Ok(self.identity(id)?.id.ino)
+    }
+
+    /// Our own descriptor of the file, to stat.
+    pub(crate) fn with_file<T>(&mut self, id: SpaceId, f: impl FnOnce(BorrowedFd<'_>) -> T) -> Result<T, i32> {
+        Ok(f(self.identity(id)?.fd.as_fd()))
+    }
+
+    /// Some namespace file was closed: see who lost its last opener.
+    pub(crate) fn files_closed(&mut self) {
+        let Some(fd) = &self.inotify else { return };
+        let mut touched = Vec::new();
+        let mut buffer = [0u8; 4096];
+        // Equal events are merged by the kernel: they say which file to look at, they cannot be counted.
+        while let Ok(n) = rustix::io::read(fd, &mut buffer)
+            && n > 0
+        {
+            let mut rest = &buffer[..n];
+            while let Some((head, tail)) = rest.split_first_chunk::<16>() {
+                let word = |i: usize| i32::from_ne_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]);
+                touched.push(word(0));
+                rest = tail.get(word(12) as usize..).unwrap_or_default();
+            }
+        }
+        touched.sort_unstable();
+        touched.dedup();
+        // -1: the queue overflowed and events were lost.
+        let ids: Vec<SpaceId> = if touched.contains(&-1) { self.alive() } else { touched.iter().filter_map(|w| self.by_watch.get(w).copied()).collect() };
+        for id in ids {
+            self.settle(id);
+        }
+    }
+}
+
+fn make_identity() -> Result<Identity, i32> {
+    use rustix::fs::{MemfdFlags, Mode, OFlags, fchmod, fstat, memfd_create, open};
+    let e = |e: rustix::io::Errno| e.raw_os_error();
+    let writable = memfd_create(IDENTITY_NAME, MemfdFlags::CLOEXEC).map_err(e)?;
+    fchmod(&writable, Mode::from_raw_mode(0o444)).map_err(e)?;
+    // A lease counts openers, so the one that could write must go.
+    let fd = open(format!("/proc/self/fd/{}", writable.as_raw_fd()), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(e)?;
+    let st = fstat(&fd).map_err(e)?;
+    Ok(Identity { fd, id: FileId { dev: st.st_dev, ino: st.st_ino }, watch: None })
+}
+
+/// A number without a namespace, for tests of tables that only carry it.
+#[cfg(test)]
+pub(crate) fn test_id(raw: u32) -> SpaceId {
+    SpaceId(raw)
+}

@@ -1,0 +1,219 @@
+//! The supervisor's threads: workers answer calls, the main thread waits for everything else.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use pernet::{Cred, Namespaces};
+use pernet_rtnl::Rtnetlink;
+use pernet_stack::Stack;
+use rustix::event::{PollFd, PollFlags, poll};
+
+use crate::listener::Listener;
+use crate::paths::Binds;
+use crate::reactor::{Reactor, Token};
+use crate::replay::Replay;
+use crate::sockets::{Emulated, Sockets};
+use crate::spaces::Spaces;
+use crate::syscalls;
+use crate::task::Task;
+use crate::users::Users;
+use crate::vfs::Vfs;
+use crate::world::{Deaths, World, lock};
+
+/// How often things are looked at that no event tells.
+const LOOK: Duration = Duration::from_millis(200);
+/// How often parked calls with a deadline are looked at.
+const DEADLINE: Duration = Duration::from_millis(5);
+
+/// Why a run could not be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum SetupError {
+    /// The kernel refused something basic.
+    #[error("cannot watch the programs: {0}")]
+    Io(#[from] std::io::Error),
+    /// The emulated system could not be built.
+    #[error("cannot build the emulated network: {0}")]
+    Core(String),
+}
+
+/// What the supervisor is told from outside and reports to it.
+pub(crate) trait Family {
+    /// A child changed state.
+    fn child_changed(&mut self);
+    /// The process that the user's shell waits for has ended.
+    fn front_gone(&mut self);
+    /// No task is left under the filter.
+    fn all_gone(&mut self);
+}
+
+/// A run that is ready to answer its first program.
+pub(crate) struct Supervisor {
+    world: Arc<World>,
+    deaths: Arc<Deaths>,
+    listener: Listener,
+}
+
+impl Supervisor {
+    /// Builds the emulated system around the first task, which waits to be let go.
+    ///
+    /// # Errors
+    /// [`SetupError`].
+    pub(crate) fn new(listener: OwnedFd, first: Task, run: u64, can_getfd: bool) -> Result<Self, SetupError> {
+        let core = |e: &dyn std::fmt::Display| SetupError::Core(e.to_string());
+        let reactor = Arc::new(Reactor::new()?);
+        let wake = reactor.clone();
+        let namespaces = Namespaces::builder().on_work(Arc::new(move || wake.wake())).build();
+        let stack = Stack::register(&namespaces).map_err(|e| core(&e))?;
+        let rtnl = Rtnetlink::new(&namespaces, &stack).map_err(|e| core(&e))?;
+        let deaths = Arc::new(Deaths::new(reactor.clone()));
+        namespaces.subscribe(deaths.clone());
+        let users = Arc::new(Users::new(namespaces.init_user_ns().clone(), first));
+        let creator = Cred { user_ns: namespaces.init_user_ns().clone(), euid: pernet::Uid(0), caps: pernet::Caps::FULL };
+        let net = namespaces.create(&creator).map_err(|e| core(&e))?;
+        let spaces = Spaces::new(net, run, reactor.clone(), users.clone());
+        let world = World {
+            namespaces,
+            stack,
+            rtnl,
+            spaces: Mutex::new(spaces),
+            binds: Mutex::new(Binds::default()),
+            sockets: Sockets::new(),
+            users,
+            vfs: Vfs::new(),
+            replay: Mutex::new(Replay::default()),
+            reactor,
+            helped: Mutex::default(),
+            can_getfd: AtomicBool::new(can_getfd),
+        };
+        Ok(Self { world: Arc::new(world), deaths, listener: Listener::new(listener) })
+    }
+
+    /// What the first process must carry in its limit, before it is let go.
+    pub(crate) fn first_tag(&self) -> u64 {
+        let spaces = lock(&self.world.spaces);
+        spaces.raw_tag(spaces.first())
+    }
+
+    /// Answers until no task is left under the filter.
+    ///
+    /// # Errors
+    /// [`SetupError`] if the threads or registrations cannot be had.
+    pub(crate) fn run(self, child_events: OwnedFd, front: Option<OwnedFd>, family: &mut dyn Family) -> Result<(), SetupError> {
+        let world = &self.world;
+        world.reactor.readable(&child_events, Token::Child)?;
+        if let Some(front) = &front {
+            world.reactor.readable(front, Token::Front)?;
+        }
+        let over = Arc::new(AtomicBool::new(false));
+        let workers = std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4));
+        for i in 0..workers {
+            let (world, listener, over) = (world.clone(), self.listener.clone(), over.clone());
+            std::thread::Builder::new().name(format!("pernet-call-{i}")).spawn(move || answer_calls(&world, &listener, &over))?;
+        }
+        while !over.load(Ordering::Acquire) {
+            let limit = self.patience();
+            let events = world.reactor.wait(limit);
+            let idle = events.is_empty();
+            Sockets::looking_after(|| {
+                for (token, hung) in events {
+                    self.react(token, hung, &child_events, front.as_ref(), family);
+                }
+                self.house_keeping(idle);
+            });
+            syscalls::pump_ready(world);
+        }
+        family.all_gone();
+        world.vfs.clear();
+        Ok(())
+    }
+
+    fn patience(&self) -> Option<Duration> {
+        if self.world.sockets.has_deadlines() {
+            return Some(DEADLINE);
+        }
+        let look = lock(&self.world.spaces).needs_looking() || self.world.sockets.needs_sweeping();
+        look.then_some(LOOK)
+    }
+
+    fn react(&self, token: Token, hung: bool, child_events: &OwnedFd, front: Option<&OwnedFd>, family: &mut dyn Family) {
+        let world = &self.world;
+        match token {
+            Token::Wake => world.reactor.woken(),
+            Token::Inotify => lock(&world.spaces).files_closed(),
+            Token::Process(tgid) => lock(&world.spaces).process_ended(tgid),
+            Token::Child => {
+                let _ = rustix::io::read(child_events, &mut [0u8; 1024]);
+                family.child_changed();
+            }
+            Token::Front => {
+                if let Some(front) = front {
+                    world.reactor.forget(front);
+                }
+                family.front_gone();
+            }
+            Token::Socket(ino) => {
+                let Some((id, socket)) = world.sockets.by_inode(ino) else { return };
+                match &socket {
+                    Emulated::Netlink(n) => n.pump(world),
+                    Emulated::Control(c) => c.serve(world),
+                    Emulated::Inet(_) => {}
+                }
+                if hung {
+                    drop(world.sockets.remove(id));
+                }
+            }
+            Token::Filter => {}
+        }
+    }
+
+    fn house_keeping(&self, idle: bool) {
+        let world = &self.world;
+        world.tear_down();
+        for cookie in std::mem::take(&mut *lock(&self.deaths.dead)) {
+            lock(&world.spaces).died(cookie);
+        }
+        if idle {
+            world.sockets.serve_deadlines(world);
+            if world.sockets.needs_sweeping() {
+                world.sockets.sweep();
+            }
+            let mut spaces = lock(&world.spaces);
+            if spaces.needs_looking() {
+                spaces.look();
+            }
+        }
+    }
+}
+
+fn answer_calls(world: &Arc<World>, listener: &Listener, over: &AtomicBool) {
+    loop {
+        let mut fds = [PollFd::new(listener, PollFlags::IN)];
+        if poll(&mut fds, None).is_err() {
+            continue;
+        }
+        let seen = fds[0].revents();
+        if seen.contains(PollFlags::IN) {
+            match listener.receive() {
+                Ok(Some(notification)) => {
+                    // A panic here would be a fault of ours: the call is answered by the notification's drop, and the
+                    // other programs go on.
+                    let served = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| syscalls::serve(world, notification)));
+                    drop(served);
+                }
+                Ok(None) => {}
+                Err(_) => return finish(world, over),
+            }
+        } else if seen.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
+            return finish(world, over);
+        }
+    }
+}
+
+fn finish(world: &World, over: &AtomicBool) {
+    over.store(true, Ordering::Release);
+    world.reactor.wake();
+}

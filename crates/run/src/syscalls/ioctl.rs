@@ -1,0 +1,151 @@
+//! `ioctl` on namespace files and on sockets.
+
+use std::os::fd::OwnedFd;
+
+use pernet::{Cap, NetRef};
+use pernet_stack::{IFREQ_LEN, IfRequest, ioctl_ifreq};
+
+use super::Outcome;
+use crate::listener::Call;
+use crate::mem::Memory;
+use crate::sockets::Emulated;
+use crate::task::Task;
+use crate::world::{World, lock};
+
+const NS_GET_USERNS: u32 = 0xb701;
+const NS_GET_PARENT: u32 = 0xb702;
+const NS_GET_NSTYPE: u32 = 0xb703;
+const NS_GET_OWNER_UID: u32 = 0xb704;
+const NS_GET_MNTNS_ID: u32 = 0x8008_b705;
+const NS_GET_ID: u32 = 0x8008_b70d;
+const SIOCGIFCONF: u32 = 0x8912;
+const SIOCETHTOOL: u32 = 0x8946;
+const SIOCGSKNS: u32 = 0x894C;
+const SIOCGIFCOUNT: u32 = 0x8938;
+/// The first request that changes or asks an interface; below are owner, mark and time stamp.
+const FIRST_INTERFACE_REQUEST: u32 = 0x890B;
+
+/// Answers an ioctl.
+pub(crate) fn handle(world: &World, call: &Call) -> Outcome {
+    let task = Task::new(call.tid);
+    let request = call.args[1] as u32;
+    if request & 0xff00 == 0xb700 { nsfs(world, task, call, request) } else { socket(world, task, call, request) }
+}
+
+fn nsfs(world: &World, task: Task, call: &Call, request: u32) -> Outcome {
+    let Some(net) = world.net_of_file(task, call.int(0)) else { return Outcome::Proceed };
+    if task.is_path_fd(call.int(0)) {
+        return Outcome::Errno(libc::EBADF);
+    }
+    match request {
+        NS_GET_NSTYPE => Outcome::Value(i64::from(libc::CLONE_NEWNET)),
+        NS_GET_USERNS => match owner_file(world, task, &net) {
+            Ok(fd) => Outcome::Fd(fd, true),
+            Err(e) => Outcome::Errno(e),
+        },
+        NS_GET_ID => write(task, call.args[2], &net.cookie().get().to_ne_bytes()),
+        // Of other kinds of namespaces only.
+        NS_GET_PARENT | NS_GET_OWNER_UID | NS_GET_MNTNS_ID => Outcome::Errno(libc::EINVAL),
+        r if (6..=12).contains(&(r & 0xff)) => Outcome::Errno(libc::EINVAL),
+        _ => Outcome::Errno(libc::ENOTTY),
+    }
+}
+
+/// The owner as a file of the kernel's: found on a process that lives in it.
+fn owner_file(world: &World, task: Task, net: &NetRef) -> Result<OwnedFd, i32> {
+    let cred = world.users.cred(task);
+    // An owner outside the caller's own subtree is not shown.
+    let mut at = Some(net.owner());
+    while let Some(ns) = at {
+        if *ns == cred.user_ns {
+            return world.users.open(task, net.owner()).ok_or(libc::EPERM);
+        }
+        at = ns.parent();
+    }
+    Err(libc::EPERM)
+}
+
+fn write(task: Task, at: u64, bytes: &[u8]) -> Outcome {
+    Memory::of(task.tid).write(at, bytes).map_or_else(|e| Outcome::Errno(e.errno()), |()| Outcome::Value(0))
+}
+
+fn socket(world: &World, task: Task, call: &Call, request: u32) -> Outcome {
+    if request < FIRST_INTERFACE_REQUEST {
+        return Outcome::Proceed;
+    }
+    let Some(link) = task.fd_link(call.int(0)) else { return Outcome::Proceed };
+    if !link.to_string_lossy().starts_with("socket:") {
+        return Outcome::Proceed;
+    }
+    // A native AF_UNIX socket belongs to the namespace that its maker was in; we see who asks, which is the same but
+    // for programs that moved since.
+    let (net, family) = match world.sockets.find(task, call.int(0)) {
+        Some(Emulated::Netlink(n)) => (n.socket.net().clone(), libc::AF_NETLINK),
+        Some(Emulated::Inet(i)) => (i.net.clone(), i.kind.domain()),
+        Some(Emulated::Control(_)) => return Outcome::Errno(libc::ENOTTY),
+        None => match world.net_of(task) {
+            Ok(net) => (net, libc::AF_UNIX),
+            Err(e) => return Outcome::Errno(e),
+        },
+    };
+    match request {
+        SIOCGSKNS => {
+            if !world.users.cred(task).capable(net.owner(), Cap::NetAdmin) {
+                return Outcome::Errno(libc::EPERM);
+            }
+            let mut spaces = lock(&world.spaces);
+            let id = spaces.of_net(&net);
+            match spaces.open_file(id, false) {
+                Ok(fd) => Outcome::Fd(fd, true),
+                Err(e) => Outcome::Errno(e),
+            }
+        }
+        SIOCGIFCONF => ifconf(world, task, &net, call.args[2]),
+        SIOCGIFCOUNT => Outcome::Errno(libc::EINVAL),
+        SIOCETHTOOL => ethtool(world, task, &net, call.args[2]),
+        _ => match IfRequest::from_number(request) {
+            Some(request) => ifreq(world, task, &net, family, request, call.args[2]),
+            // Setting belongs to the control plane to come: refused, as to someone without privileges.
+            None if (0x8914..=0x8948).contains(&request) => Outcome::Errno(libc::EPERM),
+            None => Outcome::Errno(libc::ENOTTY),
+        },
+    }
+}
+
+fn ifreq(world: &World, task: Task, net: &NetRef, family: i32, request: IfRequest, at: u64) -> Outcome {
+    let memory = Memory::of(task.tid);
+    let mut raw = [0; IFREQ_LEN];
+    if let Err(e) = memory.read(at, &mut raw) {
+        return Outcome::Errno(e.errno());
+    }
+    let Some(links) = world.stack.links(net) else { return Outcome::Errno(libc::ENODEV) };
+    match ioctl_ifreq(links, family, request, &mut raw) {
+        Ok(()) => write(task, at, &raw),
+        Err(e) => Outcome::Errno(e.errno()),
+    }
+}
+
+fn ifconf(world: &World, task: Task, net: &NetRef, at: u64) -> Outcome {
+    if world.stack.links(net).is_none() {
+        return Outcome::Errno(libc::EINVAL);
+    }
+    // struct ifconf begins with the room in bytes, and returns what was filled: one entry an IPv4 address, so none.
+    write(task, at, &0i32.to_ne_bytes())
+}
+
+fn ethtool(world: &World, task: Task, net: &NetRef, at: u64) -> Outcome {
+    let memory = Memory::of(task.tid);
+    let mut raw = [0; IFREQ_LEN];
+    if let Err(e) = memory.read(at, &mut raw) {
+        return Outcome::Errno(e.errno());
+    }
+    let name = String::from_utf8_lossy(&raw[..16]);
+    let name = name.split('\0').next().unwrap_or_default();
+    let Some(_) = world.stack.links(net).and_then(|l| l.by_name(name)) else { return Outcome::Errno(libc::ENODEV) };
+    let data = u64::from_ne_bytes(raw[16..24].try_into().unwrap_or_default());
+    match memory.u32(data) {
+        // No device here has a driver to ask.
+        Ok(_) => Outcome::Errno(libc::EOPNOTSUPP),
+        Err(e) => Outcome::Errno(e.errno()),
+    }
+}

@@ -1,0 +1,108 @@
+//! The trapped system calls, one file a family.
+
+#![allow(non_upper_case_globals, reason = "system call numbers keep the names that libc gives them")]
+
+pub(crate) mod ids;
+pub(crate) mod ioctl;
+pub(crate) mod namespace;
+pub(crate) mod path;
+pub(crate) mod socket;
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use crate::listener::{Call, Delivery, Notification};
+use crate::netlink::answer;
+use crate::world::{World, lock};
+use crate::replay::Unheard;
+use crate::sockets::Sockets;
+
+/// How a call ends.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It returns this.
+    Value(i64),
+    /// It fails with this errno.
+    Errno(i32),
+    /// The kernel runs it.
+    Proceed,
+    /// It returns this descriptor, close-on-exec or not.
+    Fd(OwnedFd, bool),
+    /// It is repeated inside a user namespace, and then also gets a network namespace if this says so.
+    WithUserNamespace {
+        /// CLONE_NEWNET was asked for too.
+        new_net: bool,
+    },
+}
+
+impl From<Result<i64, i32>> for Outcome {
+    fn from(r: Result<i64, i32>) -> Self {
+        match r {
+            Ok(v) => Self::Value(v),
+            Err(e) => Self::Errno(e),
+        }
+    }
+}
+
+/// Answers one notification, and moves whatever that made ready.
+pub(crate) fn serve(world: &Arc<World>, notification: Notification) {
+    Sockets::looking_after(|| dispatch(world, notification));
+    pump_ready(world);
+}
+
+/// Moves datagrams of the sockets that have some.
+pub(crate) fn pump_ready(world: &World) {
+    for id in world.sockets.take_ready() {
+        if let Some(crate::sockets::Emulated::Netlink(n)) = world.sockets.get(id) {
+            n.pump(world);
+        }
+    }
+}
+
+fn dispatch(world: &Arc<World>, notification: Notification) {
+    let call = notification.call;
+    let missed = lock(&world.replay).take(&call);
+    match missed {
+        Some(Unheard::Value(v)) => return answer(world, notification, Ok(v)),
+        Some(Unheard::Errno(e)) => return answer(world, notification, Err(e)),
+        None => {}
+    }
+    if socket::may_wait(call.nr) {
+        return socket::receive(world, notification);
+    }
+    let outcome = decide(world, &call);
+    finish(world, notification, outcome);
+}
+
+fn decide(world: &World, call: &Call) -> Outcome {
+    use libc::*;
+    match call.nr {
+        SYS_socket | SYS_bind | SYS_listen | SYS_connect | SYS_getsockname | SYS_getpeername | SYS_shutdown | SYS_sendto | SYS_sendmsg
+        | SYS_sendmmsg | SYS_setsockopt | SYS_getsockopt => socket::handle(world, call),
+        SYS_ioctl => ioctl::handle(world, call),
+        SYS_setns | SYS_unshare | SYS_clone | SYS_fork | SYS_vfork | SYS_mount | SYS_umount2 => namespace::handle(world, call),
+        SYS_prlimit64 | SYS_getrlimit | SYS_setrlimit | SYS_prctl | SYS_getresuid | SYS_getresgid => ids::handle(call),
+        _ => path::handle(world, call),
+    }
+}
+
+/// Sends an outcome.
+fn finish(world: &Arc<World>, notification: Notification, outcome: Outcome) {
+    match outcome {
+        Outcome::Value(v) => answer(world, notification, Ok(v)),
+        Outcome::Errno(e) => answer(world, notification, Err(e)),
+        Outcome::Proceed => {
+            notification.proceed();
+        }
+        Outcome::WithUserNamespace { new_net } => crate::rewrite::with_user_namespace(world, notification, move |world, task| {
+            if new_net {
+                namespace::join_new(world, task);
+            }
+        }),
+        // Interrupted: nothing was put into the program, and it asks again.
+        Outcome::Fd(fd, cloexec) => match notification.fd(fd.as_fd(), cloexec) {
+            Ok(Delivery::Delivered | Delivery::Interrupted) => {}
+            Err((notification, e)) => answer(world, notification, Err(e)),
+        },
+    }
+}

@@ -1,0 +1,205 @@
+//! What the kernel tells about a supervised task, read from outside.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+/// Identity of an open file: what `fstat` shows, wherever the file is looked at from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct FileId {
+    /// st_dev
+    pub(crate) dev: u64,
+    /// st_ino
+    pub(crate) ino: u64,
+}
+
+/// A thread under supervision, by its number in the supervisor's pid namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Task {
+    /// The thread's number.
+    pub(crate) tid: u32,
+}
+
+/// Lines of `/proc/TID/status` that decide about privileges.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Privileges {
+    /// Effective uid in the supervisor's user namespace.
+    pub(crate) euid: u32,
+    /// Effective capabilities in the task's own user namespace.
+    pub(crate) effective: u64,
+}
+
+impl Task {
+    /// The task numbered `tid`.
+    pub(crate) fn new(tid: u32) -> Self {
+        Self { tid }
+    }
+
+    fn proc(self, what: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/{what}", self.tid))
+    }
+
+    fn status(self) -> Option<String> {
+        read_small(&self.proc("status"))
+    }
+
+    /// The process that this thread belongs to.
+    pub(crate) fn tgid(self) -> Option<u32> {
+        // Only a group leader can be opened without PIDFD_THREAD: one cheap call answers most of the time.
+        if pidfd_of(self.tid).is_some() {
+            return Some(self.tid);
+        }
+        status_field(&self.status()?, "Tgid:")?.parse().ok()
+    }
+
+    /// What file is descriptor `fd`?  `None` if it is not open.
+    pub(crate) fn file(self, fd: i32) -> Option<FileId> {
+        if fd < 0 {
+            return None;
+        }
+        let meta = fs::metadata(self.proc(&format!("fd/{fd}"))).ok()?;
+        Some(FileId { dev: meta.dev(), ino: meta.ino() })
+    }
+
+    /// Where the descriptor's magic link points, as text.
+    pub(crate) fn fd_link(self, fd: i32) -> Option<PathBuf> {
+        fs::read_link(self.proc(&format!("fd/{fd}"))).ok()
+    }
+
+    /// The working directory.
+    pub(crate) fn cwd(self) -> Option<PathBuf> {
+        fs::read_link(self.proc("cwd")).ok()
+    }
+
+    /// A field of `/proc/TID/fdinfo/FD`.
+    pub(crate) fn fdinfo(self, fd: i32, field: &str) -> Option<String> {
+        status_field(&read_small(&self.proc(&format!("fdinfo/{fd}")))?, field).map(str::to_owned)
+    }
+
+    /// Was `fd` opened with O_PATH?  Such a descriptor names a file without opening it.
+    pub(crate) fn is_path_fd(self, fd: i32) -> bool {
+        let flags = self.fdinfo(fd, "flags:").and_then(|f| i32::from_str_radix(&f, 8).ok());
+        flags.is_some_and(|f| f & libc::O_PATH != 0)
+    }
+
+    /// Is the descriptor in non-blocking mode?
+    pub(crate) fn is_nonblocking(self, fd: i32) -> bool {
+        let flags = self.fdinfo(fd, "flags:").and_then(|f| i32::from_str_radix(&f, 8).ok());
+        flags.is_some_and(|f| f & libc::O_NONBLOCK != 0)
+    }
+
+    /// The inode number of one of the task's namespaces (`user`, `pid`, `mnt` …).
+    pub(crate) fn namespace(self, kind: &str) -> Option<u64> {
+        let link = fs::read_link(self.proc(&format!("ns/{kind}"))).ok()?;
+        let text = link.to_str()?;
+        text[text.find('[')? + 1..text.len() - 1].parse().ok()
+    }
+
+    /// An open file on one of the task's namespaces.
+    pub(crate) fn open_namespace(self, kind: &str) -> Option<OwnedFd> {
+        fs::File::open(self.proc(&format!("ns/{kind}"))).ok().map(Into::into)
+    }
+
+    /// Effective uid and capabilities.
+    pub(crate) fn privileges(self) -> Option<Privileges> {
+        let status = self.status()?;
+        let euid = status_field(&status, "Uid:")?.split_whitespace().nth(1)?.parse().ok()?;
+        let effective = u64::from_str_radix(status_field(&status, "CapEff:")?, 16).ok()?;
+        Some(Privileges { euid, effective })
+    }
+
+    /// The threads of the process `tgid`.
+    pub(crate) fn threads(tgid: u32) -> Vec<u32> {
+        numbers(&format!("/proc/{tgid}/task"))
+    }
+
+    /// Translates a process number that this task used into ours, when it lives in a pid namespace of its own.
+    pub(crate) fn translate_pid(self, pid: i32) -> Option<u32> {
+        let number = u32::try_from(pid).ok().filter(|&p| p > 0)?;
+        let mine = Self::new(std::process::id()).namespace("pid");
+        let theirs = self.namespace("pid");
+        if theirs.is_none() || theirs == mine {
+            return Some(number);
+        }
+        // Rare: a program with a pid namespace of its own.  The kernel lists a task's numbers from the outermost
+        // namespace inwards, so the last one is its number in its own.
+        numbers("/proc").into_iter().find(|&candidate| {
+            let Ok(status) = fs::read_to_string(format!("/proc/{candidate}/status")) else { return false };
+            let inner = status_field(&status, "NSpid:").and_then(|l| l.split_whitespace().last()?.parse::<u32>().ok());
+            inner == Some(number) && Self::new(candidate).namespace("pid") == theirs
+        })
+    }
+
+    /// This task's own number as it sees it: what `getpid()` would say in it.
+    pub(crate) fn pid_inside(self, tgid: u32) -> u32 {
+        let Ok(status) = fs::read_to_string(format!("/proc/{tgid}/status")) else { return tgid };
+        status_field(&status, "NSpid:").and_then(|l| l.split_whitespace().last()?.parse().ok()).unwrap_or(tgid)
+    }
+}
+
+/// The numeric entries of a directory of /proc.
+pub(crate) fn numbers(dir: &str) -> Vec<u32> {
+    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// Opens a process (not a mere thread) for waiting and signalling.
+pub(crate) fn pidfd_of(tgid: u32) -> Option<OwnedFd> {
+    pidfd_open(Pid::from_raw(i32::try_from(tgid).ok()?)?, PidfdFlags::empty()).ok()
+}
+
+/// Has the process behind this descriptor ended (a zombie counts)?
+pub(crate) fn has_exited(pidfd: &OwnedFd) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
+    poll(&mut fds, Some(&now)).is_ok_and(|n| n > 0)
+}
+
+/// A file of /proc in one read: their size is not known beforehand, but all that are read here fit a page.
+fn read_small(path: &std::path::Path) -> Option<String> {
+    use std::io::Read;
+    let mut buffer = [0u8; 4096];
+    let n = fs::File::open(path).ok()?.read(&mut buffer).ok()?;
+    Some(String::from_utf8_lossy(&buffer[..n]).into_owned())
+}
+
+fn status_field<'a>(text: &'a str, field: &str) -> Option<&'a str> {
+    text.lines().find_map(|l| l.strip_prefix(field)).map(str::trim)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn knows_itself() {
+        let me = Task::new(std::process::id());
+        assert_eq!(me.tgid(), Some(std::process::id()));
+        assert!(me.namespace("net").is_some());
+        assert_eq!(me.translate_pid(1), Some(1));
+        assert_eq!(me.translate_pid(0), None);
+        assert_eq!(me.translate_pid(-1), None);
+        assert!(Task::threads(me.tid).contains(&me.tid));
+    }
+
+    #[test]
+    fn a_thread_finds_its_process() {
+        let seen = std::thread::spawn(|| Task::new(rustix::thread::gettid().as_raw_nonzero().get() as u32).tgid()).join();
+        assert_eq!(seen.unwrap(), Some(std::process::id()));
+    }
+
+    #[test]
+    fn descriptors_have_identities() {
+        use std::os::fd::AsRawFd;
+        let me = Task::new(std::process::id());
+        let a = fs::File::open("/proc/self/status").unwrap();
+        let b = a.try_clone().unwrap();
+        assert_eq!(me.file(a.as_raw_fd()), me.file(b.as_raw_fd()));
+        assert_eq!(me.file(-1), None);
+        assert_eq!(me.file(1 << 20), None);
+    }
+}

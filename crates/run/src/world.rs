@@ -1,0 +1,165 @@
+//! Everything one run knows, shared by the threads that answer its programs.
+
+use std::collections::HashSet;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pernet::{Cred, Event, EventSink, NetRef, Namespaces};
+use pernet_rtnl::{Client, PeerError, Rtnetlink};
+use pernet_stack::Stack;
+use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
+
+use crate::paths::Binds;
+use crate::reactor::Reactor;
+use crate::replay::Replay;
+use crate::sockets::Sockets;
+use crate::spaces::Spaces;
+use crate::task::{Task, pidfd_of};
+use crate::users::Users;
+use crate::vfs::Vfs;
+
+/// One emulated system and the programs in it.
+///
+/// Lock order: a socket's own lock → `binds` → `spaces` → the core's locks.  `sockets`, `users` and `replay` are
+/// leaves.  No lock is held while a notification is answered.
+pub(crate) struct World {
+    /// The namespaces.
+    pub(crate) namespaces: Namespaces,
+    /// Their devices.
+    pub(crate) stack: Stack,
+    /// Their netlink sockets.
+    pub(crate) rtnl: Rtnetlink,
+    /// Who is where.
+    pub(crate) spaces: Mutex<Spaces>,
+    /// Namespaces bound to paths.
+    pub(crate) binds: Mutex<Binds>,
+    /// Sockets that we stand in for.
+    pub(crate) sockets: Sockets,
+    /// Privileges.
+    pub(crate) users: Arc<Users>,
+    /// Private directories behind virtual ones.
+    pub(crate) vfs: Vfs,
+    /// Answers that a signal kept from their caller.
+    pub(crate) replay: Mutex<Replay>,
+    /// What the main thread waits for.
+    pub(crate) reactor: Arc<Reactor>,
+    /// Threads whose `unshare` is being repeated: it is the kernel's.  A leaf lock.
+    pub(crate) helped: Mutex<HashSet<u32>>,
+    /// pidfd_getfd(2) works (a container's filter may refuse it).
+    pub(crate) can_getfd: AtomicBool,
+}
+
+/// A lock's content, whatever a panicking thread left: every update here is small and leaves no half-state.
+pub(crate) fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
+    m.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl World {
+    /// A copy of descriptor `fd` of a task, sharing its open file.
+    ///
+    /// # Errors
+    /// EBADF if it is not open there, EPERM where the machine refuses such copies.
+    pub(crate) fn copy_fd(&self, task: Task, fd: i32) -> Result<OwnedFd, i32> {
+        if !self.can_getfd.load(Ordering::Relaxed) {
+            return Err(libc::EPERM);
+        }
+        let tgid = task.tgid().ok_or(libc::ESRCH)?;
+        let pidfd = pidfd_of(tgid).ok_or(libc::ESRCH)?;
+        match pidfd_getfd(&pidfd, fd, PidfdGetfdFlags::empty()) {
+            Ok(copy) => Ok(copy),
+            Err(rustix::io::Errno::PERM | rustix::io::Errno::NOSYS) => Err(libc::EPERM),
+            Err(e) => Err(e.raw_os_error()),
+        }
+    }
+
+    /// The namespace a task is in now.
+    ///
+    /// # Errors
+    /// ESRCH for a task that is not of this run.
+    pub(crate) fn net_of(&self, task: Task) -> Result<NetRef, i32> {
+        lock(&self.spaces).net_of_task(task).ok_or(libc::ESRCH)
+    }
+
+    /// The namespace that a descriptor of a task is a file of, if it is one.
+    pub(crate) fn net_of_file(&self, task: Task, fd: i32) -> Option<NetRef> {
+        let file = task.file(fd)?;
+        let spaces = lock(&self.spaces);
+        spaces.net(spaces.by_file(file)?)
+    }
+
+    /// Runs teardown rounds until nothing waits.  Called by the main thread only.
+    pub(crate) fn tear_down(&self) {
+        while self.namespaces.step().more {}
+    }
+}
+
+/// A task as a netlink client: its credentials, and what its numbers mean.
+pub(crate) struct TaskClient<'w> {
+    /// The run.
+    pub(crate) world: &'w World,
+    /// Who sends.
+    pub(crate) task: Task,
+}
+
+impl Client for TaskClient<'_> {
+    fn cred(&self) -> Cred {
+        self.world.users.cred(self.task)
+    }
+
+    fn tgid(&self) -> u32 {
+        let tgid = self.task.tgid().unwrap_or(self.task.tid);
+        self.task.pid_inside(tgid)
+    }
+
+    fn net_by_pid(&self, pid: i32) -> Result<NetRef, PeerError> {
+        let tid = self.task.translate_pid(pid).ok_or(PeerError::NoSuchProcess)?;
+        let target = Task::new(tid);
+        // A zombie has let go of its namespace although the process table still shows it.
+        if pidfd_of(tid).is_some_and(|fd| crate::task::has_exited(&fd)) {
+            return Err(PeerError::NoSuchProcess);
+        }
+        if !std::path::Path::new(&format!("/proc/{tid}")).exists() {
+            return Err(PeerError::NoSuchProcess);
+        }
+        let mut spaces = lock(&self.world.spaces);
+        // A process of the machine that is not of this run lives in the machine's own namespace: the initial one.
+        Ok(spaces.net_of_task(target).unwrap_or_else(|| self.world.namespaces.init_net()))
+    }
+
+    fn net_by_fd(&self, fd: i32) -> Result<NetRef, PeerError> {
+        if self.task.file(fd).is_none() || self.task.is_path_fd(fd) {
+            return Err(PeerError::BadFd);
+        }
+        self.world.net_of_file(self.task, fd).ok_or(PeerError::NotNetns)
+    }
+}
+
+/// Wakes the main loop when a namespace dies, so that its file and number go too.
+pub(crate) struct Deaths {
+    /// Cookies of the dead, taken by the main loop.  A leaf lock: it may be taken inside the core's critical sections.
+    pub(crate) dead: Mutex<Vec<u64>>,
+    reactor: Arc<Reactor>,
+}
+
+impl Deaths {
+    /// Reports to this reactor.
+    pub(crate) fn new(reactor: Arc<Reactor>) -> Self {
+        Self { dead: Mutex::new(Vec::new()), reactor }
+    }
+}
+
+impl EventSink for Deaths {
+    fn emit(&self, event: &Event<'_>) {
+        if let Event::NetDead { net } = event {
+            lock(&self.dead).push(net.cookie().get());
+            self.reactor.wake();
+        }
+    }
+}
+
+/// A directory of the kernel's, as a path for error messages.
+pub(crate) fn proc_path(task: Task, rest: &str) -> PathBuf {
+    PathBuf::from(format!("/proc/{}/{rest}", task.tid))
+}
