@@ -4,7 +4,9 @@
 //! module with a `HANDLERS` table and add it to [`ROUTE`].
 
 pub(crate) mod diag;
+pub(crate) mod empty;
 pub(crate) mod generic;
+pub(crate) mod link;
 pub(crate) mod nsid;
 
 use std::sync::Arc;
@@ -36,7 +38,7 @@ pub(crate) struct Handler {
 }
 
 /// The handlers of NETLINK_ROUTE.
-const ROUTE: &[&[Handler]] = &[nsid::HANDLERS];
+const ROUTE: &[&[Handler]] = &[nsid::HANDLERS, link::HANDLERS, empty::HANDLERS];
 
 /// The row's function for `(family, ty)`, falling back to family 0.
 pub(crate) fn find<F>(family: u8, ty: u16, pick: impl Fn(&Handler) -> Option<F>) -> Option<F> {

@@ -1,0 +1,290 @@
+//! Devices: RTM_GETLINK, one device or all of them.
+
+mod families;
+mod fill;
+mod request;
+
+use std::sync::Arc;
+
+use pernet::NetRef;
+use pernet_stack::{Link, Links};
+use pernet_wire::uapi::*;
+use pernet_wire::{AttrTable, Builder, Errno, ExtAck, Strictness};
+
+use super::{DumpOut, Full, Handler, Request, Step};
+use fill::View;
+use request::{IFINFOMSG_LEN, IfInfo};
+
+/// Family 0 answers for every family that has no row of its own.
+pub(crate) const HANDLERS: &[Handler] = &[
+    Handler {
+        family: 0,
+        ty: RTM_GETLINK,
+        doit: Some(get),
+        dumpit: Some(dump),
+    },
+    families::INET6,
+    families::BRIDGE,
+    families::IPMR,
+];
+
+/// `NLM_F_DUMP_FILTERED`: the listing was restricted as the request asked.
+pub(super) const NLM_F_DUMP_FILTERED: u16 = 0x20;
+
+/// Devices taken out of the table at a time. A datagram holds at most some twenty.
+const PAGE: usize = 32;
+
+mod text {
+    pub(super) const GET_HEADER: &str = "Invalid header for get link";
+    pub(super) const GET_VALUES: &str = "Invalid values in header for get link request";
+    pub(super) const GET_UNSUPPORTED: &str = "Unsupported attribute in get link request";
+    pub(super) const NO_NETNS: &str = "specified netns attribute not supported";
+    pub(super) const DUMP_HEADER: &str = "Invalid header for link dump";
+    pub(super) const DUMP_VALUES: &str = "Invalid values in header for link dump request";
+    pub(super) const DUMP_INDEX: &str = "Filter by device index not supported for link dumps";
+    pub(super) const DUMP_UNSUPPORTED: &str = "Unsupported attribute in link dump request";
+    pub(super) const DUMP_TARGET: &str = "Invalid target network namespace id";
+}
+
+/// Refuses with a text and `EINVAL`, the usual pair.
+fn refuse<T>(ext: &mut ExtAck, text: &'static str) -> Result<T, Errno> {
+    ext.set_msg(text);
+    Err(Errno::EINVAL)
+}
+
+/// The devices of `net`. A namespace that a socket or an id leads to has them; `ENODEV` is for one that belongs to
+/// another system, which cannot be.
+fn links<'n>(request: &Request<'_>, net: &'n NetRef) -> Result<&'n Links, Errno> {
+    request.stack().links(net).ok_or(Errno::ENODEV)
+}
+
+/// One device (`rtnl_getlink`).
+fn get(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
+    let how = request.strictness();
+    let Some(info) = IfInfo::read(request.msg.payload()) else {
+        return refuse(ext, text::GET_HEADER);
+    };
+    if how == Strictness::Strict && !info.rest_is_zero {
+        return refuse(ext, text::GET_VALUES);
+    }
+    let attrs = request::attributes(&request.msg, IFINFOMSG_LEN, how, ext)?;
+    let asked = [
+        IFLA_IFNAME,
+        IFLA_ALT_IFNAME,
+        IFLA_EXT_MASK,
+        IFLA_TARGET_NETNSID,
+    ];
+    if how == Strictness::Strict && attrs.iter().any(|a| !asked.contains(&a.ty)) {
+        return refuse(ext, text::GET_UNSUPPORTED);
+    }
+    if attrs.get(IFLA_NET_NS_PID).is_some() || attrs.get(IFLA_NET_NS_FD).is_some() {
+        ext.set_msg(text::NO_NETNS);
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let target = attrs.get(IFLA_TARGET_NETNSID).and_then(|a| a.i32());
+    let other = target.map(|nsid| request.target(nsid)).transpose()?;
+    let ext_mask = attrs.get(IFLA_EXT_MASK).and_then(|a| a.u32());
+    let view = View {
+        ext_mask: ext_mask.unwrap_or(0),
+        target,
+    };
+    let links = links(request, other.as_ref().unwrap_or(request.net))?;
+    let link = find(links, info.index, &attrs)?;
+    let mut out = Builder::message(&request.reply_header(RTM_NEWLINK, 0));
+    fill::link(&mut out, &link, view);
+    request.reply(out.finish())
+}
+
+/// The device a request means: by its index, else by its name, else by an alternative name. The first that is given
+/// counts, the others are not looked at.
+fn find(links: &Links, index: i32, attrs: &AttrTable<'_>) -> Result<Arc<Link>, Errno> {
+    let found = match u32::try_from(index) {
+        Ok(index) if index > 0 => links.by_index(index),
+        _ => {
+            let attr = attrs
+                .get(IFLA_IFNAME)
+                .or_else(|| attrs.get(IFLA_ALT_IFNAME));
+            let name = request::name(&attr.ok_or(Errno::EINVAL)?);
+            name.and_then(|name| links.by_name(name))
+        }
+    };
+    found.ok_or(Errno::ENODEV)
+}
+
+/// All devices (`rtnl_dump_ifinfo`).
+fn dump(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -> Result<Step, Errno> {
+    let how = request.strictness();
+    let Some(attrs) = dump_attributes(request, how, ext)? else {
+        return list(request, out, ext, &Filter::default());
+    };
+    let mut filter = Filter::default();
+    // In the order of their numbers, whatever their order in the message: the first complaint counts.
+    for attr in attrs.iter() {
+        match attr.ty {
+            IFLA_TARGET_NETNSID => {
+                let nsid = attr.i32().unwrap_or(-1);
+                let net = request.target(nsid);
+                filter.other = Some(net.inspect_err(|_| ext.set_msg(text::DUMP_TARGET))?);
+                filter.view.target = Some(nsid);
+            }
+            IFLA_EXT_MASK => filter.view.ext_mask = attr.u32().unwrap_or(0),
+            IFLA_MASTER => filter.master = Master::from_wire(attr.u32().unwrap_or(0)),
+            IFLA_LINKINFO => filter.kind = kind_filter(&attr),
+            _ if how == Strictness::Strict => return refuse(ext, text::DUMP_UNSUPPORTED),
+            // The legacy form never looked at other attributes.
+            _ => {}
+        }
+    }
+    list(request, out, ext, &filter)
+}
+
+/// Header and attributes of a dump request. In the legacy form a request that cannot be read is one that asks for
+/// nothing in particular: `None`.
+fn dump_attributes<'a>(
+    request: &Request<'a>,
+    how: Strictness,
+    ext: &mut ExtAck,
+) -> Result<Option<AttrTable<'a>>, Errno> {
+    if how == Strictness::Legacy {
+        let body_len = request::legacy_header_len(request.msg.payload());
+        let mut unsaid = ExtAck::default();
+        let attrs = request::attributes(&request.msg, body_len, how, &mut unsaid).ok();
+        // Of a request that can be read, the warning about leftover bytes is passed on.
+        ext.msg = unsaid.msg.filter(|_| attrs.is_some());
+        return Ok(attrs);
+    }
+    let Some(info) = IfInfo::read(request.msg.payload()) else {
+        return refuse(ext, text::DUMP_HEADER);
+    };
+    if !info.rest_is_zero {
+        return refuse(ext, text::DUMP_VALUES);
+    }
+    if info.index != 0 {
+        return refuse(ext, text::DUMP_INDEX);
+    }
+    request::attributes(&request.msg, IFINFOMSG_LEN, how, ext).map(Some)
+}
+
+/// Which masters a dump asks for.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Master {
+    /// Does not ask.
+    #[default]
+    Any,
+    /// Devices that have none.
+    None,
+    /// Devices of this one.
+    Index(u32),
+}
+
+impl Master {
+    /// 0 on the wire is as good as no attribute, so "no master" had to become -1.
+    const fn from_wire(index: u32) -> Self {
+        match index {
+            0 => Self::Any,
+            u32::MAX => Self::None,
+            index => Self::Index(index),
+        }
+    }
+
+    fn admits(self, link: &Link) -> bool {
+        match self {
+            Self::Any => true,
+            Self::None => link.master.is_none(),
+            Self::Index(index) => link.master == Some(index),
+        }
+    }
+}
+
+/// What a dump was asked to show.
+#[derive(Default)]
+struct Filter {
+    view: View,
+    /// The namespace to list, if not the socket's own.
+    other: Option<NetRef>,
+    master: Master,
+    kind: Option<&'static str>,
+}
+
+impl Filter {
+    fn admits(&self, link: &Link) -> bool {
+        self.master.admits(link) && self.kind.is_none_or(|kind| link.class().kind == Some(kind))
+    }
+
+    /// Whether the listing may be incomplete, and must say so.
+    fn restricts(&self) -> bool {
+        self.master != Master::Any || self.kind.is_some()
+    }
+}
+
+/// Kinds that can be asked for. Any other word is as good as none, as on Linux for a kind whose module is not loaded;
+/// these were known to the kernel that the vectors are from.
+const KINDS: [&str; 7] = [
+    "bridge", "veth", "vxlan", "macvlan", "macvtap", "ifb", "tun",
+];
+
+/// The kind in an `IFLA_LINKINFO`.
+fn kind_filter(info: &pernet_wire::Attr<'_>) -> Option<&'static str> {
+    const IFLA_INFO_KIND: u16 = 1;
+    // Of several the last counts, as everywhere.
+    let kind = info.nested().filter(|a| a.ty == IFLA_INFO_KIND).last()?;
+    let name = request::name(&kind)?;
+    KINDS.into_iter().find(|k| *k == name)
+}
+
+/// Lists from the cursor on.
+fn list(
+    request: &Request<'_>,
+    out: &mut DumpOut,
+    ext: &mut ExtAck,
+    filter: &Filter,
+) -> Result<Step, Errno> {
+    let links = links(request, filter.other.as_ref().unwrap_or(request.net))?;
+    let room = out.room();
+    let step = each(links, out, |out, link| {
+        if !filter.admits(link) {
+            return Ok(());
+        }
+        out.entry(RTM_NEWLINK, |m| {
+            if filter.restricts() {
+                m.add_flags(NLM_F_DUMP_FILTERED);
+            }
+            fill::link(m, link, filter.view);
+        })
+    });
+    // Linux closes this dump in a datagram of its own, and what it had to say about the request goes with the first.
+    if step == Step::More || out.room() < room {
+        out.cursor.aux = STARTED;
+        return Ok(Step::More);
+    }
+    if out.cursor.aux == STARTED {
+        *ext = ExtAck::default();
+    }
+    Ok(Step::Done)
+}
+
+/// In the cursor's second word: a datagram of the dump is out.
+const STARTED: u64 = 1;
+
+/// Calls `entry` for each device from the cursor on, page by page, and moves the cursor past those it took.
+fn each(
+    links: &Links,
+    out: &mut DumpOut,
+    mut entry: impl FnMut(&mut DumpOut, &Link) -> Result<(), Full>,
+) -> Step {
+    loop {
+        // The cursor never goes beyond the largest index plus one.
+        let start = u32::try_from(out.cursor.next).unwrap_or(u32::MAX);
+        let page = links.from_index(start, PAGE);
+        out.observe(page.generation.into());
+        for link in &page.links {
+            if entry(out, link).is_err() {
+                return Step::More;
+            }
+            out.cursor.next = u64::from(link.index()) + 1;
+        }
+        if page.links.len() < PAGE {
+            return Step::Done;
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! A link as bytes: `RTM_NEWLINK` as Linux 6.18 fills it in, attribute after attribute.
+//!
+//! Nothing here knows a device by its kind: what is sent is what the [`Link`] and its class say.
+
+use pernet_stack::{Inet6Conf, Link, LinkStats};
+use pernet_wire::Builder;
+use pernet_wire::uapi::*;
+
+use super::request::SKIP_STATS;
+
+const IFLA_PROTINFO: u16 = 12;
+const IFLA_DEVLINK_PORT: u16 = 62;
+const IFLA_DPLL_PIN: u16 = 65;
+const IFLA_MAX_PACING_OFFLOAD_HORIZON: u16 = 66;
+const IFLA_HEADROOM: u16 = 68;
+const IFLA_TAILROOM: u16 = 69;
+
+const IFLA_INFO_KIND: u16 = 1;
+const IFLA_XDP_ATTACHED: u16 = 2;
+const IFLA_INET_CONF: u16 = 1;
+const IFLA_INET6_FLAGS: u16 = 1;
+const IFLA_INET6_CONF: u16 = 2;
+const IFLA_INET6_STATS: u16 = 3;
+const IFLA_INET6_CACHEINFO: u16 = 5;
+const IFLA_INET6_ICMP6STATS: u16 = 6;
+const IFLA_INET6_TOKEN: u16 = 7;
+const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+
+/// Address families as they name the parts of `IFLA_AF_SPEC`.
+const SPEC_INET: u16 = 2;
+const SPEC_INET6: u16 = 10;
+
+/// IPv6 counters of a device, the word that counts them included; likewise of ICMPv6.
+const INET6_STATS: u64 = 38;
+const ICMP6_STATS: u64 = 7;
+/// `IF_READY`: the device may use IPv6.
+const INET6_READY: u32 = 0x8000_0000;
+/// Smallest MTU with which a device does IPv6.
+const INET6_MIN_MTU: u32 = 1280;
+/// Longest datagram that can be reassembled, bytes.
+const MAX_REASSEMBLY: u32 = 65_535;
+/// Time between two neighbour solicitations, milliseconds.
+const RETRANS_MS: u32 = 1000;
+
+/// What the requester asked to see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct View {
+    /// `IFLA_EXT_MASK`.
+    pub(super) ext_mask: u32,
+    /// The id by which the requester named the namespace; the reply repeats it.
+    pub(super) target: Option<i32>,
+}
+
+/// Header and attributes of a link (`rtnl_fill_ifinfo`).
+pub(super) fn link(out: &mut Builder, link: &Link, view: View) {
+    let class = link.class();
+    let offload = class.offload;
+    header(out, 0, link);
+    if let Some(nsid) = view.target {
+        out.put_i32(IFLA_TARGET_NETNSID, nsid);
+    }
+    out.put_str(IFLA_IFNAME, link.name().as_str())
+        .put_u32(IFLA_TXQLEN, link.tx_queue_len)
+        .put_u8(IFLA_OPERSTATE, link.operstate() as u8)
+        .put_u8(IFLA_LINKMODE, link.link_mode)
+        .put_u8(IFLA_NETNS_IMMUTABLE, class.netns_immutable.into())
+        .put_u32(IFLA_MTU, link.mtu)
+        .put_u32(IFLA_MIN_MTU, class.min_mtu)
+        .put_u32(IFLA_MAX_MTU, class.max_mtu)
+        .put_u32(IFLA_GROUP, link.group)
+        .put_u32(IFLA_PROMISCUITY, link.promiscuity)
+        .put_u32(IFLA_ALLMULTI, link.allmulti)
+        .put_u32(IFLA_NUM_TX_QUEUES, link.tx_queues)
+        .put_u32(IFLA_GSO_MAX_SEGS, offload.gso_max_segs)
+        .put_u32(IFLA_GSO_MAX_SIZE, offload.gso_max_size)
+        .put_u32(IFLA_GRO_MAX_SIZE, offload.gro_max_size)
+        .put_u32(IFLA_GSO_IPV4_MAX_SIZE, offload.gso_ipv4_max_size)
+        .put_u32(IFLA_GRO_IPV4_MAX_SIZE, offload.gro_ipv4_max_size)
+        .put_u32(IFLA_TSO_MAX_SIZE, offload.tso_max_size)
+        .put_u32(IFLA_TSO_MAX_SEGS, offload.tso_max_segs)
+        // No device paces what it sends.
+        .put_u32(IFLA_MAX_PACING_OFFLOAD_HORIZON, 0)
+        .put_u32(IFLA_NUM_RX_QUEUES, link.rx_queues);
+    if let Some(master) = link.master {
+        out.put_u32(IFLA_MASTER, master);
+    }
+    out.put_u8(IFLA_CARRIER, link.carrier.into());
+    if let Some(alias) = &link.alias {
+        out.put_str(IFLA_IFALIAS, alias);
+    }
+    let changes = link.carrier_ups.wrapping_add(link.carrier_downs);
+    out.put_u32(IFLA_CARRIER_CHANGES, changes)
+        .put_u32(IFLA_CARRIER_UP_COUNT, link.carrier_ups)
+        .put_u32(IFLA_CARRIER_DOWN_COUNT, link.carrier_downs)
+        .put_u16(IFLA_HEADROOM, class.headroom)
+        .put_u16(IFLA_TAILROOM, class.tailroom)
+        .put_u8(IFLA_PROTO_DOWN, link.proto_down.into());
+    if !link.address.as_bytes().is_empty() {
+        out.put(IFLA_ADDRESS, link.address.as_bytes())
+            .put(IFLA_BROADCAST, link.broadcast.as_bytes());
+    }
+    stats(out, &link.stats());
+    // No program is attached.
+    out.nest(IFLA_XDP, |xdp| {
+        xdp.put_u8(IFLA_XDP_ATTACHED, 0);
+    });
+    if let Some(kind) = class.kind {
+        out.nest(IFLA_LINKINFO, |info| {
+            info.put_str(IFLA_INFO_KIND, kind);
+        });
+    }
+    lower(out, link);
+    if !link.permanent_address.is_zero() {
+        out.put(IFLA_PERM_ADDRESS, link.permanent_address.as_bytes());
+    }
+    out.put_str(IFLA_QDISC, link.qdisc);
+    out.nest(IFLA_AF_SPEC, |spec| {
+        spec.nest(SPEC_INET, |inet| {
+            inet.put(IFLA_INET_CONF, &words(&class.inet4.0));
+        });
+        if has_inet6(link) {
+            let with_stats = view.ext_mask & SKIP_STATS == 0;
+            spec.nest(SPEC_INET6, |out| inet6(out, link, with_stats));
+        }
+    });
+    // struct rtnl_link_ifmap: where the hardware is in memory; there is none.
+    out.put(IFLA_MAP, &[0; 32]);
+    if !link.alt_names().is_empty() {
+        out.nest_flagged(IFLA_PROP_LIST, |list| {
+            for name in link.alt_names() {
+                list.put_str(IFLA_ALT_IFNAME, name);
+            }
+        });
+    }
+    // No port of a switch, no clock recovery: empty, and still sent.
+    out.nest_flagged(IFLA_DEVLINK_PORT, |_| {})
+        .nest_flagged(IFLA_DPLL_PIN, |_| {});
+}
+
+/// Header and attributes of a link in a dump of family AF_INET6 (`inet6_fill_ifinfo`).
+pub(super) fn inet6_link(out: &mut Builder, link: &Link) {
+    header(out, AF_INET6 as u8, link);
+    out.put_str(IFLA_IFNAME, link.name().as_str());
+    if !link.address.as_bytes().is_empty() {
+        out.put(IFLA_ADDRESS, link.address.as_bytes());
+    }
+    out.put_u32(IFLA_MTU, link.mtu);
+    lower(out, link);
+    out.put_u8(IFLA_OPERSTATE, link.operstate() as u8)
+        .nest(IFLA_PROTINFO, |out| inet6(out, link, true));
+}
+
+/// Whether IPv6 runs on the device.
+pub(super) const fn has_inet6(link: &Link) -> bool {
+    link.mtu >= INET6_MIN_MTU
+}
+
+fn header(out: &mut Builder, family: u8, link: &Link) {
+    let mut header = [0; super::request::IFINFOMSG_LEN];
+    header[0] = family;
+    header[2..4].copy_from_slice(&link.class().arp_type.to_ne_bytes());
+    header[4..8].copy_from_slice(&link.index().to_ne_bytes());
+    header[8..12].copy_from_slice(&link.flags().bits().to_ne_bytes());
+    out.put_raw(&header);
+}
+
+/// The device below, if it is another one.
+fn lower(out: &mut Builder, link: &Link) {
+    if link.iflink() != link.index() {
+        out.put_u32(IFLA_LINK, link.iflink());
+    }
+}
+
+/// All counters in 64 bits, then the older ones again in 32, which wrap.
+fn stats(out: &mut Builder, stats: &LinkStats) {
+    let counters = stats.named().map(|(_, value)| value);
+    let wide: Vec<u8> = counters.iter().flat_map(|c| c.to_ne_bytes()).collect();
+    let narrow = counters
+        .iter()
+        .take(24)
+        .flat_map(|c| (*c as u32).to_ne_bytes());
+    let narrow: Vec<u8> = narrow.collect();
+    out.put(IFLA_STATS64, &wide).put(IFLA_STATS, &narrow);
+}
+
+/// The IPv6 part of a link (`inet6_fill_ifla6_attrs`).
+fn inet6(out: &mut Builder, link: &Link, with_stats: bool) {
+    let mut conf = *link.class().inet6;
+    conf.0[Inet6Conf::MTU] = link.mtu.cast_signed();
+    let ready = if link.is_up() { INET6_READY } else { 0 };
+    let cache = [
+        MAX_REASSEMBLY,
+        link.inet6_changed,
+        link.inet6_reachable_ms,
+        RETRANS_MS,
+    ];
+    let cache: Vec<u8> = cache.iter().flat_map(|v| v.to_ne_bytes()).collect();
+    out.put_u32(IFLA_INET6_FLAGS, ready)
+        .put(IFLA_INET6_CACHEINFO, &cache)
+        .put(IFLA_INET6_CONF, &words(&conf.0));
+    if with_stats {
+        // The stack counts no IPv6 packets yet.
+        out.put(IFLA_INET6_STATS, &zero_counters(INET6_STATS))
+            .put(IFLA_INET6_ICMP6STATS, &zero_counters(ICMP6_STATS));
+    }
+    out.put(IFLA_INET6_TOKEN, &[0; 16])
+        .put_u8(IFLA_INET6_ADDR_GEN_MODE, 0);
+}
+
+fn words(values: &[i32]) -> Vec<u8> {
+    values.iter().flat_map(|v| v.to_ne_bytes()).collect()
+}
+
+/// `count` counters: the first holds their number, the others are zero.
+fn zero_counters(count: u64) -> Vec<u8> {
+    let values = (0..count).map(|i| if i == 0 { count } else { 0 });
+    values.flat_map(u64::to_ne_bytes).collect()
+}
