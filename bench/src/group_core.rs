@@ -31,6 +31,9 @@ pub(crate) struct Args {
 /// How long pernet's half may take; only a hang takes so long.
 const DEADLINE: Duration = Duration::from_secs(600);
 
+/// Below the table.
+const NOTE: &str = "The kernel is asked by system calls, pernet by calls of its library.\n";
+
 /// Measures and reports.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let mut sizes = args.n.clone();
@@ -54,7 +57,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 ours_at.insert(0, n);
                 ours_at.dedup();
             }
-            keep(kernel, args.json, &mut rows);
+            keep(kernel, args.json, &mut rows)?;
         }
         if args.only == Some(Side::Kernel) {
             continue;
@@ -67,27 +70,25 @@ pub(crate) fn run(args: &Args) -> Result<()> {
                 continue;
             }
             let (made, end) = child::half(Side::Pernet, n, DEADLINE);
-            keep(made, args.json, &mut rows);
+            keep(made, args.json, &mut rows)?;
             if let Err(error) = end {
                 failed = Some(error.context(format!("pernet's half at n = {n}")));
             }
         }
     }
     if !args.json {
-        print!("{}", report::table(&rows));
-        println!("The kernel is asked by system calls, pernet by calls of its library.");
+        report::print(&rows, false, NOTE)?;
     }
     failed.map_or(Ok(()), Err)
 }
 
 /// Keeps the rows, and prints them at once where lines are wanted: a run cut short has then said what it knew.
-fn keep(made: Vec<Row>, json: bool, rows: &mut Vec<Row>) {
+fn keep(made: Vec<Row>, json: bool, rows: &mut Vec<Row>) -> Result<()> {
     if json {
-        for row in &made {
-            println!("{}", row.to_json());
-        }
+        report::print(&made, true, "")?;
     }
     rows.extend(made);
+    Ok(())
 }
 
 /// The kernel's half at `asked` or the largest feasible number below, always with a row that says so.

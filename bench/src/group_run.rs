@@ -48,14 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         )),
     }
     rows.push(start_row(Side::Pernet, &a));
-    if args.json {
-        for row in &rows {
-            println!("{}", row.to_json());
-        }
-    } else {
-        print!("{}", report::table(&rows));
-    }
-    Ok(())
+    report::print(&rows, args.json, "")
 }
 
 fn start_row(side: Side, us: &[f64]) -> Row {

@@ -25,6 +25,7 @@ mod report;
 mod row;
 
 use clap::{Parser, Subcommand};
+use std::process::ExitCode;
 
 /// pernet and the kernel, side by side in one run.
 #[derive(Parser)]
@@ -46,11 +47,18 @@ enum Group {
     Half(child::Args),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Cli::parse().group {
+fn main() -> ExitCode {
+    let done = match Cli::parse().group {
         Group::Core(args) => group_core::run(&args),
         Group::Run(args) => group_run::run(&args),
         Group::Half(args) => child::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 

@@ -1,7 +1,24 @@
 //! The table: one line a figure, both sides and their ratio.
 
 use crate::row::{Row, Side};
-use std::fmt::Write;
+use anyhow::{Context, Result};
+use std::fmt::Write as _;
+use std::io::Write as _;
+
+/// Writes the rows to standard output: as lines of JSON, or as the table with `notes` below it.
+///
+/// # Errors
+/// Nobody reads any more.
+pub(crate) fn print(rows: &[Row], json: bool, notes: &str) -> Result<()> {
+    let text = match json {
+        true => rows.iter().map(|row| row.to_json() + "\n").collect(),
+        false => table(rows) + notes,
+    };
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .context("writing the figures")
+}
 
 /// The figures that a row can hold, each a line of the table: unit, and how to read it.
 type Read = fn(&Row) -> Option<f64>;

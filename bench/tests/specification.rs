@@ -20,7 +20,7 @@ fn target(reference: &str) -> Option<(PathBuf, Option<&str>)> {
             format!("crates/{place}/tests/{rest}.rs")
         }
         "bench" => format!("bench/tests/{rest}.rs"),
-        "tests" if rest.ends_with(".rs") => file.to_owned(),
+        "tests" | "crates" if rest.ends_with(".rs") && function.is_some() => file.to_owned(),
         _ => return None,
     };
     Some((root().join(path), function))
