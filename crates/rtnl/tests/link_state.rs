@@ -310,3 +310,75 @@ fn changes_are_not_supported_yet() {
         assert_eq!(reply[16..20], (-95_i32).to_ne_bytes(), "{ty}");
     }
 }
+
+/// Result and text in the DONE of a strict dump.
+fn refusal(
+    system: &System,
+    ty: u16,
+    body: &[u8],
+    attr: Option<(u16, u32)>,
+) -> (i32, Option<String>) {
+    const NETLINK_GET_STRICT_CHK: i32 = 12;
+    let socket = system.socket(&system.root);
+    let yes = 1_i32.to_ne_bytes();
+    socket
+        .setsockopt(NETLINK_GET_STRICT_CHK, &yes, &system.client)
+        .unwrap();
+    let mut out = Builder::message(&MsgHeader::request(ty, NLM_F_REQUEST | NLM_F_DUMP, 1));
+    out.put_raw(body);
+    if let Some((ty, value)) = attr {
+        out.put_u32(ty, value);
+    }
+    socket.send(&out.finish(), None, &system.client).unwrap();
+    let done = socket.recv(4096).unwrap().unwrap().bytes;
+    let (links, result) = listed(&done);
+    assert!(links.is_empty());
+    let text = ExtAck::read_tlvs(&done[20..]).msg;
+    (result.unwrap(), text.map(|t| t.into_owned()))
+}
+
+// These replies carry NLM_F_DUMP_FILTERED in their DONE on Linux, so they are not among the vectors.
+#[test]
+fn dumps_that_ask_for_a_device_or_a_table() {
+    const RTA_OIF: u16 = 4;
+    const RTA_TABLE: u16 = 15;
+    let system = System::new();
+    let route = |family: u8, attr| {
+        refusal(
+            &system,
+            RTM_GETROUTE,
+            &[family, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            Some(attr),
+        )
+    };
+    let missing = |text: &str| (-2, Some(text.to_owned()));
+    assert_eq!(
+        route(2, (RTA_TABLE, 254)),
+        missing("ipv4: FIB table does not exist")
+    );
+    assert_eq!(route(2, (RTA_TABLE, 0)), (0, None));
+    assert_eq!(
+        route(10, (RTA_TABLE, 253)),
+        missing("ipv6: FIB table does not exist")
+    );
+    assert_eq!(route(10, (RTA_TABLE, 254)), (0, None));
+    assert_eq!(
+        route(128, (RTA_TABLE, 254)),
+        missing("ipv4: MR table does not exist")
+    );
+    assert_eq!(route(128, (RTA_TABLE, 253)), (0, None));
+    assert_eq!(route(0, (RTA_TABLE, 1000)), (0, None));
+    assert_eq!(route(2, (RTA_OIF, 1)), (0, None));
+    assert_eq!(route(2, (RTA_OIF, 9)), (-19, None));
+    for family in [0, 2, 10] {
+        let address = |index| {
+            refusal(
+                &system,
+                RTM_GETADDR,
+                &[family, 0, 0, 0, index, 0, 0, 0],
+                None,
+            )
+        };
+        assert_eq!((address(1), address(9)), ((0, None), (-19, None)));
+    }
+}
