@@ -3,7 +3,7 @@
 
 use crate::error::{CreateError, RegisterError};
 use crate::event::{EventSink, Sinks};
-use crate::net::{Claims, Cookie, Identity, Inum, Net, NetRef};
+use crate::net::{Claims, Cookie, DyingNet, Identity, Inum, Net, NetRef};
 use crate::numbers::Inums;
 use crate::owner::{Cred, Uid, UserNs};
 use crate::platform::{Bare, Platform};
@@ -108,6 +108,7 @@ impl Builder {
             registry: RwLock::new(Registry::new(seed)),
             list: Mutex::new(NetList::default()),
             deaths: DeathQueue::new(),
+            shells: Mutex::new(Vec::new()),
             sinks: Sinks::default(),
             ids,
             inums: Inums::new(),
@@ -309,13 +310,15 @@ impl fmt::Debug for Namespaces {
 /// What all namespaces of one system share.
 ///
 /// Lock order: round → registry → list → (a stack's) → a peer table → (a netlink bus's). Below all
-/// of them, as leaves: back-references, claims, numbers, charges, holders, workers.
+/// of them, as leaves: back-references, claims, numbers, charges, shells, holders, workers.
 pub(crate) struct System {
     /// Held during a teardown round.
     pub(crate) round: Mutex<()>,
     pub(crate) registry: RwLock<Registry>,
     pub(crate) list: Mutex<NetList>,
     pub(crate) deaths: DeathQueue,
+    /// Dead namespaces that somebody held for a moment when they were to be freed. Leaf lock.
+    pub(crate) shells: Mutex<Vec<DyingNet>>,
     pub(crate) sinks: Sinks,
     /// Cookies and user namespace ids.
     pub(crate) ids: Arc<AtomicU64>,
@@ -363,8 +366,9 @@ impl System {
     /// system: letting go of them breaks the circle.
     pub(crate) fn power_off(&self) {
         let nets = core::mem::take(&mut self.list.lock().nets);
-        // Outside the lock: dropping states runs foreign code.
-        drop(nets);
+        let shells = core::mem::take(&mut *self.shells.lock());
+        // Outside the locks: dropping states runs foreign code.
+        drop((nets, shells));
     }
 }
 

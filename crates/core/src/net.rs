@@ -254,7 +254,8 @@ impl fmt::Debug for Net {
 /// An active reference: while it exists everything of the namespace exists and works.
 ///
 /// Dropping the last one is legal anywhere: it queues the namespace for teardown and returns; it
-/// takes no lock that anything is run under, and runs no callback of a subsystem.
+/// takes no lock that anything is run under, and runs no callback of a subsystem and no destructor
+/// of a state. (Dropping the last reference of a whole system frees the system.)
 pub struct NetRef {
     net: Arc<Net>,
     holder: Holder,

@@ -38,13 +38,13 @@ pub(crate) struct Registry {
 
 impl Registry {
     /// `seed` makes the ids of two systems disjoint, so that a key used in the wrong system finds
-    /// nothing.
+    /// nothing. Half the range is left: ids only grow, and never wrap to 0, which means "retired".
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             ops: Vec::new(),
             subsystems: 0,
             indices: Lowest::new(MAX_SLOTS),
-            next_id: seed,
+            next_id: seed >> 1,
         }
     }
 
@@ -55,8 +55,7 @@ impl Registry {
 
     fn new_key<S>(&mut self) -> Option<Key<S>> {
         let index = self.indices.take()?;
-        // 0 means "retired" in a slot.
-        self.next_id = self.next_id.wrapping_add(1).max(1);
+        self.next_id += 1;
         Some(Key {
             index,
             id: self.next_id,
@@ -124,7 +123,7 @@ pub(crate) fn register<S: Subsystem>(
     }
 
     for (net, state) in listed.iter().zip(states) {
-        net.slots.put(key.index, state);
+        net.slots.put(key.index, key.id, state);
     }
     registry.link(Arc::new(ops), class);
     Ok(key)
@@ -153,7 +152,7 @@ pub(crate) fn unregister<S: Subsystem>(sys: &System, key: Key<S>) {
 pub(crate) fn init_all(registry: &Registry, net: &Net) -> Result<(), (usize, crate::CreateError)> {
     for (done, ops) in registry.ops.iter().enumerate() {
         match ops.init(net) {
-            Ok(state) => net.slots.put(ops.index(), state),
+            Ok(state) => net.slots.put(ops.index(), ops.id(), state),
             Err(error) => {
                 return Err((
                     done,

@@ -12,7 +12,7 @@ use crate::owner::{Cap, Charge, Cred};
 use crate::platform::Grace;
 use crate::registry;
 use crate::sync::Ordering;
-use crate::teardown::{Segment, undo};
+use crate::teardown::{Segment, free, undo};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -52,17 +52,22 @@ pub(crate) fn create(init: &NetRef, cred: &Cred) -> Result<NetRef, CreateError> 
     );
 
     if let Err((done, error)) = registry::init_all(&registry, &net) {
-        let nets = [DyingNet(Arc::clone(net.arc_ref()))];
-        let segments: Vec<Segment<'_>> = registry.ops()[..done]
-            .iter()
-            .map(|ops| Segment::of(&**ops, &nets))
-            .collect();
-        undo(sys, &segments, &nets, Grace::Ordinary);
+        let nets = Vec::from([DyingNet(Arc::clone(net.arc_ref()))]);
+        {
+            let segments: Vec<Segment<'_>> = registry.ops()[..done]
+                .iter()
+                .map(|ops| Segment::of(&**ops, &nets))
+                .collect();
+            undo(sys, &segments, &nets, Grace::Ordinary);
+        }
+        drop(registry);
         sys.platform.drain_deferred();
         // Before `net` is dropped: its last put must not queue it.
         net.enter_phase(Phase::Undone);
         // Explicitly, in case an init has kept a handle or a reference somewhere.
         net.give_back();
+        drop(net);
+        free(sys, nets);
         return Err(error);
     }
     publish(sys, &net);

@@ -11,13 +11,14 @@
 //!
 //! An index is reused when its subsystem is unregistered, but a namespace that outlived the old
 //! owner still has the old value in that place, and a reader may still hold a borrow of it. It
-//! stays (its memory goes with the namespace); the new owner's value goes to the `reused` chain of
+//! stays (its memory goes with the namespace); the new owner's value goes to the `reused` list of
 //! that namespace. The `id` in the key is never reused: it decides which of them is meant, so an
 //! index can neither be mistaken for another type nor show another registration's data.
 
-use crate::sync::{AtomicU64, Once, Ordering};
+use crate::sync::{AtomicU64, AtomicUsize, Once, Ordering};
 use alloc::boxed::Box;
 use core::any::Any;
+use core::cmp::Ordering::{Equal, Greater, Less};
 use core::fmt;
 use core::marker::PhantomData;
 
@@ -97,19 +98,44 @@ struct Spill {
     chunks: [Once<Box<[Slot]>>; CHUNKS],
 }
 
-/// Values whose index was still occupied by an unregistered predecessor.
+/// A value with the id it was registered under.
+type Late = Once<(u64, Box<Erased>)>;
+
+/// Values whose index was still occupied by an unregistered predecessor, in order of registration,
+/// hence of id: a binary search finds one however often a module was reloaded.
+#[derive(Default)]
 struct Reused {
-    value: Box<Erased>,
-    next: Once<Box<Self>>,
+    len: AtomicUsize,
+    chunks: [Once<Box<[Late]>>; CHUNKS],
 }
 
-impl Drop for Reused {
-    // One frame per element would overflow the stack after many reloads of one module.
-    fn drop(&mut self) {
-        let mut next = core::mem::take(&mut self.next).try_into_inner();
-        while let Some(mut link) = next {
-            next = core::mem::take(&mut link.next).try_into_inner();
+impl Reused {
+    /// Writers are serialised; see [`Slots::put`].
+    fn push(&self, id: u64, value: Box<Erased>) {
+        let len = self.len.load(Ordering::Relaxed);
+        let (chunk, at) = locate(len + INLINE);
+        let Some(place) = self.chunks.get(chunk) else {
+            return;
+        };
+        place.call_once(|| (0..INLINE << chunk).map(|_| Late::new()).collect())[at]
+            .call_once(|| (id, value));
+        // Release: a reader that sees the length sees the value.
+        self.len.store(len + 1, Ordering::Release);
+    }
+
+    fn find(&self, id: u64) -> Option<&Erased> {
+        let (mut low, mut high) = (0, self.len.load(Ordering::Acquire));
+        while low < high {
+            let middle = low.midpoint(high);
+            let (chunk, at) = locate(middle + INLINE);
+            let (found, value) = self.chunks.get(chunk)?.get()?.get(at)?.get()?;
+            match found.cmp(&id) {
+                Less => low = middle + 1,
+                Greater => high = middle,
+                Equal => return Some(&**value),
+            }
         }
+        None
     }
 }
 
@@ -131,22 +157,13 @@ impl Slots {
     /// Puts the value of a registration in its place. Writers are serialised by the framework: a
     /// namespace under construction belongs to its creator, a living one is written only under the
     /// exclusive registry lock.
-    pub(crate) fn put(&self, index: u32, value: Box<Erased>) {
+    pub(crate) fn put(&self, index: u32, id: u64, value: Box<Erased>) {
         let slot = self.slot_or_grow(index as usize);
-        if !slot.is_completed() {
+        if slot.is_completed() {
+            self.reused.call_once(Box::default).push(id, value);
+        } else {
             slot.call_once(|| value);
-            return;
         }
-        let mut place = &self.reused;
-        while let Some(link) = place.get() {
-            place = &link.next;
-        }
-        place.call_once(|| {
-            Box::new(Reused {
-                value,
-                next: Once::new(),
-            })
-        });
     }
 
     /// The value of registration `id` at `index`, if this namespace has it.
@@ -174,14 +191,9 @@ impl Slots {
 
     #[cold]
     fn find_reused<T: Send + Sync + 'static>(&self, id: u64) -> Option<&Tagged<T>> {
-        let mut place = &self.reused;
-        while let Some(link) = place.get() {
-            match link.value.downcast_ref::<Tagged<T>>() {
-                Some(tagged) if tagged.is(id) => return Some(tagged),
-                _ => place = &link.next,
-            }
-        }
-        None
+        // A retired value is still found by its id, and says itself that it is nobody's.
+        let tagged = self.reused.get()?.find(id)?.downcast_ref::<Tagged<T>>()?;
+        tagged.is(id).then_some(tagged)
     }
 
     #[inline]
@@ -232,7 +244,11 @@ mod tests {
         let slots = Slots::default();
         let mut addresses = alloc::vec::Vec::new();
         for index in 0..100u32 {
-            slots.put(index, Tagged::boxed(u64::from(index) + 1, index));
+            slots.put(
+                index,
+                u64::from(index) + 1,
+                Tagged::boxed(u64::from(index) + 1, index),
+            );
             addresses.push(core::ptr::from_ref(
                 slots.get::<u32>(index, u64::from(index) + 1).unwrap(),
             ));
@@ -251,13 +267,13 @@ mod tests {
     #[test]
     fn a_reused_index_is_neither_confused_nor_stale() {
         let slots = Slots::default();
-        slots.put(3, Tagged::boxed(10, 7u32));
+        slots.put(3, 10, Tagged::boxed(10, 7u32));
         let old = slots.get::<u32>(3, 10).unwrap();
         let erased = slots.get_erased::<u32>(3, 10).unwrap();
         erased.downcast_ref::<Tagged<u32>>().unwrap().retire();
         assert!(slots.get::<u32>(3, 10).is_none());
-        slots.put(3, Tagged::boxed(11, String::from("new type")));
-        slots.put(3, Tagged::boxed(12, 8u32));
+        slots.put(3, 11, Tagged::boxed(11, String::from("new type")));
+        slots.put(3, 12, Tagged::boxed(12, 8u32));
         assert_eq!(*old, 7, "a borrow outlives the registration");
         assert_eq!(slots.get::<String>(3, 11).unwrap(), "new type");
         assert_eq!(slots.get::<u32>(3, 12), Some(&8));
@@ -266,21 +282,18 @@ mod tests {
     }
 
     #[test]
-    fn everything_is_dropped_with_the_table_however_long_the_chain() {
-        const LINKS: usize = 200_000;
+    fn many_reloads_stay_findable_and_go_with_the_table() {
+        const RELOADS: u64 = 10_000;
         let witness = Arc::new(());
         let slots = Slots::default();
-        slots.put(0, Tagged::boxed(1, Arc::clone(&witness)));
-        let link = |next| {
-            Box::new(Reused {
-                value: Tagged::boxed(2, Arc::clone(&witness)),
-                next,
-            })
-        };
-        // From the end: appending walks the chain.
-        let chain = (1..LINKS).fold(link(Once::new()), |chain, _| link(Once::initialized(chain)));
-        slots.reused.call_once(|| chain);
-        assert_eq!(Arc::strong_count(&witness), LINKS + 2);
+        for id in 1..=RELOADS {
+            slots.put(0, id, Tagged::boxed(id, (id, Arc::clone(&witness))));
+        }
+        for id in 1..=RELOADS {
+            assert_eq!(slots.get::<(u64, Arc<()>)>(0, id).unwrap().0, id);
+        }
+        assert!(slots.get::<(u64, Arc<()>)>(0, RELOADS + 1).is_none());
+        assert_eq!(Arc::strong_count(&witness), RELOADS as usize + 1);
         drop(slots);
         assert_eq!(Arc::strong_count(&witness), 1);
     }

@@ -7,7 +7,7 @@
 //! at each point where foreign code (an event sink) can unwind, so a panic of one sink must not
 //! make a namespace unusable for everyone else.
 
-pub(crate) use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+pub(crate) use core::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 
 #[cfg(feature = "std")]
 mod imp {

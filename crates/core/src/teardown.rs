@@ -13,6 +13,7 @@ use crate::platform::Grace;
 use crate::slots::Erased;
 use crate::subsys::{KillList, Ops};
 use crate::sync::{AtomicU64, Ordering};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// What one teardown round did.
@@ -146,10 +147,9 @@ pub(crate) fn round(sys: &System) -> Round {
     let registry = sys.registry.read();
     let nets = unlist(sys);
     if nets.is_empty() {
-        return Round {
-            destroyed: 0,
-            more: false,
-        };
+        drop(registry);
+        free(sys, nets);
+        return Round::default();
     }
     peers::unhash(&nets);
     {
@@ -167,11 +167,46 @@ pub(crate) fn round(sys: &System) -> Round {
     for net in &nets {
         net.0.give_back();
     }
-    // Dropping `nets` is the free phase, and the passive unit.
+    let destroyed = nets.len();
+    free(sys, nets);
     Round {
-        destroyed: nets.len(),
+        destroyed,
         more: !sys.deaths.is_empty(),
     }
+}
+
+/// How often to look again for a passer-by to let go of a namespace that is to be freed.
+const PATIENCE: usize = 64;
+
+/// The free phase: drops the states, here and nowhere else.
+///
+/// Somebody may hold the allocation for a moment: whoever dropped the last reference and has not
+/// returned yet, or a failing `upgrade`. If the last owner's drop were left to chance, states would
+/// be dropped on that thread, perhaps under locks that their destructors need. So this thread takes
+/// the namespace only if it is the one owner, atomically, and otherwise keeps it for a later round
+/// (as the kernel keeps its shells).
+pub(crate) fn free(sys: &System, nets: Vec<DyingNet>) {
+    let mut shells = core::mem::take(&mut *sys.shells.lock());
+    shells.extend(nets);
+    let kept: Vec<DyingNet> = shells.into_iter().filter_map(free_one).collect();
+    if !kept.is_empty() {
+        sys.shells.lock().extend(kept);
+    }
+}
+
+/// Gives the namespace back if it cannot be freed now.
+fn free_one(DyingNet(mut net): DyingNet) -> Option<DyingNet> {
+    for _ in 0..PATIENCE {
+        match Arc::try_unwrap(net) {
+            Ok(net) => {
+                drop(net);
+                return None;
+            }
+            Err(shared) => net = shared,
+        }
+        core::hint::spin_loop();
+    }
+    Some(DyingNet(net))
 }
 
 /// Takes the whole queue off the list, oldest death first. From here iteration cannot find them.

@@ -4,6 +4,7 @@ use crate::namespaces::Namespaces;
 use alloc::sync::Arc;
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
 use std::thread::{self, JoinHandle};
 
 /// A thread that runs teardown rounds. Dropping it runs what is queued and joins it.
@@ -46,7 +47,12 @@ fn work(namespaces: &Namespaces, stop: &AtomicBool) {
             break;
         }
         // An unpark that comes before this returns at once: no wake-up is lost.
-        thread::park();
+        if namespaces.sys().shells.lock().is_empty() {
+            thread::park();
+        } else {
+            // Their holders will not say when they let go.
+            thread::park_timeout(Duration::from_millis(100));
+        }
     }
     let me = thread::current().id();
     namespaces

@@ -153,6 +153,7 @@ fn many_threads_leave_nothing_behind() {
                 assert_eq!(ns.init_net().get(key).unwrap().tag, 9);
                 ns.unregister(key);
                 assert!(ns.init_net().get(key).is_none());
+                std::thread::sleep(std::time::Duration::from_micros(100));
             }
         }
     });
@@ -194,4 +195,52 @@ fn many_threads_leave_nothing_behind() {
         init.nsids_from(Nsid::ZERO, usize::MAX).entries.len(),
         state.tables.get(&init.cookie()).map_or(0, HashMap::len)
     );
+}
+
+/// I15: whoever drops the last reference, and however it races with the teardown, states are taken
+/// apart and dropped by the worker alone.
+#[test]
+fn only_the_worker_drops_states() {
+    struct Watch(Arc<AtomicUsize>);
+    struct Watched(Arc<AtomicUsize>, bool);
+    impl Drop for Watched {
+        fn drop(&mut self) {
+            if !self.1 {
+                assert_eq!(std::thread::current().name(), Some("netns"));
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+    impl pernet::Subsystem for Watch {
+        const NAME: &'static str = "watch";
+        type State = Watched;
+        fn init(&self, net: &pernet::Net) -> Result<Watched, pernet::InitError> {
+            Ok(Watched(Arc::clone(&self.0), net.is_init()))
+        }
+    }
+    const NETS: usize = 3000;
+    let ns = Namespaces::new();
+    let freed = Arc::new(AtomicUsize::new(0));
+    ns.register_subsys(Watch(Arc::clone(&freed))).unwrap();
+    let worker = ns.spawn_worker();
+    let (send, receive) = std::sync::mpsc::sync_channel::<NetRef>(4);
+    let upgrader = std::thread::spawn(move || {
+        for net in receive {
+            let handle = net.downgrade();
+            drop(net);
+            // Between the death and the end, an upgrade may hold the allocation for a moment.
+            for _ in 0..50 {
+                drop(handle.upgrade());
+            }
+        }
+    });
+    for _ in 0..NETS {
+        let net = ns.create(&root(&ns)).unwrap();
+        send.send(net.clone()).unwrap();
+        drop(net);
+    }
+    drop(send);
+    upgrader.join().unwrap();
+    drop(worker);
+    assert_eq!(freed.load(Ordering::Relaxed), NETS);
 }
