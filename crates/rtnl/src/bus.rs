@@ -108,6 +108,17 @@ impl NetBus {
         });
     }
 
+    /// The bound sockets, by protocol and port.
+    pub(crate) fn bound(&self) -> Vec<Arc<Endpoint>> {
+        let mut all: Vec<_> = lock(&self.tables)
+            .iter()
+            .flat_map(|tables| tables.iter())
+            .flat_map(|table| table.ports.values().cloned())
+            .collect();
+        all.sort_unstable_by_key(|ep| (ep.protocol.number(), ep.portid()));
+        all
+    }
+
     pub(crate) fn by_port(&self, protocol: Protocol, portid: u32) -> Option<Arc<Endpoint>> {
         lock(&self.tables).as_ref()?[protocol.index()]
             .ports
@@ -187,6 +198,8 @@ impl Bus {
     /// Starts or stops hearing other namespaces.
     pub(crate) fn listen_all(&self, net: &Net, ep: &Arc<Endpoint>, on: bool) {
         let mut listeners = lock(&self.foreign.listeners);
+        // The option changes with the list, under its lock: two threads that set and clear it leave both alike.
+        ep.set(flag::LISTEN_ALL_NSID, on);
         let place = listeners
             .iter()
             .position(|(home, _)| home.cookie() == net.cookie());

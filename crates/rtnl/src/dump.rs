@@ -44,6 +44,7 @@ pub(crate) struct Cursor {
     pub(crate) aux: u64,
     generation: Option<u64>,
     interrupted: bool,
+    filtered: bool,
 }
 
 /// The datagram a dump handler writes to.
@@ -73,6 +74,12 @@ impl DumpOut {
         }
         self.buf.end();
         Ok(())
+    }
+
+    /// The listing is restricted as the request asked: `NLM_F_DUMP_FILTERED` on the closing DONE. Entries carry it by
+    /// their own flags where Linux does so.
+    pub(crate) fn filtered(&mut self) {
+        self.cursor.filtered = true;
     }
 
     /// Bytes that still fit: how many entries are worth fetching.
@@ -217,8 +224,15 @@ fn produce(
     let mut over = false;
     if let Some((result, ext)) = &run.finished {
         let mut last = done(portid, seq, *result, ext, ep.has(flag::EXT_ACK));
+        let mut extra = 0;
         if run.cursor.interrupted {
-            let flags = u16::from_ne_bytes([last[6], last[7]]) | NLM_F_DUMP_INTR;
+            extra |= NLM_F_DUMP_INTR;
+        }
+        if run.cursor.filtered {
+            extra |= NLM_F_DUMP_FILTERED;
+        }
+        if extra != 0 {
+            let flags = u16::from_ne_bytes([last[6], last[7]]) | extra;
             last[6..8].copy_from_slice(&flags.to_ne_bytes());
         }
         if bytes.is_empty() || bytes.len() + last.len().max(DONE_LEN) <= capacity {

@@ -35,7 +35,7 @@ pub(crate) struct Endpoint {
     pub(crate) protocol: Protocol,
     /// Who opened the socket: half of every permission check.
     pub(crate) opener: Cred,
-    pub(crate) flags: AtomicU32,
+    flags: AtomicU32,
     /// 0 while unbound. Written under the bus lock only.
     portid: AtomicU32,
     bound: AtomicBool,
@@ -81,8 +81,23 @@ impl Endpoint {
         self.flags.load(Relaxed) & flag != 0
     }
 
+    pub(crate) fn set(&self, flag: u32, on: bool) {
+        if on {
+            self.flags.fetch_or(flag, Relaxed);
+        } else {
+            self.flags.fetch_and(!flag, Relaxed);
+        }
+    }
+
     pub(crate) fn portid(&self) -> u32 {
         self.portid.load(Acquire)
+    }
+
+    pub(crate) fn addr(&self) -> SockAddr {
+        SockAddr {
+            portid: self.portid(),
+            groups: (self.groups() & u64::from(u32::MAX)) as u32,
+        }
     }
 
     pub(crate) fn bound(&self) -> bool {

@@ -59,4 +59,4 @@ mod sockopt;
 pub use error::SockError;
 pub use peer::{Client, LocalClient, PeerError};
 pub use protocols::Protocol;
-pub use socket::{Datagram, Rtnetlink, SockAddr, Socket};
+pub use socket::{Datagram, Rtnetlink, SockAddr, Socket, SocketInfo};

@@ -66,6 +66,8 @@ pub(crate) struct Queue {
     /// Dropping began and the queue has not been emptied since: everything is refused meanwhile, so that a listener
     /// who is told `ENOBUFS` finds a contiguous run before the gap.
     congested: bool,
+    /// Datagrams lost.
+    drops: u32,
 }
 
 impl Queue {
@@ -76,6 +78,7 @@ impl Queue {
             limit: DEFAULT_BUFFER,
             overrun: false,
             congested: false,
+            drops: 0,
         }
     }
 
@@ -93,6 +96,7 @@ impl Queue {
     /// Remembers that a datagram was dropped; reported once until the queue has been emptied. `quiet` is
     /// `NETLINK_NO_ENOBUFS`. Says whether the socket became readable by it.
     pub(crate) fn dropped(&mut self, quiet: bool) -> bool {
+        self.drops = self.drops.saturating_add(1);
         if quiet || self.congested {
             return false;
         }
@@ -115,6 +119,11 @@ impl Queue {
     /// Takes the pending error.
     pub(crate) fn take_overrun(&mut self) -> bool {
         std::mem::take(&mut self.overrun)
+    }
+
+    /// Bytes charged, and datagrams lost so far.
+    pub(crate) fn usage(&self) -> (usize, u32) {
+        (self.charged, self.drops)
     }
 
     pub(crate) fn forget_congestion(&mut self) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::*;
 
-use pernet::{Cap, Cred, Namespaces, NetRef, RegisterError};
+use pernet::{Cap, Cred, Namespaces, Net, NetRef, RegisterError};
 use pernet_stack::Stack;
 
 use crate::bus::{Bus, BusSubsystem, Multicast, NetBus, listens_all};
@@ -99,6 +99,24 @@ impl Rtnetlink {
         })
     }
 
+    /// The bound sockets of `net`, by protocol and port. Kernel sockets are not among them.
+    pub fn sockets(&self, net: &Net) -> Vec<SocketInfo> {
+        let Some(bus) = self.shared.bus.of(net) else {
+            return Vec::new();
+        };
+        let info = |ep: Arc<Endpoint>| {
+            let (receive_queue, drops) = ep.queue().usage();
+            SocketInfo {
+                protocol: ep.protocol,
+                addr: ep.addr(),
+                receive_queue,
+                drops,
+                dumping: ep.dumping.load(Acquire),
+            }
+        };
+        bus.bound().into_iter().map(info).collect()
+    }
+
     /// Opens a socket in `net`, as `socket(AF_NETLINK, SOCK_RAW, protocol)` does. The credentials of the opener stay
     /// with it: most permissions need both them and the sender's.
     pub fn open(&self, net: &NetRef, protocol: Protocol, opener: &Cred) -> Socket {
@@ -108,6 +126,21 @@ impl Rtnetlink {
             shared: self.shared.clone(),
         }
     }
+}
+
+/// A bound socket as `/proc/net/netlink` shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketInfo {
+    /// Its protocol.
+    pub protocol: Protocol,
+    /// Its port, and the groups that fit in 32 bits.
+    pub addr: SockAddr,
+    /// Bytes charged to the receive queue.
+    pub receive_queue: usize,
+    /// Datagrams lost because the queue was full.
+    pub drops: u32,
+    /// Whether a dump has datagrams to come.
+    pub dumping: bool,
 }
 
 /// A netlink socket. It holds its namespace; dropping it closes it and frees its port.
@@ -167,10 +200,7 @@ impl Socket {
 
     /// Its own address (`getsockname`): port 0 while unbound, and the groups that fit in 32 bits.
     pub fn local_addr(&self) -> SockAddr {
-        SockAddr {
-            portid: self.ep.portid(),
-            groups: (self.ep.groups() & u64::from(u32::MAX)) as u32,
-        }
+        self.ep.addr()
     }
 
     /// Sets the default destination. Binds the socket if it is not.

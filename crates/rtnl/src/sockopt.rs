@@ -49,16 +49,14 @@ impl Socket {
             _ => {}
         }
         let bit = flag_of(opt).ok_or(SockError::NoSuchOption)?;
-        if value != 0 {
-            self.ep.flags.fetch_or(bit, Relaxed);
-        } else {
-            self.ep.flags.fetch_and(!bit, Relaxed);
+        if opt == NETLINK_LISTEN_ALL_NSID {
+            self.shared.bus.listen_all(&self.net, &self.ep, value != 0);
+            return Ok(());
         }
-        match opt {
-            NETLINK_LISTEN_ALL_NSID => self.shared.bus.listen_all(&self.net, &self.ep, value != 0),
+        self.ep.set(bit, value != 0);
+        if opt == NETLINK_NO_ENOBUFS && value != 0 {
             // Who does not want to hear of gaps has no reason to wait for the queue to be drained.
-            NETLINK_NO_ENOBUFS if value != 0 => self.ep.queue().forget_congestion(),
-            _ => {}
+            self.ep.queue().forget_congestion();
         }
         Ok(())
     }

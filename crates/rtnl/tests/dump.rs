@@ -400,3 +400,37 @@ fn a_dump_that_finds_the_queue_full_starts_late() {
     assert_eq!(overruns, 1, "the ENOBUFS acknowledgement itself was lost");
     assert_eq!(ids(&got(&all)), [1, 1, 0, 1, 2, 3, 4]);
 }
+
+#[test]
+fn a_filtered_listing_says_so_in_done() {
+    let world = World::new();
+    let (socket, client) = (world.strict(), world.client());
+    let ask = |ty: u16, body: &[u8]| {
+        let mut bytes = bare(ty, DUMP, 1);
+        bytes.extend_from_slice(body);
+        let len = bytes.len() as u32;
+        bytes[..4].copy_from_slice(&len.to_ne_bytes());
+        let answer = got(&talk(&socket, &bytes, &client));
+        let Some(Got::Ack(NLMSG_DONE, flags, result, ..)) = answer.last() else {
+            panic!("{answer:?}")
+        };
+        (*flags, *result)
+    };
+    // Addresses of every device, of device 1, of one that is not there.
+    assert_eq!(ask(RTM_GETADDR, &[0; 8]), (0x02, Ok(())));
+    assert_eq!(ask(RTM_GETADDR, &[2, 0, 0, 0, 1, 0, 0, 0]), (0x22, Ok(())));
+    assert_eq!(
+        ask(RTM_GETADDR, &[2, 0, 0, 0, 5, 0, 0, 0]),
+        (0x22, Err(Errno::ENODEV))
+    );
+    // Routes of all tables, of the main one (IPv4 has none before its first route), of one protocol.
+    assert_eq!(ask(RTM_GETROUTE, &[0; 12]), (0x02, Ok(())));
+    assert_eq!(
+        ask(RTM_GETROUTE, &[2, 0, 0, 0, 254, 0, 0, 0, 0, 0, 0, 0]),
+        (0x222, Err(Errno::ENOENT))
+    );
+    assert_eq!(
+        ask(RTM_GETROUTE, &[2, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0]),
+        (0x22, Ok(()))
+    );
+}

@@ -98,7 +98,10 @@ fn c107_pid_then_fd_then_nsid() {
         [reply(1, -1)]
     );
     let nothing = fails(Errno::EINVAL, Some("Peer netns reference is missing"), None);
-    assert_eq!(ask(&socket, get(1), &client), std::slice::from_ref(&nothing));
+    assert_eq!(
+        ask(&socket, get(1), &client),
+        std::slice::from_ref(&nothing)
+    );
     assert_eq!(ask(&socket, get(1).target(7), &client), [nothing]);
     assert_eq!(
         ask(&socket, get(1).fd(99), &client),

@@ -3,7 +3,7 @@
 mod common;
 
 use common::*;
-use pernet_rtnl::{LocalClient, Protocol, SockAddr, SockError, Socket};
+use pernet_rtnl::{LocalClient, Protocol, SockAddr, SockError, Socket, SocketInfo};
 use pernet_wire::uapi::*;
 use pernet_wire::{Errno, Messages, MsgHeader};
 
@@ -510,4 +510,34 @@ fn every_message_of_an_answer_is_whole() {
             .sum();
         assert_eq!(total, datagram.bytes.len());
     }
+}
+
+#[test]
+fn the_bound_sockets_of_a_namespace() {
+    let (world, socket, client) = setting();
+    assert_eq!(world.rtnl.sockets(&world.obs), []);
+    socket.bind(SockAddr::new(0, 5), &client).unwrap();
+    socket.set_receive_buffer(1000);
+    for _ in 0..3 {
+        socket
+            .send(&bare(RTM_GETNSID, ACKED, 1), None, &client)
+            .unwrap();
+    }
+    let diag = world.rtnl.open(&world.obs, Protocol::SockDiag, &world.root);
+    diag.bind(SockAddr::new(3, 0), &client).unwrap();
+    let info = |protocol, addr, receive_queue, drops| SocketInfo {
+        protocol,
+        addr,
+        receive_queue,
+        drops,
+        dumping: false,
+    };
+    assert_eq!(
+        world.rtnl.sockets(&world.obs),
+        [
+            info(Protocol::Route, SockAddr::new(TGID, 5), 832, 2),
+            info(Protocol::SockDiag, SockAddr::new(3, 0), 0, 0)
+        ]
+    );
+    assert_eq!(world.rtnl.sockets(&world.net()), []);
 }

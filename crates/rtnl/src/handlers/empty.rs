@@ -64,7 +64,7 @@ fn is_zero(bytes: &[u8]) -> bool {
 }
 
 /// RTM_GETADDR (`inet_dump_ifaddr`, `inet6_dump_addr`).
-fn addresses(request: &Request<'_>, _: &mut DumpOut, ext: &mut ExtAck) -> Result<Step, Errno> {
+fn addresses(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -> Result<Step, Errno> {
     const HEADER: usize = 8;
     const IFA_TARGET_NETNSID: u16 = 10;
     const CACHEINFO: Option<Kind> = Some(Kind::MinLen { min: 16 });
@@ -138,15 +138,18 @@ fn addresses(request: &Request<'_>, _: &mut DumpOut, ext: &mut ExtAck) -> Result
         other = Some(target.inspect_err(|_| ext.set_msg(texts.target))?);
     }
     let index = u32_at(header, 4);
-    if index != 0 && !has_device(request, other.as_ref().unwrap_or(request.net), index) {
-        return Err(Errno::ENODEV);
+    if index != 0 {
+        out.filtered();
+        if !has_device(request, other.as_ref().unwrap_or(request.net), index) {
+            return Err(Errno::ENODEV);
+        }
     }
     Ok(Step::Done)
 }
 
 /// RTM_GETROUTE (`inet_dump_fib`, `inet6_dump_fib`, `ipmr_rtm_dumproute`). IPv4 makes a table with its first route, so
 /// there is none to be asked for; IPv6 has its main and local tables from the start, multicast its default one.
-fn routes(request: &Request<'_>, _: &mut DumpOut, ext: &mut ExtAck) -> Result<Step, Errno> {
+fn routes(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -> Result<Step, Errno> {
     const HEADER: usize = 12;
     const RTA_OIF: u16 = 4;
     const RTA_TABLE: u16 = 15;
@@ -173,14 +176,19 @@ fn routes(request: &Request<'_>, _: &mut DumpOut, ext: &mut ExtAck) -> Result<St
         return refuse(ext, "Invalid flags for FIB dump request");
     }
     let mut table = header[4].into();
+    // Protocol and type.
+    let mut filtered = header[5] != 0 || header[7] != 0;
     for attr in parse(&request.msg, HEADER, &POLICY, Strictness::Strict, ext)?.iter() {
         let value = attr.u32().unwrap_or(0);
         match attr.ty {
             RTA_TABLE => table = value,
-            RTA_OIF if has_device(request, request.net, value) => {}
+            RTA_OIF if has_device(request, request.net, value) => filtered = true,
             RTA_OIF => return Err(Errno::ENODEV),
             _ => return refuse(ext, "Unsupported attribute in dump request"),
         }
+    }
+    if filtered || table != 0 {
+        out.filtered();
     }
     let missing = match family(request) {
         AF_INET if table != 0 => "ipv4: FIB table does not exist",
