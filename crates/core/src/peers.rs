@@ -422,4 +422,29 @@ mod tests {
         ids.remove(i32::MAX);
         assert_eq!(ids.auto(), Some(i32::MAX));
     }
+
+    #[test]
+    fn a_dead_observer_leaves_no_back_reference() {
+        let ns = crate::Namespaces::new();
+        let cred = crate::Cred::root(ns.init_user_ns());
+        let (peer, other) = (ns.create(&cred).unwrap(), ns.create(&cred).unwrap());
+        for _ in 0..3 {
+            let observer = ns.create(&cred).unwrap();
+            assert!(observer.peernet2id_alloc(&peer).is_some());
+            drop(observer);
+        }
+        assert!(other.peernet2id_alloc(&peer).is_some());
+        ns.step();
+        let names = |net: &Net| {
+            net.peers
+                .named_by
+                .lock()
+                .as_ref()
+                .map(|named_by| named_by.len())
+        };
+        assert_eq!(names(&peer), Some(1));
+        drop(other);
+        ns.step();
+        assert_eq!(names(&peer), None, "the empty half is given back");
+    }
 }

@@ -86,3 +86,26 @@ fn concurrent_puts_bury_once() {
         assert!(count.is_zero());
     });
 }
+
+/// A reference wrongly taken from a dead count, while its death is being made official, neither
+/// revives it nor, when put back, damages the flag.
+#[test]
+fn a_wrong_get_is_harmless_in_every_order() {
+    model(|| {
+        let count = Arc::new(StickyCount::one());
+        let wrong = thread::spawn({
+            let count = Arc::clone(&count);
+            move || {
+                if count.is_zero() {
+                    count.get();
+                    assert!(!count.try_get());
+                    return usize::from(count.put());
+                }
+                0
+            }
+        });
+        let buried = usize::from(count.put());
+        assert_eq!(buried + wrong.join().unwrap(), 1);
+        assert!(count.is_zero() && !count.try_get());
+    });
+}
