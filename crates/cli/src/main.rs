@@ -1,10 +1,43 @@
-//! The `pernet` command.
+//! The `pernet` command: network namespaces for unmodified programs, without root.
 #![forbid(unsafe_code)]
-use std::ffi::OsString;
-fn main() {
-    let command: Vec<OsString> = std::env::args_os().skip(3).collect();
-    match pernet_run::run(&pernet_run::Options { command, map_root_user: false }) {
-        Ok(end) => pernet_run::end_as(end),
-        Err(e) => { eprintln!("pernet: {e}"); std::process::exit(125) }
+
+mod args;
+mod doctor;
+mod ns;
+mod pages;
+
+use std::process::ExitCode;
+
+use args::{Command, parse};
+
+/// Something before or beside the program failed; below are the program's own statuses.
+const OWN_FAILURE: u8 = 125;
+
+fn main() -> ExitCode {
+    let command = match parse() {
+        Ok(command) => command,
+        Err(code) => return code,
+    };
+    match command {
+        Command::Run(run) => {
+            let options = pernet_run::Options {
+                command: run.command,
+                map_root_user: run.map_root_user,
+            };
+            match pernet_run::run(&options) {
+                Ok(end) => pernet_run::end_as(end),
+                Err(e) => fail(&e),
+            }
+        }
+        Command::Ns(command) => ns::carry_out(command),
+        Command::Doctor => doctor::report(),
+        Command::Completions { shell } => pages::completions(shell),
+        Command::Man { directory } => pages::man(directory.as_deref()),
     }
+}
+
+/// One sentence on the error stream.
+fn fail(e: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("pernet: {e}");
+    ExitCode::from(OWN_FAILURE)
 }

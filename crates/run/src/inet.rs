@@ -5,7 +5,7 @@
 //! connected to anything, so nothing can leave.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
+use std::net::Ipv6Addr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Mutex;
 
@@ -49,9 +49,22 @@ impl Kind {
     ///
     /// # Errors
     /// ESOCKTNOSUPPORT, EPROTONOSUPPORT, EPERM, EACCES (ping sockets: the default group range admits nobody).
-    pub(crate) fn check(domain: i32, ty: i32, protocol: i32, cred: &Cred, net: &NetRef) -> Result<Self, i32> {
-        use libc::{IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_IP, IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE, SOCK_DGRAM, SOCK_RAW, SOCK_STREAM};
-        let raw_allowed = || cred.capable(net.owner(), Cap::NetRaw).then_some(()).ok_or(libc::EPERM);
+    pub(crate) fn check(
+        domain: i32,
+        ty: i32,
+        protocol: i32,
+        cred: &Cred,
+        net: &NetRef,
+    ) -> Result<Self, i32> {
+        use libc::{
+            IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_IP, IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP,
+            IPPROTO_UDPLITE, SOCK_DGRAM, SOCK_RAW, SOCK_STREAM,
+        };
+        let raw_allowed = || {
+            cred.capable(net.owner(), Cap::NetRaw)
+                .then_some(())
+                .ok_or(libc::EPERM)
+        };
         let family = match domain {
             libc::AF_INET => Family::V4,
             libc::AF_INET6 => Family::V6,
@@ -61,14 +74,22 @@ impl Kind {
         if family == Family::Packet {
             raw_allowed()?;
             return match ty {
-                SOCK_DGRAM | SOCK_RAW | OBSOLETE_SOCK_PACKET => Ok(Self { family, ty, protocol }),
+                SOCK_DGRAM | SOCK_RAW | OBSOLETE_SOCK_PACKET => Ok(Self {
+                    family,
+                    ty,
+                    protocol,
+                }),
                 _ => Err(libc::ESOCKTNOSUPPORT),
             };
         }
         if !(0..=262).contains(&protocol) {
             return Err(libc::EINVAL);
         }
-        let ping = if family == Family::V4 { IPPROTO_ICMP } else { IPPROTO_ICMPV6 };
+        let ping = if family == Family::V4 {
+            IPPROTO_ICMP
+        } else {
+            IPPROTO_ICMPV6
+        };
         let protocol = match (ty, protocol) {
             (SOCK_STREAM, IPPROTO_IP | IPPROTO_TCP) => IPPROTO_TCP,
             (SOCK_STREAM, IPPROTO_MPTCP) => IPPROTO_MPTCP,
@@ -83,7 +104,11 @@ impl Kind {
             (SOCK_STREAM | SOCK_DGRAM, _) => return Err(libc::EPROTONOSUPPORT),
             _ => return Err(libc::ESOCKTNOSUPPORT),
         };
-        Ok(Self { family, ty, protocol })
+        Ok(Self {
+            family,
+            ty,
+            protocol,
+        })
     }
 
     fn is_stream(self) -> bool {
@@ -124,7 +149,13 @@ pub(crate) struct InetFd {
 impl InetFd {
     /// A fresh socket.
     pub(crate) fn new(id: FileId, kind: Kind, net: NetRef, kept: Option<OwnedFd>) -> Self {
-        Self { id, kind, net, kept, state: Mutex::default() }
+        Self {
+            id,
+            kind,
+            net,
+            kept,
+            state: Mutex::default(),
+        }
     }
 
     /// Our copy of the program's end, if we keep one.
@@ -149,7 +180,11 @@ impl InetFd {
             (_, Family::Packet) => {
                 raw[2..4].copy_from_slice(&(self.kind.protocol as u16).to_ne_bytes());
                 raw[4..8].copy_from_slice(&state.packet_ifindex.to_ne_bytes());
-                raw[8..10].copy_from_slice(&u16::from(state.packet_ifindex == 1).wrapping_mul(772).to_ne_bytes());
+                raw[8..10].copy_from_slice(
+                    &u16::from(state.packet_ifindex == 1)
+                        .wrapping_mul(772)
+                        .to_ne_bytes(),
+                );
                 raw[11] = 6;
                 raw.truncate(18);
             }
@@ -172,9 +207,19 @@ impl InetFd {
         let (port, address) = self.parse(raw)?;
         let mut state = lock(&self.state);
         if self.kind.family == Family::Packet {
-            let index = raw.get(4..8).map_or(0, |b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
-            let known = index == 0 || world.stack.links(&self.net).is_some_and(|l| l.by_index(index).is_some());
-            state.packet_ifindex = if known { index } else { return Err(libc::ENODEV) };
+            let index = raw
+                .get(4..8)
+                .map_or(0, |b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
+            let known = index == 0
+                || world
+                    .stack
+                    .links(&self.net)
+                    .is_some_and(|l| l.by_index(index).is_some());
+            state.packet_ifindex = if known {
+                index
+            } else {
+                return Err(libc::ENODEV);
+            };
             return Ok(());
         }
         if state.local.is_some() {
@@ -191,18 +236,28 @@ impl InetFd {
             }
         }
         let owner = self.net.owner();
-        if port != 0 && port < PRIVILEGED_PORTS && self.kind.ty != libc::SOCK_RAW && !cred.capable(owner, Cap::NetBindService) {
+        if port != 0
+            && port < PRIVILEGED_PORTS
+            && self.kind.ty != libc::SOCK_RAW
+            && !cred.capable(owner, Cap::NetBindService)
+        {
             return Err(libc::EACCES);
         }
         drop(state);
-        let port = if self.kind.ty == libc::SOCK_RAW { 0 } else { self.claim(world, port, &address)? };
+        let port = if self.kind.ty == libc::SOCK_RAW {
+            0
+        } else {
+            self.claim(world, port, &address)?
+        };
         state = lock(&self.state);
         state.local = Some((port, address));
         Ok(())
     }
 
     fn parse(&self, raw: &[u8]) -> Result<(u16, Vec<u8>), i32> {
-        let family = raw.first_chunk::<2>().map_or(0, |b| i32::from(u16::from_ne_bytes(*b)));
+        let family = raw
+            .first_chunk::<2>()
+            .map_or(0, |b| i32::from(u16::from_ne_bytes(*b)));
         let (least, address) = match self.kind.family {
             Family::V4 => (16, 4..8),
             Family::V6 => (24, 8..24),
@@ -212,7 +267,11 @@ impl InetFd {
             return Err(libc::EINVAL);
         }
         if family != self.kind.domain() && !(family == 0 && self.kind.family == Family::V4) {
-            return Err(if self.kind.family == Family::Packet { libc::EINVAL } else { libc::EAFNOSUPPORT });
+            return Err(if self.kind.family == Family::Packet {
+                libc::EINVAL
+            } else {
+                libc::EAFNOSUPPORT
+            });
         }
         Ok((u16::from_be_bytes([raw[2], raw[3]]), raw[address].to_vec()))
     }
@@ -224,28 +283,46 @@ impl InetFd {
             }
             // The holder may have been closed: that is only seen by looking.
             world.sockets.sweep();
-            return if self.conflicts(world, port, address) { Err(libc::EADDRINUSE) } else { Ok(port) };
+            return if self.conflicts(world, port, address) {
+                Err(libc::EADDRINUSE)
+            } else {
+                Ok(port)
+            };
         }
-        if self.option(libc::SOL_IP, IP_BIND_ADDRESS_NO_PORT).is_some_and(|v| v.iter().any(|&b| b != 0)) {
+        if self
+            .option(libc::SOL_IP, IP_BIND_ADDRESS_NO_PORT)
+            .is_some_and(|v| v.iter().any(|&b| b != 0))
+        {
             return Ok(0);
         }
         self.ephemeral(world, address)
     }
 
     fn ephemeral(&self, world: &World, address: &[u8]) -> Result<u16, i32> {
-        let start = EPHEMERAL.start() + (self.id.ino % u64::from(EPHEMERAL.end() - EPHEMERAL.start())) as u16;
+        let start = EPHEMERAL.start()
+            + (self.id.ino % u64::from(EPHEMERAL.end() - EPHEMERAL.start())) as u16;
         let mut candidates = (start..=*EPHEMERAL.end()).chain(*EPHEMERAL.start()..start);
-        candidates.find(|&p| !self.conflicts(world, p, address)).ok_or(libc::EADDRINUSE)
+        candidates
+            .find(|&p| !self.conflicts(world, p, address))
+            .ok_or(libc::EADDRINUSE)
     }
 
     fn conflicts(&self, world: &World, port: u16, address: &[u8]) -> bool {
-        let reuse = |s: &Self| s.option(libc::SOL_SOCKET, libc::SO_REUSEPORT).is_some_and(|v| v.iter().any(|&b| b != 0));
+        let reuse = |s: &Self| {
+            s.option(libc::SOL_SOCKET, libc::SO_REUSEPORT)
+                .is_some_and(|v| v.iter().any(|&b| b != 0))
+        };
         world.sockets.inet().iter().any(|other| {
-            if other.id == self.id || other.net != self.net || other.kind.protocol != self.kind.protocol {
+            if other.id == self.id
+                || other.net != self.net
+                || other.kind.protocol != self.kind.protocol
+            {
                 return false;
             }
             let state = lock(&other.state);
-            let Some((theirs, their_address)) = &state.local else { return false };
+            let Some((theirs, their_address)) = &state.local else {
+                return false;
+            };
             let any = |a: &[u8]| a.iter().all(|&b| b == 0);
             let overlap = any(address) || any(their_address) || their_address.as_slice() == address;
             let clash = *theirs == port && overlap;
@@ -258,12 +335,24 @@ impl InetFd {
     ///
     /// # Errors
     /// EOPNOTSUPP for sockets without connections; EADDRINUSE when no port is left.
-    pub(crate) fn listen(&self, world: &World, app: BorrowedFd<'_>, backlog: i32) -> Result<(), i32> {
+    pub(crate) fn listen(
+        &self,
+        world: &World,
+        app: BorrowedFd<'_>,
+        backlog: i32,
+    ) -> Result<(), i32> {
         if !self.kind.is_stream() {
             return Err(libc::EOPNOTSUPP);
         }
         if lock(&self.state).local.is_none() {
-            let address = vec![0; if self.kind.family == Family::V4 { 4 } else { 16 }];
+            let address = vec![
+                0;
+                if self.kind.family == Family::V4 {
+                    4
+                } else {
+                    16
+                }
+            ];
             let port = self.ephemeral(world, &address)?;
             lock(&self.state).local = Some((port, address));
         }
@@ -281,7 +370,11 @@ impl InetFd {
             return Err(libc::EINVAL);
         }
         let state = lock(&self.state);
-        if state.listening { Ok(()) } else { Err(libc::ENOTCONN) }
+        if state.listening {
+            Ok(())
+        } else {
+            Err(libc::ENOTCONN)
+        }
     }
 
     /// Where a send or a connection to this address ends: with `lo` down and no addresses there is no way anywhere.
@@ -289,14 +382,20 @@ impl InetFd {
     /// # Errors
     /// Always one, but for AF_UNSPEC, which dissolves an association that was never made.
     pub(crate) fn reach(&self, raw: &[u8], connecting: bool) -> Result<(), i32> {
-        let family = raw.first_chunk::<2>().map(|b| i32::from(u16::from_ne_bytes(*b)));
+        let family = raw
+            .first_chunk::<2>()
+            .map(|b| i32::from(u16::from_ne_bytes(*b)));
         match family {
             None => return Err(libc::EINVAL),
             Some(libc::AF_UNSPEC) if connecting => return Ok(()),
             Some(_) => {}
         }
         if self.kind.family == Family::Packet {
-            return Err(if connecting { libc::EOPNOTSUPP } else { libc::ENXIO });
+            return Err(if connecting {
+                libc::EOPNOTSUPP
+            } else {
+                libc::ENXIO
+            });
         }
         if lock(&self.state).listening {
             return Err(libc::EISCONN);
@@ -304,7 +403,10 @@ impl InetFd {
         let (_, address) = self.parse(raw)?;
         match <[u8; 4]>::try_from(address.as_slice()) {
             Ok(_) => Err(libc::ENETUNREACH),
-            Err(_) => Err(self.reach_v6(Ipv6Addr::from(<[u8; 16]>::try_from(address.as_slice()).unwrap_or_default()), connecting)),
+            Err(_) => Err(self.reach_v6(
+                Ipv6Addr::from(<[u8; 16]>::try_from(address.as_slice()).unwrap_or_default()),
+                connecting,
+            )),
         }
     }
 
@@ -330,19 +432,5 @@ impl InetFd {
     /// Remembers an option.
     pub(crate) fn set_option(&self, level: i32, name: i32, value: Vec<u8>) {
         lock(&self.state).options.insert((level, name), value);
-    }
-}
-
-/// The address as text, for messages.
-pub(crate) fn describe(raw: &[u8]) -> String {
-    match raw {
-        [_, _, p0, p1, a, b, c, d, ..] if raw.len() == 16 => {
-            SocketAddrV4::new(Ipv4Addr::new(*a, *b, *c, *d), u16::from_be_bytes([*p0, *p1])).to_string()
-        }
-        _ if raw.len() == 28 => {
-            let a: [u8; 16] = raw[8..24].try_into().unwrap_or_default();
-            SocketAddrV6::new(a.into(), u16::from_be_bytes([raw[2], raw[3]]), 0, 0).to_string()
-        }
-        _ => format!("{raw:02x?}"),
     }
 }

@@ -21,7 +21,7 @@ use crate::listener::{Delivery, Notification};
 use crate::mem::Memory;
 use crate::replay::Unheard;
 use crate::sys;
-use crate::task::{FileId, Task};
+use crate::task::Task;
 use crate::world::{TaskClient, World, lock};
 
 /// Unread bytes in the pair beyond which answers wait on our side: the socket's own queue decides about overrun.
@@ -39,7 +39,11 @@ struct Meta {
 
 impl Meta {
     fn of(d: &Datagram) -> Self {
-        Self { from: d.from, origin_nsid: d.origin_nsid, pktinfo_group: d.pktinfo_group }
+        Self {
+            from: d.from,
+            origin_nsid: d.origin_nsid,
+            pktinfo_group: d.pktinfo_group,
+        }
     }
 }
 
@@ -88,8 +92,6 @@ pub(crate) enum Receive {
 
 /// A netlink socket of a program.
 pub(crate) struct NetlinkFd {
-    /// The program's end.
-    pub(crate) id: FileId,
     /// The socket in the emulated system.
     pub(crate) socket: Socket,
     /// SOCK_RAW or SOCK_DGRAM, as the program asked.
@@ -103,7 +105,7 @@ pub(crate) struct NetlinkFd {
 
 impl NetlinkFd {
     /// Joins the two sides.
-    pub(crate) fn new(id: FileId, socket: Socket, ty: i32, supervisor: OwnedFd, kept: Option<OwnedFd>) -> Self {
+    pub(crate) fn new(socket: Socket, ty: i32, supervisor: OwnedFd, kept: Option<OwnedFd>) -> Self {
         let state = State {
             sent: VecDeque::new(),
             held_back: None,
@@ -112,7 +114,13 @@ impl NetlinkFd {
             parked: Vec::new(),
             scratch: Vec::new(),
         };
-        Self { id, socket, ty, supervisor, kept, state: Mutex::new(state) }
+        Self {
+            socket,
+            ty,
+            supervisor,
+            kept,
+            state: Mutex::new(state),
+        }
     }
 
     /// Our end, for registration.
@@ -140,7 +148,10 @@ impl NetlinkFd {
             if n == 0 && pid == 0 {
                 break; // closed
             }
-            let client = TaskClient { world, task: Task::new(pid) };
+            let client = TaskClient {
+                world,
+                task: Task::new(pid),
+            };
             // A native send has returned already: its caller can only learn of a refusal from an answer.
             let _ = self.socket.send(&buffer[..n], None, &client);
         }
@@ -173,7 +184,9 @@ impl NetlinkFd {
             }
             let now = sys::unread_by_peer(self.supervisor.as_fd());
             // A receive between the two looks makes the difference too small, never too large; 1 keeps the entry.
-            state.sent.push_back((Meta::of(&datagram), now.saturating_sub(unread).max(1)));
+            state
+                .sent
+                .push_back((Meta::of(&datagram), now.saturating_sub(unread).max(1)));
         }
     }
 
@@ -198,10 +211,19 @@ impl NetlinkFd {
             }
             let task = Task::new(p.notification.call.tid);
             let flags = receive_flags(&p.notification);
-            match self.receive_now(world, state, task, p.notification.call.int(0), p.receive, flags) {
+            match self.receive_now(
+                world,
+                state,
+                task,
+                p.notification.call.int(0),
+                p.receive,
+                flags,
+            ) {
                 Ok(Some(n)) => answer(world, p.notification, Ok(n)),
                 Err(e) => answer(world, p.notification, Err(e)),
-                Ok(None) if p.deadline.is_some_and(|d| d <= Instant::now()) => answer(world, p.notification, Err(libc::EAGAIN)),
+                Ok(None) if p.deadline.is_some_and(|d| d <= Instant::now()) => {
+                    answer(world, p.notification, Err(libc::EAGAIN))
+                }
                 Ok(None) => state.parked.push(p),
             }
         }
@@ -209,18 +231,30 @@ impl NetlinkFd {
 
     /// Does a parked receive have a deadline?
     pub(crate) fn has_deadline(&self) -> bool {
-        lock(&self.state).parked.iter().any(|p| p.deadline.is_some())
+        lock(&self.state)
+            .parked
+            .iter()
+            .any(|p| p.deadline.is_some())
     }
 
     /// A trapped send: in order behind what was sent natively.
     ///
     /// # Errors
     /// errno as the kernel's.
-    pub(crate) fn send(&self, world: &World, task: Task, bytes: &[u8], to: Option<SockAddr>) -> Result<usize, i32> {
+    pub(crate) fn send(
+        &self,
+        world: &World,
+        task: Task,
+        bytes: &[u8],
+        to: Option<SockAddr>,
+    ) -> Result<usize, i32> {
         let mut state = lock(&self.state);
         self.requests(world, &mut state);
         let client = TaskClient { world, task };
-        let r = self.socket.send(bytes, to, &client).map_err(|e| e.errno().get());
+        let r = self
+            .socket
+            .send(bytes, to, &client)
+            .map_err(|e| e.errno().get());
         self.fill(&mut state);
         r
     }
@@ -237,11 +271,20 @@ impl NetlinkFd {
         self.requests(world, &mut state);
         self.fill(&mut state);
         let result = match self.receive_now(world, &mut state, task, fd, receive, flags) {
-            Ok(None) if flags & libc::MSG_DONTWAIT != 0 || task.is_nonblocking(fd) => Err(libc::EAGAIN),
+            Ok(None) if flags & libc::MSG_DONTWAIT != 0 || task.is_nonblocking(fd) => {
+                Err(libc::EAGAIN)
+            }
             Ok(None) => {
-                let deadline = self.with_app_end(world, task, fd, |app| sys::receive_timeout(app)).ok().flatten();
+                let deadline = self
+                    .with_app_end(world, task, fd, sys::receive_timeout)
+                    .ok()
+                    .flatten();
                 let deadline = deadline.map(|d| Instant::now() + d);
-                state.parked.push(Parked { notification, receive, deadline });
+                state.parked.push(Parked {
+                    notification,
+                    receive,
+                    deadline,
+                });
                 if deadline.is_some() {
                     world.sockets.deadline_parked();
                     world.reactor.wake();
@@ -256,7 +299,13 @@ impl NetlinkFd {
         answer(world, notification, result);
     }
 
-    fn with_app_end<T>(&self, world: &World, task: Task, fd: i32, f: impl FnOnce(BorrowedFd<'_>) -> T) -> Result<T, i32> {
+    fn with_app_end<T>(
+        &self,
+        world: &World,
+        task: Task,
+        fd: i32,
+        f: impl FnOnce(BorrowedFd<'_>) -> T,
+    ) -> Result<T, i32> {
         match &self.kept {
             Some(kept) => Ok(f(kept.as_fd())),
             None => {
@@ -267,24 +316,45 @@ impl NetlinkFd {
     }
 
     /// What is there now, one datagram or as many as asked for.
-    fn receive_now(&self, world: &World, state: &mut State, task: Task, fd: i32, receive: Receive, flags: i32) -> Result<Option<i64>, i32> {
-        let Receive::Many { headers, count } = receive else { return self.receive_one(world, state, task, fd, receive, flags) };
+    fn receive_now(
+        &self,
+        world: &World,
+        state: &mut State,
+        task: Task,
+        fd: i32,
+        receive: Receive,
+        flags: i32,
+    ) -> Result<Option<i64>, i32> {
+        let Receive::Many { headers, count } = receive else {
+            return self.receive_one(world, state, task, fd, receive, flags);
+        };
         let memory = Memory::of(task.tid);
         for i in 0..u64::from(count) {
             let header = headers + i * (MsgHeader::SIZE + 8);
-            let got = match self.receive_one(world, state, task, fd, Receive::Msg { header }, flags) {
+            let got = match self.receive_one(world, state, task, fd, Receive::Msg { header }, flags)
+            {
                 Ok(Some(n)) => n,
                 Ok(None) => return Ok((i > 0).then_some(i as i64)),
                 Err(e) if i == 0 => return Err(e),
                 Err(_) => return Ok(Some(i as i64)),
             };
-            memory.write(header + MsgHeader::SIZE, &(got as u32).to_ne_bytes()).map_err(|e| e.errno())?;
+            memory
+                .write(header + MsgHeader::SIZE, &(got as u32).to_ne_bytes())
+                .map_err(|e| e.errno())?;
         }
         Ok(Some(i64::from(count)))
     }
 
     /// One datagram, if there is one: taken from the program's own end, written where the program wants it.
-    fn receive_one(&self, world: &World, state: &mut State, task: Task, fd: i32, receive: Receive, flags: i32) -> Result<Option<i64>, i32> {
+    fn receive_one(
+        &self,
+        world: &World,
+        state: &mut State,
+        task: Task,
+        fd: i32,
+        receive: Receive,
+        flags: i32,
+    ) -> Result<Option<i64>, i32> {
         let memory = Memory::of(task.tid);
         let target = Target::read(memory, receive)?;
         state.largest_receive = state.largest_receive.max(target.room);
@@ -298,11 +368,16 @@ impl NetlinkFd {
                 return Err(e);
             }
         }
-        let Some(&(meta, _)) = state.sent.front() else { return Ok(None) };
+        let Some(&(meta, _)) = state.sent.front() else {
+            return Ok(None);
+        };
         let peek = flags & libc::MSG_PEEK != 0;
         let mut buffer = vec![0; target.room.min(LARGEST_MESSAGE)];
         let (got, passcred) = self.with_app_end(world, task, fd, |app| {
-            (sys::recv_datagram(app, &mut buffer, peek), rustix::net::sockopt::socket_passcred(app).unwrap_or(false))
+            (
+                sys::recv_datagram(app, &mut buffer, peek),
+                rustix::net::sockopt::socket_passcred(app).unwrap_or(false),
+            )
         })?;
         let whole = match got {
             Ok(n) => n,
@@ -311,8 +386,14 @@ impl NetlinkFd {
             Err(e) => return Err(sys::errno_of(&e)),
         };
         buffer.truncate(whole);
-        target.write(memory, &buffer, whole, meta, passcred).map_err(|e| e.errno())?;
-        let returned = if flags & libc::MSG_TRUNC != 0 { whole } else { buffer.len() };
+        target
+            .write(memory, &buffer, whole, meta, passcred)
+            .map_err(|e| e.errno())?;
+        let returned = if flags & libc::MSG_TRUNC != 0 {
+            whole
+        } else {
+            buffer.len()
+        };
         Ok(Some(returned as i64))
     }
 }
@@ -350,12 +431,17 @@ pub(crate) fn sockaddr_nl(a: SockAddr) -> [u8; 12] {
 /// # Errors
 /// EINVAL if it is too short or of another family.
 pub(crate) fn parse_sockaddr_nl(raw: &[u8]) -> Result<SockAddr, i32> {
-    let Some(raw) = raw.first_chunk::<12>() else { return Err(libc::EINVAL) };
+    let Some(raw) = raw.first_chunk::<12>() else {
+        return Err(libc::EINVAL);
+    };
     let word = |i: usize| u32::from_ne_bytes([raw[i], raw[i + 1], raw[i + 2], raw[i + 3]]);
     if i32::from(u16::from_ne_bytes([raw[0], raw[1]])) != libc::AF_NETLINK {
         return Err(libc::EINVAL);
     }
-    Ok(SockAddr { portid: word(4), groups: word(8) })
+    Ok(SockAddr {
+        portid: word(4),
+        groups: word(8),
+    })
 }
 
 /// The fields of a program's `msghdr`.
@@ -382,21 +468,38 @@ impl MsgHeader {
     /// # Errors
     /// EFAULT, EMSGSIZE for more than 1024 vectors, EINVAL for a total beyond what a call may move.
     pub(crate) fn read(memory: Memory, address: u64) -> Result<Self, i32> {
-        let raw = memory.bytes(address, Self::SIZE as usize).map_err(|e| e.errno())?;
+        let raw = memory
+            .bytes(address, Self::SIZE as usize)
+            .map_err(|e| e.errno())?;
         let u64_at = |i: usize| u64::from_ne_bytes(raw[i..i + 8].try_into().unwrap_or_default());
         let count = u64_at(24) as usize;
         if count > 1024 {
             return Err(libc::EMSGSIZE);
         }
-        let vectors = memory.bytes(u64_at(16), count * 16).map_err(|e| e.errno())?;
-        let iov: Vec<(u64, usize)> = vectors.chunks_exact(16).map(|v| {
-            let at = |i: usize| u64::from_ne_bytes(v[i..i + 8].try_into().unwrap_or_default());
-            (at(0), at(8) as usize)
-        }).collect();
-        if iov.iter().try_fold(0usize, |sum, (_, len)| sum.checked_add(*len)).is_none_or(|t| t > i64::MAX as usize) {
+        let vectors = memory
+            .bytes(u64_at(16), count * 16)
+            .map_err(|e| e.errno())?;
+        let iov: Vec<(u64, usize)> = vectors
+            .chunks_exact(16)
+            .map(|v| {
+                let at = |i: usize| u64::from_ne_bytes(v[i..i + 8].try_into().unwrap_or_default());
+                (at(0), at(8) as usize)
+            })
+            .collect();
+        if iov
+            .iter()
+            .try_fold(0usize, |sum, (_, len)| sum.checked_add(*len))
+            .is_none_or(|t| t > i64::MAX as usize)
+        {
             return Err(libc::EINVAL);
         }
-        Ok(Self { name: u64_at(0), name_len: u64_at(8) as u32, iov, control: u64_at(32), control_len: u64_at(40) as usize })
+        Ok(Self {
+            name: u64_at(0),
+            name_len: u64_at(8) as u32,
+            iov,
+            control: u64_at(32),
+            control_len: u64_at(40) as usize,
+        })
     }
 
     /// Bytes that the vectors hold.
@@ -433,14 +536,31 @@ impl Target {
         match place {
             Receive::Msg { header } => {
                 let h = MsgHeader::read(memory, header)?;
-                Ok(Self { room: h.room(), iov: h.iov.clone(), place, header: Some(h) })
+                Ok(Self {
+                    room: h.room(),
+                    iov: h.iov.clone(),
+                    place,
+                    header: Some(h),
+                })
             }
             Receive::Many { headers, .. } => Self::read(memory, Receive::Msg { header: headers }),
-            Receive::From { buffer, len, .. } => Ok(Self { room: len, iov: vec![(buffer, len)], place, header: None }),
+            Receive::From { buffer, len, .. } => Ok(Self {
+                room: len,
+                iov: vec![(buffer, len)],
+                place,
+                header: None,
+            }),
         }
     }
 
-    fn write(&self, memory: Memory, bytes: &[u8], whole: usize, meta: Meta, passcred: bool) -> Result<(), crate::mem::MemError> {
+    fn write(
+        &self,
+        memory: Memory,
+        bytes: &[u8],
+        whole: usize,
+        meta: Meta,
+        passcred: bool,
+    ) -> Result<(), crate::mem::MemError> {
         let mut rest = bytes;
         for &(address, len) in &self.iov {
             let (now, later) = rest.split_at(len.min(rest.len()));
@@ -450,7 +570,11 @@ impl Target {
         let name = sockaddr_nl(meta.from);
         match (self.place, &self.header) {
             (Receive::Msg { header }, Some(h)) => {
-                let mut flags = if whole > self.room { libc::MSG_TRUNC } else { 0 };
+                let mut flags = if whole > self.room {
+                    libc::MSG_TRUNC
+                } else {
+                    0
+                };
                 if h.name != 0 {
                     memory.write(h.name, &name[..name.len().min(h.name_len as usize)])?;
                     memory.write(header + 8, &(name.len() as u32).to_ne_bytes())?;
@@ -466,7 +590,12 @@ impl Target {
                 }
                 if passcred {
                     // The kernel speaks as root of the initial namespace, with no process behind it.
-                    put_cmsg(&mut control, libc::SOL_SOCKET, libc::SCM_CREDENTIALS, &[0; 12]);
+                    put_cmsg(
+                        &mut control,
+                        libc::SOL_SOCKET,
+                        libc::SCM_CREDENTIALS,
+                        &[0; 12],
+                    );
                 }
                 if control.len() > h.control_len || (h.control == 0 && !control.is_empty()) {
                     flags |= libc::MSG_CTRUNC;
@@ -476,7 +605,12 @@ impl Target {
                 memory.write(header + 40, &(control.len() as u64).to_ne_bytes())?;
                 memory.write(header + 48, &flags.to_ne_bytes())
             }
-            (Receive::From { name: at, name_len, .. }, _) if at != 0 => memory.write_sized(at, name_len, &name),
+            (
+                Receive::From {
+                    name: at, name_len, ..
+                },
+                _,
+            ) if at != 0 => memory.write_sized(at, name_len, &name),
             _ => Ok(()),
         }
     }

@@ -32,7 +32,11 @@ const NOT_FOUND: i32 = 127;
 /// Turns this process into the program.  Does not return.
 pub(crate) fn become_program(birth: &Birth<'_>) -> ! {
     let mapped = birth.map_root && map_root_user().is_ok();
-    let filter = if birth.map_root && !mapped { birth.rooted } else { birth.plain };
+    let filter = if birth.map_root && !mapped {
+        birth.rooted
+    } else {
+        birth.plain
+    };
     if !birth.privileged {
         // SAFETY: numbers only.
         unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
@@ -57,13 +61,29 @@ pub(crate) fn become_program(birth: &Birth<'_>) -> ! {
     }
     // An empty range with UNSHARE: from here on this table is ours, and close-on-exec empties it of what is theirs.
     // SAFETY: numbers only.
-    unsafe { libc::syscall(libc::SYS_close_range, u32::MAX, u32::MAX, libc::CLOSE_RANGE_UNSHARE) };
+    unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            u32::MAX,
+            u32::MAX,
+            libc::CLOSE_RANGE_UNSHARE,
+        )
+    };
     tell(birth, 0);
     let errno = execute(birth.argv);
-    let name = birth.argv.first().map_or("", |a| a.to_str().unwrap_or("the program"));
+    let name = birth
+        .argv
+        .first()
+        .map_or("", |a| a.to_str().unwrap_or("the program"));
     let (why, code) = match errno {
-        libc::ENOENT => ("there is no such program; check the name and PATH".to_owned(), NOT_FOUND),
-        libc::EACCES => ("it is not executable; check its permissions".to_owned(), NOT_EXECUTABLE),
+        libc::ENOENT => (
+            "there is no such program; check the name and PATH".to_owned(),
+            NOT_FOUND,
+        ),
+        libc::EACCES => (
+            "it is not executable; check its permissions".to_owned(),
+            NOT_EXECUTABLE,
+        ),
         e => (io::Error::from_raw_os_error(e).to_string(), NOT_EXECUTABLE),
     };
     let text = format!("pernet: cannot run \"{name}\": {why}\n");
@@ -85,7 +105,10 @@ fn exit(code: i32) -> ! {
 
 /// As `unshare -r`: a user namespace in which the caller's ids are 0.
 fn map_root_user() -> io::Result<()> {
-    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let (uid, gid) = (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    );
     // SAFETY: numbers only; one thread.
     if unsafe { libc::unshare(libc::CLONE_NEWUSER) } < 0 {
         return Err(io::Error::last_os_error());
@@ -97,7 +120,9 @@ fn map_root_user() -> io::Result<()> {
 
 /// `execvp`: returns the errno of the failure that says most.
 fn execute(argv: &[CString]) -> i32 {
-    let Some(name) = argv.first() else { return libc::ENOENT };
+    let Some(name) = argv.first() else {
+        return libc::ENOENT;
+    };
     let mut pointers: Vec<*const libc::c_char> = argv.iter().map(|a| a.as_ptr()).collect();
     pointers.push(std::ptr::null());
     if name.as_bytes().contains(&b'/') {
@@ -109,7 +134,13 @@ fn execute(argv: &[CString]) -> i32 {
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
     let mut worst = libc::ENOENT;
     for dir in std::env::split_paths(&path) {
-        let Ok(full) = CString::new(dir.join(name.to_str().unwrap_or_default()).into_os_string().into_encoded_bytes()) else { continue };
+        let Ok(full) = CString::new(
+            dir.join(name.to_str().unwrap_or_default())
+                .into_os_string()
+                .into_encoded_bytes(),
+        ) else {
+            continue;
+        };
         match execute_at(&full, &pointers) {
             libc::ENOENT | libc::ENOTDIR => {}
             // Found, but not to be run: the search goes on, and this is what it says if nothing better comes.

@@ -71,19 +71,37 @@ impl Reactor {
     pub(crate) fn new() -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        epoll::add(&epoll, &wake, epoll::EventData::new_u64(Token::Wake.encode()), epoll::EventFlags::IN)?;
+        epoll::add(
+            &epoll,
+            &wake,
+            epoll::EventData::new_u64(Token::Wake.encode()),
+            epoll::EventFlags::IN,
+        )?;
         Ok(Self { epoll, wake })
     }
 
     /// Reports when `fd` is readable (level-triggered).
     pub(crate) fn readable(&self, fd: impl AsFd, token: Token) -> io::Result<()> {
-        Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(token.encode()), epoll::EventFlags::IN)?)
+        Ok(epoll::add(
+            &self.epoll,
+            fd,
+            epoll::EventData::new_u64(token.encode()),
+            epoll::EventFlags::IN,
+        )?)
     }
 
     /// Reports each arrival on and each departure from `fd` (edge-triggered).
     pub(crate) fn edges(&self, fd: impl AsFd, token: Token) -> io::Result<()> {
-        let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
-        Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(token.encode()), flags)?)
+        let flags = epoll::EventFlags::IN
+            | epoll::EventFlags::OUT
+            | epoll::EventFlags::RDHUP
+            | epoll::EventFlags::ET;
+        Ok(epoll::add(
+            &self.epoll,
+            fd,
+            epoll::EventData::new_u64(token.encode()),
+            flags,
+        )?)
     }
 
     /// Reports no more of `fd`.
@@ -106,14 +124,20 @@ impl Reactor {
     /// Waits for events, at most `limit`; each comes with "hung up".
     pub(crate) fn wait(&self, limit: Option<Duration>) -> Vec<(Token, bool)> {
         let mut events = Vec::with_capacity(64);
-        let timeout = limit.map(|d| Timespec { tv_sec: d.as_secs() as i64, tv_nsec: i64::from(d.subsec_nanos()) });
+        let timeout = limit.map(|d| Timespec {
+            tv_sec: d.as_secs() as i64,
+            tv_nsec: i64::from(d.subsec_nanos()),
+        });
         // An interrupted wait is an empty one.
         let _ = epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref());
         let hung = epoll::EventFlags::HUP | epoll::EventFlags::ERR;
-        events.into_iter().map(|e: epoll::Event| {
-            let flags = e.flags;
-            (Token::decode(e.data.u64()), flags.intersects(hung))
-        }).collect()
+        events
+            .into_iter()
+            .map(|e: epoll::Event| {
+                let flags = e.flags;
+                (Token::decode(e.data.u64()), flags.intersects(hung))
+            })
+            .collect()
     }
 }
 
@@ -123,7 +147,15 @@ mod tests {
 
     #[test]
     fn tokens_survive_the_kernel() {
-        for t in [Token::Wake, Token::Filter, Token::Inotify, Token::Child, Token::Front, Token::Process(7), Token::Socket(1 << 40)] {
+        for t in [
+            Token::Wake,
+            Token::Filter,
+            Token::Inotify,
+            Token::Child,
+            Token::Front,
+            Token::Process(7),
+            Token::Socket(1 << 40),
+        ] {
             assert_eq!(Token::decode(t.encode()), t);
         }
     }

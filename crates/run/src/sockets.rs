@@ -48,7 +48,11 @@ thread_local! {
 impl Sockets {
     /// None yet.
     pub(crate) fn new() -> Self {
-        Self { table: RwLock::default(), ready: Arc::default(), deadlines: AtomicBool::new(false) }
+        Self {
+            table: RwLock::default(),
+            ready: Arc::default(),
+            deadlines: AtomicBool::new(false),
+        }
     }
 
     /// The emulated socket behind a task's descriptor; `None` if it is something else.
@@ -63,27 +67,44 @@ impl Sockets {
 
     /// The emulated socket of this identity.
     pub(crate) fn get(&self, id: FileId) -> Option<Emulated> {
-        self.table.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+        self.table
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&id)
+            .cloned()
     }
 
     /// The emulated socket with this inode number.
     pub(crate) fn by_inode(&self, ino: u64) -> Option<(FileId, Emulated)> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.iter().find(|(id, _)| id.ino == ino).map(|(id, e)| (*id, e.clone()))
+        table
+            .iter()
+            .find(|(id, _)| id.ino == ino)
+            .map(|(id, e)| (*id, e.clone()))
     }
 
     /// Takes in a new socket.
     pub(crate) fn insert(&self, id: FileId, socket: Emulated) {
-        self.table.write().unwrap_or_else(PoisonError::into_inner).insert(id, socket);
+        self.table
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id, socket);
     }
 
     /// The program's last descriptor is gone.
     pub(crate) fn remove(&self, id: FileId) -> Option<Emulated> {
-        self.table.write().unwrap_or_else(PoisonError::into_inner).remove(&id)
+        self.table
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&id)
     }
 
     /// A callback for a netlink socket that puts it on the ready list; it takes no other lock.
-    pub(crate) fn notifier(&self, id: FileId, reactor: Arc<Reactor>) -> Arc<dyn Fn() + Send + Sync> {
+    pub(crate) fn notifier(
+        &self,
+        id: FileId,
+        reactor: Arc<Reactor>,
+    ) -> Arc<dyn Fn() + Send + Sync> {
         let ready = self.ready.clone();
         Arc::new(move || {
             lock(&ready).push(id);
@@ -119,7 +140,11 @@ impl Sockets {
     pub(crate) fn sweep(&self) {
         let silent: Vec<FileId> = {
             let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-            table.iter().filter(|(_, e)| e.closes_silently()).map(|(&id, _)| id).collect()
+            table
+                .iter()
+                .filter(|(_, e)| e.closes_silently())
+                .map(|(&id, _)| id)
+                .collect()
         };
         if silent.is_empty() {
             return;
@@ -136,7 +161,16 @@ impl Sockets {
 
     fn netlink(&self) -> Vec<Arc<NetlinkFd>> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.values().filter_map(|e| if let Emulated::Netlink(n) = e { Some(n.clone()) } else { None }).collect()
+        table
+            .values()
+            .filter_map(|e| {
+                if let Emulated::Netlink(n) = e {
+                    Some(n.clone())
+                } else {
+                    None
+                }
+            })
+            .collect()
     }
 
     /// Somebody waits with a deadline.
@@ -167,7 +201,16 @@ impl Sockets {
     /// Every inet socket, for port conflicts.
     pub(crate) fn inet(&self) -> Vec<Arc<InetFd>> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.values().filter_map(|e| if let Emulated::Inet(i) = e { Some(i.clone()) } else { None }).collect()
+        table
+            .values()
+            .filter_map(|e| {
+                if let Emulated::Inet(i) = e {
+                    Some(i.clone())
+                } else {
+                    None
+                }
+            })
+            .collect()
     }
 }
 
@@ -186,10 +229,16 @@ fn open_sockets() -> HashSet<u64> {
     let me = std::process::id();
     let mut open = HashSet::new();
     for pid in numbers("/proc").into_iter().filter(|&p| p != me) {
-        let Ok(fds) = fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
+        let Ok(fds) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+            continue;
+        };
         for fd in fds.flatten() {
-            let Ok(link) = fs::read_link(fd.path()) else { continue };
-            let ino: Option<u64> = link.to_str().and_then(|l| l.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok());
+            let Ok(link) = fs::read_link(fd.path()) else {
+                continue;
+            };
+            let ino: Option<u64> = link
+                .to_str()
+                .and_then(|l| l.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok());
             open.extend(ino);
         }
     }
@@ -207,7 +256,12 @@ pub(crate) struct Pair {
 }
 
 fn flags(nonblocking: bool) -> SocketFlags {
-    SocketFlags::CLOEXEC | if nonblocking { SocketFlags::NONBLOCK } else { SocketFlags::empty() }
+    SocketFlags::CLOEXEC
+        | if nonblocking {
+            SocketFlags::NONBLOCK
+        } else {
+            SocketFlags::empty()
+        }
 }
 
 /// The identity of a descriptor of ours.
@@ -216,7 +270,10 @@ fn flags(nonblocking: bool) -> SocketFlags {
 /// errno of fstat.
 pub(crate) fn identity(fd: impl AsFd) -> Result<FileId, i32> {
     let st = rustix::fs::fstat(fd).map_err(|e| e.raw_os_error())?;
-    Ok(FileId { dev: st.st_dev, ino: st.st_ino })
+    Ok(FileId {
+        dev: st.st_dev,
+        ino: st.st_ino,
+    })
 }
 
 /// A connected pair that keeps message boundaries and tells each end when the other is closed.
@@ -224,9 +281,19 @@ pub(crate) fn identity(fd: impl AsFd) -> Result<FileId, i32> {
 /// # Errors
 /// errno of making it.
 pub(crate) fn message_pair(nonblocking: bool) -> Result<Pair, i32> {
-    let (app, supervisor) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags(nonblocking), None).map_err(|e| e.raw_os_error())?;
+    let (app, supervisor) = socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        flags(nonblocking),
+        None,
+    )
+    .map_err(|e| e.raw_os_error())?;
     let id = identity(&app)?;
-    Ok(Pair { app, supervisor, id })
+    Ok(Pair {
+        app,
+        supervisor,
+        id,
+    })
 }
 
 /// An unconnected socket, whose readiness is that of a fresh one of the emulated kind.
@@ -234,8 +301,13 @@ pub(crate) fn message_pair(nonblocking: bool) -> Result<Pair, i32> {
 /// # Errors
 /// errno of making it.
 pub(crate) fn lone_socket(stream: bool, nonblocking: bool) -> Result<(OwnedFd, FileId), i32> {
-    let kind = if stream { SocketType::STREAM } else { SocketType::DGRAM };
-    let fd = socket_with(AddressFamily::UNIX, kind, flags(nonblocking), None).map_err(|e| e.raw_os_error())?;
+    let kind = if stream {
+        SocketType::STREAM
+    } else {
+        SocketType::DGRAM
+    };
+    let fd = socket_with(AddressFamily::UNIX, kind, flags(nonblocking), None)
+        .map_err(|e| e.raw_os_error())?;
     let id = identity(&fd)?;
     Ok((fd, id))
 }

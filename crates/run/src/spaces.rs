@@ -21,10 +21,10 @@ use rustix::fs::inotify;
 
 use crate::reactor::{Reactor, Token};
 use crate::sys;
-use crate::users::Users;
 use crate::task::{FileId, Task, has_exited, numbers, pidfd_of};
+use crate::users::Users;
 
-const RLIMIT_LOCKS: u32 = libc::RLIMIT_LOCKS as u32;
+const RLIMIT_LOCKS: u32 = libc::RLIMIT_LOCKS;
 /// Name of the anonymous files, as `/proc/PID/fd` shows it behind "/memfd:".
 pub(crate) const IDENTITY_NAME: &str = "pernet-netns";
 
@@ -47,11 +47,16 @@ const RUN_SHIFT: u32 = 33;
 impl Tag {
     /// Bit 62 stays clear and the run number is never zero: neither "unlimited" nor a real limit looks like a tag.
     fn encode(self, run: u64) -> u64 {
-        (run << RUN_SHIFT) | if self.pretends_mounts { PRETENDS } else { 0 } | u64::from(self.space.0)
+        (run << RUN_SHIFT)
+            | if self.pretends_mounts { PRETENDS } else { 0 }
+            | u64::from(self.space.0)
     }
 
     fn decode(raw: u64, run: u64) -> Option<Self> {
-        (raw >> RUN_SHIFT == run).then_some(Self { space: SpaceId(raw as u32), pretends_mounts: raw & PRETENDS != 0 })
+        (raw >> RUN_SHIFT == run).then_some(Self {
+            space: SpaceId(raw as u32),
+            pretends_mounts: raw & PRETENDS != 0,
+        })
     }
 }
 
@@ -77,13 +82,23 @@ struct Space {
 #[derive(Clone, Debug)]
 enum Pending {
     /// `unshare(NEWUSER|NEWNET)`: it worked if the task's user namespace is another one now.
-    NewUser { before: u64, old: SpaceId, new: SpaceId, owner: UserNs },
+    NewUser {
+        before: u64,
+        old: SpaceId,
+        new: SpaceId,
+        owner: UserNs,
+    },
     /// `clone(NEWNET)`: the child is in the new one, the parent where it was.
-    Child { parent: u32, old: SpaceId, new: SpaceId, owner: Option<UserNs> },
+    Child {
+        parent: u32,
+        old: SpaceId,
+        new: SpaceId,
+        owner: Option<UserNs>,
+    },
 }
 
 impl Pending {
-    fn new(&self) -> SpaceId {
+    fn destination(&self) -> SpaceId {
         match self {
             Self::NewUser { new, .. } | Self::Child { new, .. } => *new,
         }
@@ -147,14 +162,27 @@ impl Spaces {
 
     /// The raw limit that a process in `space` carries.
     pub(crate) fn raw_tag(&self, space: SpaceId) -> u64 {
-        Tag { space, pretends_mounts: false }.encode(self.run)
+        Tag {
+            space,
+            pretends_mounts: false,
+        }
+        .encode(self.run)
     }
 
     /// Takes in a new namespace; it is held until [`Self::settle`] finds no reason to.
     pub(crate) fn add(&mut self, net: NetRef) -> SpaceId {
         let id = self.fresh_id();
         self.by_cookie.insert(net.cookie().get(), id);
-        self.all.insert(id, Space { handle: net.downgrade(), hold: Some(net), identity: None, binds: 0, members: 0 });
+        self.all.insert(
+            id,
+            Space {
+                handle: net.downgrade(),
+                hold: Some(net),
+                identity: None,
+                binds: 0,
+                members: 0,
+            },
+        );
         id
     }
 
@@ -195,7 +223,12 @@ impl Spaces {
 
     /// Every living namespace with its number.
     pub(crate) fn alive(&self) -> Vec<SpaceId> {
-        let mut ids: Vec<_> = self.all.iter().filter(|(_, s)| s.hold.is_some() || s.handle.upgrade().is_some()).map(|(&id, _)| id).collect();
+        let mut ids: Vec<_> = self
+            .all
+            .iter()
+            .filter(|(_, s)| s.hold.is_some() || s.handle.upgrade().is_some())
+            .map(|(&id, _)| id)
+            .collect();
         ids.sort_unstable();
         ids
     }
@@ -207,10 +240,19 @@ impl Spaces {
     }
 
     fn write_tag(&self, tid: u32, tag: Tag) {
-        let Ok(old) = sys::get_limit(tid, RLIMIT_LOCKS) else { return };
+        let Ok(old) = sys::get_limit(tid, RLIMIT_LOCKS) else {
+            return;
+        };
         let raw = tag.encode(self.run).min(old.rlim_max);
         // A task that just died needs no tag.
-        let _ = sys::set_limit(tid, RLIMIT_LOCKS, libc::rlimit64 { rlim_cur: raw, rlim_max: old.rlim_max });
+        let _ = sys::set_limit(
+            tid,
+            RLIMIT_LOCKS,
+            libc::rlimit64 {
+                rlim_cur: raw,
+                rlim_max: old.rlim_max,
+            },
+        );
     }
 
     /// The tag of a task, if it is one of this run's.
@@ -219,14 +261,24 @@ impl Spaces {
         if let Some(pending) = self.pending.get(&tag.space).cloned() {
             let now = task.namespace("user");
             let (at, done) = match &pending {
-                Pending::NewUser { before, old, new, owner } => match now {
+                Pending::NewUser {
+                    before,
+                    old,
+                    new,
+                    owner,
+                } => match now {
                     Some(now) if now != *before => {
                         self.users.adopt_as(now, owner.clone());
                         (*new, true)
                     }
                     _ => (*old, true),
                 },
-                Pending::Child { parent, old, new, owner } => {
+                Pending::Child {
+                    parent,
+                    old,
+                    new,
+                    owner,
+                } => {
                     let child = task.tgid()? != *parent;
                     if let (true, Some(owner), Some(now)) = (child, owner, now) {
                         self.users.adopt_as(now, owner.clone());
@@ -242,7 +294,7 @@ impl Spaces {
             }
             if done && !self.marked_elsewhere(marker) {
                 self.pending.remove(&marker);
-                self.settle(pending.new());
+                self.settle(pending.destination());
             }
         }
         if !self.split.is_empty()
@@ -256,7 +308,9 @@ impl Spaces {
     }
 
     fn marked_elsewhere(&self, marker: SpaceId) -> bool {
-        numbers("/proc").into_iter().any(|pid| self.read_tag(pid).is_some_and(|t| t.space == marker))
+        numbers("/proc")
+            .into_iter()
+            .any(|pid| self.read_tag(pid).is_some_and(|t| t.space == marker))
     }
 
     /// The namespace of a task of this run.
@@ -311,18 +365,50 @@ impl Spaces {
 
     /// The kernel is about to run `unshare(NEWUSER|NEWNET)` for this task.
     pub(crate) fn unshare_pending(&mut self, task: Task, new: SpaceId, owner: UserNs) {
-        let (Some(tag), Some(before)) = (self.tag(task), task.namespace("user")) else { return };
+        let (Some(tag), Some(before)) = (self.tag(task), task.namespace("user")) else {
+            return;
+        };
         let marker = self.fresh_id();
-        self.pending.insert(marker, Pending::NewUser { before, old: tag.space, new, owner });
-        self.write_tag(task.tid, Tag { space: marker, ..tag });
+        self.pending.insert(
+            marker,
+            Pending::NewUser {
+                before,
+                old: tag.space,
+                new,
+                owner,
+            },
+        );
+        self.write_tag(
+            task.tid,
+            Tag {
+                space: marker,
+                ..tag
+            },
+        );
     }
 
     /// The kernel is about to run `clone(NEWNET)` for this task.
     pub(crate) fn clone_pending(&mut self, task: Task, new: SpaceId, owner: Option<UserNs>) {
-        let (Some(tag), Some(parent)) = (self.tag(task), task.tgid()) else { return };
+        let (Some(tag), Some(parent)) = (self.tag(task), task.tgid()) else {
+            return;
+        };
         let marker = self.fresh_id();
-        self.pending.insert(marker, Pending::Child { parent, old: tag.space, new, owner });
-        self.write_tag(task.tid, Tag { space: marker, ..tag });
+        self.pending.insert(
+            marker,
+            Pending::Child {
+                parent,
+                old: tag.space,
+                new,
+                owner,
+            },
+        );
+        self.write_tag(
+            task.tid,
+            Tag {
+                space: marker,
+                ..tag
+            },
+        );
     }
 
     // --- what keeps a namespace alive ---
@@ -339,7 +425,10 @@ impl Spaces {
                 if has_exited(&pidfd) || reactor.readable(&pidfd, Token::Process(tgid)).is_err() {
                     return;
                 }
-                e.insert(Member { pidfd, inside: Vec::new() })
+                e.insert(Member {
+                    pidfd,
+                    inside: Vec::new(),
+                })
             }
         };
         if !member.inside.contains(&id) {
@@ -355,10 +444,16 @@ impl Spaces {
 
     /// A process left `id`, unless another of its threads is still there.
     fn leave_if_gone(&mut self, tgid: u32, id: SpaceId) {
-        if self.split.get(&tgid).is_some_and(|pins| pins.values().any(|&at| at == id)) {
+        if self
+            .split
+            .get(&tgid)
+            .is_some_and(|pins| pins.values().any(|&at| at == id))
+        {
             return;
         }
-        let Some(member) = self.members.get_mut(&tgid) else { return self.settle(id) };
+        let Some(member) = self.members.get_mut(&tgid) else {
+            return self.settle(id);
+        };
         if let Some(i) = member.inside.iter().position(|&s| s == id) {
             member.inside.swap_remove(i);
             if let Some(space) = self.all.get_mut(&id) {
@@ -376,7 +471,9 @@ impl Spaces {
     /// A process ended.
     pub(crate) fn process_ended(&mut self, tgid: u32) {
         self.split.remove(&tgid);
-        let Some(member) = self.members.remove(&tgid) else { return };
+        let Some(member) = self.members.remove(&tgid) else {
+            return;
+        };
         self.reactor.forget(&member.pidfd);
         for id in member.inside {
             if let Some(space) = self.all.get_mut(&id) {
@@ -391,11 +488,19 @@ impl Spaces {
     /// Cannot race with a program that is about to use it: whoever could name the namespace (a member, an open file, a
     /// path) is what is looked for here, and all of that changes only under this lock or by a close.
     pub(crate) fn settle(&mut self, id: SpaceId) {
-        if id == self.first || self.pending.values().any(|p| p.new() == id) {
+        if id == self.first || self.pending.values().any(|p| p.destination() == id) {
             return;
         }
-        let Some(space) = self.all.get(&id) else { return };
-        if space.binds > 0 || space.members > 0 || space.identity.as_ref().is_some_and(|i| sys::open_elsewhere(i.fd.as_fd())) {
+        let Some(space) = self.all.get(&id) else {
+            return;
+        };
+        if space.binds > 0
+            || space.members > 0
+            || space
+                .identity
+                .as_ref()
+                .is_some_and(|i| sys::open_elsewhere(i.fd.as_fd()))
+        {
             return;
         }
         for pid in numbers("/proc") {
@@ -403,7 +508,9 @@ impl Spaces {
                 self.enter(pid, id);
             }
         }
-        let Some(space) = self.all.get_mut(&id) else { return };
+        let Some(space) = self.all.get_mut(&id) else {
+            return;
+        };
         if space.members > 0 {
             return;
         }
@@ -421,7 +528,9 @@ impl Spaces {
     }
 
     fn forget(&mut self, id: SpaceId) {
-        let Some(space) = self.all.remove(&id) else { return };
+        let Some(space) = self.all.remove(&id) else {
+            return;
+        };
         self.by_cookie.remove(&space.handle.cookie().get());
         if let Some(identity) = space.identity {
             self.by_file.remove(&identity.id);
@@ -454,7 +563,9 @@ impl Spaces {
         let processes: Vec<u32> = self.split.keys().copied().collect();
         for tgid in processes {
             let living = Task::threads(tgid);
-            let Some(pins) = self.split.get_mut(&tgid) else { continue };
+            let Some(pins) = self.split.get_mut(&tgid) else {
+                continue;
+            };
             let before: Vec<SpaceId> = pins.values().copied().collect();
             pins.retain(|tid, _| living.contains(tid));
             for id in before {
@@ -467,7 +578,7 @@ impl Spaces {
             if !self.marked_elsewhere(marker)
                 && let Some(pending) = self.pending.remove(&marker)
             {
-                self.settle(pending.new());
+                self.settle(pending.destination());
             }
         }
     }
@@ -479,13 +590,18 @@ impl Spaces {
         if space.identity.is_none() {
             let mut identity = make_identity()?;
             if self.inotify.is_none() {
-                let fd = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).map_err(|e| e.raw_os_error())?;
-                self.reactor.readable(&fd, Token::Inotify).map_err(|e| sys::errno_of(&e))?;
+                let fd =
+                    inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
+                        .map_err(|e| e.raw_os_error())?;
+                self.reactor
+                    .readable(&fd, Token::Inotify)
+                    .map_err(|e| sys::errno_of(&e))?;
                 self.inotify = Some(fd);
             }
             if let Some(inotify) = &self.inotify {
                 let path = format!("/proc/self/fd/{}", identity.fd.as_raw_fd());
-                let watch = inotify::add_watch(inotify, path, inotify::WatchFlags::CLOSE_NOWRITE).map_err(|e| e.raw_os_error())?;
+                let watch = inotify::add_watch(inotify, path, inotify::WatchFlags::CLOSE_NOWRITE)
+                    .map_err(|e| e.raw_os_error())?;
                 self.by_watch.insert(watch, id);
                 identity.watch = Some(watch);
             }
@@ -501,8 +617,18 @@ impl Spaces {
     /// errno of opening.
     pub(crate) fn open_file(&mut self, id: SpaceId, o_path: bool) -> Result<OwnedFd, i32> {
         let fd = self.identity(id)?.fd.as_raw_fd();
-        let flags = rustix::fs::OFlags::CLOEXEC | if o_path { rustix::fs::OFlags::PATH } else { rustix::fs::OFlags::RDONLY };
-        let file = rustix::fs::open(format!("/proc/self/fd/{fd}"), flags, rustix::fs::Mode::empty()).map_err(|e| e.raw_os_error())?;
+        let flags = rustix::fs::OFlags::CLOEXEC
+            | if o_path {
+                rustix::fs::OFlags::PATH
+            } else {
+                rustix::fs::OFlags::RDONLY
+            };
+        let file = rustix::fs::open(
+            format!("/proc/self/fd/{fd}"),
+            flags,
+            rustix::fs::Mode::empty(),
+        )
+        .map_err(|e| e.raw_os_error())?;
         if let Some(space) = self.all.get_mut(&id)
             && space.hold.is_none()
         {
@@ -520,7 +646,11 @@ impl Spaces {
     }
 
     /// Our own descriptor of the file, to stat.
-    pub(crate) fn with_file<T>(&mut self, id: SpaceId, f: impl FnOnce(BorrowedFd<'_>) -> T) -> Result<T, i32> {
+    pub(crate) fn with_file<T>(
+        &mut self,
+        id: SpaceId,
+        f: impl FnOnce(BorrowedFd<'_>) -> T,
+    ) -> Result<T, i32> {
         Ok(f(self.identity(id)?.fd.as_fd()))
     }
 
@@ -535,7 +665,8 @@ impl Spaces {
         {
             let mut rest = &buffer[..n];
             while let Some((head, tail)) = rest.split_first_chunk::<16>() {
-                let word = |i: usize| i32::from_ne_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]);
+                let word =
+                    |i: usize| i32::from_ne_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]);
                 touched.push(word(0));
                 rest = tail.get(word(12) as usize..).unwrap_or_default();
             }
@@ -543,7 +674,14 @@ impl Spaces {
         touched.sort_unstable();
         touched.dedup();
         // -1: the queue overflowed and events were lost.
-        let ids: Vec<SpaceId> = if touched.contains(&-1) { self.alive() } else { touched.iter().filter_map(|w| self.by_watch.get(w).copied()).collect() };
+        let ids: Vec<SpaceId> = if touched.contains(&-1) {
+            self.alive()
+        } else {
+            touched
+                .iter()
+                .filter_map(|w| self.by_watch.get(w).copied())
+                .collect()
+        };
         for id in ids {
             self.settle(id);
         }
@@ -556,9 +694,32 @@ fn make_identity() -> Result<Identity, i32> {
     let writable = memfd_create(IDENTITY_NAME, MemfdFlags::CLOEXEC).map_err(e)?;
     fchmod(&writable, Mode::from_raw_mode(0o444)).map_err(e)?;
     // A lease counts openers, so the one that could write must go.
-    let fd = open(format!("/proc/self/fd/{}", writable.as_raw_fd()), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(e)?;
+    let fd = open(
+        format!("/proc/self/fd/{}", writable.as_raw_fd()),
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(e)?;
     let st = fstat(&fd).map_err(e)?;
-    Ok(Identity { fd, id: FileId { dev: st.st_dev, ino: st.st_ino }, watch: None })
+    Ok(Identity {
+        fd,
+        id: FileId {
+            dev: st.st_dev,
+            ino: st.st_ino,
+        },
+        watch: None,
+    })
+}
+
+/// Can this machine tell whether an anonymous file is open elsewhere?
+pub(crate) fn identity_works() -> Result<String, i32> {
+    let identity = make_identity()?;
+    inotify::init(inotify::CreateFlags::CLOEXEC).map_err(|e| e.raw_os_error())?;
+    if sys::open_elsewhere(identity.fd.as_fd()) {
+        Err(libc::EOPNOTSUPP)
+    } else {
+        Ok(String::new())
+    }
 }
 
 /// A number without a namespace, for tests of tables that only carry it.

@@ -2,8 +2,8 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pernet::{Cred, Namespaces};
@@ -62,17 +62,28 @@ impl Supervisor {
     ///
     /// # Errors
     /// [`SetupError`].
-    pub(crate) fn new(listener: OwnedFd, first: Task, run: u64, can_getfd: bool) -> Result<Self, SetupError> {
+    pub(crate) fn new(
+        listener: OwnedFd,
+        first: Task,
+        run: u64,
+        can_getfd: bool,
+    ) -> Result<Self, SetupError> {
         let core = |e: &dyn std::fmt::Display| SetupError::Core(e.to_string());
         let reactor = Arc::new(Reactor::new()?);
         let wake = reactor.clone();
-        let namespaces = Namespaces::builder().on_work(Arc::new(move || wake.wake())).build();
+        let namespaces = Namespaces::builder()
+            .on_work(Arc::new(move || wake.wake()))
+            .build();
         let stack = Stack::register(&namespaces).map_err(|e| core(&e))?;
         let rtnl = Rtnetlink::new(&namespaces, &stack).map_err(|e| core(&e))?;
         let deaths = Arc::new(Deaths::new(reactor.clone()));
         namespaces.subscribe(deaths.clone());
         let users = Arc::new(Users::new(namespaces.init_user_ns().clone(), first));
-        let creator = Cred { user_ns: namespaces.init_user_ns().clone(), euid: pernet::Uid(0), caps: pernet::Caps::FULL };
+        let creator = Cred {
+            user_ns: namespaces.init_user_ns().clone(),
+            euid: pernet::Uid(0),
+            caps: pernet::Caps::FULL,
+        };
         let net = namespaces.create(&creator).map_err(|e| core(&e))?;
         let spaces = Spaces::new(net, run, reactor.clone(), users.clone());
         let world = World {
@@ -89,7 +100,11 @@ impl Supervisor {
             helped: Mutex::default(),
             can_getfd: AtomicBool::new(can_getfd),
         };
-        Ok(Self { world: Arc::new(world), deaths, listener: Listener::new(listener) })
+        Ok(Self {
+            world: Arc::new(world),
+            deaths,
+            listener: Listener::new(listener),
+        })
     }
 
     /// What the first process must carry in its limit, before it is let go.
@@ -102,7 +117,12 @@ impl Supervisor {
     ///
     /// # Errors
     /// [`SetupError`] if the threads or registrations cannot be had.
-    pub(crate) fn run(self, child_events: OwnedFd, front: Option<OwnedFd>, family: &mut dyn Family) -> Result<(), SetupError> {
+    pub(crate) fn run(
+        self,
+        child_events: OwnedFd,
+        front: Option<OwnedFd>,
+        family: &mut dyn Family,
+    ) -> Result<(), SetupError> {
         let world = &self.world;
         world.reactor.readable(&child_events, Token::Child)?;
         if let Some(front) = &front {
@@ -112,7 +132,9 @@ impl Supervisor {
         let workers = std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4));
         for i in 0..workers {
             let (world, listener, over) = (world.clone(), self.listener.clone(), over.clone());
-            std::thread::Builder::new().name(format!("pernet-call-{i}")).spawn(move || answer_calls(&world, &listener, &over))?;
+            std::thread::Builder::new()
+                .name(format!("pernet-call-{i}"))
+                .spawn(move || answer_calls(&world, &listener, &over))?;
         }
         while !over.load(Ordering::Acquire) {
             let limit = self.patience();
@@ -139,7 +161,14 @@ impl Supervisor {
         look.then_some(LOOK)
     }
 
-    fn react(&self, token: Token, hung: bool, child_events: &OwnedFd, front: Option<&OwnedFd>, family: &mut dyn Family) {
+    fn react(
+        &self,
+        token: Token,
+        hung: bool,
+        child_events: &OwnedFd,
+        front: Option<&OwnedFd>,
+        family: &mut dyn Family,
+    ) {
         let world = &self.world;
         match token {
             Token::Wake => world.reactor.woken(),
@@ -156,7 +185,9 @@ impl Supervisor {
                 family.front_gone();
             }
             Token::Socket(ino) => {
-                let Some((id, socket)) = world.sockets.by_inode(ino) else { return };
+                let Some((id, socket)) = world.sockets.by_inode(ino) else {
+                    return;
+                };
                 match &socket {
                     Emulated::Netlink(n) => n.pump(world),
                     Emulated::Control(c) => c.serve(world),
@@ -201,7 +232,9 @@ fn answer_calls(world: &Arc<World>, listener: &Listener, over: &AtomicBool) {
                 Ok(Some(notification)) => {
                     // A panic here would be a fault of ours: the call is answered by the notification's drop, and the
                     // other programs go on.
-                    let served = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| syscalls::serve(world, notification)));
+                    let served = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                        syscalls::serve(world, notification)
+                    }));
                     drop(served);
                 }
                 Ok(None) => {}

@@ -40,7 +40,10 @@ fn errno(e: &std::io::Error) -> i32 {
 impl Vfs {
     /// Nothing on disk yet.
     pub(crate) fn new() -> Self {
-        Self { root: OnceLock::new(), making: Mutex::new(()) }
+        Self {
+            root: OnceLock::new(),
+            making: Mutex::new(()),
+        }
     }
 
     fn root(&self) -> Result<&Path, i32> {
@@ -62,7 +65,11 @@ impl Vfs {
     ///
     /// # Errors
     /// errno of making it.
-    pub(crate) fn tree(&self, name: &str, fill: impl FnOnce() -> Vec<Entry>) -> Result<PathBuf, i32> {
+    pub(crate) fn tree(
+        &self,
+        name: &str,
+        fill: impl FnOnce() -> Vec<Entry>,
+    ) -> Result<PathBuf, i32> {
         let path = self.root()?.join(name);
         if path.exists() {
             return Ok(path);
@@ -82,7 +89,8 @@ impl Vfs {
                         fs::create_dir_all(dir).map_err(|e| errno(&e))?;
                     }
                     fs::write(&at, content).map_err(|e| errno(&e))?;
-                    fs::set_permissions(&at, fs::Permissions::from_mode(entry.mode)).map_err(|e| errno(&e))?;
+                    fs::set_permissions(&at, fs::Permissions::from_mode(entry.mode))
+                        .map_err(|e| errno(&e))?;
                 }
             }
         }
@@ -127,16 +135,38 @@ pub(crate) fn content_file(name: &str, content: &[u8], mode: u32) -> Result<Owne
     let fd = memfd_create(name, MemfdFlags::CLOEXEC).map_err(|e| e.raw_os_error())?;
     let mut file = fs::File::from(fd);
     file.write_all(content).map_err(|e| errno(&e))?;
-    file.set_permissions(fs::Permissions::from_mode(mode)).map_err(|e| errno(&e))?;
+    file.set_permissions(fs::Permissions::from_mode(mode))
+        .map_err(|e| errno(&e))?;
     // Reopened, so that the program's offset starts at 0 and it cannot write.
-    open(format!("/proc/self/fd/{}", file.as_raw_fd()), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(|e| e.raw_os_error())
+    open(
+        format!("/proc/self/fd/{}", file.as_raw_fd()),
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .map_err(|e| e.raw_os_error())
 }
 
 fn base() -> PathBuf {
-    let candidates = [std::env::var_os("XDG_RUNTIME_DIR").unwrap_or_default(), OsString::from("/dev/shm"), std::env::temp_dir().into_os_string(), OsString::from("/tmp")];
-    let writable = |p: &&PathBuf| p.is_absolute() && rustix::fs::access(*p, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok();
+    let candidates = [
+        std::env::var_os("XDG_RUNTIME_DIR").unwrap_or_default(),
+        OsString::from("/dev/shm"),
+        std::env::temp_dir().into_os_string(),
+        OsString::from("/tmp"),
+    ];
+    let writable = |p: &&PathBuf| {
+        p.is_absolute()
+            && rustix::fs::access(
+                *p,
+                rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK,
+            )
+            .is_ok()
+    };
     let paths: Vec<PathBuf> = candidates.into_iter().map(PathBuf::from).collect();
-    paths.iter().find(writable).cloned().unwrap_or_else(|| PathBuf::from("/tmp"))
+    paths
+        .iter()
+        .find(writable)
+        .cloned()
+        .unwrap_or_else(|| PathBuf::from("/tmp"))
 }
 
 fn make_root() -> Result<Root, i32> {
@@ -149,13 +179,19 @@ fn make_root() -> Result<Root, i32> {
             Ok(()) => {
                 let file = fs::File::create(path.join("lock")).map_err(|e| errno(&e))?;
                 // Another run that starts now may take this folder for a leftover before it is locked: then try again.
-                if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() || !path.join("lock").exists() {
+                if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
+                    || !path.join("lock").exists()
+                {
                     continue;
                 }
                 let netns = path.join("netns");
                 fs::create_dir(&netns).map_err(|e| errno(&e))?;
-                fs::set_permissions(&netns, fs::Permissions::from_mode(0o755)).map_err(|e| errno(&e))?;
-                return Ok(Root { path, _lock: file.into() });
+                fs::set_permissions(&netns, fs::Permissions::from_mode(0o755))
+                    .map_err(|e| errno(&e))?;
+                return Ok(Root {
+                    path,
+                    _lock: file.into(),
+                });
             }
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(e) => return Err(errno(&e)),
@@ -166,12 +202,20 @@ fn make_root() -> Result<Root, i32> {
 
 /// Folders of runs that were killed: their lock is free.
 fn clear_leftovers(base: &Path, prefix: &str) {
-    let Ok(entries) = fs::read_dir(base) else { return };
+    let Ok(entries) = fs::read_dir(base) else {
+        return;
+    };
     for entry in entries.flatten() {
-        if !entry.file_name().to_str().is_some_and(|n| n.starts_with(prefix)) {
+        if !entry
+            .file_name()
+            .to_str()
+            .is_some_and(|n| n.starts_with(prefix))
+        {
             continue;
         }
-        let Ok(file) = fs::File::open(entry.path().join("lock")) else { continue };
+        let Ok(file) = fs::File::open(entry.path().join("lock")) else {
+            continue;
+        };
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
             let _ = fs::remove_dir_all(entry.path());
         }

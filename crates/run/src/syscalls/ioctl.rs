@@ -29,11 +29,17 @@ const FIRST_INTERFACE_REQUEST: u32 = 0x890B;
 pub(crate) fn handle(world: &World, call: &Call) -> Outcome {
     let task = Task::new(call.tid);
     let request = call.args[1] as u32;
-    if request & 0xff00 == 0xb700 { nsfs(world, task, call, request) } else { socket(world, task, call, request) }
+    if request & 0xff00 == 0xb700 {
+        nsfs(world, task, call, request)
+    } else {
+        socket(world, task, call, request)
+    }
 }
 
 fn nsfs(world: &World, task: Task, call: &Call, request: u32) -> Outcome {
-    let Some(net) = world.net_of_file(task, call.int(0)) else { return Outcome::Proceed };
+    let Some(net) = world.net_of_file(task, call.int(0)) else {
+        return Outcome::Proceed;
+    };
     if task.is_path_fd(call.int(0)) {
         return Outcome::Errno(libc::EBADF);
     }
@@ -66,14 +72,18 @@ fn owner_file(world: &World, task: Task, net: &NetRef) -> Result<OwnedFd, i32> {
 }
 
 fn write(task: Task, at: u64, bytes: &[u8]) -> Outcome {
-    Memory::of(task.tid).write(at, bytes).map_or_else(|e| Outcome::Errno(e.errno()), |()| Outcome::Value(0))
+    Memory::of(task.tid)
+        .write(at, bytes)
+        .map_or_else(|e| Outcome::Errno(e.errno()), |()| Outcome::Value(0))
 }
 
 fn socket(world: &World, task: Task, call: &Call, request: u32) -> Outcome {
     if request < FIRST_INTERFACE_REQUEST {
         return Outcome::Proceed;
     }
-    let Some(link) = task.fd_link(call.int(0)) else { return Outcome::Proceed };
+    let Some(link) = task.fd_link(call.int(0)) else {
+        return Outcome::Proceed;
+    };
     if !link.to_string_lossy().starts_with("socket:") {
         return Outcome::Proceed;
     }
@@ -112,13 +122,22 @@ fn socket(world: &World, task: Task, call: &Call, request: u32) -> Outcome {
     }
 }
 
-fn ifreq(world: &World, task: Task, net: &NetRef, family: i32, request: IfRequest, at: u64) -> Outcome {
+fn ifreq(
+    world: &World,
+    task: Task,
+    net: &NetRef,
+    family: i32,
+    request: IfRequest,
+    at: u64,
+) -> Outcome {
     let memory = Memory::of(task.tid);
     let mut raw = [0; IFREQ_LEN];
     if let Err(e) = memory.read(at, &mut raw) {
         return Outcome::Errno(e.errno());
     }
-    let Some(links) = world.stack.links(net) else { return Outcome::Errno(libc::ENODEV) };
+    let Some(links) = world.stack.links(net) else {
+        return Outcome::Errno(libc::ENODEV);
+    };
     match ioctl_ifreq(links, family, request, &mut raw) {
         Ok(()) => write(task, at, &raw),
         Err(e) => Outcome::Errno(e.errno()),
@@ -141,7 +160,9 @@ fn ethtool(world: &World, task: Task, net: &NetRef, at: u64) -> Outcome {
     }
     let name = String::from_utf8_lossy(&raw[..16]);
     let name = name.split('\0').next().unwrap_or_default();
-    let Some(_) = world.stack.links(net).and_then(|l| l.by_name(name)) else { return Outcome::Errno(libc::ENODEV) };
+    let Some(_) = world.stack.links(net).and_then(|l| l.by_name(name)) else {
+        return Outcome::Errno(libc::ENODEV);
+    };
     let data = u64::from_ne_bytes(raw[16..24].try_into().unwrap_or_default());
     match memory.u32(data) {
         // No device here has a driver to ask.

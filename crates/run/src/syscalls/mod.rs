@@ -1,6 +1,9 @@
 //! The trapped system calls, one file a family.
 
-#![allow(non_upper_case_globals, reason = "system call numbers keep the names that libc gives them")]
+#![allow(
+    non_upper_case_globals,
+    reason = "system call numbers keep the names that libc gives them"
+)]
 
 pub(crate) mod ids;
 pub(crate) mod ioctl;
@@ -13,9 +16,9 @@ use std::sync::Arc;
 
 use crate::listener::{Call, Delivery, Notification};
 use crate::netlink::answer;
-use crate::world::{World, lock};
 use crate::replay::Unheard;
 use crate::sockets::Sockets;
+use crate::world::{World, lock};
 
 /// How a call ends.
 #[derive(Debug)]
@@ -77,11 +80,15 @@ fn dispatch(world: &Arc<World>, notification: Notification) {
 fn decide(world: &World, call: &Call) -> Outcome {
     use libc::*;
     match call.nr {
-        SYS_socket | SYS_bind | SYS_listen | SYS_connect | SYS_getsockname | SYS_getpeername | SYS_shutdown | SYS_sendto | SYS_sendmsg
-        | SYS_sendmmsg | SYS_setsockopt | SYS_getsockopt => socket::handle(world, call),
+        SYS_socket | SYS_bind | SYS_listen | SYS_connect | SYS_getsockname | SYS_getpeername
+        | SYS_shutdown | SYS_sendto | SYS_sendmsg | SYS_sendmmsg | SYS_setsockopt
+        | SYS_getsockopt => socket::handle(world, call),
         SYS_ioctl => ioctl::handle(world, call),
-        SYS_setns | SYS_unshare | SYS_clone | SYS_fork | SYS_vfork | SYS_mount | SYS_umount2 => namespace::handle(world, call),
-        SYS_prlimit64 | SYS_getrlimit | SYS_setrlimit | SYS_prctl | SYS_getresuid | SYS_getresgid => ids::handle(call),
+        SYS_setns | SYS_unshare | SYS_clone | SYS_fork | SYS_vfork | SYS_mount | SYS_umount2 => {
+            namespace::handle(world, call)
+        }
+        SYS_prlimit64 | SYS_getrlimit | SYS_setrlimit | SYS_prctl | SYS_getresuid
+        | SYS_getresgid => ids::handle(call),
         _ => path::handle(world, call),
     }
 }
@@ -94,11 +101,13 @@ fn finish(world: &Arc<World>, notification: Notification, outcome: Outcome) {
         Outcome::Proceed => {
             notification.proceed();
         }
-        Outcome::WithUserNamespace { new_net } => crate::rewrite::with_user_namespace(world, notification, move |world, task| {
-            if new_net {
-                namespace::join_new(world, task);
-            }
-        }),
+        Outcome::WithUserNamespace { new_net } => {
+            crate::rewrite::with_user_namespace(world, notification, move |world, task| {
+                if new_net {
+                    namespace::join_new(world, task);
+                }
+            })
+        }
         // Interrupted: nothing was put into the program, and it asks again.
         Outcome::Fd(fd, cloexec) => match notification.fd(fd.as_fd(), cloexec) {
             Ok(Delivery::Delivered | Delivery::Interrupted) => {}

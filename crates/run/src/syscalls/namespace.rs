@@ -12,7 +12,14 @@ use crate::world::{World, lock};
 
 const NEWNET: i32 = libc::CLONE_NEWNET;
 /// Flags of `setns` with a pidfd that name a kind of namespace.
-const KINDS: i32 = libc::CLONE_NEWNS | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | libc::CLONE_NEWUSER | libc::CLONE_NEWPID | NEWNET | libc::CLONE_NEWCGROUP | 0x80;
+const KINDS: i32 = libc::CLONE_NEWNS
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUSER
+    | libc::CLONE_NEWPID
+    | NEWNET
+    | libc::CLONE_NEWCGROUP
+    | 0x80;
 
 /// Answers a call of this family.
 pub(crate) fn handle(world: &World, call: &Call) -> Outcome {
@@ -27,14 +34,19 @@ pub(crate) fn handle(world: &World, call: &Call) -> Outcome {
 
 fn create(world: &World, task: Task) -> Result<SpaceId, i32> {
     let cred = world.users.cred(task);
-    let net = world.namespaces.create(&cred).map_err(|e: CreateError| e.errno().get())?;
+    let net = world
+        .namespaces
+        .create(&cred)
+        .map_err(|e: CreateError| e.errno().get())?;
     Ok(lock(&world.spaces).add(net))
 }
 
 fn setns(world: &World, call: &Call) -> Outcome {
     let task = Task::new(call.tid);
     let (fd, kind) = (call.int(0), call.int(1));
-    let Some(file) = task.file(fd) else { return Outcome::Proceed };
+    let Some(file) = task.file(fd) else {
+        return Outcome::Proceed;
+    };
     let space = lock(&world.spaces).by_file(file);
     if let Some(space) = space {
         if task.is_path_fd(fd) {
@@ -50,15 +62,28 @@ fn setns(world: &World, call: &Call) -> Outcome {
         if kind & NEWNET == 0 || kind & !KINDS != 0 {
             return Outcome::Proceed;
         }
-        let target = pid.parse::<i32>().ok().filter(|&p| p > 0).map(|p| Task::new(p as u32));
-        let Some(space) = target.and_then(|t| lock(&world.spaces).of_task(t)) else { return Outcome::Errno(libc::ESRCH) };
+        let target = pid
+            .parse::<i32>()
+            .ok()
+            .filter(|&p| p > 0)
+            .map(|p| Task::new(p as u32));
+        let Some(space) = target.and_then(|t| lock(&world.spaces).of_task(t)) else {
+            return Outcome::Errno(libc::ESRCH);
+        };
         if let Err(e) = enter(world, task, space) {
             return Outcome::Errno(e);
         }
-        return if kind == NEWNET { Outcome::Value(0) } else { Outcome::Proceed };
+        return if kind == NEWNET {
+            Outcome::Value(0)
+        } else {
+            Outcome::Proceed
+        };
     }
     // The machine's own network namespaces are not ours to enter.
-    if task.fd_link(fd).is_some_and(|l| l.to_string_lossy().starts_with("net:[")) {
+    if task
+        .fd_link(fd)
+        .is_some_and(|l| l.to_string_lossy().starts_with("net:["))
+    {
         return Outcome::Errno(libc::EINVAL);
     }
     Outcome::Proceed
@@ -119,7 +144,11 @@ fn unshare(world: &World, call: &Call) -> Outcome {
         lock(&world.spaces).pretend_mounts(task);
         return Outcome::Value(0);
     }
-    if others & (libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | libc::CLONE_NEWCGROUP) != 0 && admin() {
+    if others
+        & (libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | libc::CLONE_NEWCGROUP)
+        != 0
+        && admin()
+    {
         return Outcome::WithUserNamespace { new_net: false };
     }
     Outcome::Proceed
@@ -130,8 +159,15 @@ fn unshare(world: &World, call: &Call) -> Outcome {
 fn create_owned_by_new(world: &World, task: Task) -> Result<(SpaceId, UserNs), i32> {
     let cred = world.users.cred(task);
     let child = cred.user_ns.child(&cred);
-    let owner = Cred { user_ns: child.clone(), euid: cred.euid, caps: Caps::FULL };
-    let net = world.namespaces.create(&owner).map_err(|e| e.errno().get())?;
+    let owner = Cred {
+        user_ns: child.clone(),
+        euid: cred.euid,
+        caps: Caps::FULL,
+    };
+    let net = world
+        .namespaces
+        .create(&owner)
+        .map_err(|e| e.errno().get())?;
     Ok((lock(&world.spaces).add(net), child))
 }
 
@@ -144,7 +180,11 @@ pub(crate) fn join_new(world: &World, task: Task) {
 
 fn clone(world: &World, call: &Call) -> Outcome {
     let task = Task::new(call.tid);
-    let flags = if call.nr == libc::SYS_clone { call.int(0) } else { 0 };
+    let flags = if call.nr == libc::SYS_clone {
+        call.int(0)
+    } else {
+        0
+    };
     let mut spaces = lock(&world.spaces);
     spaces.before_clone(task);
     if flags & NEWNET == 0 {
@@ -180,8 +220,17 @@ fn mount(world: &World, call: &Call) -> Outcome {
         if let Some(space) = namespace_at(world, task, call.args[0]) {
             return bind_namespace(world, task, target, space);
         }
-        if matches!(target, MountPoint::NetnsDir) {
-            return Outcome::Value(0);
+        match target {
+            MountPoint::NetnsDir => return Outcome::Value(0),
+            // Whatever it is, it is not a namespace; the kernel would say first that it is not there.
+            MountPoint::Entry(..) => {
+                return Outcome::Errno(if source_exists(task, call.args[0]) {
+                    libc::EINVAL
+                } else {
+                    libc::ENOENT
+                });
+            }
+            _ => {}
         }
     }
     match target {
@@ -189,12 +238,21 @@ fn mount(world: &World, call: &Call) -> Outcome {
         MountPoint::NetnsDir => Outcome::Value(0),
         MountPoint::Entry(_, true) => Outcome::Value(0),
         MountPoint::Entry(_, false) => Outcome::Errno(libc::ENOENT),
-        MountPoint::Magic(_) => Outcome::Errno(libc::ENOTDIR),
+        MountPoint::Magic => Outcome::Errno(libc::ENOTDIR),
         // What sysfs shows of the network follows the reader here, so a fresh one has nothing to show that is not there.
         MountPoint::Sys => Outcome::Value(0),
-        MountPoint::Native(_) if flags & PROPAGATION != 0 && pretends(world, task) => Outcome::Value(0),
+        MountPoint::Native(_) if flags & PROPAGATION != 0 && pretends(world, task) => {
+            Outcome::Value(0)
+        }
         MountPoint::Native(_) => Outcome::Proceed,
     }
+}
+
+fn source_exists(task: Task, address: u64) -> bool {
+    let Ok(raw) = crate::mem::Memory::of(task.tid).path(address) else {
+        return false;
+    };
+    crate::paths::absolute(task, libc::AT_FDCWD, &raw).is_some_and(|p| p.symlink_metadata().is_ok())
 }
 
 fn bind_namespace(world: &World, task: Task, target: MountPoint, space: SpaceId) -> Outcome {
@@ -211,7 +269,7 @@ fn bind_namespace(world: &World, task: Task, target: MountPoint, space: SpaceId)
             Err(e) => return Outcome::Errno(crate::sys::errno_of(&e)),
         },
         MountPoint::NetnsDir | MountPoint::Sys => return Outcome::Errno(libc::ENOTDIR),
-        MountPoint::Magic(_) => return Outcome::Errno(libc::EINVAL),
+        MountPoint::Magic => return Outcome::Errno(libc::EINVAL),
     };
     let mut binds = lock(&world.binds);
     let mut spaces = lock(&world.spaces);
@@ -225,7 +283,9 @@ fn bind_namespace(world: &World, task: Task, target: MountPoint, space: SpaceId)
 
 fn umount(world: &World, call: &Call) -> Outcome {
     let task = Task::new(call.tid);
-    let Ok(target) = mount_point(world, task, call.args[0]) else { return Outcome::Proceed };
+    let Ok(target) = mount_point(world, task, call.args[0]) else {
+        return Outcome::Proceed;
+    };
     match target {
         MountPoint::Entry(path, exists) => {
             let popped = lock(&world.binds).pop(&path);
@@ -244,5 +304,7 @@ fn umount(world: &World, call: &Call) -> Outcome {
 }
 
 fn pretends(world: &World, task: Task) -> bool {
-    lock(&world.spaces).tag(task).is_some_and(|t| t.pretends_mounts)
+    lock(&world.spaces)
+        .tag(task)
+        .is_some_and(|t| t.pretends_mounts)
 }
