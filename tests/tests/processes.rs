@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::Write;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -38,6 +38,16 @@ fn start(session: &Session, command: &[&str]) -> Child {
         .stderr(file("err"))
         .spawn()
         .expect("starts")
+}
+
+/// Waits for the end of a child, within the usual limit.
+fn end(child: &mut Child) -> ExitStatus {
+    let mut status = None;
+    until("pernet run ended", || {
+        status = child.try_wait().expect("waits");
+        status.is_some()
+    });
+    status.expect("ended")
 }
 
 #[test]
@@ -83,7 +93,7 @@ fn signals_reach_the_command() {
             let out = session.scratch.path().join("out");
             until("the command is ready", || text(&out) == "ready\n");
             kill(signal, &[child.id()]);
-            let status = child.wait().expect("waits");
+            let status = end(&mut child);
             assert_eq!(status.code(), Some(7), "{signal}: {}", text(&out));
             assert_eq!(text(&out), format!("ready\n{signal} came\n"));
         }
@@ -93,7 +103,7 @@ fn signals_reach_the_command() {
         let out = session.scratch.path().join("out");
         until("the command is ready", || text(&out) == "ready\n");
         kill("TERM", &[child.id()]);
-        assert!(child.wait().expect("waits").success());
+        assert!(end(&mut child).success());
         assert_eq!(text(&out), "ready\nsurvived\n");
     });
 }
@@ -197,7 +207,7 @@ fn runs_are_apart() {
         });
         let other = session.sh("ip netns list; ip netns add other; ip netns list", &[]);
         fs::write(scratch.join("go"), "").expect("writes");
-        assert!(one.wait().expect("waits").success());
+        assert!(end(&mut one).success());
         assert_eq!(other.expect_quiet(), "other\n");
         assert_eq!(text(&scratch.join("out")), "mine\n");
     });
@@ -249,9 +259,7 @@ for family, kind in ((2, 1), (2, 2), (10, 1), (16, 3), (17, 3)):
             "ready\n2 ENOSYS\n2 ENOSYS\n10 ENOSYS\n16 ENOSYS\n17 ENOSYS\n"
         );
         drop(stdin);
-        until("pernet run ended", || {
-            child.try_wait().expect("waits").is_some()
-        });
+        end(&mut child);
     });
 }
 

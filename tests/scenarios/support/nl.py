@@ -283,7 +283,7 @@ def receive_fds(sock, count=1):
     return list(fds)
 
 
-def until(condition, seconds=10.0):
+def until(condition, seconds=5.0):
     """Waits until the condition holds; whether it ever did."""
     import time
     end = time.monotonic() + seconds
