@@ -298,3 +298,48 @@ impl Bus {
 pub(crate) fn listens_all(ep: &Endpoint) -> bool {
     ep.has(flag::LISTEN_ALL_NSID)
 }
+
+#[cfg(test)]
+mod tests {
+    use pernet::{Cred, Namespaces};
+    use pernet_stack::Stack;
+    use pernet_wire::uapi::*;
+
+    use super::*;
+    use crate::{LocalClient, Rtnetlink};
+
+    #[test]
+    fn a_closed_socket_is_in_no_list() {
+        let system = Namespaces::new();
+        let stack = Stack::register(&system).expect("stack");
+        let rtnl = Rtnetlink::new(&system, &stack).expect("rtnl");
+        let root = Cred::root(system.init_user_ns());
+        let net = system.create(&root).expect("namespace");
+        let client = LocalClient::new(root.clone(), 7);
+        let socket = rtnl.open(&net, Protocol::Route, &root);
+        socket.bind(SockAddr::new(7, 1), &client).expect("bound");
+        for _ in 0..2 {
+            socket
+                .setsockopt(NETLINK_LISTEN_ALL_NSID, &[1, 0, 0, 0], &client)
+                .expect("root");
+        }
+        let (shared, ep) = (socket.shared.clone(), Arc::downgrade(&socket.ep));
+        assert_eq!(
+            shared.bus.foreign.count.load(Acquire),
+            1,
+            "set twice, listed once"
+        );
+        drop(socket);
+        assert_eq!(shared.bus.foreign.count.load(Acquire), 0);
+        assert!(ep.upgrade().is_none(), "nothing holds it");
+    }
+
+    #[test]
+    fn random_ports_are_those_of_linux() {
+        assert!(
+            (0..1000)
+                .map(|_| random_port())
+                .all(|port| (0x8000_0000..=0xffff_efff).contains(&port))
+        );
+    }
+}

@@ -72,7 +72,6 @@ pub struct Datagram {
 /// What all sockets of a system share.
 pub(crate) struct Shared {
     pub(crate) bus: Arc<Bus>,
-    #[allow(dead_code, reason = "for the handlers of link messages")]
     pub(crate) stack: Stack,
 }
 

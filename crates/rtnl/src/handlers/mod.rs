@@ -86,7 +86,6 @@ impl Request<'_> {
     }
 
     /// The stack whose devices the request is about.
-    #[allow(dead_code, reason = "part of the handlers' interface")]
     pub(crate) fn stack(&self) -> &Stack {
         &self.shared.stack
     }
