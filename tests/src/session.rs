@@ -73,12 +73,12 @@ impl Session {
         self.pernet(&all)
     }
 
-    /// Runs `pernet run -- python3 -c PROGRAM`; the scenarios' `nl` module is at hand.
+    /// Runs `pernet run -- python3 -u -c PROGRAM` (unbuffered, for programs that fork); the scenarios' `nl` module is at hand.
     ///
     /// # Panics
     /// As [`Session::pernet`].
     pub fn python(&self, program: &str) -> Done {
-        self.pernet(&["run", "--", "python3", "-c", program])
+        self.pernet(&["run", "--", "python3", "-u", "-c", program])
     }
 
     /// Runs a command to its end.
