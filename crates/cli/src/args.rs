@@ -158,7 +158,7 @@ fn sentence(e: &clap::Error) -> String {
         .collect();
     let complaint = complaint.join(" ");
     format!(
-        "{}; `pernet --help` tells what is",
+        "{}; `pernet --help` shows how",
         complaint.trim_start_matches("error: ")
     )
 }

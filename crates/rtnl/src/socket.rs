@@ -321,6 +321,11 @@ impl Socket {
         self.ep.dumping.load(Acquire)
     }
 
+    /// Whether it ever joined a multicast group: then its queue may overrun without a request of its own.
+    pub fn is_subscribed(&self) -> bool {
+        self.ep.grouped.load(Relaxed)
+    }
+
     /// Sets what is called after something was queued (also by threads of others, also when an error became pending).
     ///
     /// The callback may set a flag, wake a thread or write to an eventfd. It must not call back into this crate or into

@@ -14,8 +14,8 @@ use pernet::{Cap, NetRef, Nsid, Origin};
 use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, socket_with};
 
 use crate::paths::{NETNS_DIR, netns_path};
-use crate::spaces::SpaceId;
 use crate::sys;
+use crate::tag::SpaceId;
 use crate::task::{Task, numbers};
 use crate::world::{World, lock};
 
@@ -72,16 +72,9 @@ impl Request {
             Self::Delete(n) => vec![w("del"), n.clone()],
             Self::List => vec![w("list")],
             Self::ListIds => vec![w("list-id")],
-            Self::Set(n, id) => vec![
-                w("set"),
-                n.clone(),
-                id.map_or_else(|| w("auto"), |i| i.to_string()),
-            ],
+            Self::Set(n, id) => vec![w("set"), n.clone(), id.map_or_else(|| w("auto"), |i| i.to_string())],
             Self::Enter(n) => vec![w("enter"), n.clone()],
-            Self::Identify(pid) => [Some(w("identify")), pid.map(|p| p.to_string())]
-                .into_iter()
-                .flatten()
-                .collect(),
+            Self::Identify(pid) => [Some(w("identify")), pid.map(|p| p.to_string())].into_iter().flatten().collect(),
             Self::Pids(n) => vec![w("pids"), n.clone()],
         }
     }
@@ -110,20 +103,13 @@ impl Request {
 /// # Errors
 /// [`ControlError`].
 pub fn ask(request: &Request) -> Result<String, ControlError> {
-    let protocol = u32::try_from(PROTOCOL)
-        .ok()
-        .and_then(std::num::NonZeroU32::new)
-        .map(Protocol::from_raw);
-    let socket = socket_with(
-        AddressFamily::NETLINK,
-        SocketType::SEQPACKET,
-        SocketFlags::CLOEXEC,
-        protocol,
-    )
-    .map_err(|e| match e {
-        rustix::io::Errno::NOSYS => ControlError::Gone,
-        _ => ControlError::NotInside,
-    })?;
+    let protocol = u32::try_from(PROTOCOL).ok().and_then(std::num::NonZeroU32::new).map(Protocol::from_raw);
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::SEQPACKET, SocketFlags::CLOEXEC, protocol).map_err(
+        |e| match e {
+            rustix::io::Errno::NOSYS => ControlError::Gone,
+            _ => ControlError::NotInside,
+        },
+    )?;
     let words = request.words().join("\0");
     rustix::io::write(&socket, words.as_bytes()).map_err(|_| ControlError::Gone)?;
     let mut answer = vec![0; ANSWER_MAX];
@@ -154,18 +140,15 @@ impl ControlFd {
             if n == 0 {
                 break;
             }
-            let result = Request::parse(&buffer[..n])
-                .ok_or_else(|| "a request that this version does not know".to_owned());
+            let result =
+                Request::parse(&buffer[..n]).ok_or_else(|| "a request that this version does not know".to_owned());
             let result = result.and_then(|r| carry_out(world, Task::new(pid), &r));
             let (word, text) = match result {
                 Ok(data) => ("ok", data),
                 Err(why) => ("error", why),
             };
             // The asker may have left.
-            let _ = sys::send_datagram(
-                self.supervisor.as_fd(),
-                format!("{word}\0{text}").as_bytes(),
-            );
+            let _ = sys::send_datagram(self.supervisor.as_fd(), format!("{word}\0{text}").as_bytes());
         }
     }
 }
@@ -182,18 +165,15 @@ fn carry_out(world: &World, task: Task, request: &Request) -> Result<String, Str
             } else if file.symlink_metadata().is_err() {
                 return Err(unknown(name));
             }
-            std::fs::remove_file(&file)
-                .map_err(|e| format!("cannot remove the name \"{name}\": {e}"))?;
+            std::fs::remove_file(&file).map_err(|e| format!("cannot remove the name \"{name}\": {e}"))?;
             Ok(String::new())
         }
         Request::List => {
             let me = world.net_of(task).map_err(os)?;
-            let rows = names(world)
-                .into_iter()
-                .map(|(name, net)| match me.peernet2id(&net) {
-                    Some(id) => format!("{name} (id: {})\n", id.get()),
-                    None => format!("{name}\n"),
-                });
+            let rows = names(world).into_iter().map(|(name, net)| match me.peernet2id(&net) {
+                Some(id) => format!("{name} (id: {})\n", id.get()),
+                None => format!("{name}\n"),
+            });
             Ok(rows.collect())
         }
         Request::ListIds => list_ids(world, &world.net_of(task).map_err(os)?),
@@ -219,28 +199,17 @@ fn carry_out(world: &World, task: Task, request: &Request) -> Result<String, Str
         }
         Request::Identify(pid) => {
             let target = match pid {
-                Some(pid) => Task::new(
-                    task.translate_pid(*pid)
-                        .ok_or_else(|| format!("there is no process {pid}"))?,
-                ),
+                Some(pid) => Task::new(task.translate_pid(*pid).ok_or_else(|| format!("there is no process {pid}"))?),
                 None => task,
             };
-            let net = world
-                .net_of(target)
-                .map_err(|_| format!("there is no process {} in this run", target.tid))?;
-            Ok(names(world)
-                .into_iter()
-                .filter(|(_, n)| *n == net)
-                .map(|(name, _)| name + "\n")
-                .collect())
+            let net = world.net_of(target).map_err(|_| format!("there is no process {} in this run", target.tid))?;
+            Ok(names(world).into_iter().filter(|(_, n)| *n == net).map(|(name, _)| name + "\n").collect())
         }
         Request::Pids(name) => {
             let (space, _) = find(world, name)?;
             let mut spaces = lock(&world.spaces);
-            let mut inside: Vec<u32> = numbers("/proc")
-                .into_iter()
-                .filter(|&pid| spaces.of_task(Task::new(pid)) == Some(space))
-                .collect();
+            let mut inside: Vec<u32> =
+                numbers("/proc").into_iter().filter(|&pid| spaces.of_task(Task::new(pid)) == Some(space)).collect();
             inside.sort_unstable();
             Ok(inside.into_iter().map(|pid| format!("{pid}\n")).collect())
         }
@@ -248,15 +217,8 @@ fn carry_out(world: &World, task: Task, request: &Request) -> Result<String, Str
 }
 
 fn check(name: &str) -> Result<&str, String> {
-    let bad =
-        name.is_empty() || name == "." || name == ".." || name.contains('/') || name.len() > 255;
-    if bad {
-        Err(format!(
-            "\"{name}\" cannot be a name: it must be one file name"
-        ))
-    } else {
-        Ok(name)
-    }
+    let bad = name.is_empty() || name == "." || name == ".." || name.contains('/') || name.len() > 255;
+    if bad { Err(format!("\"{name}\" cannot be a name: it must be one file name")) } else { Ok(name) }
 }
 
 fn unknown(name: &str) -> String {
@@ -264,26 +226,18 @@ fn unknown(name: &str) -> String {
 }
 
 fn add(world: &World, task: Task, name: &str) -> Result<String, String> {
-    let file = world
-        .vfs
-        .netns_dir()
-        .map_err(|e| std::io::Error::from_raw_os_error(e).to_string())?
-        .join(check(name)?);
-    let made = std::fs::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&file);
+    let file = world.vfs.netns_dir().map_err(|e| std::io::Error::from_raw_os_error(e).to_string())?.join(check(name)?);
+    let made = std::fs::OpenOptions::new().write(true).create_new(true).open(&file);
     made.map_err(|e| match e.kind() {
-        std::io::ErrorKind::AlreadyExists => format!("a namespace named \"{name}\" exists already: choose another name, or `pernet ns del {name}` first"),
+        std::io::ErrorKind::AlreadyExists => {
+            format!("a namespace named \"{name}\" exists already: choose another name, or `pernet ns del {name}` first")
+        }
         _ => format!("cannot create the name \"{name}\": {e}"),
     })?;
-    let net = world
-        .namespaces
-        .create(&world.users.cred(task))
-        .map_err(|e| {
-            let _ = std::fs::remove_file(&file);
-            format!("cannot create a namespace: {e}")
-        })?;
+    let net = world.namespaces.create(&world.users.cred(task)).map_err(|e| {
+        let _ = std::fs::remove_file(&file);
+        format!("cannot create a namespace: {e}")
+    })?;
     let mut binds = lock(&world.binds);
     let mut spaces = lock(&world.spaces);
     let space = spaces.add(net);
@@ -297,31 +251,19 @@ fn names(world: &World) -> Vec<(String, NetRef)> {
     let bound: Vec<(String, SpaceId)> = {
         let binds = lock(&world.binds);
         let in_dir = |p: &std::path::Path| {
-            p.strip_prefix(NETNS_DIR)
-                .ok()
-                .map(|n| String::from_utf8_lossy(n.as_os_str().as_bytes()).into_owned())
+            p.strip_prefix(NETNS_DIR).ok().map(|n| String::from_utf8_lossy(n.as_os_str().as_bytes()).into_owned())
         };
-        binds
-            .iter()
-            .filter_map(|(p, s)| Some((in_dir(p)?, s)))
-            .collect()
+        binds.iter().filter_map(|(p, s)| Some((in_dir(p)?, s))).collect()
     };
     let spaces = lock(&world.spaces);
-    let mut rows: Vec<_> = bound
-        .into_iter()
-        .filter_map(|(name, s)| Some((name, spaces.net(s)?)))
-        .collect();
+    let mut rows: Vec<_> = bound.into_iter().filter_map(|(name, s)| Some((name, spaces.net(s)?))).collect();
     rows.sort_by(|a, b| a.0.cmp(&b.0));
     rows
 }
 
 fn find(world: &World, name: &str) -> Result<(SpaceId, NetRef), String> {
-    let space = lock(&world.binds)
-        .get(&netns_path(OsStr::new(check(name)?)))
-        .ok_or_else(|| unknown(name))?;
-    let net = lock(&world.spaces)
-        .net(space)
-        .ok_or_else(|| unknown(name))?;
+    let space = lock(&world.binds).get(&netns_path(OsStr::new(check(name)?))).ok_or_else(|| unknown(name))?;
+    let net = lock(&world.spaces).net(space).ok_or_else(|| unknown(name))?;
     Ok((space, net))
 }
 
@@ -332,10 +274,7 @@ fn list_ids(world: &World, me: &NetRef) -> Result<String, String> {
     while let Some(start) = from {
         let page = me.nsids_from(start, 1024);
         for (id, peer) in &page.entries {
-            let name = named
-                .iter()
-                .find(|(_, n)| n.cookie() == peer.cookie())
-                .map(|(name, _)| name);
+            let name = named.iter().find(|(_, n)| n.cookie() == peer.cookie()).map(|(name, _)| name);
             out += &format!("nsid {}", id.get());
             if let Some(name) = name {
                 out += &format!(" (name: {name})");
@@ -368,13 +307,7 @@ mod tests {
         for r in all {
             assert_eq!(Request::parse(r.words().join("\0").as_bytes()), Some(r));
         }
-        for bad in [
-            b"".as_slice(),
-            b"add",
-            b"set\0a\0many",
-            b"\xff\xfe",
-            b"list\0x",
-        ] {
+        for bad in [b"".as_slice(), b"add", b"set\0a\0many", b"\xff\xfe", b"list\0x"] {
             assert_eq!(Request::parse(bad), None);
         }
     }

@@ -14,15 +14,9 @@ use crate::task::pidfd_of;
 /// # Errors
 /// [`RunError`] if it never started.
 pub(crate) fn wait(report: &OwnedFd, signals: &Signals) -> Result<Ended, RunError> {
-    let mut program = Program {
-        pid: 0,
-        pidfd: None,
-    };
+    let mut program = Program { pid: 0, pidfd: None };
     loop {
-        let mut fds = [
-            PollFd::new(&signals.fd, PollFlags::IN),
-            PollFd::new(report, PollFlags::IN),
-        ];
+        let mut fds = [PollFd::new(&signals.fd, PollFlags::IN), PollFd::new(report, PollFlags::IN)];
         if poll(&mut fds, None).is_err() {
             continue;
         }
@@ -70,11 +64,7 @@ fn next_signal(fd: &OwnedFd) -> Option<libc::signalfd_siginfo> {
         return None;
     }
     // SAFETY: the kernel filled the whole structure, which consists of integers.
-    Some(unsafe {
-        raw.as_ptr()
-            .cast::<libc::signalfd_siginfo>()
-            .read_unaligned()
-    })
+    Some(unsafe { raw.as_ptr().cast::<libc::signalfd_siginfo>().read_unaligned() })
 }
 
 fn hear(report: &OwnedFd, program: &mut Program) -> Result<Option<Ended>, RunError> {
@@ -119,9 +109,7 @@ fn read_whole(from: &OwnedFd, mut into: &mut [u8]) -> io::Result<Option<()>> {
 /// nothing works in it.
 fn orphaned(program: &Program) -> Result<Ended, RunError> {
     if program.pid == 0 {
-        return Err(RunError::Setup(
-            "the supervisor died while starting; see `pernet doctor`".into(),
-        ));
+        return Err(RunError::Setup("the supervisor died while starting; see `pernet doctor`".into()));
     }
     eprintln!(
         "pernet: the supervisor was killed: programs of this run have no network and no files any more; end them and start anew"
@@ -133,9 +121,7 @@ fn orphaned(program: &Program) -> Result<Ended, RunError> {
                 return Ok(Ended::Status(status.exit_status().unwrap_or(1)));
             }
             Ok(Some((_, status))) if status.terminating_signal().is_some() => {
-                return Ok(Ended::Signal(
-                    status.terminating_signal().unwrap_or(libc::SIGKILL),
-                ));
+                return Ok(Ended::Signal(status.terminating_signal().unwrap_or(libc::SIGKILL)));
             }
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(_) => return Ok(Ended::Status(1)),
@@ -148,10 +134,7 @@ pub fn end_as(end: Ended) -> ! {
     match end {
         Ended::Status(code) => std::process::exit(code),
         Ended::Signal(signal) => {
-            let none = libc::rlimit64 {
-                rlim_cur: 0,
-                rlim_max: 0,
-            };
+            let none = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
             // The program has left its core, if it was to.
             let _ = crate::sys::set_limit(0, libc::RLIMIT_CORE, none);
             // SAFETY: numbers, and a live set: the default action of the signal ends this process.

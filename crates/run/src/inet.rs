@@ -49,22 +49,12 @@ impl Kind {
     ///
     /// # Errors
     /// ESOCKTNOSUPPORT, EPROTONOSUPPORT, EPERM, EACCES (ping sockets: the default group range admits nobody).
-    pub(crate) fn check(
-        domain: i32,
-        ty: i32,
-        protocol: i32,
-        cred: &Cred,
-        net: &NetRef,
-    ) -> Result<Self, i32> {
+    pub(crate) fn check(domain: i32, ty: i32, protocol: i32, cred: &Cred, net: &NetRef) -> Result<Self, i32> {
         use libc::{
-            IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_IP, IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP,
-            IPPROTO_UDPLITE, SOCK_DGRAM, SOCK_RAW, SOCK_STREAM,
+            IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_IP, IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE,
+            SOCK_DGRAM, SOCK_RAW, SOCK_STREAM,
         };
-        let raw_allowed = || {
-            cred.capable(net.owner(), Cap::NetRaw)
-                .then_some(())
-                .ok_or(libc::EPERM)
-        };
+        let raw_allowed = || cred.capable(net.owner(), Cap::NetRaw).then_some(()).ok_or(libc::EPERM);
         let family = match domain {
             libc::AF_INET => Family::V4,
             libc::AF_INET6 => Family::V6,
@@ -74,22 +64,14 @@ impl Kind {
         if family == Family::Packet {
             raw_allowed()?;
             return match ty {
-                SOCK_DGRAM | SOCK_RAW | OBSOLETE_SOCK_PACKET => Ok(Self {
-                    family,
-                    ty,
-                    protocol,
-                }),
+                SOCK_DGRAM | SOCK_RAW | OBSOLETE_SOCK_PACKET => Ok(Self { family, ty, protocol }),
                 _ => Err(libc::ESOCKTNOSUPPORT),
             };
         }
         if !(0..=262).contains(&protocol) {
             return Err(libc::EINVAL);
         }
-        let ping = if family == Family::V4 {
-            IPPROTO_ICMP
-        } else {
-            IPPROTO_ICMPV6
-        };
+        let ping = if family == Family::V4 { IPPROTO_ICMP } else { IPPROTO_ICMPV6 };
         let protocol = match (ty, protocol) {
             (SOCK_STREAM, IPPROTO_IP | IPPROTO_TCP) => IPPROTO_TCP,
             (SOCK_STREAM, IPPROTO_MPTCP) => IPPROTO_MPTCP,
@@ -104,11 +86,7 @@ impl Kind {
             (SOCK_STREAM | SOCK_DGRAM, _) => return Err(libc::EPROTONOSUPPORT),
             _ => return Err(libc::ESOCKTNOSUPPORT),
         };
-        Ok(Self {
-            family,
-            ty,
-            protocol,
-        })
+        Ok(Self { family, ty, protocol })
     }
 
     fn is_stream(self) -> bool {
@@ -149,13 +127,7 @@ pub(crate) struct InetFd {
 impl InetFd {
     /// A fresh socket.
     pub(crate) fn new(id: FileId, kind: Kind, net: NetRef, kept: Option<OwnedFd>) -> Self {
-        Self {
-            id,
-            kind,
-            net,
-            kept,
-            state: Mutex::default(),
-        }
+        Self { id, kind, net, kept, state: Mutex::default() }
     }
 
     /// Our copy of the program's end, if we keep one.
@@ -180,11 +152,7 @@ impl InetFd {
             (_, Family::Packet) => {
                 raw[2..4].copy_from_slice(&(self.kind.protocol as u16).to_ne_bytes());
                 raw[4..8].copy_from_slice(&state.packet_ifindex.to_ne_bytes());
-                raw[8..10].copy_from_slice(
-                    &u16::from(state.packet_ifindex == 1)
-                        .wrapping_mul(772)
-                        .to_ne_bytes(),
-                );
+                raw[8..10].copy_from_slice(&u16::from(state.packet_ifindex == 1).wrapping_mul(772).to_ne_bytes());
                 raw[11] = 6;
                 raw.truncate(18);
             }
@@ -207,14 +175,8 @@ impl InetFd {
         let (port, address) = self.parse(raw)?;
         let mut state = lock(&self.state);
         if self.kind.family == Family::Packet {
-            let index = raw
-                .get(4..8)
-                .map_or(0, |b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
-            let known = index == 0
-                || world
-                    .stack
-                    .links(&self.net)
-                    .is_some_and(|l| l.by_index(index).is_some());
+            let index = raw.get(4..8).map_or(0, |b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
+            let known = index == 0 || world.stack.links(&self.net).is_some_and(|l| l.by_index(index).is_some());
             state.packet_ifindex = if known {
                 index
             } else {
@@ -244,20 +206,14 @@ impl InetFd {
             return Err(libc::EACCES);
         }
         drop(state);
-        let port = if self.kind.ty == libc::SOCK_RAW {
-            0
-        } else {
-            self.claim(world, port, &address)?
-        };
+        let port = if self.kind.ty == libc::SOCK_RAW { 0 } else { self.claim(world, port, &address)? };
         state = lock(&self.state);
         state.local = Some((port, address));
         Ok(())
     }
 
     fn parse(&self, raw: &[u8]) -> Result<(u16, Vec<u8>), i32> {
-        let family = raw
-            .first_chunk::<2>()
-            .map_or(0, |b| i32::from(u16::from_ne_bytes(*b)));
+        let family = raw.first_chunk::<2>().map_or(0, |b| i32::from(u16::from_ne_bytes(*b)));
         let (least, address) = match self.kind.family {
             Family::V4 => (16, 4..8),
             Family::V6 => (24, 8..24),
@@ -267,11 +223,7 @@ impl InetFd {
             return Err(libc::EINVAL);
         }
         if family != self.kind.domain() && !(family == 0 && self.kind.family == Family::V4) {
-            return Err(if self.kind.family == Family::Packet {
-                libc::EINVAL
-            } else {
-                libc::EAFNOSUPPORT
-            });
+            return Err(if self.kind.family == Family::Packet { libc::EINVAL } else { libc::EAFNOSUPPORT });
         }
         Ok((u16::from_be_bytes([raw[2], raw[3]]), raw[address].to_vec()))
     }
@@ -283,40 +235,34 @@ impl InetFd {
             }
             // The holder may have been closed: that is only seen by looking.
             world.sockets.sweep();
-            return if self.conflicts(world, port, address) {
-                Err(libc::EADDRINUSE)
-            } else {
-                Ok(port)
-            };
+            return if self.conflicts(world, port, address) { Err(libc::EADDRINUSE) } else { Ok(port) };
         }
-        if self
-            .option(libc::SOL_IP, IP_BIND_ADDRESS_NO_PORT)
-            .is_some_and(|v| v.iter().any(|&b| b != 0))
-        {
+        if self.option(libc::SOL_IP, IP_BIND_ADDRESS_NO_PORT).is_some_and(|v| v.iter().any(|&b| b != 0)) {
             return Ok(0);
         }
         self.ephemeral(world, address)
     }
 
     fn ephemeral(&self, world: &World, address: &[u8]) -> Result<u16, i32> {
-        let start = EPHEMERAL.start()
-            + (self.id.ino % u64::from(EPHEMERAL.end() - EPHEMERAL.start())) as u16;
+        let start = EPHEMERAL.start() + (self.id.ino % u64::from(EPHEMERAL.end() - EPHEMERAL.start())) as u16;
         let mut candidates = (start..=*EPHEMERAL.end()).chain(*EPHEMERAL.start()..start);
-        candidates
-            .find(|&p| !self.conflicts(world, p, address))
-            .ok_or(libc::EADDRINUSE)
+        candidates.find(|&p| !self.conflicts(world, p, address)).ok_or(libc::EADDRINUSE)
+    }
+
+    fn autobind(&self, world: &World) -> Result<(), i32> {
+        if lock(&self.state).local.is_none() {
+            let address = vec![0; if self.kind.family == Family::V4 { 4 } else { 16 }];
+            let port = self.ephemeral(world, &address)?;
+            lock(&self.state).local = Some((port, address));
+        }
+        Ok(())
     }
 
     fn conflicts(&self, world: &World, port: u16, address: &[u8]) -> bool {
-        let reuse = |s: &Self| {
-            s.option(libc::SOL_SOCKET, libc::SO_REUSEPORT)
-                .is_some_and(|v| v.iter().any(|&b| b != 0))
-        };
+        let reuse =
+            |s: &Self| s.option(libc::SOL_SOCKET, libc::SO_REUSEPORT).is_some_and(|v| v.iter().any(|&b| b != 0));
         world.sockets.inet().iter().any(|other| {
-            if other.id == self.id
-                || other.net != self.net
-                || other.kind.protocol != self.kind.protocol
-            {
+            if other.id == self.id || other.net != self.net || other.kind.protocol != self.kind.protocol {
                 return false;
             }
             let state = lock(&other.state);
@@ -335,27 +281,11 @@ impl InetFd {
     ///
     /// # Errors
     /// EOPNOTSUPP for sockets without connections; EADDRINUSE when no port is left.
-    pub(crate) fn listen(
-        &self,
-        world: &World,
-        app: BorrowedFd<'_>,
-        backlog: i32,
-    ) -> Result<(), i32> {
+    pub(crate) fn listen(&self, world: &World, app: BorrowedFd<'_>, backlog: i32) -> Result<(), i32> {
         if !self.kind.is_stream() {
             return Err(libc::EOPNOTSUPP);
         }
-        if lock(&self.state).local.is_none() {
-            let address = vec![
-                0;
-                if self.kind.family == Family::V4 {
-                    4
-                } else {
-                    16
-                }
-            ];
-            let port = self.ephemeral(world, &address)?;
-            lock(&self.state).local = Some((port, address));
-        }
+        self.autobind(world)?;
         sys::autobind_listen(app, backlog).map_err(|e| sys::errno_of(&e))?;
         lock(&self.state).listening = true;
         Ok(())
@@ -370,44 +300,46 @@ impl InetFd {
             return Err(libc::EINVAL);
         }
         let state = lock(&self.state);
-        if state.listening {
-            Ok(())
-        } else {
-            Err(libc::ENOTCONN)
-        }
+        if state.listening { Ok(()) } else { Err(libc::ENOTCONN) }
     }
 
     /// Where a send or a connection to this address ends: with `lo` down and no addresses there is no way anywhere.
     ///
     /// # Errors
     /// Always one, but for AF_UNSPEC, which dissolves an association that was never made.
-    pub(crate) fn reach(&self, raw: &[u8], connecting: bool) -> Result<(), i32> {
-        let family = raw
-            .first_chunk::<2>()
-            .map(|b| i32::from(u16::from_ne_bytes(*b)));
+    pub(crate) fn reach(&self, world: &World, raw: &[u8], connecting: bool) -> Result<(), i32> {
+        let family = raw.first_chunk::<2>().map(|b| i32::from(u16::from_ne_bytes(*b)));
         match family {
             None => return Err(libc::EINVAL),
             Some(libc::AF_UNSPEC) if connecting => return Ok(()),
             Some(_) => {}
         }
         if self.kind.family == Family::Packet {
-            return Err(if connecting {
-                libc::EOPNOTSUPP
-            } else {
-                libc::ENXIO
-            });
+            return Err(if connecting { libc::EOPNOTSUPP } else { libc::ENXIO });
         }
         if lock(&self.state).listening {
             return Err(libc::EISCONN);
         }
+        if self.kind.is_stream() && !connecting {
+            return Err(libc::EPIPE);
+        }
         let (_, address) = self.parse(raw)?;
+        if self.kind.ty == libc::SOCK_DGRAM {
+            // The port is taken before the route is looked for, and kept.
+            self.autobind(world)?;
+        }
         match <[u8; 4]>::try_from(address.as_slice()) {
             Ok(_) => Err(libc::ENETUNREACH),
-            Err(_) => Err(self.reach_v6(
-                Ipv6Addr::from(<[u8; 16]>::try_from(address.as_slice()).unwrap_or_default()),
-                connecting,
-            )),
+            Err(_) => {
+                Err(self
+                    .reach_v6(Ipv6Addr::from(<[u8; 16]>::try_from(address.as_slice()).unwrap_or_default()), connecting))
+            }
         }
+    }
+
+    /// What a send without a destination fails with.
+    pub(crate) fn unaddressed(&self) -> i32 {
+        if self.kind.is_stream() { libc::EPIPE } else { libc::EDESTADDRREQ }
     }
 
     fn reach_v6(&self, to: Ipv6Addr, connecting: bool) -> i32 {

@@ -70,15 +70,10 @@ fn refused_filter(errno: i32) -> String {
         libc::EINVAL | libc::ENOSYS => {
             "this kernel has no seccomp user notification; Linux 5.14 or later with CONFIG_SECCOMP_FILTER is needed"
         }
-        libc::EPERM | libc::EACCES => {
-            "the surroundings forbid it; a container needs a profile that allows seccomp(2)"
-        }
+        libc::EPERM | libc::EACCES => "the surroundings forbid it; a container needs a profile that allows seccomp(2)",
         _ => "see `pernet doctor`",
     };
-    format!(
-        "cannot install the seccomp filter ({}): {why}",
-        io::Error::from_raw_os_error(errno)
-    )
+    format!("cannot install the seccomp filter ({}): {why}", io::Error::from_raw_os_error(errno))
 }
 
 /// Runs a program inside a fresh network namespace and waits for it.
@@ -99,11 +94,7 @@ pub fn run(options: &Options) -> Result<Ended, RunError> {
             let report = Report(report_out);
             // SAFETY: numbers only.  A group of its own keeps the terminal's signals away.
             unsafe { libc::setpgid(0, 0) };
-            let status = i32::from(
-                supervise(&start, &signals, me, &report)
-                    .map_err(|e| report.failed(&e))
-                    .is_err(),
-            );
+            let status = i32::from(supervise(&start, &signals, me, &report).map_err(|e| report.failed(&e)).is_err());
             // SAFETY: ends this process without running the front's exit handlers a second time.
             unsafe { libc::_exit(status) }
         }
@@ -126,11 +117,7 @@ struct Start {
 
 impl Start {
     fn prepare(options: &Options) -> Result<Self, RunError> {
-        let argv: Result<Vec<_>, _> = options
-            .command
-            .iter()
-            .map(|a| CString::new(a.as_bytes()))
-            .collect();
+        let argv: Result<Vec<_>, _> = options.command.iter().map(|a| CString::new(a.as_bytes())).collect();
         let inherited: Vec<RawFd> = numbers("/proc/self/fd")
             .into_iter()
             .filter_map(|n| RawFd::try_from(n).ok())
@@ -170,11 +157,7 @@ fn close_network_sockets(fds: &[RawFd]) {
 fn set_subreaper() -> io::Result<()> {
     // SAFETY: numbers only.
     let r = unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) };
-    if r < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    if r < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// All signals, blocked and readable; and the mask that the program gets back.
@@ -194,10 +177,7 @@ impl Signals {
             libc::sigfillset(&raw mut all);
             libc::sigprocmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
         }
-        Ok(Self {
-            before,
-            fd: signal_fd(&all)?,
-        })
+        Ok(Self { before, fd: signal_fd(&all)? })
     }
 
     /// Waits for the signals of children only, in the supervisor.
@@ -259,27 +239,14 @@ impl Report {
     }
 }
 
-fn supervise(
-    start: &Start,
-    signals: &Signals,
-    front: Option<OwnedFd>,
-    report: &Report,
-) -> Result<(), RunError> {
+fn supervise(start: &Start, signals: &Signals, front: Option<OwnedFd>, report: &Report) -> Result<(), RunError> {
     set_subreaper()?;
     let (status_in, status_out) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
     let (go_in, go_out) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
     // SAFETY: one thread, as above.  A null stack gives the child a copy of this one, as fork does; CLONE_FILES shares
     // the descriptor table until the child leaves it.
-    let pid = unsafe {
-        libc::syscall(
-            libc::SYS_clone,
-            (libc::CLONE_FILES | libc::SIGCHLD) as libc::c_ulong,
-            0,
-            0,
-            0,
-            0,
-        )
-    };
+    let pid =
+        unsafe { libc::syscall(libc::SYS_clone, (libc::CLONE_FILES | libc::SIGCHLD) as libc::c_ulong, 0, 0, 0, 0) };
     if pid < 0 {
         return Err(io::Error::last_os_error().into());
     }
@@ -307,11 +274,10 @@ fn supervise(
         pidfd_getfd(&p, 0, PidfdGetfdFlags::empty()).is_ok()
             || pidfd_getfd(&p, listener_number, PidfdGetfdFlags::empty()).is_ok()
     });
-    let supervisor =
-        Supervisor::new(listener, program, run_number(), can_getfd).map_err(|e: SetupError| {
-            kill(program, libc::SIGKILL);
-            RunError::Setup(e.to_string())
-        })?;
+    let supervisor = Supervisor::new(listener, program, run_number(), can_getfd).map_err(|e: SetupError| {
+        kill(program, libc::SIGKILL);
+        RunError::Setup(e.to_string())
+    })?;
     tag(program, supervisor.first_tag())?;
     rustix::io::write(&go_out, &[1]).map_err(io::Error::from)?;
     // The child says when the table is ours alone.
@@ -320,14 +286,8 @@ fn supervise(
     leave_terminal(&start.inherited)?;
     raise_file_limit();
     report.tell(word::STARTED, pid as i32, "");
-    let mut children = Children {
-        program,
-        ended: false,
-        report,
-    };
-    supervisor
-        .run(Signals::children()?, front, &mut children)
-        .map_err(|e| RunError::Setup(e.to_string()))
+    let mut children = Children { program, ended: false, report };
+    supervisor.run(Signals::children()?, front, &mut children).map_err(|e| RunError::Setup(e.to_string()))
 }
 
 /// Differs between runs of one user at one time, and is never 0: two supervisors must not read each other's marks.
@@ -339,32 +299,18 @@ fn run_number() -> u64 {
 
 fn tag(program: Task, raw: u64) -> io::Result<()> {
     let old = sys::get_limit(program.tid, libc::RLIMIT_LOCKS)?;
-    sys::set_limit(
-        program.tid,
-        libc::RLIMIT_LOCKS,
-        libc::rlimit64 {
-            rlim_cur: raw.min(old.rlim_max),
-            ..old
-        },
-    )
+    sys::set_limit(program.tid, libc::RLIMIT_LOCKS, libc::rlimit64 { rlim_cur: raw.min(old.rlim_max), ..old })
 }
 
 fn read_number(from: &OwnedFd) -> io::Result<i32> {
     let mut raw = [0; 4];
     let n = rustix::io::retry_on_intr(|| rustix::io::read(from, &mut raw))?;
-    if n == 4 {
-        Ok(i32::from_ne_bytes(raw))
-    } else {
-        Err(io::Error::from(io::ErrorKind::UnexpectedEof))
-    }
+    if n == 4 { Ok(i32::from_ne_bytes(raw)) } else { Err(io::Error::from(io::ErrorKind::UnexpectedEof)) }
 }
 
 /// The supervisor holds nothing of the caller's open: whoever waits for the end of a pipe shall see it.
 fn leave_terminal(inherited: &[RawFd]) -> io::Result<()> {
-    let null = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/null")?;
+    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
     for fd in 0..=2 {
         // SAFETY: replaces the standard streams, which nothing here owns as an object.
         unsafe { libc::dup2(null.as_raw_fd(), fd) };
@@ -378,14 +324,7 @@ fn leave_terminal(inherited: &[RawFd]) -> io::Result<()> {
 
 fn raise_file_limit() {
     if let Ok(old) = sys::get_limit(0, libc::RLIMIT_NOFILE) {
-        let _ = sys::set_limit(
-            0,
-            libc::RLIMIT_NOFILE,
-            libc::rlimit64 {
-                rlim_cur: old.rlim_max,
-                ..old
-            },
-        );
+        let _ = sys::set_limit(0, libc::RLIMIT_NOFILE, libc::rlimit64 { rlim_cur: old.rlim_max, ..old });
     }
 }
 
@@ -415,8 +354,7 @@ impl Children<'_> {
         if pid > 0 && pid as u32 == self.program.tid {
             if libc::WIFEXITED(status) {
                 self.ended = true;
-                self.report
-                    .tell(word::EXITED, libc::WEXITSTATUS(status), "");
+                self.report.tell(word::EXITED, libc::WEXITSTATUS(status), "");
             } else if libc::WIFSIGNALED(status) {
                 self.ended = true;
                 self.report.tell(word::KILLED, libc::WTERMSIG(status), "");

@@ -45,13 +45,7 @@ impl Listener {
     /// Takes over a descriptor that `seccomp(2)` returned, and asks for synchronous wake-ups where the kernel has them.
     pub(crate) fn new(fd: OwnedFd) -> Self {
         // SAFETY: the argument is a number, no memory is passed; a kernel without the ioctl answers EINVAL.
-        unsafe {
-            libc::ioctl(
-                fd.as_raw_fd(),
-                libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS,
-                USER_NOTIF_FD_SYNC_WAKE_UP,
-            )
-        };
+        unsafe { libc::ioctl(fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, USER_NOTIF_FD_SYNC_WAKE_UP) };
         Self(Arc::new(fd))
     }
 
@@ -65,13 +59,7 @@ impl Listener {
         // SAFETY: all-zero is a valid `seccomp_notif`, and the kernel demands a zeroed one.
         let mut raw: libc::seccomp_notif = unsafe { std::mem::zeroed() };
         // SAFETY: `raw` is a live, writable structure of the size that the ioctl number carries.
-        let r = unsafe {
-            libc::ioctl(
-                self.0.as_raw_fd(),
-                libc::SECCOMP_IOCTL_NOTIF_RECV,
-                &raw mut raw,
-            )
-        };
+        let r = unsafe { libc::ioctl(self.0.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_RECV, &raw mut raw) };
         if r < 0 {
             let e = io::Error::last_os_error();
             return match e.raw_os_error() {
@@ -79,17 +67,8 @@ impl Listener {
                 _ => Err(e),
             };
         }
-        let call = Call {
-            tid: raw.pid,
-            nr: i64::from(raw.data.nr),
-            args: raw.data.args,
-        };
-        Ok(Some(Notification {
-            listener: self.clone(),
-            id: raw.id,
-            call,
-            open: true,
-        }))
+        let call = Call { tid: raw.pid, nr: i64::from(raw.data.nr), args: raw.data.args };
+        Ok(Some(Notification { listener: self.clone(), id: raw.id, call, open: true }))
     }
 }
 
@@ -141,13 +120,7 @@ impl Notification {
             newfd_flags: if cloexec { libc::O_CLOEXEC as u32 } else { 0 },
         };
         // SAFETY: `add` is live and of the size that the ioctl number carries; the kernel only reads it.
-        let r = unsafe {
-            libc::ioctl(
-                self.listener.0.as_raw_fd(),
-                libc::SECCOMP_IOCTL_NOTIF_ADDFD,
-                &raw const add,
-            )
-        };
+        let r = unsafe { libc::ioctl(self.listener.0.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ADDFD, &raw const add) };
         if r >= 0 {
             self.open = false;
             return Ok(Delivery::Delivered);
@@ -164,13 +137,8 @@ impl Notification {
     /// Is the caller still waiting in this very call?  Asked after its memory was read: a thread id may be reused.
     pub(crate) fn is_valid(&self) -> bool {
         // SAFETY: passes a pointer to a live u64, which the ioctl only reads.
-        let r = unsafe {
-            libc::ioctl(
-                self.listener.0.as_raw_fd(),
-                libc::SECCOMP_IOCTL_NOTIF_ID_VALID,
-                &raw const self.id,
-            )
-        };
+        let r =
+            unsafe { libc::ioctl(self.listener.0.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ID_VALID, &raw const self.id) };
         r == 0
     }
 
@@ -180,25 +148,11 @@ impl Notification {
     }
 
     fn respond(&self, val: i64, error: i32, flags: u32) -> Delivery {
-        let response = libc::seccomp_notif_resp {
-            id: self.id,
-            val,
-            error,
-            flags,
-        };
+        let response = libc::seccomp_notif_resp { id: self.id, val, error, flags };
         // SAFETY: `response` is live and of the size that the ioctl number carries; the kernel only reads it.
-        let r = unsafe {
-            libc::ioctl(
-                self.listener.0.as_raw_fd(),
-                libc::SECCOMP_IOCTL_NOTIF_SEND,
-                &raw const response,
-            )
-        };
-        if r == 0 {
-            Delivery::Delivered
-        } else {
-            Delivery::Interrupted
-        }
+        let r =
+            unsafe { libc::ioctl(self.listener.0.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SEND, &raw const response) };
+        if r == 0 { Delivery::Delivered } else { Delivery::Interrupted }
     }
 }
 

@@ -65,16 +65,12 @@ impl Memory {
         if !NO_PROCESS_VM.load(Ordering::Relaxed) {
             match sys::vm_read(self.tid, address, into) {
                 Ok(n) => return Ok(n),
-                Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {
-                    NO_PROCESS_VM.store(true, Ordering::Relaxed)
-                }
+                Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => NO_PROCESS_VM.store(true, Ordering::Relaxed),
                 Err(e) => return Err(MemError::from_io(&e)),
             }
         }
-        let mut file = std::fs::File::open(format!("/proc/{}/mem", self.tid))
-            .map_err(|e| MemError::from_io(&e))?;
-        file.seek(SeekFrom::Start(address))
-            .map_err(|_| MemError::Fault)?;
+        let mut file = std::fs::File::open(format!("/proc/{}/mem", self.tid)).map_err(|e| MemError::from_io(&e))?;
+        file.seek(SeekFrom::Start(address)).map_err(|_| MemError::Fault)?;
         file.read(into).map_err(|e| MemError::from_io(&e))
     }
 
@@ -142,29 +138,19 @@ impl Memory {
             match sys::vm_write(self.tid, address, bytes) {
                 Ok(n) if n == bytes.len() => return Ok(()),
                 Ok(_) => return Err(MemError::Fault),
-                Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {
-                    NO_PROCESS_VM.store(true, Ordering::Relaxed)
-                }
+                Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => NO_PROCESS_VM.store(true, Ordering::Relaxed),
                 Err(e) => return Err(MemError::from_io(&e)),
             }
         }
-        let open = std::fs::OpenOptions::new()
-            .write(true)
-            .open(format!("/proc/{}/mem", self.tid));
+        let open = std::fs::OpenOptions::new().write(true).open(format!("/proc/{}/mem", self.tid));
         let mut file = open.map_err(|e| MemError::from_io(&e))?;
-        file.seek(SeekFrom::Start(address))
-            .map_err(|_| MemError::Fault)?;
+        file.seek(SeekFrom::Start(address)).map_err(|_| MemError::Fault)?;
         file.write_all(bytes).map_err(|_| MemError::Fault)
     }
 
     /// Writes a value and, behind `len_address`, the size a socket call reports: the program gets at most what it made
     /// room for, and learns how much there was.
-    pub(crate) fn write_sized(
-        self,
-        address: u64,
-        len_address: u64,
-        value: &[u8],
-    ) -> Result<(), MemError> {
+    pub(crate) fn write_sized(self, address: u64, len_address: u64, value: &[u8]) -> Result<(), MemError> {
         let room = self.u32(len_address)? as usize;
         if room > i32::MAX as usize {
             return Err(MemError::Fault);

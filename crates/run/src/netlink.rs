@@ -19,6 +19,7 @@ use pernet_rtnl::{Datagram, SockAddr, Socket};
 
 use crate::listener::{Delivery, Notification};
 use crate::mem::Memory;
+use crate::msghdr::{LARGEST_MESSAGE, MsgHeader};
 use crate::replay::Unheard;
 use crate::sys;
 use crate::task::Task;
@@ -26,8 +27,6 @@ use crate::world::{TaskClient, World, lock};
 
 /// Unread bytes in the pair beyond which answers wait on our side: the socket's own queue decides about overrun.
 const IN_FLIGHT: usize = 64 * 1024;
-/// The largest message worth reading out of a program: four times the default send buffer, which refuses it anyway.
-pub(crate) const LARGEST_MESSAGE: usize = 1 << 20;
 
 /// What the kernel tells about a datagram beside its bytes.
 #[derive(Clone, Copy, Debug)]
@@ -39,11 +38,7 @@ struct Meta {
 
 impl Meta {
     fn of(d: &Datagram) -> Self {
-        Self {
-            from: d.from,
-            origin_nsid: d.origin_nsid,
-            pktinfo_group: d.pktinfo_group,
-        }
+        Self { from: d.from, origin_nsid: d.origin_nsid, pktinfo_group: d.pktinfo_group }
     }
 }
 
@@ -114,13 +109,7 @@ impl NetlinkFd {
             parked: Vec::new(),
             scratch: Vec::new(),
         };
-        Self {
-            socket,
-            ty,
-            supervisor,
-            kept,
-            state: Mutex::new(state),
-        }
+        Self { socket, ty, supervisor, kept, state: Mutex::new(state) }
     }
 
     /// Our end, for registration.
@@ -148,10 +137,7 @@ impl NetlinkFd {
             if n == 0 && pid == 0 {
                 break; // closed
             }
-            let client = TaskClient {
-                world,
-                task: Task::new(pid),
-            };
+            let client = TaskClient { world, task: Task::new(pid) };
             // A native send has returned already: its caller can only learn of a refusal from an answer.
             let _ = self.socket.send(&buffer[..n], None, &client);
         }
@@ -164,7 +150,10 @@ impl NetlinkFd {
     fn fill(&self, state: &mut State) {
         loop {
             let unread = self.forget_read(state);
-            if unread > IN_FLIGHT || (unread > 0 && self.socket.dump_running()) {
+            // One at a time where the socket's own queue must tell an overrun, and where the next part of a dump is made
+            // when the last was read.
+            let singly = self.socket.is_subscribed() || self.socket.dump_running();
+            if unread > IN_FLIGHT || (unread > 0 && singly) {
                 return;
             }
             let datagram = match state.held_back.take() {
@@ -184,9 +173,7 @@ impl NetlinkFd {
             }
             let now = sys::unread_by_peer(self.supervisor.as_fd());
             // A receive between the two looks makes the difference too small, never too large; 1 keeps the entry.
-            state
-                .sent
-                .push_back((Meta::of(&datagram), now.saturating_sub(unread).max(1)));
+            state.sent.push_back((Meta::of(&datagram), now.saturating_sub(unread).max(1)));
         }
     }
 
@@ -211,14 +198,7 @@ impl NetlinkFd {
             }
             let task = Task::new(p.notification.call.tid);
             let flags = receive_flags(&p.notification);
-            match self.receive_now(
-                world,
-                state,
-                task,
-                p.notification.call.int(0),
-                p.receive,
-                flags,
-            ) {
+            match self.receive_now(world, state, task, p.notification.call.int(0), p.receive, flags) {
                 Ok(Some(n)) => answer(world, p.notification, Ok(n)),
                 Err(e) => answer(world, p.notification, Err(e)),
                 Ok(None) if p.deadline.is_some_and(|d| d <= Instant::now()) => {
@@ -231,30 +211,18 @@ impl NetlinkFd {
 
     /// Does a parked receive have a deadline?
     pub(crate) fn has_deadline(&self) -> bool {
-        lock(&self.state)
-            .parked
-            .iter()
-            .any(|p| p.deadline.is_some())
+        lock(&self.state).parked.iter().any(|p| p.deadline.is_some())
     }
 
     /// A trapped send: in order behind what was sent natively.
     ///
     /// # Errors
     /// errno as the kernel's.
-    pub(crate) fn send(
-        &self,
-        world: &World,
-        task: Task,
-        bytes: &[u8],
-        to: Option<SockAddr>,
-    ) -> Result<usize, i32> {
+    pub(crate) fn send(&self, world: &World, task: Task, bytes: &[u8], to: Option<SockAddr>) -> Result<usize, i32> {
         let mut state = lock(&self.state);
         self.requests(world, &mut state);
         let client = TaskClient { world, task };
-        let r = self
-            .socket
-            .send(bytes, to, &client)
-            .map_err(|e| e.errno().get());
+        let r = self.socket.send(bytes, to, &client).map_err(|e| e.errno().get());
         self.fill(&mut state);
         r
     }
@@ -271,20 +239,11 @@ impl NetlinkFd {
         self.requests(world, &mut state);
         self.fill(&mut state);
         let result = match self.receive_now(world, &mut state, task, fd, receive, flags) {
-            Ok(None) if flags & libc::MSG_DONTWAIT != 0 || task.is_nonblocking(fd) => {
-                Err(libc::EAGAIN)
-            }
+            Ok(None) if flags & libc::MSG_DONTWAIT != 0 || task.is_nonblocking(fd) => Err(libc::EAGAIN),
             Ok(None) => {
-                let deadline = self
-                    .with_app_end(world, task, fd, sys::receive_timeout)
-                    .ok()
-                    .flatten();
+                let deadline = self.with_app_end(world, task, fd, sys::receive_timeout).ok().flatten();
                 let deadline = deadline.map(|d| Instant::now() + d);
-                state.parked.push(Parked {
-                    notification,
-                    receive,
-                    deadline,
-                });
+                state.parked.push(Parked { notification, receive, deadline });
                 if deadline.is_some() {
                     world.sockets.deadline_parked();
                     world.reactor.wake();
@@ -331,16 +290,13 @@ impl NetlinkFd {
         let memory = Memory::of(task.tid);
         for i in 0..u64::from(count) {
             let header = headers + i * (MsgHeader::SIZE + 8);
-            let got = match self.receive_one(world, state, task, fd, Receive::Msg { header }, flags)
-            {
+            let got = match self.receive_one(world, state, task, fd, Receive::Msg { header }, flags) {
                 Ok(Some(n)) => n,
                 Ok(None) => return Ok((i > 0).then_some(i as i64)),
                 Err(e) if i == 0 => return Err(e),
                 Err(_) => return Ok(Some(i as i64)),
             };
-            memory
-                .write(header + MsgHeader::SIZE, &(got as u32).to_ne_bytes())
-                .map_err(|e| e.errno())?;
+            memory.write(header + MsgHeader::SIZE, &(got as u32).to_ne_bytes()).map_err(|e| e.errno())?;
         }
         Ok(Some(i64::from(count)))
     }
@@ -358,7 +314,8 @@ impl NetlinkFd {
         let memory = Memory::of(task.tid);
         let target = Target::read(memory, receive)?;
         state.largest_receive = state.largest_receive.max(target.room);
-        if let Some(e) = state.error.take() {
+        // An overrun is told before what is queued.
+        if let Some(e) = state.error.take().or_else(|| self.socket.take_error().map(|e| e.errno().get())) {
             return Err(e);
         }
         let unread = self.forget_read(state);
@@ -374,10 +331,7 @@ impl NetlinkFd {
         let peek = flags & libc::MSG_PEEK != 0;
         let mut buffer = vec![0; target.room.min(LARGEST_MESSAGE)];
         let (got, passcred) = self.with_app_end(world, task, fd, |app| {
-            (
-                sys::recv_datagram(app, &mut buffer, peek),
-                rustix::net::sockopt::socket_passcred(app).unwrap_or(false),
-            )
+            (sys::recv_datagram(app, &mut buffer, peek), rustix::net::sockopt::socket_passcred(app).unwrap_or(false))
         })?;
         let whole = match got {
             Ok(n) => n,
@@ -386,14 +340,8 @@ impl NetlinkFd {
             Err(e) => return Err(sys::errno_of(&e)),
         };
         buffer.truncate(whole);
-        target
-            .write(memory, &buffer, whole, meta, passcred)
-            .map_err(|e| e.errno())?;
-        let returned = if flags & libc::MSG_TRUNC != 0 {
-            whole
-        } else {
-            buffer.len()
-        };
+        target.write(memory, &buffer, whole, meta, passcred).map_err(|e| e.errno())?;
+        let returned = if flags & libc::MSG_TRUNC != 0 { whole } else { buffer.len() };
         Ok(Some(returned as i64))
     }
 }
@@ -438,89 +386,7 @@ pub(crate) fn parse_sockaddr_nl(raw: &[u8]) -> Result<SockAddr, i32> {
     if i32::from(u16::from_ne_bytes([raw[0], raw[1]])) != libc::AF_NETLINK {
         return Err(libc::EINVAL);
     }
-    Ok(SockAddr {
-        portid: word(4),
-        groups: word(8),
-    })
-}
-
-/// The fields of a program's `msghdr`.
-#[derive(Clone, Debug)]
-pub(crate) struct MsgHeader {
-    /// Address of the name.
-    pub(crate) name: u64,
-    /// Room for it, or its size.
-    pub(crate) name_len: u32,
-    /// Buffers: address and size.
-    pub(crate) iov: Vec<(u64, usize)>,
-    /// Address of the control data.
-    pub(crate) control: u64,
-    /// Room for it.
-    pub(crate) control_len: usize,
-}
-
-impl MsgHeader {
-    /// Size of the structure.
-    pub(crate) const SIZE: u64 = 56;
-
-    /// Reads a header and its vectors.
-    ///
-    /// # Errors
-    /// EFAULT, EMSGSIZE for more than 1024 vectors, EINVAL for a total beyond what a call may move.
-    pub(crate) fn read(memory: Memory, address: u64) -> Result<Self, i32> {
-        let raw = memory
-            .bytes(address, Self::SIZE as usize)
-            .map_err(|e| e.errno())?;
-        let u64_at = |i: usize| u64::from_ne_bytes(raw[i..i + 8].try_into().unwrap_or_default());
-        let count = u64_at(24) as usize;
-        if count > 1024 {
-            return Err(libc::EMSGSIZE);
-        }
-        let vectors = memory
-            .bytes(u64_at(16), count * 16)
-            .map_err(|e| e.errno())?;
-        let iov: Vec<(u64, usize)> = vectors
-            .chunks_exact(16)
-            .map(|v| {
-                let at = |i: usize| u64::from_ne_bytes(v[i..i + 8].try_into().unwrap_or_default());
-                (at(0), at(8) as usize)
-            })
-            .collect();
-        if iov
-            .iter()
-            .try_fold(0usize, |sum, (_, len)| sum.checked_add(*len))
-            .is_none_or(|t| t > i64::MAX as usize)
-        {
-            return Err(libc::EINVAL);
-        }
-        Ok(Self {
-            name: u64_at(0),
-            name_len: u64_at(8) as u32,
-            iov,
-            control: u64_at(32),
-            control_len: u64_at(40) as usize,
-        })
-    }
-
-    /// Bytes that the vectors hold.
-    pub(crate) fn room(&self) -> usize {
-        self.iov.iter().map(|(_, len)| len).sum()
-    }
-
-    /// Gathers the vectors' content.
-    ///
-    /// # Errors
-    /// EMSGSIZE if it is more than any message may be, EFAULT.
-    pub(crate) fn gather(&self, memory: Memory) -> Result<Vec<u8>, i32> {
-        if self.room() > LARGEST_MESSAGE {
-            return Err(libc::EMSGSIZE);
-        }
-        let mut out = Vec::with_capacity(self.room());
-        for &(address, len) in &self.iov {
-            out.extend(memory.bytes(address, len).map_err(|e| e.errno())?);
-        }
-        Ok(out)
-    }
+    Ok(SockAddr { portid: word(4), groups: word(8) })
 }
 
 /// Where one datagram goes.
@@ -536,20 +402,10 @@ impl Target {
         match place {
             Receive::Msg { header } => {
                 let h = MsgHeader::read(memory, header)?;
-                Ok(Self {
-                    room: h.room(),
-                    iov: h.iov.clone(),
-                    place,
-                    header: Some(h),
-                })
+                Ok(Self { room: h.room(), iov: h.iov.clone(), place, header: Some(h) })
             }
             Receive::Many { headers, .. } => Self::read(memory, Receive::Msg { header: headers }),
-            Receive::From { buffer, len, .. } => Ok(Self {
-                room: len,
-                iov: vec![(buffer, len)],
-                place,
-                header: None,
-            }),
+            Receive::From { buffer, len, .. } => Ok(Self { room: len, iov: vec![(buffer, len)], place, header: None }),
         }
     }
 
@@ -570,11 +426,7 @@ impl Target {
         let name = sockaddr_nl(meta.from);
         match (self.place, &self.header) {
             (Receive::Msg { header }, Some(h)) => {
-                let mut flags = if whole > self.room {
-                    libc::MSG_TRUNC
-                } else {
-                    0
-                };
+                let mut flags = if whole > self.room { libc::MSG_TRUNC } else { 0 };
                 if h.name != 0 {
                     memory.write(h.name, &name[..name.len().min(h.name_len as usize)])?;
                     memory.write(header + 8, &(name.len() as u32).to_ne_bytes())?;
@@ -590,12 +442,7 @@ impl Target {
                 }
                 if passcred {
                     // The kernel speaks as root of the initial namespace, with no process behind it.
-                    put_cmsg(
-                        &mut control,
-                        libc::SOL_SOCKET,
-                        libc::SCM_CREDENTIALS,
-                        &[0; 12],
-                    );
+                    put_cmsg(&mut control, libc::SOL_SOCKET, libc::SCM_CREDENTIALS, &[0; 12]);
                 }
                 if control.len() > h.control_len || (h.control == 0 && !control.is_empty()) {
                     flags |= libc::MSG_CTRUNC;
@@ -605,12 +452,7 @@ impl Target {
                 memory.write(header + 40, &(control.len() as u64).to_ne_bytes())?;
                 memory.write(header + 48, &flags.to_ne_bytes())
             }
-            (
-                Receive::From {
-                    name: at, name_len, ..
-                },
-                _,
-            ) if at != 0 => memory.write_sized(at, name_len, &name),
+            (Receive::From { name: at, name_len, .. }, _) if at != 0 => memory.write_sized(at, name_len, &name),
             _ => Ok(()),
         }
     }

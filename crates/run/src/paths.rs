@@ -9,7 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
-use crate::spaces::SpaceId;
+use crate::tag::SpaceId;
 use crate::task::Task;
 
 /// Whose namespace a path under /proc is about.
@@ -77,9 +77,7 @@ impl Binds {
 
     /// Every bound path.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Path, SpaceId)> {
-        self.at
-            .iter()
-            .filter_map(|(p, s)| Some((p.as_path(), *s.last()?)))
+        self.at.iter().filter_map(|(p, s)| Some((p.as_path(), *s.last()?)))
     }
 }
 
@@ -111,9 +109,7 @@ pub(crate) fn may_be_virtual(raw: &OsStr, any_bound_elsewhere: bool) -> bool {
     let bytes = raw.as_bytes();
     any_bound_elsewhere
         || !bytes.starts_with(b"/")
-        || [b"/proc".as_slice(), b"/sys", b"netns", b".."]
-            .iter()
-            .any(|n| bytes.windows(n.len()).any(|w| w == *n))
+        || [b"/proc".as_slice(), b"/sys", b"netns", b".."].iter().any(|n| bytes.windows(n.len()).any(|w| w == *n))
 }
 
 /// The absolute path behind a `*at` call's directory and path.
@@ -122,38 +118,26 @@ pub(crate) fn absolute(task: Task, dirfd: i32, path: &OsStr) -> Option<PathBuf> 
     if path.is_absolute() {
         return Some(normalise(path));
     }
-    let base = if dirfd == libc::AT_FDCWD {
-        task.cwd()?
-    } else {
-        task.fd_link(dirfd)?
-    };
+    let base = if dirfd == libc::AT_FDCWD { task.cwd()? } else { task.fd_link(dirfd)? };
     base.is_absolute().then(|| normalise(&base.join(path)))
 }
 
 /// What an absolute, normalised path is.  `None`: the kernel's own business.
 pub(crate) fn classify(path: &Path, binds: &Binds) -> Option<Place> {
-    if let Some(place) = classify_netns(path)
-        .or_else(|| classify_proc(path))
-        .or_else(|| classify_sys(path))
-    {
+    if let Some(place) = classify_netns(path).or_else(|| classify_proc(path)).or_else(|| classify_sys(path)) {
         return Some(place);
     }
     binds.get(path).map(|_| Place::Bound(path.to_path_buf()))
 }
 
 fn classify_netns(path: &Path) -> Option<Place> {
-    let rest = path
-        .strip_prefix(NETNS_DIR)
-        .or_else(|_| path.strip_prefix("/var/run/netns"))
-        .ok()?;
+    let rest = path.strip_prefix(NETNS_DIR).or_else(|_| path.strip_prefix("/var/run/netns")).ok()?;
     let mut names = rest.components();
     match (names.next(), names.next()) {
         (None, _) => Some(Place::NetnsDir),
         (Some(name), None) => Some(Place::NetnsEntry(name.as_os_str().to_owned())),
         // Below a name is a path that leads nowhere; the private directory says so.
-        (Some(_), Some(_)) => Some(Place::NetnsEntry(OsString::from_vec(
-            rest.as_os_str().as_bytes().to_vec(),
-        ))),
+        (Some(_), Some(_)) => Some(Place::NetnsEntry(OsString::from_vec(rest.as_os_str().as_bytes().to_vec()))),
     }
 }
 
@@ -216,44 +200,17 @@ mod tests {
     fn virtual_places_are_found_in_every_spelling() {
         assert_eq!(place("/run/netns"), Some(Place::NetnsDir));
         assert_eq!(place("/var/run/netns/"), Some(Place::NetnsDir));
-        assert_eq!(
-            place("/run/netns/blue"),
-            Some(Place::NetnsEntry("blue".into()))
-        );
-        assert_eq!(
-            place("/run/x/../netns//blue"),
-            Some(Place::NetnsEntry("blue".into()))
-        );
+        assert_eq!(place("/run/netns/blue"), Some(Place::NetnsEntry("blue".into())));
+        assert_eq!(place("/run/x/../netns//blue"), Some(Place::NetnsEntry("blue".into())));
         assert_eq!(place("/proc/self/ns/net"), Some(Place::NsNet(Who::Process)));
         assert_eq!(place("/proc/17/ns/net"), Some(Place::NsNet(Who::Pid(17))));
-        assert_eq!(
-            place("/proc/17/task/18/ns/net"),
-            Some(Place::NsNet(Who::ThreadOf(18)))
-        );
-        assert_eq!(
-            place("/proc/thread-self/ns/net"),
-            Some(Place::NsNet(Who::Thread))
-        );
-        assert_eq!(
-            place("/proc/net/dev"),
-            Some(Place::ProcNet(Who::Thread, "dev".into()))
-        );
-        assert_eq!(
-            place("/proc/5/net/stat/rt_cache"),
-            Some(Place::ProcNet(Who::Pid(5), "stat/rt_cache".into()))
-        );
-        assert_eq!(
-            place("/sys/class/net/lo/mtu"),
-            Some(Place::SysNet("lo/mtu".into()))
-        );
-        assert_eq!(
-            place("/proc/sys/net/ipv4/ip_forward"),
-            Some(Place::HostKnob)
-        );
-        assert_eq!(
-            place("/proc/self/fd/3"),
-            Some(Place::Descriptor(Who::Process, 3))
-        );
+        assert_eq!(place("/proc/17/task/18/ns/net"), Some(Place::NsNet(Who::ThreadOf(18))));
+        assert_eq!(place("/proc/thread-self/ns/net"), Some(Place::NsNet(Who::Thread)));
+        assert_eq!(place("/proc/net/dev"), Some(Place::ProcNet(Who::Thread, "dev".into())));
+        assert_eq!(place("/proc/5/net/stat/rt_cache"), Some(Place::ProcNet(Who::Pid(5), "stat/rt_cache".into())));
+        assert_eq!(place("/sys/class/net/lo/mtu"), Some(Place::SysNet("lo/mtu".into())));
+        assert_eq!(place("/proc/sys/net/ipv4/ip_forward"), Some(Place::HostKnob));
+        assert_eq!(place("/proc/self/fd/3"), Some(Place::Descriptor(Who::Process, 3)));
     }
 
     #[test]
@@ -283,7 +240,7 @@ mod tests {
         let p = Path::new("/tmp/ns");
         // Any two numbers do; they come from a run's table elsewhere.
         for raw in [1u64, 2] {
-            spaces.push(crate::spaces::test_id(raw as u32));
+            spaces.push(SpaceId::new(raw as u32));
         }
         b.push(p.into(), spaces[0]);
         b.push(p.into(), spaces[1]);
@@ -296,20 +253,10 @@ mod tests {
 
     #[test]
     fn the_quick_look_never_misses() {
-        for p in [
-            "/proc/self/ns/net",
-            "/run/netns/a",
-            "/var/run/netns",
-            "/sys/class/net",
-            "relative",
-            "/a/../run/b",
-        ] {
+        for p in ["/proc/self/ns/net", "/run/netns/a", "/var/run/netns", "/sys/class/net", "relative", "/a/../run/b"] {
             assert!(may_be_virtual(OsStr::new(p), false), "{p}");
         }
         assert!(!may_be_virtual(OsStr::new("/etc/ld.so.cache"), false));
-        assert!(!may_be_virtual(
-            OsStr::new("/usr/lib/x86_64-linux-gnu/libc.so.6"),
-            false
-        ));
+        assert!(!may_be_virtual(OsStr::new("/usr/lib/x86_64-linux-gnu/libc.so.6"), false));
     }
 }

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 
 use crate::bpf::{self, Action, Rule};
-use crate::spaces::identity_works;
+use crate::identity::identity_works;
 use crate::sys;
 use crate::task::pidfd_of;
 
@@ -34,23 +34,14 @@ fn finding(
     result: Result<String, i32>,
 ) -> Finding {
     let result = result.map_err(|e| format!("{}; {then}", os(e)));
-    Finding {
-        feature,
-        purpose,
-        essential,
-        result,
-    }
+    Finding { feature, purpose, essential, result }
 }
 
 /// Tries every feature.
 pub fn probe() -> Vec<Finding> {
     let filter = try_filter();
     let yes = |ok: bool| {
-        if ok {
-            Ok(String::new())
-        } else {
-            Err(libc::ENOSYS)
-        }
+        if ok { Ok(String::new()) } else { Err(libc::ENOSYS) }
     };
     let some = |f: &Filter| filter_bits(f);
     let (listener, send, sync) = match &filter {
@@ -156,11 +147,7 @@ fn in_child(f: impl FnOnce() -> i32) -> Result<i32, i32> {
             if unsafe { libc::waitpid(pid, &raw mut status, 0) } < 0 {
                 return Err(last());
             }
-            if libc::WIFEXITED(status) {
-                Ok(libc::WEXITSTATUS(status))
-            } else {
-                Err(libc::EIO)
-            }
+            if libc::WIFEXITED(status) { Ok(libc::WEXITSTATUS(status)) } else { Err(libc::EIO) }
         }
     }
 }
@@ -181,30 +168,17 @@ fn try_filter() -> Result<Filter, i32> {
                     newfd_flags: 0,
                 };
                 // SAFETY: `add` is live; nobody waits under this id, so a kernel that knows the flag says ENOENT.
-                let r = unsafe {
-                    libc::ioctl(
-                        fd.as_raw_fd(),
-                        libc::SECCOMP_IOCTL_NOTIF_ADDFD,
-                        &raw const add,
-                    )
-                };
-                let send =
-                    r < 0 && std::io::Error::last_os_error().raw_os_error() == Some(libc::ENOENT);
+                let r = unsafe { libc::ioctl(fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ADDFD, &raw const add) };
+                let send = r < 0 && std::io::Error::last_os_error().raw_os_error() == Some(libc::ENOENT);
                 // SAFETY: numbers only.
-                let sync = unsafe {
-                    libc::ioctl(fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, 1usize)
-                } == 0;
+                let sync = unsafe { libc::ioctl(fd.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_SET_FLAGS, 1usize) } == 0;
                 BIT_FINE | if send { BIT_SEND } else { 0 } | if sync { BIT_SYNC } else { 0 }
             }
             Ok(None) => libc::ENOSYS,
             Err(e) => sys::errno_of(&e),
         }
     })?;
-    if status & BIT_FINE != 0 {
-        Ok(Filter { status })
-    } else {
-        Err(status)
-    }
+    if status & BIT_FINE != 0 { Ok(Filter { status }) } else { Err(status) }
 }
 
 fn memory() -> Result<String, i32> {
@@ -217,34 +191,15 @@ fn memory() -> Result<String, i32> {
 fn unshare_files() -> Result<String, i32> {
     let status = in_child(|| {
         // SAFETY: numbers only; an empty range closes nothing.
-        let r = unsafe {
-            libc::syscall(
-                libc::SYS_close_range,
-                u32::MAX,
-                u32::MAX,
-                libc::CLOSE_RANGE_UNSHARE,
-            )
-        };
-        if r == 0 {
-            0
-        } else {
-            sys::errno_of(&std::io::Error::last_os_error())
-        }
+        let r = unsafe { libc::syscall(libc::SYS_close_range, u32::MAX, u32::MAX, libc::CLOSE_RANGE_UNSHARE) };
+        if r == 0 { 0 } else { sys::errno_of(&std::io::Error::last_os_error()) }
     })?;
-    if status == 0 {
-        Ok(String::new())
-    } else {
-        Err(status)
-    }
+    if status == 0 { Ok(String::new()) } else { Err(status) }
 }
 
 fn limit() -> Result<String, i32> {
     let limit = sys::get_limit(0, libc::RLIMIT_LOCKS).map_err(|e| sys::errno_of(&e))?;
-    if limit.rlim_max == libc::RLIM64_INFINITY {
-        Ok(String::new())
-    } else {
-        Err(libc::EPERM)
-    }
+    if limit.rlim_max == libc::RLIM64_INFINITY { Ok(String::new()) } else { Err(libc::EPERM) }
 }
 
 fn getfd() -> Result<String, i32> {
@@ -259,17 +214,9 @@ fn user_namespaces() -> Result<String, i32> {
     let status = in_child(|| {
         // SAFETY: numbers only; the child ends with it.
         let r = unsafe { libc::unshare(libc::CLONE_NEWUSER) };
-        if r == 0 {
-            0
-        } else {
-            sys::errno_of(&std::io::Error::last_os_error())
-        }
+        if r == 0 { 0 } else { sys::errno_of(&std::io::Error::last_os_error()) }
     })?;
-    if status == 0 {
-        Ok(String::new())
-    } else {
-        Err(status)
-    }
+    if status == 0 { Ok(String::new()) } else { Err(status) }
 }
 
 /// Installs the filter of a container runtime's default profile on this process, for tests of life inside one: what

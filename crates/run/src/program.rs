@@ -32,11 +32,7 @@ const NOT_FOUND: i32 = 127;
 /// Turns this process into the program.  Does not return.
 pub(crate) fn become_program(birth: &Birth<'_>) -> ! {
     let mapped = birth.map_root && map_root_user().is_ok();
-    let filter = if birth.map_root && !mapped {
-        birth.rooted
-    } else {
-        birth.plain
-    };
+    let filter = if birth.map_root && !mapped { birth.rooted } else { birth.plain };
     if !birth.privileged {
         // SAFETY: numbers only.
         unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
@@ -61,29 +57,13 @@ pub(crate) fn become_program(birth: &Birth<'_>) -> ! {
     }
     // An empty range with UNSHARE: from here on this table is ours, and close-on-exec empties it of what is theirs.
     // SAFETY: numbers only.
-    unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            u32::MAX,
-            u32::MAX,
-            libc::CLOSE_RANGE_UNSHARE,
-        )
-    };
+    unsafe { libc::syscall(libc::SYS_close_range, u32::MAX, u32::MAX, libc::CLOSE_RANGE_UNSHARE) };
     tell(birth, 0);
     let errno = execute(birth.argv);
-    let name = birth
-        .argv
-        .first()
-        .map_or("", |a| a.to_str().unwrap_or("the program"));
+    let name = birth.argv.first().map_or("", |a| a.to_str().unwrap_or("the program"));
     let (why, code) = match errno {
-        libc::ENOENT => (
-            "there is no such program; check the name and PATH".to_owned(),
-            NOT_FOUND,
-        ),
-        libc::EACCES => (
-            "it is not executable; check its permissions".to_owned(),
-            NOT_EXECUTABLE,
-        ),
+        libc::ENOENT => ("there is no such program; check the name and PATH".to_owned(), NOT_FOUND),
+        libc::EACCES => ("it is not executable; check its permissions".to_owned(), NOT_EXECUTABLE),
         e => (io::Error::from_raw_os_error(e).to_string(), NOT_EXECUTABLE),
     };
     let text = format!("pernet: cannot run \"{name}\": {why}\n");
@@ -105,10 +85,7 @@ fn exit(code: i32) -> ! {
 
 /// As `unshare -r`: a user namespace in which the caller's ids are 0.
 fn map_root_user() -> io::Result<()> {
-    let (uid, gid) = (
-        rustix::process::geteuid().as_raw(),
-        rustix::process::getegid().as_raw(),
-    );
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     // SAFETY: numbers only; one thread.
     if unsafe { libc::unshare(libc::CLONE_NEWUSER) } < 0 {
         return Err(io::Error::last_os_error());
@@ -134,11 +111,8 @@ fn execute(argv: &[CString]) -> i32 {
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/bin:/usr/bin".into());
     let mut worst = libc::ENOENT;
     for dir in std::env::split_paths(&path) {
-        let Ok(full) = CString::new(
-            dir.join(name.to_str().unwrap_or_default())
-                .into_os_string()
-                .into_encoded_bytes(),
-        ) else {
+        let Ok(full) = CString::new(dir.join(name.to_str().unwrap_or_default()).into_os_string().into_encoded_bytes())
+        else {
             continue;
         };
         match execute_at(&full, &pointers) {

@@ -71,37 +71,19 @@ impl Reactor {
     pub(crate) fn new() -> io::Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        epoll::add(
-            &epoll,
-            &wake,
-            epoll::EventData::new_u64(Token::Wake.encode()),
-            epoll::EventFlags::IN,
-        )?;
+        epoll::add(&epoll, &wake, epoll::EventData::new_u64(Token::Wake.encode()), epoll::EventFlags::IN)?;
         Ok(Self { epoll, wake })
     }
 
     /// Reports when `fd` is readable (level-triggered).
     pub(crate) fn readable(&self, fd: impl AsFd, token: Token) -> io::Result<()> {
-        Ok(epoll::add(
-            &self.epoll,
-            fd,
-            epoll::EventData::new_u64(token.encode()),
-            epoll::EventFlags::IN,
-        )?)
+        Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(token.encode()), epoll::EventFlags::IN)?)
     }
 
     /// Reports each arrival on and each departure from `fd` (edge-triggered).
     pub(crate) fn edges(&self, fd: impl AsFd, token: Token) -> io::Result<()> {
-        let flags = epoll::EventFlags::IN
-            | epoll::EventFlags::OUT
-            | epoll::EventFlags::RDHUP
-            | epoll::EventFlags::ET;
-        Ok(epoll::add(
-            &self.epoll,
-            fd,
-            epoll::EventData::new_u64(token.encode()),
-            flags,
-        )?)
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+        Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(token.encode()), flags)?)
     }
 
     /// Reports no more of `fd`.
@@ -124,10 +106,7 @@ impl Reactor {
     /// Waits for events, at most `limit`; each comes with "hung up".
     pub(crate) fn wait(&self, limit: Option<Duration>) -> Vec<(Token, bool)> {
         let mut events = Vec::with_capacity(64);
-        let timeout = limit.map(|d| Timespec {
-            tv_sec: d.as_secs() as i64,
-            tv_nsec: i64::from(d.subsec_nanos()),
-        });
+        let timeout = limit.map(|d| Timespec { tv_sec: d.as_secs() as i64, tv_nsec: i64::from(d.subsec_nanos()) });
         // An interrupted wait is an empty one.
         let _ = epoll::wait(&self.epoll, spare_capacity(&mut events), timeout.as_ref());
         let hung = epoll::EventFlags::HUP | epoll::EventFlags::ERR;

@@ -46,11 +46,7 @@ mod tests {
 
     #[test]
     fn only_the_same_call_of_the_same_thread_gets_it_and_once() {
-        let call = |tid, a| Call {
-            tid,
-            nr: 46,
-            args: [a, 0, 0, 0, 0, 0],
-        };
+        let call = |tid, a| Call { tid, nr: 46, args: [a, 0, 0, 0, 0, 0] };
         let mut r = Replay::default();
         r.keep(&call(1, 3), Unheard::Value(20));
         assert_eq!(r.take(&call(2, 3)), None);

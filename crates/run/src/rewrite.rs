@@ -31,11 +31,7 @@ pub(crate) fn with_user_namespace(
             Ok(true) => joined(&world, task),
             // The kernel's own refusal stands in the caller's register.
             Ok(false) => {}
-            Err(e) => crate::netlink::answer(
-                &world,
-                notification,
-                Err(e.raw_os_error().unwrap_or(libc::EPERM)),
-            ),
+            Err(e) => crate::netlink::answer(&world, notification, Err(e.raw_os_error().unwrap_or(libc::EPERM))),
         }
         lock(&world.helped).remove(&task.tid);
     });
@@ -44,11 +40,7 @@ pub(crate) fn with_user_namespace(
 fn ptrace(request: libc::c_uint, tid: u32, data: usize) -> io::Result<()> {
     // SAFETY: the requests used here take no address but one in `data`, which callers keep live.
     let r = unsafe { libc::ptrace(request, tid as libc::pid_t, 0, data) };
-    if r < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    if r < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 fn wait_stop(tid: u32) -> io::Result<()> {
@@ -79,11 +71,7 @@ fn set_registers(tid: u32, regs: &libc::user_regs_struct) -> io::Result<()> {
 /// True if the kernel made the namespaces.
 fn rewrite(world: &World, task: Task) -> io::Result<bool> {
     let tid = task.tid;
-    ptrace(
-        libc::PTRACE_SEIZE,
-        tid,
-        libc::PTRACE_O_TRACESYSGOOD as usize,
-    )?;
+    ptrace(libc::PTRACE_SEIZE, tid, libc::PTRACE_O_TRACESYSGOOD as usize)?;
     ptrace(libc::PTRACE_INTERRUPT, tid, 0)?;
     wait_stop(tid)?;
     // Whatever fails from here on, the caller must not stay traced.
@@ -125,12 +113,8 @@ fn rewrite_stopped(world: &World, task: Task) -> io::Result<bool> {
 }
 
 fn map_ids(task: Task) -> io::Result<()> {
-    let (uid, gid) = (
-        rustix::process::geteuid().as_raw(),
-        rustix::process::getegid().as_raw(),
-    );
-    let write =
-        |what: &str, text: String| std::fs::write(format!("/proc/{}/{what}", task.tid), text);
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    let write = |what: &str, text: String| std::fs::write(format!("/proc/{}/{what}", task.tid), text);
     write("setgroups", "deny".into())?;
     write("uid_map", format!("{uid} {uid} 1"))?;
     write("gid_map", format!("{gid} {gid} 1"))

@@ -10,6 +10,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use pernet::NetRef;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, socketpair};
 
 use crate::control::ControlFd;
@@ -28,6 +30,8 @@ pub(crate) enum Emulated {
     Inet(Arc<InetFd>),
     /// The channel of `pernet ns`.
     Control(Arc<ControlFd>),
+    /// A real AF_UNIX socket, known for the namespace that it keeps alive.
+    Unix(NetRef),
 }
 
 /// The sockets of a run.
@@ -48,11 +52,7 @@ thread_local! {
 impl Sockets {
     /// None yet.
     pub(crate) fn new() -> Self {
-        Self {
-            table: RwLock::default(),
-            ready: Arc::default(),
-            deadlines: AtomicBool::new(false),
-        }
+        Self { table: RwLock::default(), ready: Arc::default(), deadlines: AtomicBool::new(false) }
     }
 
     /// The emulated socket behind a task's descriptor; `None` if it is something else.
@@ -67,44 +67,27 @@ impl Sockets {
 
     /// The emulated socket of this identity.
     pub(crate) fn get(&self, id: FileId) -> Option<Emulated> {
-        self.table
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&id)
-            .cloned()
+        self.table.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
     }
 
     /// The emulated socket with this inode number.
     pub(crate) fn by_inode(&self, ino: u64) -> Option<(FileId, Emulated)> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table
-            .iter()
-            .find(|(id, _)| id.ino == ino)
-            .map(|(id, e)| (*id, e.clone()))
+        table.iter().find(|(id, _)| id.ino == ino).map(|(id, e)| (*id, e.clone()))
     }
 
     /// Takes in a new socket.
     pub(crate) fn insert(&self, id: FileId, socket: Emulated) {
-        self.table
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(id, socket);
+        self.table.write().unwrap_or_else(PoisonError::into_inner).insert(id, socket);
     }
 
     /// The program's last descriptor is gone.
     pub(crate) fn remove(&self, id: FileId) -> Option<Emulated> {
-        self.table
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&id)
+        self.table.write().unwrap_or_else(PoisonError::into_inner).remove(&id)
     }
 
     /// A callback for a netlink socket that puts it on the ready list; it takes no other lock.
-    pub(crate) fn notifier(
-        &self,
-        id: FileId,
-        reactor: Arc<Reactor>,
-    ) -> Arc<dyn Fn() + Send + Sync> {
+    pub(crate) fn notifier(&self, id: FileId, reactor: Arc<Reactor>) -> Arc<dyn Fn() + Send + Sync> {
         let ready = self.ready.clone();
         Arc::new(move || {
             lock(&ready).push(id);
@@ -140,11 +123,7 @@ impl Sockets {
     pub(crate) fn sweep(&self) {
         let silent: Vec<FileId> = {
             let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-            table
-                .iter()
-                .filter(|(_, e)| e.closes_silently())
-                .map(|(&id, _)| id)
-                .collect()
+            table.iter().filter(|(_, e)| e.closes_silently()).map(|(&id, _)| id).collect()
         };
         if silent.is_empty() {
             return;
@@ -161,16 +140,37 @@ impl Sockets {
 
     fn netlink(&self) -> Vec<Arc<NetlinkFd>> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table
-            .values()
-            .filter_map(|e| {
-                if let Emulated::Netlink(n) = e {
-                    Some(n.clone())
-                } else {
-                    None
-                }
-            })
-            .collect()
+        table.values().filter_map(|e| if let Emulated::Netlink(n) = e { Some(n.clone()) } else { None }).collect()
+    }
+
+    /// Drops netlink sockets that were closed, before their end is reported: a port that a program has just let go
+    /// of is free for its next call.
+    pub(crate) fn reap_closed(&self, world: &World) {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let netlink: Vec<(FileId, Arc<NetlinkFd>)> = table
+            .iter()
+            .filter_map(|(&id, e)| if let Emulated::Netlink(n) = e { Some((id, n.clone())) } else { None })
+            .collect();
+        drop(table);
+        let mut fds: Vec<PollFd<'_>> =
+            netlink.iter().map(|(_, n)| PollFd::from_borrowed_fd(n.supervisor_end(), PollFlags::empty())).collect();
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        if poll(&mut fds, Some(&now)).unwrap_or(0) == 0 {
+            return;
+        }
+        let closed: Vec<FileId> = fds
+            .iter()
+            .zip(&netlink)
+            .filter(|(fd, _)| fd.revents().contains(PollFlags::HUP))
+            .map(|(_, (id, _))| *id)
+            .collect();
+        drop(fds);
+        for id in closed {
+            // What was sent before the close is still to be done.
+            if let Some(Emulated::Netlink(n)) = self.remove(id) {
+                n.pump(world);
+            }
+        }
     }
 
     /// Somebody waits with a deadline.
@@ -201,16 +201,7 @@ impl Sockets {
     /// Every inet socket, for port conflicts.
     pub(crate) fn inet(&self) -> Vec<Arc<InetFd>> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table
-            .values()
-            .filter_map(|e| {
-                if let Emulated::Inet(i) = e {
-                    Some(i.clone())
-                } else {
-                    None
-                }
-            })
-            .collect()
+        table.values().filter_map(|e| if let Emulated::Inet(i) = e { Some(i.clone()) } else { None }).collect()
     }
 }
 
@@ -218,7 +209,7 @@ impl Emulated {
     fn closes_silently(&self) -> bool {
         match self {
             Self::Netlink(n) => n.keeps_app_end(),
-            Self::Inet(_) => true,
+            Self::Inet(_) | Self::Unix(_) => true,
             Self::Control(_) => false,
         }
     }
@@ -236,9 +227,8 @@ fn open_sockets() -> HashSet<u64> {
             let Ok(link) = fs::read_link(fd.path()) else {
                 continue;
             };
-            let ino: Option<u64> = link
-                .to_str()
-                .and_then(|l| l.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok());
+            let ino: Option<u64> =
+                link.to_str().and_then(|l| l.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok());
             open.extend(ino);
         }
     }
@@ -256,12 +246,7 @@ pub(crate) struct Pair {
 }
 
 fn flags(nonblocking: bool) -> SocketFlags {
-    SocketFlags::CLOEXEC
-        | if nonblocking {
-            SocketFlags::NONBLOCK
-        } else {
-            SocketFlags::empty()
-        }
+    SocketFlags::CLOEXEC | if nonblocking { SocketFlags::NONBLOCK } else { SocketFlags::empty() }
 }
 
 /// The identity of a descriptor of ours.
@@ -270,10 +255,7 @@ fn flags(nonblocking: bool) -> SocketFlags {
 /// errno of fstat.
 pub(crate) fn identity(fd: impl AsFd) -> Result<FileId, i32> {
     let st = rustix::fs::fstat(fd).map_err(|e| e.raw_os_error())?;
-    Ok(FileId {
-        dev: st.st_dev,
-        ino: st.st_ino,
-    })
+    Ok(FileId { dev: st.st_dev, ino: st.st_ino })
 }
 
 /// A connected pair that keeps message boundaries and tells each end when the other is closed.
@@ -281,19 +263,10 @@ pub(crate) fn identity(fd: impl AsFd) -> Result<FileId, i32> {
 /// # Errors
 /// errno of making it.
 pub(crate) fn message_pair(nonblocking: bool) -> Result<Pair, i32> {
-    let (app, supervisor) = socketpair(
-        AddressFamily::UNIX,
-        SocketType::SEQPACKET,
-        flags(nonblocking),
-        None,
-    )
-    .map_err(|e| e.raw_os_error())?;
+    let (app, supervisor) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags(nonblocking), None)
+        .map_err(|e| e.raw_os_error())?;
     let id = identity(&app)?;
-    Ok(Pair {
-        app,
-        supervisor,
-        id,
-    })
+    Ok(Pair { app, supervisor, id })
 }
 
 /// An unconnected socket, whose readiness is that of a fresh one of the emulated kind.
@@ -301,13 +274,23 @@ pub(crate) fn message_pair(nonblocking: bool) -> Result<Pair, i32> {
 /// # Errors
 /// errno of making it.
 pub(crate) fn lone_socket(stream: bool, nonblocking: bool) -> Result<(OwnedFd, FileId), i32> {
-    let kind = if stream {
-        SocketType::STREAM
-    } else {
-        SocketType::DGRAM
-    };
-    let fd = socket_with(AddressFamily::UNIX, kind, flags(nonblocking), None)
-        .map_err(|e| e.raw_os_error())?;
+    let kind = if stream { SocketType::STREAM } else { SocketType::DGRAM };
+    let fd = socket_with(AddressFamily::UNIX, kind, flags(nonblocking), None).map_err(|e| e.raw_os_error())?;
+    let id = identity(&fd)?;
+    Ok((fd, id))
+}
+
+/// A real AF_UNIX socket as a program asked for it.
+///
+/// # Errors
+/// errno of `socket`.
+pub(crate) fn unix_of(ty: i32, protocol: i32, nonblocking: bool) -> Result<(OwnedFd, FileId), i32> {
+    // AF_UNIX takes its own number as a protocol too, and no other.
+    if protocol != 0 && protocol != libc::AF_UNIX {
+        return Err(libc::EPROTONOSUPPORT);
+    }
+    let kind = SocketType::from_raw(ty as u32);
+    let fd = socket_with(AddressFamily::UNIX, kind, flags(nonblocking), None).map_err(|e| e.raw_os_error())?;
     let id = identity(&fd)?;
     Ok((fd, id))
 }

@@ -19,60 +19,22 @@ use std::sync::Arc;
 use pernet::{NetHandle, NetRef, UserNs};
 use rustix::fs::inotify;
 
+use crate::identity::Identity;
 use crate::reactor::{Reactor, Token};
 use crate::sys;
+use crate::tag::{SpaceId, Tag};
 use crate::task::{FileId, Task, has_exited, numbers, pidfd_of};
 use crate::users::Users;
 
 const RLIMIT_LOCKS: u32 = libc::RLIMIT_LOCKS;
-/// Name of the anonymous files, as `/proc/PID/fd` shows it behind "/memfd:".
-pub(crate) const IDENTITY_NAME: &str = "pernet-netns";
-
-/// A namespace's number within this run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct SpaceId(u32);
-
-/// What is written on a process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Tag {
-    /// The namespace it is in.
-    pub(crate) space: SpaceId,
-    /// It asked for a mount namespace that the kernel would not give: mounts of it pretend to succeed.
-    pub(crate) pretends_mounts: bool,
-}
-
-const PRETENDS: u64 = 1 << 32;
-const RUN_SHIFT: u32 = 33;
-
-impl Tag {
-    /// Bit 62 stays clear and the run number is never zero: neither "unlimited" nor a real limit looks like a tag.
-    fn encode(self, run: u64) -> u64 {
-        (run << RUN_SHIFT)
-            | if self.pretends_mounts { PRETENDS } else { 0 }
-            | u64::from(self.space.0)
-    }
-
-    fn decode(raw: u64, run: u64) -> Option<Self> {
-        (raw >> RUN_SHIFT == run).then_some(Self {
-            space: SpaceId(raw as u32),
-            pretends_mounts: raw & PRETENDS != 0,
-        })
-    }
-}
-
-#[derive(Debug)]
-struct Identity {
-    /// Our only descriptor of the file, for reading.
-    fd: OwnedFd,
-    id: FileId,
-    watch: Option<i32>,
-}
 
 #[derive(Debug)]
 struct Space {
     handle: NetHandle,
     hold: Option<NetRef>,
     identity: Option<Identity>,
+    /// Other files that hold it while a program has them open.
+    views: Vec<Identity>,
     binds: u32,
     /// Processes known to be inside; others are found by looking when these are gone.
     members: usize,
@@ -82,19 +44,9 @@ struct Space {
 #[derive(Clone, Debug)]
 enum Pending {
     /// `unshare(NEWUSER|NEWNET)`: it worked if the task's user namespace is another one now.
-    NewUser {
-        before: u64,
-        old: SpaceId,
-        new: SpaceId,
-        owner: UserNs,
-    },
+    NewUser { before: u64, old: SpaceId, new: SpaceId, owner: UserNs },
     /// `clone(NEWNET)`: the child is in the new one, the parent where it was.
-    Child {
-        parent: u32,
-        old: SpaceId,
-        new: SpaceId,
-        owner: Option<UserNs>,
-    },
+    Child { parent: u32, old: SpaceId, new: SpaceId, owner: Option<UserNs> },
 }
 
 impl Pending {
@@ -138,7 +90,7 @@ impl Spaces {
     pub(crate) fn new(first: NetRef, run: u64, reactor: Arc<Reactor>, users: Arc<Users>) -> Self {
         let mut me = Self {
             run,
-            first: SpaceId(0),
+            first: SpaceId::new(0),
             next: 0,
             all: HashMap::new(),
             pending: HashMap::new(),
@@ -162,11 +114,7 @@ impl Spaces {
 
     /// The raw limit that a process in `space` carries.
     pub(crate) fn raw_tag(&self, space: SpaceId) -> u64 {
-        Tag {
-            space,
-            pretends_mounts: false,
-        }
-        .encode(self.run)
+        Tag { space, pretends_mounts: false }.encode(self.run)
     }
 
     /// Takes in a new namespace; it is held until [`Self::settle`] finds no reason to.
@@ -175,20 +123,14 @@ impl Spaces {
         self.by_cookie.insert(net.cookie().get(), id);
         self.all.insert(
             id,
-            Space {
-                handle: net.downgrade(),
-                hold: Some(net),
-                identity: None,
-                binds: 0,
-                members: 0,
-            },
+            Space { handle: net.downgrade(), hold: Some(net), identity: None, views: Vec::new(), binds: 0, members: 0 },
         );
         id
     }
 
     fn fresh_id(&mut self) -> SpaceId {
         loop {
-            let id = SpaceId(self.next);
+            let id = SpaceId::new(self.next);
             self.next = self.next.wrapping_add(1);
             if !self.all.contains_key(&id) && !self.pending.contains_key(&id) {
                 return id;
@@ -245,14 +187,7 @@ impl Spaces {
         };
         let raw = tag.encode(self.run).min(old.rlim_max);
         // A task that just died needs no tag.
-        let _ = sys::set_limit(
-            tid,
-            RLIMIT_LOCKS,
-            libc::rlimit64 {
-                rlim_cur: raw,
-                rlim_max: old.rlim_max,
-            },
-        );
+        let _ = sys::set_limit(tid, RLIMIT_LOCKS, libc::rlimit64 { rlim_cur: raw, rlim_max: old.rlim_max });
     }
 
     /// The tag of a task, if it is one of this run's.
@@ -261,24 +196,14 @@ impl Spaces {
         if let Some(pending) = self.pending.get(&tag.space).cloned() {
             let now = task.namespace("user");
             let (at, done) = match &pending {
-                Pending::NewUser {
-                    before,
-                    old,
-                    new,
-                    owner,
-                } => match now {
+                Pending::NewUser { before, old, new, owner } => match now {
                     Some(now) if now != *before => {
                         self.users.adopt_as(now, owner.clone());
                         (*new, true)
                     }
                     _ => (*old, true),
                 },
-                Pending::Child {
-                    parent,
-                    old,
-                    new,
-                    owner,
-                } => {
+                Pending::Child { parent, old, new, owner } => {
                     let child = task.tgid()? != *parent;
                     if let (true, Some(owner), Some(now)) = (child, owner, now) {
                         self.users.adopt_as(now, owner.clone());
@@ -308,9 +233,7 @@ impl Spaces {
     }
 
     fn marked_elsewhere(&self, marker: SpaceId) -> bool {
-        numbers("/proc")
-            .into_iter()
-            .any(|pid| self.read_tag(pid).is_some_and(|t| t.space == marker))
+        numbers("/proc").into_iter().any(|pid| self.read_tag(pid).is_some_and(|t| t.space == marker))
     }
 
     /// The namespace of a task of this run.
@@ -369,22 +292,8 @@ impl Spaces {
             return;
         };
         let marker = self.fresh_id();
-        self.pending.insert(
-            marker,
-            Pending::NewUser {
-                before,
-                old: tag.space,
-                new,
-                owner,
-            },
-        );
-        self.write_tag(
-            task.tid,
-            Tag {
-                space: marker,
-                ..tag
-            },
-        );
+        self.pending.insert(marker, Pending::NewUser { before, old: tag.space, new, owner });
+        self.write_tag(task.tid, Tag { space: marker, ..tag });
     }
 
     /// The kernel is about to run `clone(NEWNET)` for this task.
@@ -393,22 +302,8 @@ impl Spaces {
             return;
         };
         let marker = self.fresh_id();
-        self.pending.insert(
-            marker,
-            Pending::Child {
-                parent,
-                old: tag.space,
-                new,
-                owner,
-            },
-        );
-        self.write_tag(
-            task.tid,
-            Tag {
-                space: marker,
-                ..tag
-            },
-        );
+        self.pending.insert(marker, Pending::Child { parent, old: tag.space, new, owner });
+        self.write_tag(task.tid, Tag { space: marker, ..tag });
     }
 
     // --- what keeps a namespace alive ---
@@ -425,10 +320,7 @@ impl Spaces {
                 if has_exited(&pidfd) || reactor.readable(&pidfd, Token::Process(tgid)).is_err() {
                     return;
                 }
-                e.insert(Member {
-                    pidfd,
-                    inside: Vec::new(),
-                })
+                e.insert(Member { pidfd, inside: Vec::new() })
             }
         };
         if !member.inside.contains(&id) {
@@ -444,11 +336,7 @@ impl Spaces {
 
     /// A process left `id`, unless another of its threads is still there.
     fn leave_if_gone(&mut self, tgid: u32, id: SpaceId) {
-        if self
-            .split
-            .get(&tgid)
-            .is_some_and(|pins| pins.values().any(|&at| at == id))
-        {
+        if self.split.get(&tgid).is_some_and(|pins| pins.values().any(|&at| at == id)) {
             return;
         }
         let Some(member) = self.members.get_mut(&tgid) else {
@@ -491,20 +379,23 @@ impl Spaces {
         if id == self.first || self.pending.values().any(|p| p.destination() == id) {
             return;
         }
-        let Some(space) = self.all.get(&id) else {
+        let Some(space) = self.all.get_mut(&id) else {
             return;
         };
-        if space.binds > 0
-            || space.members > 0
-            || space
-                .identity
-                .as_ref()
-                .is_some_and(|i| sys::open_elsewhere(i.fd.as_fd()))
-        {
+        space.views.retain(Identity::is_open_elsewhere);
+        if !space.views.is_empty() {
+            return;
+        }
+        if space.binds > 0 || space.members > 0 || space.identity.as_ref().is_some_and(|i| i.is_open_elsewhere()) {
             return;
         }
         for pid in numbers("/proc") {
-            if self.read_tag(pid).is_some_and(|t| t.space == id) {
+            // Of a split process the limit says only where its next child starts.
+            let inside = match self.split.get(&pid) {
+                Some(pins) => pins.values().any(|&at| at == id),
+                None => self.read_tag(pid).is_some_and(|t| t.space == id),
+            };
+            if inside {
                 self.enter(pid, id);
             }
         }
@@ -568,6 +459,16 @@ impl Spaces {
             };
             let before: Vec<SpaceId> = pins.values().copied().collect();
             pins.retain(|tid, _| living.contains(tid));
+            // One thread, or all of one mind: the limit alone says it again.
+            let mut places = pins.values().copied();
+            if let Some(place) = places.next()
+                && places.all(|at| at == place)
+            {
+                self.split.remove(&tgid);
+                if let Some(tag) = self.read_tag(tgid) {
+                    self.write_tag(tgid, Tag { space: place, ..tag });
+                }
+            }
             for id in before {
                 self.leave_if_gone(tgid, id);
             }
@@ -588,23 +489,9 @@ impl Spaces {
     fn identity(&mut self, id: SpaceId) -> Result<&Identity, i32> {
         let space = self.all.get_mut(&id).ok_or(libc::ENOENT)?;
         if space.identity.is_none() {
-            let mut identity = make_identity()?;
-            if self.inotify.is_none() {
-                let fd =
-                    inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
-                        .map_err(|e| e.raw_os_error())?;
-                self.reactor
-                    .readable(&fd, Token::Inotify)
-                    .map_err(|e| sys::errno_of(&e))?;
-                self.inotify = Some(fd);
-            }
-            if let Some(inotify) = &self.inotify {
-                let path = format!("/proc/self/fd/{}", identity.fd.as_raw_fd());
-                let watch = inotify::add_watch(inotify, path, inotify::WatchFlags::CLOSE_NOWRITE)
-                    .map_err(|e| e.raw_os_error())?;
-                self.by_watch.insert(watch, id);
-                identity.watch = Some(watch);
-            }
+            let mut identity = Identity::new()?;
+            watch(&mut self.inotify, &self.reactor, &mut identity)?;
+            self.by_watch.extend(identity.watch.map(|w| (w, id)));
             self.by_file.insert(identity.id, id);
             space.identity = Some(identity);
         }
@@ -616,25 +503,27 @@ impl Spaces {
     /// # Errors
     /// errno of opening.
     pub(crate) fn open_file(&mut self, id: SpaceId, o_path: bool) -> Result<OwnedFd, i32> {
-        let fd = self.identity(id)?.fd.as_raw_fd();
-        let flags = rustix::fs::OFlags::CLOEXEC
-            | if o_path {
-                rustix::fs::OFlags::PATH
-            } else {
-                rustix::fs::OFlags::RDONLY
-            };
-        let file = rustix::fs::open(
-            format!("/proc/self/fd/{fd}"),
-            flags,
-            rustix::fs::Mode::empty(),
-        )
-        .map_err(|e| e.raw_os_error())?;
+        let file = self.identity(id)?.open(o_path)?;
         if let Some(space) = self.all.get_mut(&id)
             && space.hold.is_none()
         {
             space.hold = space.handle.upgrade();
         }
         Ok(file)
+    }
+
+    /// A program is given a file that shows this namespace, as `/proc/net/dev` does: while it is open the namespace
+    /// lives.  `ours` is our own descriptor of it, for reading.
+    ///
+    /// # Errors
+    /// errno of watching it.
+    pub(crate) fn shown_in(&mut self, id: SpaceId, ours: OwnedFd) -> Result<(), i32> {
+        let Some(space) = self.all.get_mut(&id).filter(|_| id != self.first) else { return Ok(()) };
+        let mut view = Identity::over(ours)?;
+        watch(&mut self.inotify, &self.reactor, &mut view)?;
+        self.by_watch.extend(view.watch.map(|w| (w, id)));
+        space.views.push(view);
+        Ok(())
     }
 
     /// The inode number that `readlink` and `stat` show.
@@ -646,11 +535,7 @@ impl Spaces {
     }
 
     /// Our own descriptor of the file, to stat.
-    pub(crate) fn with_file<T>(
-        &mut self,
-        id: SpaceId,
-        f: impl FnOnce(BorrowedFd<'_>) -> T,
-    ) -> Result<T, i32> {
+    pub(crate) fn with_file<T>(&mut self, id: SpaceId, f: impl FnOnce(BorrowedFd<'_>) -> T) -> Result<T, i32> {
         Ok(f(self.identity(id)?.fd.as_fd()))
     }
 
@@ -665,8 +550,7 @@ impl Spaces {
         {
             let mut rest = &buffer[..n];
             while let Some((head, tail)) = rest.split_first_chunk::<16>() {
-                let word =
-                    |i: usize| i32::from_ne_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]);
+                let word = |i: usize| i32::from_ne_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]);
                 touched.push(word(0));
                 rest = tail.get(word(12) as usize..).unwrap_or_default();
             }
@@ -677,10 +561,7 @@ impl Spaces {
         let ids: Vec<SpaceId> = if touched.contains(&-1) {
             self.alive()
         } else {
-            touched
-                .iter()
-                .filter_map(|w| self.by_watch.get(w).copied())
-                .collect()
+            touched.iter().filter_map(|w| self.by_watch.get(w).copied()).collect()
         };
         for id in ids {
             self.settle(id);
@@ -688,42 +569,19 @@ impl Spaces {
     }
 }
 
-fn make_identity() -> Result<Identity, i32> {
-    use rustix::fs::{MemfdFlags, Mode, OFlags, fchmod, fstat, memfd_create, open};
-    let e = |e: rustix::io::Errno| e.raw_os_error();
-    let writable = memfd_create(IDENTITY_NAME, MemfdFlags::CLOEXEC).map_err(e)?;
-    fchmod(&writable, Mode::from_raw_mode(0o444)).map_err(e)?;
-    // A lease counts openers, so the one that could write must go.
-    let fd = open(
-        format!("/proc/self/fd/{}", writable.as_raw_fd()),
-        OFlags::RDONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .map_err(e)?;
-    let st = fstat(&fd).map_err(e)?;
-    Ok(Identity {
-        fd,
-        id: FileId {
-            dev: st.st_dev,
-            ino: st.st_ino,
-        },
-        watch: None,
-    })
-}
-
-/// Can this machine tell whether an anonymous file is open elsewhere?
-pub(crate) fn identity_works() -> Result<String, i32> {
-    let identity = make_identity()?;
-    inotify::init(inotify::CreateFlags::CLOEXEC).map_err(|e| e.raw_os_error())?;
-    if sys::open_elsewhere(identity.fd.as_fd()) {
-        Err(libc::EOPNOTSUPP)
-    } else {
-        Ok(String::new())
+/// Lets inotify say when a file was closed somewhere.
+fn watch(inotify: &mut Option<OwnedFd>, reactor: &Reactor, file: &mut Identity) -> Result<(), i32> {
+    if inotify.is_none() {
+        let fd = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
+            .map_err(|e| e.raw_os_error())?;
+        reactor.readable(&fd, Token::Inotify).map_err(|e| sys::errno_of(&e))?;
+        *inotify = Some(fd);
     }
-}
-
-/// A number without a namespace, for tests of tables that only carry it.
-#[cfg(test)]
-pub(crate) fn test_id(raw: u32) -> SpaceId {
-    SpaceId(raw)
+    if let Some(inotify) = inotify {
+        let path = format!("/proc/self/fd/{}", file.fd.as_raw_fd());
+        let number =
+            inotify::add_watch(inotify, path, inotify::WatchFlags::CLOSE_NOWRITE).map_err(|e| e.raw_os_error())?;
+        file.watch = Some(number);
+    }
+    Ok(())
 }

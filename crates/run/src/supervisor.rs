@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pernet::{Cred, Namespaces};
 use pernet_rtnl::Rtnetlink;
@@ -62,28 +62,18 @@ impl Supervisor {
     ///
     /// # Errors
     /// [`SetupError`].
-    pub(crate) fn new(
-        listener: OwnedFd,
-        first: Task,
-        run: u64,
-        can_getfd: bool,
-    ) -> Result<Self, SetupError> {
+    pub(crate) fn new(listener: OwnedFd, first: Task, run: u64, can_getfd: bool) -> Result<Self, SetupError> {
         let core = |e: &dyn std::fmt::Display| SetupError::Core(e.to_string());
         let reactor = Arc::new(Reactor::new()?);
         let wake = reactor.clone();
-        let namespaces = Namespaces::builder()
-            .on_work(Arc::new(move || wake.wake()))
-            .build();
+        let namespaces = Namespaces::builder().on_work(Arc::new(move || wake.wake())).build();
         let stack = Stack::register(&namespaces).map_err(|e| core(&e))?;
         let rtnl = Rtnetlink::new(&namespaces, &stack).map_err(|e| core(&e))?;
         let deaths = Arc::new(Deaths::new(reactor.clone()));
         namespaces.subscribe(deaths.clone());
         let users = Arc::new(Users::new(namespaces.init_user_ns().clone(), first));
-        let creator = Cred {
-            user_ns: namespaces.init_user_ns().clone(),
-            euid: pernet::Uid(0),
-            caps: pernet::Caps::FULL,
-        };
+        let creator =
+            Cred { user_ns: namespaces.init_user_ns().clone(), euid: pernet::Uid(0), caps: pernet::Caps::FULL };
         let net = namespaces.create(&creator).map_err(|e| core(&e))?;
         let spaces = Spaces::new(net, run, reactor.clone(), users.clone());
         let world = World {
@@ -100,11 +90,7 @@ impl Supervisor {
             helped: Mutex::default(),
             can_getfd: AtomicBool::new(can_getfd),
         };
-        Ok(Self {
-            world: Arc::new(world),
-            deaths,
-            listener: Listener::new(listener),
-        })
+        Ok(Self { world: Arc::new(world), deaths, listener: Listener::new(listener) })
     }
 
     /// What the first process must carry in its limit, before it is let go.
@@ -136,15 +122,15 @@ impl Supervisor {
                 .name(format!("pernet-call-{i}"))
                 .spawn(move || answer_calls(&world, &listener, &over))?;
         }
+        let mut last_look = Instant::now();
         while !over.load(Ordering::Acquire) {
             let limit = self.patience();
             let events = world.reactor.wait(limit);
-            let idle = events.is_empty();
             Sockets::looking_after(|| {
                 for (token, hung) in events {
                     self.react(token, hung, &child_events, front.as_ref(), family);
                 }
-                self.house_keeping(idle);
+                self.house_keeping(&mut last_look);
             });
             syscalls::pump_ready(world);
         }
@@ -191,7 +177,7 @@ impl Supervisor {
                 match &socket {
                     Emulated::Netlink(n) => n.pump(world),
                     Emulated::Control(c) => c.serve(world),
-                    Emulated::Inet(_) => {}
+                    Emulated::Inet(_) | Emulated::Unix(_) => {}
                 }
                 if hung {
                     drop(world.sockets.remove(id));
@@ -201,14 +187,16 @@ impl Supervisor {
         }
     }
 
-    fn house_keeping(&self, idle: bool) {
+    fn house_keeping(&self, last_look: &mut Instant) {
         let world = &self.world;
         world.tear_down();
         for cookie in std::mem::take(&mut *lock(&self.deaths.dead)) {
             lock(&world.spaces).died(cookie);
         }
-        if idle {
-            world.sockets.serve_deadlines(world);
+        world.sockets.serve_deadlines(world);
+        // By the clock, not when nothing else happens: a busy program must not keep the dead alive.
+        if last_look.elapsed() >= LOOK {
+            *last_look = Instant::now();
             if world.sockets.needs_sweeping() {
                 world.sockets.sweep();
             }
@@ -232,9 +220,8 @@ fn answer_calls(world: &Arc<World>, listener: &Listener, over: &AtomicBool) {
                 Ok(Some(notification)) => {
                     // A panic here would be a fault of ours: the call is answered by the notification's drop, and the
                     // other programs go on.
-                    let served = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                        syscalls::serve(world, notification)
-                    }));
+                    let served =
+                        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| syscalls::serve(world, notification)));
                     drop(served);
                 }
                 Ok(None) => {}

@@ -5,11 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 fn check(r: libc::c_int) -> io::Result<libc::c_int> {
-    if r < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(r)
-    }
+    if r < 0 { Err(io::Error::last_os_error()) } else { Ok(r) }
 }
 
 /// The errno of an I/O error, EIO if it carries none.
@@ -19,90 +15,35 @@ pub(crate) fn errno_of(e: &io::Error) -> i32 {
 
 /// The soft limit of a resource of task `tid`, and its hard limit.
 pub(crate) fn get_limit(tid: u32, resource: u32) -> io::Result<libc::rlimit64> {
-    let mut old = libc::rlimit64 {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let mut old = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `old` is live and writable; a null new limit only reads.
-    check(unsafe {
-        libc::prlimit64(
-            tid as libc::pid_t,
-            resource as _,
-            std::ptr::null(),
-            &raw mut old,
-        )
-    })?;
+    check(unsafe { libc::prlimit64(tid as libc::pid_t, resource as _, std::ptr::null(), &raw mut old) })?;
     Ok(old)
 }
 
 /// Sets both limits of a resource of task `tid` (0: of the caller).
 pub(crate) fn set_limit(tid: u32, resource: u32, limit: libc::rlimit64) -> io::Result<()> {
     // SAFETY: `limit` is live; a null old limit is allowed.
-    check(unsafe {
-        libc::prlimit64(
-            tid as libc::pid_t,
-            resource as _,
-            &raw const limit,
-            std::ptr::null_mut(),
-        )
-    })?;
+    check(unsafe { libc::prlimit64(tid as libc::pid_t, resource as _, &raw const limit, std::ptr::null_mut()) })?;
     Ok(())
 }
 
 /// Copies from the memory of task `tid`; returns how much could be read.
 pub(crate) fn vm_read(tid: u32, address: u64, into: &mut [u8]) -> io::Result<usize> {
-    let local = libc::iovec {
-        iov_base: into.as_mut_ptr().cast(),
-        iov_len: into.len(),
-    };
-    let remote = libc::iovec {
-        iov_base: address as *mut _,
-        iov_len: into.len(),
-    };
+    let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
+    let remote = libc::iovec { iov_base: address as *mut _, iov_len: into.len() };
     // SAFETY: the local vector describes `into`, live and writable; the remote one is only interpreted in the other task.
-    let n = unsafe {
-        libc::process_vm_readv(
-            tid as libc::pid_t,
-            &raw const local,
-            1,
-            &raw const remote,
-            1,
-            0,
-        )
-    };
-    if n < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(n as usize)
-    }
+    let n = unsafe { libc::process_vm_readv(tid as libc::pid_t, &raw const local, 1, &raw const remote, 1, 0) };
+    if n < 0 { Err(io::Error::last_os_error()) } else { Ok(n as usize) }
 }
 
 /// Copies into the memory of task `tid`; returns how much could be written.
 pub(crate) fn vm_write(tid: u32, address: u64, from: &[u8]) -> io::Result<usize> {
-    let local = libc::iovec {
-        iov_base: from.as_ptr().cast_mut().cast(),
-        iov_len: from.len(),
-    };
-    let remote = libc::iovec {
-        iov_base: address as *mut _,
-        iov_len: from.len(),
-    };
+    let local = libc::iovec { iov_base: from.as_ptr().cast_mut().cast(), iov_len: from.len() };
+    let remote = libc::iovec { iov_base: address as *mut _, iov_len: from.len() };
     // SAFETY: the local vector describes `from`, which is only read; the remote one is interpreted in the other task.
-    let n = unsafe {
-        libc::process_vm_writev(
-            tid as libc::pid_t,
-            &raw const local,
-            1,
-            &raw const remote,
-            1,
-            0,
-        )
-    };
-    if n < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(n as usize)
-    }
+    let n = unsafe { libc::process_vm_writev(tid as libc::pid_t, &raw const local, 1, &raw const remote, 1, 0) };
+    if n < 0 { Err(io::Error::last_os_error()) } else { Ok(n as usize) }
 }
 
 /// Bytes sent on this AF_UNIX socket that the other end has not read, as the kernel accounts them (SIOCOUTQ).
@@ -129,19 +70,9 @@ pub(crate) fn open_elsewhere(fd: BorrowedFd<'_>) -> bool {
 }
 
 /// Installs a seccomp program on the calling thread and returns the notification descriptor.
-pub(crate) fn install_filter(
-    program: &[libc::sock_filter],
-    notify: bool,
-) -> io::Result<Option<OwnedFd>> {
-    let fprog = libc::sock_fprog {
-        len: program.len() as u16,
-        filter: program.as_ptr().cast_mut(),
-    };
-    let flags = if notify {
-        libc::SECCOMP_FILTER_FLAG_NEW_LISTENER
-    } else {
-        0
-    };
+pub(crate) fn install_filter(program: &[libc::sock_filter], notify: bool) -> io::Result<Option<OwnedFd>> {
+    let fprog = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
+    let flags = if notify { libc::SECCOMP_FILTER_FLAG_NEW_LISTENER } else { 0 };
     // SAFETY: `fprog` describes `program`, both live; the kernel copies them.
     let fd = unsafe {
         libc::syscall(
@@ -161,10 +92,7 @@ pub(crate) fn install_filter(
 /// One datagram from `fd` without waiting, and the process that sent it (needs SO_PASSCRED).
 pub(crate) fn recv_with_sender(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<(usize, u32)> {
     let mut control = [0u64; 8];
-    let mut iov = libc::iovec {
-        iov_base: buffer.as_mut_ptr().cast(),
-        iov_len: buffer.len(),
-    };
+    let mut iov = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
     // SAFETY: an all-zero `msghdr` is valid: no name, no vectors, no control data.
     let mut msg: libc::msghdr = unsafe { std::mem::zeroed() };
     msg.msg_iov = &raw mut iov;
@@ -172,13 +100,7 @@ pub(crate) fn recv_with_sender(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Res
     msg.msg_control = control.as_mut_ptr().cast();
     msg.msg_controllen = size_of_val(&control);
     // SAFETY: every pointer in `msg` describes a live local buffer of the stated length.
-    let n = unsafe {
-        libc::recvmsg(
-            fd.as_raw_fd(),
-            &raw mut msg,
-            libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC,
-        )
-    };
+    let n = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut msg, libc::MSG_DONTWAIT | libc::MSG_CMSG_CLOEXEC) };
     if n < 0 {
         return Err(io::Error::last_os_error());
     }
@@ -192,12 +114,9 @@ pub(crate) fn recv_with_sender(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Res
                 pid = cred.pid as u32;
             } else if (*c).cmsg_level == libc::SOL_SOCKET && (*c).cmsg_type == libc::SCM_RIGHTS {
                 // Descriptors that a program attached to a netlink message: nobody asked for them, so they are closed.
-                let count =
-                    ((*c).cmsg_len as usize - libc::CMSG_LEN(0) as usize) / size_of::<RawFd>();
+                let count = ((*c).cmsg_len as usize - libc::CMSG_LEN(0) as usize) / size_of::<RawFd>();
                 for i in 0..count {
-                    drop(OwnedFd::from_raw_fd(
-                        libc::CMSG_DATA(c).cast::<RawFd>().add(i).read_unaligned(),
-                    ));
+                    drop(OwnedFd::from_raw_fd(libc::CMSG_DATA(c).cast::<RawFd>().add(i).read_unaligned()));
                 }
             }
             c = libc::CMSG_NXTHDR(&raw const msg, c);
@@ -207,53 +126,24 @@ pub(crate) fn recv_with_sender(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Res
 }
 
 /// Receives one datagram without waiting; returns its whole length (`buffer` holds at most its own).
-pub(crate) fn recv_datagram(
-    fd: BorrowedFd<'_>,
-    buffer: &mut [u8],
-    peek: bool,
-) -> io::Result<usize> {
+pub(crate) fn recv_datagram(fd: BorrowedFd<'_>, buffer: &mut [u8], peek: bool) -> io::Result<usize> {
     let flags = libc::MSG_DONTWAIT | libc::MSG_TRUNC | if peek { libc::MSG_PEEK } else { 0 };
     // SAFETY: pointer and length describe `buffer`, live and writable.
-    let n = unsafe {
-        libc::recv(
-            fd.as_raw_fd(),
-            buffer.as_mut_ptr().cast(),
-            buffer.len(),
-            flags,
-        )
-    };
-    if n < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(n as usize)
-    }
+    let n = unsafe { libc::recv(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), flags) };
+    if n < 0 { Err(io::Error::last_os_error()) } else { Ok(n as usize) }
 }
 
 /// Sends one datagram without waiting and without SIGPIPE.
 pub(crate) fn send_datagram(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
     // SAFETY: pointer and length describe `bytes`, which is only read.
     let n = unsafe {
-        libc::send(
-            fd.as_raw_fd(),
-            bytes.as_ptr().cast(),
-            bytes.len(),
-            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
-        )
+        libc::send(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
     };
-    if n < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    if n < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// A socket option that is one `int`.
-pub(crate) fn set_socket_int(
-    fd: BorrowedFd<'_>,
-    level: i32,
-    name: i32,
-    value: i32,
-) -> io::Result<()> {
+pub(crate) fn set_socket_int(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
     // SAFETY: passes a live int and its size.
     check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), 4) })?;
     Ok(())
@@ -261,20 +151,11 @@ pub(crate) fn set_socket_int(
 
 /// SO_RCVTIMEO of a socket; `None` waits for ever.
 pub(crate) fn receive_timeout(fd: BorrowedFd<'_>) -> Option<std::time::Duration> {
-    let mut tv = libc::timeval {
-        tv_sec: 0,
-        tv_usec: 0,
-    };
+    let mut tv = libc::timeval { tv_sec: 0, tv_usec: 0 };
     let mut len = size_of::<libc::timeval>() as libc::socklen_t;
     // SAFETY: `tv` and `len` are live and describe each other.
     let r = unsafe {
-        libc::getsockopt(
-            fd.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_RCVTIMEO,
-            (&raw mut tv).cast(),
-            &raw mut len,
-        )
+        libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVTIMEO, (&raw mut tv).cast(), &raw mut len)
     };
     let wait = std::time::Duration::new(tv.tv_sec as u64, tv.tv_usec as u32 * 1000);
     (r == 0 && !wait.is_zero()).then_some(wait)
@@ -317,12 +198,7 @@ pub(crate) fn stat_at(dir: RawFd, path: &CString, follow: bool) -> Result<libc::
 }
 
 /// `statx(2)` with the caller's own flags and mask.
-pub(crate) fn statx_at(
-    dir: RawFd,
-    path: &CString,
-    flags: i32,
-    mask: u32,
-) -> Result<libc::statx, i32> {
+pub(crate) fn statx_at(dir: RawFd, path: &CString, flags: i32, mask: u32) -> Result<libc::statx, i32> {
     // SAFETY: all-zero is a valid `statx`.
     let mut st: libc::statx = unsafe { std::mem::zeroed() };
     // SAFETY: `path` is NUL-terminated and live, `st` is live and writable.
@@ -366,11 +242,7 @@ unsafe impl Plain for libc::statfs {}
 pub(crate) fn ns_ioctl(fd: BorrowedFd<'_>, request: u64) -> Result<i32, i32> {
     // SAFETY: these ioctls take no argument and return a number or a descriptor.
     let r = unsafe { libc::ioctl(fd.as_raw_fd(), request as _) };
-    if r < 0 {
-        Err(errno_of(&io::Error::last_os_error()))
-    } else {
-        Ok(r)
-    }
+    if r < 0 { Err(errno_of(&io::Error::last_os_error())) } else { Ok(r) }
 }
 
 /// `NS_GET_USERNS` or `NS_GET_PARENT`: the related namespace as a descriptor.
@@ -385,9 +257,5 @@ pub(crate) fn ns_owner_uid(fd: BorrowedFd<'_>) -> Result<u32, i32> {
     let mut uid: libc::uid_t = 0;
     // SAFETY: the ioctl writes one uid_t, and `uid` is one.
     let r = unsafe { libc::ioctl(fd.as_raw_fd(), 0xb704 as _, &raw mut uid) };
-    if r < 0 {
-        Err(errno_of(&io::Error::last_os_error()))
-    } else {
-        Ok(uid)
-    }
+    if r < 0 { Err(errno_of(&io::Error::last_os_error())) } else { Ok(uid) }
 }

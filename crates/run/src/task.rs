@@ -61,10 +61,7 @@ impl Task {
             return None;
         }
         let meta = fs::metadata(self.proc(&format!("fd/{fd}"))).ok()?;
-        Some(FileId {
-            dev: meta.dev(),
-            ino: meta.ino(),
-        })
+        Some(FileId { dev: meta.dev(), ino: meta.ino() })
     }
 
     /// Where the descriptor's magic link points, as text.
@@ -82,19 +79,16 @@ impl Task {
         status_field(&read_small(&self.proc(&format!("fdinfo/{fd}")))?, field).map(str::to_owned)
     }
 
-    /// Was `fd` opened with O_PATH?  Such a descriptor names a file without opening it.
+    /// Was `fd`, of a namespace file, opened with O_PATH?  Such a descriptor names a file without opening it; O_NOATIME
+    /// is what we give for it.
     pub(crate) fn is_path_fd(self, fd: i32) -> bool {
-        let flags = self
-            .fdinfo(fd, "flags:")
-            .and_then(|f| i32::from_str_radix(&f, 8).ok());
-        flags.is_some_and(|f| f & libc::O_PATH != 0)
+        let flags = self.fdinfo(fd, "flags:").and_then(|f| i32::from_str_radix(&f, 8).ok());
+        flags.is_some_and(|f| f & (libc::O_PATH | libc::O_NOATIME) != 0)
     }
 
     /// Is the descriptor in non-blocking mode?
     pub(crate) fn is_nonblocking(self, fd: i32) -> bool {
-        let flags = self
-            .fdinfo(fd, "flags:")
-            .and_then(|f| i32::from_str_radix(&f, 8).ok());
+        let flags = self.fdinfo(fd, "flags:").and_then(|f| i32::from_str_radix(&f, 8).ok());
         flags.is_some_and(|f| f & libc::O_NONBLOCK != 0)
     }
 
@@ -107,19 +101,13 @@ impl Task {
 
     /// An open file on one of the task's namespaces.
     pub(crate) fn open_namespace(self, kind: &str) -> Option<OwnedFd> {
-        fs::File::open(self.proc(&format!("ns/{kind}")))
-            .ok()
-            .map(Into::into)
+        fs::File::open(self.proc(&format!("ns/{kind}"))).ok().map(Into::into)
     }
 
     /// Effective uid and capabilities.
     pub(crate) fn privileges(self) -> Option<Privileges> {
         let status = self.status()?;
-        let euid = status_field(&status, "Uid:")?
-            .split_whitespace()
-            .nth(1)?
-            .parse()
-            .ok()?;
+        let euid = status_field(&status, "Uid:")?.split_whitespace().nth(1)?.parse().ok()?;
         let effective = u64::from_str_radix(status_field(&status, "CapEff:")?, 16).ok()?;
         Some(Privileges { euid, effective })
     }
@@ -143,8 +131,7 @@ impl Task {
             let Ok(status) = fs::read_to_string(format!("/proc/{candidate}/status")) else {
                 return false;
             };
-            let inner = status_field(&status, "NSpid:")
-                .and_then(|l| l.split_whitespace().last()?.parse::<u32>().ok());
+            let inner = status_field(&status, "NSpid:").and_then(|l| l.split_whitespace().last()?.parse::<u32>().ok());
             inner == Some(number) && Self::new(candidate).namespace("pid") == theirs
         })
     }
@@ -154,9 +141,7 @@ impl Task {
         let Ok(status) = fs::read_to_string(format!("/proc/{tgid}/status")) else {
             return tgid;
         };
-        status_field(&status, "NSpid:")
-            .and_then(|l| l.split_whitespace().last()?.parse().ok())
-            .unwrap_or(tgid)
+        status_field(&status, "NSpid:").and_then(|l| l.split_whitespace().last()?.parse().ok()).unwrap_or(tgid)
     }
 }
 
@@ -165,27 +150,18 @@ pub(crate) fn numbers(dir: &str) -> Vec<u32> {
     let Ok(entries) = fs::read_dir(dir) else {
         return Vec::new();
     };
-    entries
-        .filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok())
-        .collect()
+    entries.filter_map(|e| e.ok()?.file_name().to_str()?.parse().ok()).collect()
 }
 
 /// Opens a process (not a mere thread) for waiting and signalling.
 pub(crate) fn pidfd_of(tgid: u32) -> Option<OwnedFd> {
-    pidfd_open(
-        Pid::from_raw(i32::try_from(tgid).ok()?)?,
-        PidfdFlags::empty(),
-    )
-    .ok()
+    pidfd_open(Pid::from_raw(i32::try_from(tgid).ok()?)?, PidfdFlags::empty()).ok()
 }
 
 /// Has the process behind this descriptor ended (a zombie counts)?
 pub(crate) fn has_exited(pidfd: &OwnedFd) -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let now = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
     let mut fds = [PollFd::new(pidfd, PollFlags::IN)];
     poll(&mut fds, Some(&now)).is_ok_and(|n| n > 0)
 }
@@ -199,9 +175,7 @@ fn read_small(path: &std::path::Path) -> Option<String> {
 }
 
 fn status_field<'a>(text: &'a str, field: &str) -> Option<&'a str> {
-    text.lines()
-        .find_map(|l| l.strip_prefix(field))
-        .map(str::trim)
+    text.lines().find_map(|l| l.strip_prefix(field)).map(str::trim)
 }
 
 #[cfg(test)]
@@ -221,10 +195,8 @@ mod tests {
 
     #[test]
     fn a_thread_finds_its_process() {
-        let seen = std::thread::spawn(|| {
-            Task::new(rustix::thread::gettid().as_raw_nonzero().get() as u32).tgid()
-        })
-        .join();
+        let seen =
+            std::thread::spawn(|| Task::new(rustix::thread::gettid().as_raw_nonzero().get() as u32).tgid()).join();
         assert_eq!(seen.unwrap(), Some(std::process::id()));
     }
 

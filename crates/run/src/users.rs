@@ -32,18 +32,13 @@ impl Users {
     pub(crate) fn new(root: UserNs, first: Task) -> Self {
         let me = Task::new(std::process::id());
         let strong = |t: Task| {
-            t.privileges().is_some_and(|p| {
-                p.effective & (CAP_SYS_ADMIN | CAP_NET_ADMIN) == CAP_SYS_ADMIN | CAP_NET_ADMIN
-            })
+            t.privileges()
+                .is_some_and(|p| p.effective & (CAP_SYS_ADMIN | CAP_NET_ADMIN) == CAP_SYS_ADMIN | CAP_NET_ADMIN)
         };
         let base = first.namespace("user");
         let own_caps_decide = base == me.namespace("user") && strong(me);
         let known = base.into_iter().map(|ino| (ino, root.clone())).collect();
-        Self {
-            root,
-            own_caps_decide,
-            known: Mutex::new(known),
-        }
+        Self { root, own_caps_decide, known: Mutex::new(known) }
     }
 
     /// Makes a user namespace that we had to create for a program stand for the initial one: the program did not ask
@@ -54,19 +49,12 @@ impl Users {
 
     /// The kernel made the user namespace that pernet made beforehand, to own what was created with it.
     pub(crate) fn adopt_as(&self, inode: u64, user_ns: UserNs) {
-        self.known
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .insert(inode, user_ns);
+        self.known.lock().unwrap_or_else(|e| e.into_inner()).insert(inode, user_ns);
     }
 
     /// The credentials of a task.  A task that cannot be read has none.
     pub(crate) fn cred(&self, task: Task) -> Cred {
-        let nobody = || Cred {
-            user_ns: self.root.clone(),
-            euid: Uid(u32::MAX),
-            caps: Caps::EMPTY,
-        };
+        let nobody = || Cred { user_ns: self.root.clone(), euid: Uid(u32::MAX), caps: Caps::EMPTY };
         let Some(inode) = task.namespace("user") else {
             return nobody();
         };
@@ -76,22 +64,14 @@ impl Users {
         let Some(p) = task.privileges() else {
             return nobody();
         };
-        let caps = if user_ns == self.root && !self.own_caps_decide {
-            Caps::FULL
-        } else {
-            Caps::from_bits(p.effective)
-        };
-        Cred {
-            user_ns,
-            euid: Uid(p.euid),
-            caps,
-        }
+        let caps =
+            if user_ns == self.root && !self.own_caps_decide { Caps::FULL } else { Caps::from_bits(p.effective) };
+        Cred { user_ns, euid: Uid(p.euid), caps }
     }
 
     /// Does the kernel itself let this task make and mount namespaces?
     pub(crate) fn natively_privileged(task: Task) -> bool {
-        task.privileges()
-            .is_some_and(|p| p.effective & CAP_SYS_ADMIN != 0)
+        task.privileges().is_some_and(|p| p.effective & CAP_SYS_ADMIN != 0)
     }
 
     /// A file of the kernel's user namespace that stands for `wanted`, looked for from `task` upwards.
@@ -99,12 +79,7 @@ impl Users {
         let mut at = task.open_namespace("user")?;
         loop {
             let ino = rustix::fs::fstat(&at).ok()?.st_ino;
-            let known = self
-                .known
-                .lock()
-                .unwrap_or_else(|e| e.into_inner())
-                .get(&ino)
-                .cloned();
+            let known = self.known.lock().unwrap_or_else(|e| e.into_inner()).get(&ino).cloned();
             if known.as_ref() == Some(wanted) {
                 return Some(at);
             }
@@ -113,12 +88,7 @@ impl Users {
     }
 
     fn find(&self, task: Task, inode: u64) -> Option<UserNs> {
-        if let Some(found) = self
-            .known
-            .lock()
-            .unwrap_or_else(|e| e.into_inner())
-            .get(&inode)
-        {
+        if let Some(found) = self.known.lock().unwrap_or_else(|e| e.into_inner()).get(&inode) {
             return Some(found.clone());
         }
         // Unknown: walk towards the root until a known one is met, then build the path back down.
@@ -139,11 +109,7 @@ impl Users {
         let mut at = top;
         for (ino, fd) in chain.into_iter().rev() {
             let owner = sys::ns_owner_uid(fd.as_fd()).unwrap_or(u32::MAX);
-            at = at.child(&Cred {
-                user_ns: at.clone(),
-                euid: Uid(owner),
-                caps: Caps::EMPTY,
-            });
+            at = at.child(&Cred { user_ns: at.clone(), euid: Uid(owner), caps: Caps::EMPTY });
             known.insert(ino, at.clone());
         }
         Some(at)

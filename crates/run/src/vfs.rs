@@ -40,10 +40,7 @@ fn errno(e: &std::io::Error) -> i32 {
 impl Vfs {
     /// Nothing on disk yet.
     pub(crate) fn new() -> Self {
-        Self {
-            root: OnceLock::new(),
-            making: Mutex::new(()),
-        }
+        Self { root: OnceLock::new(), making: Mutex::new(()) }
     }
 
     fn root(&self) -> Result<&Path, i32> {
@@ -65,11 +62,7 @@ impl Vfs {
     ///
     /// # Errors
     /// errno of making it.
-    pub(crate) fn tree(
-        &self,
-        name: &str,
-        fill: impl FnOnce() -> Vec<Entry>,
-    ) -> Result<PathBuf, i32> {
+    pub(crate) fn tree(&self, name: &str, fill: impl FnOnce() -> Vec<Entry>) -> Result<PathBuf, i32> {
         let path = self.root()?.join(name);
         if path.exists() {
             return Ok(path);
@@ -89,8 +82,7 @@ impl Vfs {
                         fs::create_dir_all(dir).map_err(|e| errno(&e))?;
                     }
                     fs::write(&at, content).map_err(|e| errno(&e))?;
-                    fs::set_permissions(&at, fs::Permissions::from_mode(entry.mode))
-                        .map_err(|e| errno(&e))?;
+                    fs::set_permissions(&at, fs::Permissions::from_mode(entry.mode)).map_err(|e| errno(&e))?;
                 }
             }
         }
@@ -135,15 +127,10 @@ pub(crate) fn content_file(name: &str, content: &[u8], mode: u32) -> Result<Owne
     let fd = memfd_create(name, MemfdFlags::CLOEXEC).map_err(|e| e.raw_os_error())?;
     let mut file = fs::File::from(fd);
     file.write_all(content).map_err(|e| errno(&e))?;
-    file.set_permissions(fs::Permissions::from_mode(mode))
-        .map_err(|e| errno(&e))?;
+    file.set_permissions(fs::Permissions::from_mode(mode)).map_err(|e| errno(&e))?;
     // Reopened, so that the program's offset starts at 0 and it cannot write.
-    open(
-        format!("/proc/self/fd/{}", file.as_raw_fd()),
-        OFlags::RDONLY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )
-    .map_err(|e| e.raw_os_error())
+    open(format!("/proc/self/fd/{}", file.as_raw_fd()), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|e| e.raw_os_error())
 }
 
 fn base() -> PathBuf {
@@ -154,19 +141,10 @@ fn base() -> PathBuf {
         OsString::from("/tmp"),
     ];
     let writable = |p: &&PathBuf| {
-        p.is_absolute()
-            && rustix::fs::access(
-                *p,
-                rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK,
-            )
-            .is_ok()
+        p.is_absolute() && rustix::fs::access(*p, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).is_ok()
     };
     let paths: Vec<PathBuf> = candidates.into_iter().map(PathBuf::from).collect();
-    paths
-        .iter()
-        .find(writable)
-        .cloned()
-        .unwrap_or_else(|| PathBuf::from("/tmp"))
+    paths.iter().find(writable).cloned().unwrap_or_else(|| PathBuf::from("/tmp"))
 }
 
 fn make_root() -> Result<Root, i32> {
@@ -179,19 +157,13 @@ fn make_root() -> Result<Root, i32> {
             Ok(()) => {
                 let file = fs::File::create(path.join("lock")).map_err(|e| errno(&e))?;
                 // Another run that starts now may take this folder for a leftover before it is locked: then try again.
-                if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err()
-                    || !path.join("lock").exists()
-                {
+                if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() || !path.join("lock").exists() {
                     continue;
                 }
                 let netns = path.join("netns");
                 fs::create_dir(&netns).map_err(|e| errno(&e))?;
-                fs::set_permissions(&netns, fs::Permissions::from_mode(0o755))
-                    .map_err(|e| errno(&e))?;
-                return Ok(Root {
-                    path,
-                    _lock: file.into(),
-                });
+                fs::set_permissions(&netns, fs::Permissions::from_mode(0o755)).map_err(|e| errno(&e))?;
+                return Ok(Root { path, _lock: file.into() });
             }
             Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
             Err(e) => return Err(errno(&e)),
@@ -206,11 +178,7 @@ fn clear_leftovers(base: &Path, prefix: &str) {
         return;
     };
     for entry in entries.flatten() {
-        if !entry
-            .file_name()
-            .to_str()
-            .is_some_and(|n| n.starts_with(prefix))
-        {
+        if !entry.file_name().to_str().is_some_and(|n| n.starts_with(prefix)) {
             continue;
         }
         let Ok(file) = fs::File::open(entry.path().join("lock")) else {

@@ -114,10 +114,7 @@ impl Client for TaskClient<'_> {
     }
 
     fn net_by_pid(&self, pid: i32) -> Result<NetRef, PeerError> {
-        let tid = self
-            .task
-            .translate_pid(pid)
-            .ok_or(PeerError::NoSuchProcess)?;
+        let tid = self.task.translate_pid(pid).ok_or(PeerError::NoSuchProcess)?;
         let target = Task::new(tid);
         // A zombie has let go of its namespace although the process table still shows it.
         if pidfd_of(tid).is_some_and(|fd| crate::task::has_exited(&fd)) {
@@ -128,18 +125,14 @@ impl Client for TaskClient<'_> {
         }
         let mut spaces = lock(&self.world.spaces);
         // A process of the machine that is not of this run lives in the machine's own namespace: the initial one.
-        Ok(spaces
-            .net_of_task(target)
-            .unwrap_or_else(|| self.world.namespaces.init_net()))
+        Ok(spaces.net_of_task(target).unwrap_or_else(|| self.world.namespaces.init_net()))
     }
 
     fn net_by_fd(&self, fd: i32) -> Result<NetRef, PeerError> {
         if self.task.file(fd).is_none() || self.task.is_path_fd(fd) {
             return Err(PeerError::BadFd);
         }
-        self.world
-            .net_of_file(self.task, fd)
-            .ok_or(PeerError::NotNetns)
+        self.world.net_of_file(self.task, fd).ok_or(PeerError::NotNetns)
     }
 }
 
@@ -153,10 +146,7 @@ pub(crate) struct Deaths {
 impl Deaths {
     /// Reports to this reactor.
     pub(crate) fn new(reactor: Arc<Reactor>) -> Self {
-        Self {
-            dead: Mutex::new(Vec::new()),
-            reactor,
-        }
+        Self { dead: Mutex::new(Vec::new()), reactor }
     }
 }
 

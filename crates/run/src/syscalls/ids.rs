@@ -17,9 +17,7 @@ pub(crate) fn handle(call: &Call) -> Outcome {
         SYS_prctl if call.args[1] == 0 => Outcome::Value(0),
         SYS_getresuid | SYS_getresgid => {
             let zero = 0u32.to_ne_bytes();
-            let all = call.args[..3]
-                .iter()
-                .try_for_each(|&at| memory.write(at, &zero));
+            let all = call.args[..3].iter().try_for_each(|&at| memory.write(at, &zero));
             all.map_or_else(|e| Outcome::Errno(e.errno()), |()| Outcome::Value(0))
         }
         _ => Outcome::Proceed,
@@ -27,7 +25,5 @@ pub(crate) fn handle(call: &Call) -> Outcome {
 }
 
 fn unlimited(memory: Memory, at: u64) -> Outcome {
-    memory
-        .write(at, &[0xff; 16])
-        .map_or_else(|e| Outcome::Errno(e.errno()), |()| Outcome::Value(0))
+    memory.write(at, &[0xff; 16]).map_or_else(|e| Outcome::Errno(e.errno()), |()| Outcome::Value(0))
 }

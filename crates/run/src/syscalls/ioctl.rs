@@ -29,11 +29,7 @@ const FIRST_INTERFACE_REQUEST: u32 = 0x890B;
 pub(crate) fn handle(world: &World, call: &Call) -> Outcome {
     let task = Task::new(call.tid);
     let request = call.args[1] as u32;
-    if request & 0xff00 == 0xb700 {
-        nsfs(world, task, call, request)
-    } else {
-        socket(world, task, call, request)
-    }
+    if request & 0xff00 == 0xb700 { nsfs(world, task, call, request) } else { socket(world, task, call, request) }
 }
 
 fn nsfs(world: &World, task: Task, call: &Call, request: u32) -> Outcome {
@@ -72,9 +68,7 @@ fn owner_file(world: &World, task: Task, net: &NetRef) -> Result<OwnedFd, i32> {
 }
 
 fn write(task: Task, at: u64, bytes: &[u8]) -> Outcome {
-    Memory::of(task.tid)
-        .write(at, bytes)
-        .map_or_else(|e| Outcome::Errno(e.errno()), |()| Outcome::Value(0))
+    Memory::of(task.tid).write(at, bytes).map_or_else(|e| Outcome::Errno(e.errno()), |()| Outcome::Value(0))
 }
 
 fn socket(world: &World, task: Task, call: &Call, request: u32) -> Outcome {
@@ -93,6 +87,7 @@ fn socket(world: &World, task: Task, call: &Call, request: u32) -> Outcome {
         Some(Emulated::Netlink(n)) => (n.socket.net().clone(), libc::AF_NETLINK),
         Some(Emulated::Inet(i)) => (i.net.clone(), i.kind.domain()),
         Some(Emulated::Control(_)) => return Outcome::Errno(libc::ENOTTY),
+        Some(Emulated::Unix(net)) => (net, libc::AF_UNIX),
         None => match world.net_of(task) {
             Ok(net) => (net, libc::AF_UNIX),
             Err(e) => return Outcome::Errno(e),
@@ -122,14 +117,7 @@ fn socket(world: &World, task: Task, call: &Call, request: u32) -> Outcome {
     }
 }
 
-fn ifreq(
-    world: &World,
-    task: Task,
-    net: &NetRef,
-    family: i32,
-    request: IfRequest,
-    at: u64,
-) -> Outcome {
+fn ifreq(world: &World, task: Task, net: &NetRef, family: i32, request: IfRequest, at: u64) -> Outcome {
     let memory = Memory::of(task.tid);
     let mut raw = [0; IFREQ_LEN];
     if let Err(e) = memory.read(at, &mut raw) {

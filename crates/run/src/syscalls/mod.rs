@@ -1,14 +1,12 @@
 //! The trapped system calls, one file a family.
 
-#![allow(
-    non_upper_case_globals,
-    reason = "system call numbers keep the names that libc gives them"
-)]
+#![allow(non_upper_case_globals, reason = "system call numbers keep the names that libc gives them")]
 
 pub(crate) mod ids;
 pub(crate) mod ioctl;
 pub(crate) mod namespace;
 pub(crate) mod path;
+pub(crate) mod resolve;
 pub(crate) mod socket;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -80,15 +78,14 @@ fn dispatch(world: &Arc<World>, notification: Notification) {
 fn decide(world: &World, call: &Call) -> Outcome {
     use libc::*;
     match call.nr {
-        SYS_socket | SYS_bind | SYS_listen | SYS_connect | SYS_getsockname | SYS_getpeername
-        | SYS_shutdown | SYS_sendto | SYS_sendmsg | SYS_sendmmsg | SYS_setsockopt
+        SYS_socket | SYS_accept | SYS_accept4 | SYS_bind | SYS_listen | SYS_connect | SYS_getsockname
+        | SYS_getpeername | SYS_shutdown | SYS_sendto | SYS_sendmsg | SYS_sendmmsg | SYS_setsockopt
         | SYS_getsockopt => socket::handle(world, call),
         SYS_ioctl => ioctl::handle(world, call),
         SYS_setns | SYS_unshare | SYS_clone | SYS_fork | SYS_vfork | SYS_mount | SYS_umount2 => {
             namespace::handle(world, call)
         }
-        SYS_prlimit64 | SYS_getrlimit | SYS_setrlimit | SYS_prctl | SYS_getresuid
-        | SYS_getresgid => ids::handle(call),
+        SYS_prlimit64 | SYS_getrlimit | SYS_setrlimit | SYS_prctl | SYS_getresuid | SYS_getresgid => ids::handle(call),
         _ => path::handle(world, call),
     }
 }

@@ -3,9 +3,9 @@
 use pernet::{Cap, Caps, CreateError, Cred, UserNs};
 
 use super::Outcome;
-use super::path::{MountPoint, mount_point, namespace_at};
+use super::resolve::{MountPoint, mount_point, namespace_at};
 use crate::listener::Call;
-use crate::spaces::SpaceId;
+use crate::tag::SpaceId;
 use crate::task::Task;
 use crate::users::Users;
 use crate::world::{World, lock};
@@ -34,10 +34,7 @@ pub(crate) fn handle(world: &World, call: &Call) -> Outcome {
 
 fn create(world: &World, task: Task) -> Result<SpaceId, i32> {
     let cred = world.users.cred(task);
-    let net = world
-        .namespaces
-        .create(&cred)
-        .map_err(|e: CreateError| e.errno().get())?;
+    let net = world.namespaces.create(&cred).map_err(|e: CreateError| e.errno().get())?;
     Ok(lock(&world.spaces).add(net))
 }
 
@@ -62,28 +59,17 @@ fn setns(world: &World, call: &Call) -> Outcome {
         if kind & NEWNET == 0 || kind & !KINDS != 0 {
             return Outcome::Proceed;
         }
-        let target = pid
-            .parse::<i32>()
-            .ok()
-            .filter(|&p| p > 0)
-            .map(|p| Task::new(p as u32));
+        let target = pid.parse::<i32>().ok().filter(|&p| p > 0).map(|p| Task::new(p as u32));
         let Some(space) = target.and_then(|t| lock(&world.spaces).of_task(t)) else {
             return Outcome::Errno(libc::ESRCH);
         };
         if let Err(e) = enter(world, task, space) {
             return Outcome::Errno(e);
         }
-        return if kind == NEWNET {
-            Outcome::Value(0)
-        } else {
-            Outcome::Proceed
-        };
+        return if kind == NEWNET { Outcome::Value(0) } else { Outcome::Proceed };
     }
     // The machine's own network namespaces are not ours to enter.
-    if task
-        .fd_link(fd)
-        .is_some_and(|l| l.to_string_lossy().starts_with("net:["))
-    {
+    if task.fd_link(fd).is_some_and(|l| l.to_string_lossy().starts_with("net:[")) {
         return Outcome::Errno(libc::EINVAL);
     }
     Outcome::Proceed
@@ -144,11 +130,7 @@ fn unshare(world: &World, call: &Call) -> Outcome {
         lock(&world.spaces).pretend_mounts(task);
         return Outcome::Value(0);
     }
-    if others
-        & (libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | libc::CLONE_NEWCGROUP)
-        != 0
-        && admin()
-    {
+    if others & (libc::CLONE_NEWPID | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC | libc::CLONE_NEWCGROUP) != 0 && admin() {
         return Outcome::WithUserNamespace { new_net: false };
     }
     Outcome::Proceed
@@ -159,15 +141,8 @@ fn unshare(world: &World, call: &Call) -> Outcome {
 fn create_owned_by_new(world: &World, task: Task) -> Result<(SpaceId, UserNs), i32> {
     let cred = world.users.cred(task);
     let child = cred.user_ns.child(&cred);
-    let owner = Cred {
-        user_ns: child.clone(),
-        euid: cred.euid,
-        caps: Caps::FULL,
-    };
-    let net = world
-        .namespaces
-        .create(&owner)
-        .map_err(|e| e.errno().get())?;
+    let owner = Cred { user_ns: child.clone(), euid: cred.euid, caps: Caps::FULL };
+    let net = world.namespaces.create(&owner).map_err(|e| e.errno().get())?;
     Ok((lock(&world.spaces).add(net), child))
 }
 
@@ -180,11 +155,7 @@ pub(crate) fn join_new(world: &World, task: Task) {
 
 fn clone(world: &World, call: &Call) -> Outcome {
     let task = Task::new(call.tid);
-    let flags = if call.nr == libc::SYS_clone {
-        call.int(0)
-    } else {
-        0
-    };
+    let flags = if call.nr == libc::SYS_clone { call.int(0) } else { 0 };
     let mut spaces = lock(&world.spaces);
     spaces.before_clone(task);
     if flags & NEWNET == 0 {
@@ -224,11 +195,7 @@ fn mount(world: &World, call: &Call) -> Outcome {
             MountPoint::NetnsDir => return Outcome::Value(0),
             // Whatever it is, it is not a namespace; the kernel would say first that it is not there.
             MountPoint::Entry(..) => {
-                return Outcome::Errno(if source_exists(task, call.args[0]) {
-                    libc::EINVAL
-                } else {
-                    libc::ENOENT
-                });
+                return Outcome::Errno(if source_exists(task, call.args[0]) { libc::EINVAL } else { libc::ENOENT });
             }
             _ => {}
         }
@@ -241,9 +208,7 @@ fn mount(world: &World, call: &Call) -> Outcome {
         MountPoint::Magic => Outcome::Errno(libc::ENOTDIR),
         // What sysfs shows of the network follows the reader here, so a fresh one has nothing to show that is not there.
         MountPoint::Sys => Outcome::Value(0),
-        MountPoint::Native(_) if flags & PROPAGATION != 0 && pretends(world, task) => {
-            Outcome::Value(0)
-        }
+        MountPoint::Native(_) if flags & PROPAGATION != 0 && pretends(world, task) => Outcome::Value(0),
         MountPoint::Native(_) => Outcome::Proceed,
     }
 }
@@ -304,7 +269,5 @@ fn umount(world: &World, call: &Call) -> Outcome {
 }
 
 fn pretends(world: &World, task: Task) -> bool {
-    lock(&world.spaces)
-        .tag(task)
-        .is_some_and(|t| t.pretends_mounts)
+    lock(&world.spaces).tag(task).is_some_and(|t| t.pretends_mounts)
 }
