@@ -38,10 +38,7 @@ impl Answers {
                 .steps
                 .iter()
                 .zip(answers)
-                .map(|(step, answer)| Recorded {
-                    command: step.command.clone(),
-                    answer: answer.clone(),
-                })
+                .map(|(step, answer)| Recorded { command: step.command.clone(), answer: answer.clone() })
                 .collect(),
         }
     }
@@ -64,28 +61,13 @@ impl Answers {
     pub fn load(dir: &Path, scenario: &Scenario) -> Result<Self> {
         let path = dir.join(format!("{}.json", scenario.name));
         let text = fs::read_to_string(&path).with_context(|| {
-            format!(
-                "no recorded answers; `cargo run -p e2e -- --record` as root makes {}",
-                path.display()
-            )
+            format!("no recorded answers; `cargo run -p e2e -- --record` as root makes {}", path.display())
         })?;
-        let answers: Self =
-            serde_json::from_str(&text).with_context(|| format!("in {}", path.display()))?;
-        let asked: Vec<&str> = answers
-            .steps
-            .iter()
-            .map(|step| step.command.as_str())
-            .collect();
-        let asks: Vec<&str> = scenario
-            .steps
-            .iter()
-            .map(|step| step.command.as_str())
-            .collect();
+        let answers: Self = serde_json::from_str(&text).with_context(|| format!("in {}", path.display()))?;
+        let asked: Vec<&str> = answers.steps.iter().map(|step| step.command.as_str()).collect();
+        let asks: Vec<&str> = scenario.steps.iter().map(|step| step.command.as_str()).collect();
         if asked != asks {
-            bail!(
-                "{} answers another version of the scenario; record it again",
-                path.display()
-            );
+            bail!("{} answers another version of the scenario; record it again", path.display());
         }
         Ok(answers)
     }
@@ -104,17 +86,10 @@ mod tests {
     fn what_is_saved_is_loaded_and_a_changed_scenario_is_refused() {
         let dir = tempfile::tempdir().expect("tempdir");
         let scenario = Scenario::parse("demo", "echo one\n").expect("parses");
-        let answer = Answer {
-            rc: Some(0),
-            out: "one".to_owned(),
-            err: String::new(),
-        };
+        let answer = Answer { rc: Some(0), out: "one".to_owned(), err: String::new() };
         let answers = Answers::record(&scenario, (6, 18), &[answer]);
         answers.save(dir.path(), "demo").expect("saves");
-        assert_eq!(
-            Answers::load(dir.path(), &scenario).expect("loads"),
-            answers
-        );
+        assert_eq!(Answers::load(dir.path(), &scenario).expect("loads"), answers);
 
         let changed = Scenario::parse("demo", "echo two\n").expect("parses");
         let error = Answers::load(dir.path(), &changed).expect_err("refuses");

@@ -22,11 +22,7 @@ pub fn compare(reference: &[Answer], subject: &[Answer]) -> Vec<Difference> {
             let a = reference.get(step).unwrap_or(&missing);
             let b = subject.get(step).unwrap_or(&missing);
             // Two sides that both failed to get here have not agreed on anything.
-            (a != b || a.rc.is_none()).then(|| Difference {
-                step,
-                reference: a.clone(),
-                subject: b.clone(),
-            })
+            (a != b || a.rc.is_none()).then(|| Difference { step, reference: a.clone(), subject: b.clone() })
         })
         .collect()
 }
@@ -35,19 +31,13 @@ pub fn compare(reference: &[Answer], subject: &[Answer]) -> Vec<Difference> {
 pub fn render(scenario: &Scenario, differences: &[Difference]) -> String {
     let mut out = String::new();
     for difference in differences {
-        let (line, command) = scenario
-            .steps
-            .get(difference.step)
-            .map_or((0, "?"), |step| (step.line, step.command.as_str()));
+        let (line, command) =
+            scenario.steps.get(difference.step).map_or((0, "?"), |step| (step.line, step.command.as_str()));
         let first = command.lines().next().unwrap_or("");
         out += &format!("  {}.scn:{line}: {first}\n", scenario.name);
         let (a, b) = (&difference.reference, &difference.subject);
         if a.rc != b.rc || a.rc.is_none() {
-            out += &format!(
-                "    exit code: reference {}, subject {}\n",
-                code(a),
-                code(b)
-            );
+            out += &format!("    exit code: reference {}, subject {}\n", code(a), code(b));
         }
         for (kind, old, new) in [("stdout", &a.out, &b.out), ("stderr", &a.err, &b.err)] {
             if old != new {
@@ -62,9 +52,7 @@ pub fn render(scenario: &Scenario, differences: &[Difference]) -> String {
 }
 
 fn code(answer: &Answer) -> String {
-    answer
-        .rc
-        .map_or_else(|| "not reached".to_owned(), |rc| rc.to_string())
+    answer.rc.map_or_else(|| "not reached".to_owned(), |rc| rc.to_string())
 }
 
 /// A line diff by longest common subsequence; answers are tens of lines, so the square table is small.
@@ -74,11 +62,7 @@ fn diff(old: &str, new: &str) -> Vec<String> {
     let mut common = vec![vec![0_usize; b.len() + 1]; a.len() + 1];
     for i in (0..a.len()).rev() {
         for j in (0..b.len()).rev() {
-            common[i][j] = if a[i] == b[j] {
-                common[i + 1][j + 1] + 1
-            } else {
-                common[i + 1][j].max(common[i][j + 1])
-            };
+            common[i][j] = if a[i] == b[j] { common[i + 1][j + 1] + 1 } else { common[i + 1][j].max(common[i][j + 1]) };
         }
     }
     let (mut i, mut j) = (0, 0);
@@ -104,9 +88,7 @@ fn context(lines: &[String]) -> Vec<String> {
     let mut out = Vec::new();
     let mut skipped = false;
     for at in 0..lines.len() {
-        let near = lines[at.saturating_sub(2)..(at + 3).min(lines.len())]
-            .iter()
-            .any(changed);
+        let near = lines[at.saturating_sub(2)..(at + 3).min(lines.len())].iter().any(changed);
         if near {
             out.push(lines[at].clone());
         } else if !skipped {
@@ -122,11 +104,7 @@ mod tests {
     use super::*;
 
     fn answer(rc: i32, out: &str) -> Answer {
-        Answer {
-            rc: Some(rc),
-            out: out.to_owned(),
-            err: String::new(),
-        }
+        Answer { rc: Some(rc), out: out.to_owned(), err: String::new() }
     }
 
     #[test]
@@ -137,15 +115,9 @@ mod tests {
     #[test]
     fn an_exit_code_or_a_line_is_enough_to_differ() {
         let scenario = Scenario::parse("demo", "one\ntwo\n").expect("parses");
-        let differences = compare(
-            &[answer(0, "x"), answer(1, "a\nb\nc")],
-            &[answer(2, "x"), answer(1, "a\nB\nc")],
-        );
+        let differences = compare(&[answer(0, "x"), answer(1, "a\nb\nc")], &[answer(2, "x"), answer(1, "a\nB\nc")]);
         let text = render(&scenario, &differences);
-        assert!(
-            text.contains("demo.scn:1: one\n    exit code: reference 0, subject 2"),
-            "{text}"
-        );
+        assert!(text.contains("demo.scn:1: one\n    exit code: reference 0, subject 2"), "{text}");
         assert!(text.contains("- b\n      + B"), "{text}");
     }
 

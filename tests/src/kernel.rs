@@ -78,9 +78,6 @@ impl Kernel {
             PREPARE,
             "sh",
         ];
-        head.iter()
-            .map(|word| (*word).to_owned())
-            .chain(command.iter().cloned())
-            .collect()
+        head.iter().map(|word| (*word).to_owned()).chain(command.iter().cloned()).collect()
     }
 }

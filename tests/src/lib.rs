@@ -45,9 +45,7 @@ pub fn package_dir() -> &'static Path {
 
 /// The root of the workspace.
 pub fn workspace_dir() -> PathBuf {
-    package_dir()
-        .parent()
-        .map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+    package_dir().parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }
 
 /// The folder of the scenarios.

@@ -106,10 +106,7 @@ fn run_of(text: &str, wanted: impl Fn(char) -> bool) -> Option<usize> {
 
 /// Names given to values, in order of appearance.
 #[derive(Default)]
-struct Names(
-    HashMap<(&'static str, String), usize>,
-    HashMap<&'static str, usize>,
-);
+struct Names(HashMap<(&'static str, String), usize>, HashMap<&'static str, usize>);
 
 impl Names {
     fn of(&mut self, kind: &'static str, value: &str) -> String {
@@ -156,34 +153,12 @@ pub fn normalise(scenario: &Scenario, answers: &mut [Answer], scratch: &str) {
 
 fn one_line(line: &str, names: &mut Names) -> String {
     let line = shell_prefix(line);
-    let line = after(
-        &line,
-        "pid=",
-        |c| c.is_ascii_digit(),
-        |_| "<PID>".to_owned(),
-    );
-    let line = after(
-        &line,
-        "pid ",
-        |c| c.is_ascii_digit(),
-        |_| "<PID>".to_owned(),
-    );
-    let line = after(
-        &line,
-        "\"pid\":",
-        |c| c.is_ascii_digit(),
-        |_| "<PID>".to_owned(),
-    );
+    let line = after(&line, "pid=", |c| c.is_ascii_digit(), |_| "<PID>".to_owned());
+    let line = after(&line, "pid ", |c| c.is_ascii_digit(), |_| "<PID>".to_owned());
+    let line = after(&line, "\"pid\":", |c| c.is_ascii_digit(), |_| "<PID>".to_owned());
     let mut line = line;
-    for kind in [
-        "net", "mnt", "pid", "user", "ipc", "uts", "cgroup", "time", "socket",
-    ] {
-        line = after(
-            &line,
-            &format!("{kind}:["),
-            |c| c.is_ascii_digit(),
-            |inode| names.of("INO", inode),
-        );
+    for kind in ["net", "mnt", "pid", "user", "ipc", "uts", "cgroup", "time", "socket"] {
+        line = after(&line, &format!("{kind}:["), |c| c.is_ascii_digit(), |inode| names.of("INO", inode));
     }
     hardware_addresses(&line, names)
 }
@@ -207,12 +182,7 @@ fn shell_prefix(line: &str) -> String {
 }
 
 /// Replaces the run of `wanted` characters that follows each `prefix`.
-fn after(
-    line: &str,
-    prefix: &str,
-    wanted: impl Fn(char) -> bool,
-    mut replace: impl FnMut(&str) -> String,
-) -> String {
+fn after(line: &str, prefix: &str, wanted: impl Fn(char) -> bool, mut replace: impl FnMut(&str) -> String) -> String {
     let mut out = String::with_capacity(line.len());
     let mut rest = line;
     while let Some(at) = rest.find(prefix) {
@@ -256,16 +226,11 @@ fn hardware_addresses(line: &str, names: &mut Names) -> String {
 fn is_hardware_address(text: &str) -> bool {
     let bytes = text.as_bytes();
     bytes.len() >= 17
-        && bytes[..17]
-            .iter()
-            .enumerate()
-            .all(|(at, byte)| match at % 3 {
-                2 => *byte == b':',
-                _ => byte.is_ascii_digit() || (b'a'..=b'f').contains(byte),
-            })
-        && !bytes
-            .get(17)
-            .is_some_and(|byte| byte.is_ascii_hexdigit() || *byte == b':')
+        && bytes[..17].iter().enumerate().all(|(at, byte)| match at % 3 {
+            2 => *byte == b':',
+            _ => byte.is_ascii_digit() || (b'a'..=b'f').contains(byte),
+        })
+        && !bytes.get(17).is_some_and(|byte| byte.is_ascii_hexdigit() || *byte == b':')
 }
 
 #[cfg(test)]
@@ -274,14 +239,8 @@ mod tests {
 
     fn normalised(scenario: &str, out: &[&str]) -> Vec<String> {
         let scenario = Scenario::parse("x", scenario).expect("parses");
-        let mut answers: Vec<Answer> = out
-            .iter()
-            .map(|out| Answer {
-                rc: Some(0),
-                out: (*out).to_owned(),
-                err: String::new(),
-            })
-            .collect();
+        let mut answers: Vec<Answer> =
+            out.iter().map(|out| Answer { rc: Some(0), out: (*out).to_owned(), err: String::new() }).collect();
         normalise(&scenario, &mut answers, "/tmp/e2e.abc");
         answers.into_iter().map(|answer| answer.out).collect()
     }
@@ -299,10 +258,8 @@ mod tests {
         assert_eq!(
             normalised(
                 "a\n",
-                &[
-                    "/tmp/e2e.abc/.step/12: line 1: foo: command not found\npid=12 /tmp/e2e.abc/f  \n\
-                     /tmp/e2e.abc/.step/3: line 11:   1234 Killed    x\n"
-                ]
+                &["/tmp/e2e.abc/.step/12: line 1: foo: command not found\npid=12 /tmp/e2e.abc/f  \n\
+                     /tmp/e2e.abc/.step/3: line 11:   1234 Killed    x\n"]
             ),
             ["step: foo: command not found\npid=<PID> $W/f\nstep: <PID> Killed    x"]
         );
@@ -310,33 +267,21 @@ mod tests {
 
     #[test]
     fn masks_hide_what_they_name_and_nothing_else() {
-        assert_eq!(
-            normalised("#@ mask cookie %x\na\n", &["cookie 1f cookie zz\n"]),
-            ["<*> cookie zz"]
-        );
-        assert_eq!(
-            normalised("#@ mask took %*\na\n", &["it took 5 s\nno\n"]),
-            ["it <*>\nno"]
-        );
+        assert_eq!(normalised("#@ mask cookie %x\na\n", &["cookie 1f cookie zz\n"]), ["<*> cookie zz"]);
+        assert_eq!(normalised("#@ mask took %*\na\n", &["it took 5 s\nno\n"]), ["it <*>\nno"]);
         assert!(Mask::parse("%d").is_err());
         assert!(Mask::parse("a%q").is_err());
     }
 
     #[test]
     fn sorting_is_asked_for() {
-        assert_eq!(
-            normalised("#@ sort\na\nb\n", &["2\n1\n", "2\n1\n"]),
-            ["1\n2", "2\n1"]
-        );
+        assert_eq!(normalised("#@ sort\na\nb\n", &["2\n1\n", "2\n1\n"]), ["1\n2", "2\n1"]);
     }
 
     #[test]
     fn random_hardware_addresses_only() {
         assert_eq!(
-            normalised(
-                "a\n",
-                &["lo 00:00:00:00:00:00 v 6a:01:02:03:04:05 m 33:33:00:00:00:01\n"]
-            ),
+            normalised("a\n", &["lo 00:00:00:00:00:00 v 6a:01:02:03:04:05 m 33:33:00:00:00:01\n"]),
             ["lo 00:00:00:00:00:00 v <MAC1> m 33:33:00:00:00:01"]
         );
     }

@@ -25,10 +25,7 @@ pub struct Finished {
 pub fn run_limited(command: &mut Command, limit: Duration) -> io::Result<Finished> {
     let mut out = tempfile::tempfile()?;
     let mut err = tempfile::tempfile()?;
-    let mut child = command
-        .stdout(Stdio::from(out.try_clone()?))
-        .stderr(Stdio::from(err.try_clone()?))
-        .spawn()?;
+    let mut child = command.stdout(Stdio::from(out.try_clone()?)).stderr(Stdio::from(err.try_clone()?)).spawn()?;
     let start = Instant::now();
     let status = loop {
         if let Some(status) = child.try_wait()? {
@@ -44,11 +41,7 @@ pub fn run_limited(command: &mut Command, limit: Duration) -> io::Result<Finishe
         }
         thread::sleep(Duration::from_millis(5));
     };
-    Ok(Finished {
-        status,
-        out: contents(&mut out)?,
-        err: contents(&mut err)?,
-    })
+    Ok(Finished { status, out: contents(&mut out)?, err: contents(&mut err)? })
 }
 
 fn contents(file: &mut File) -> io::Result<String> {
@@ -65,38 +58,23 @@ pub fn kill(signal: &str, pids: &[u32]) {
     }
     // The shell's own `kill` goes on to the next id after a failure and needs no package.
     let _ = Command::new("/bin/sh")
-        .args([
-            "-c",
-            "for p; do kill -s \"$0\" \"$p\"; done 2>/dev/null",
-            signal,
-        ])
+        .args(["-c", "for p; do kill -s \"$0\" \"$p\"; done 2>/dev/null", signal])
         .args(pids.iter().map(u32::to_string))
         .status();
 }
 
 /// The ids of the processes whose parent is `pid`.
 pub fn children_of(pid: u32) -> Vec<u32> {
-    all()
-        .into_iter()
-        .filter(|&candidate| parent(candidate) == Some(pid))
-        .collect()
+    all().into_iter().filter(|&candidate| parent(candidate) == Some(pid)).collect()
 }
 
 fn descendants(pid: u32) -> Vec<u32> {
-    let parents: Vec<(u32, u32)> = all()
-        .into_iter()
-        .filter_map(|pid| Some((pid, parent(pid)?)))
-        .collect();
+    let parents: Vec<(u32, u32)> = all().into_iter().filter_map(|pid| Some((pid, parent(pid)?))).collect();
     let mut found = vec![pid];
     let mut at = 0;
     while at < found.len() {
         let of = found[at];
-        found.extend(
-            parents
-                .iter()
-                .filter(|(_, parent)| *parent == of)
-                .map(|(pid, _)| *pid),
-        );
+        found.extend(parents.iter().filter(|(_, parent)| *parent == of).map(|(pid, _)| *pid));
         at += 1;
     }
     found.remove(0);
@@ -109,11 +87,8 @@ pub fn carrying(variable: &str, value: &str) -> Vec<u32> {
     all()
         .into_iter()
         .filter(|pid| {
-            fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environ| {
-                environ
-                    .split(|byte| *byte == 0)
-                    .any(|entry| entry == wanted)
-            })
+            fs::read(format!("/proc/{pid}/environ"))
+                .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|entry| entry == wanted))
         })
         .collect()
 }
@@ -122,19 +97,13 @@ fn all() -> Vec<u32> {
     let Ok(entries) = fs::read_dir("/proc") else {
         return Vec::new();
     };
-    entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .collect()
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
 }
 
 /// The parent is the second field after the command name, which itself may hold spaces and brackets.
 fn parent(pid: u32) -> Option<u32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat[stat.rfind(')')? + 1..]
-        .split_whitespace()
-        .nth(1)?
-        .parse()
-        .ok()
+    stat[stat.rfind(')')? + 1..].split_whitespace().nth(1)?.parse().ok()
 }
 
 #[cfg(test)]
@@ -156,9 +125,7 @@ mod tests {
     fn the_limit_kills_grandchildren_too() {
         let marker = format!("{}-{:?}", std::process::id(), thread::current().id());
         let done = run_limited(
-            Command::new("/bin/sh")
-                .args(["-c", "sleep 600 & sleep 600; true"])
-                .env("E2E_LIMIT_TEST", &marker),
+            Command::new("/bin/sh").args(["-c", "sleep 600 & sleep 600; true"]).env("E2E_LIMIT_TEST", &marker),
             Duration::from_millis(300),
         )
         .expect("runs");
@@ -167,10 +134,6 @@ mod tests {
             thread::sleep(Duration::from_millis(10));
             carrying("E2E_LIMIT_TEST", &marker).is_empty()
         });
-        assert!(
-            gone,
-            "still there: {:?}",
-            carrying("E2E_LIMIT_TEST", &marker)
-        );
+        assert!(gone, "still there: {:?}", carrying("E2E_LIMIT_TEST", &marker));
     }
 }

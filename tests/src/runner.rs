@@ -28,11 +28,7 @@ pub struct Answer {
 impl Answer {
     /// The answer of a step that the run never got to.
     pub fn not_reached() -> Self {
-        Self {
-            rc: None,
-            out: String::new(),
-            err: String::new(),
-        }
+        Self { rc: None, out: String::new(), err: String::new() }
     }
 }
 
@@ -61,12 +57,10 @@ pub fn run(scenario: &Scenario, subject: Option<&Subject>) -> Result<Run> {
         None => Kernel::argv(&shell),
     };
     let start = Instant::now();
-    let done = run_limited(&mut scratch.command(&argv), LIMIT)
-        .with_context(|| format!("starting {}", argv.join(" ")))?;
+    let done =
+        run_limited(&mut scratch.command(&argv), LIMIT).with_context(|| format!("starting {}", argv.join(" ")))?;
     let took = start.elapsed();
-    let mut answers: Vec<Answer> = (0..scenario.steps.len())
-        .map(|step| collect(scratch.path(), step))
-        .collect();
+    let mut answers: Vec<Answer> = (0..scenario.steps.len()).map(|step| collect(scratch.path(), step)).collect();
     normalise(scenario, &mut answers, &scratch.name());
     let mut said = done.out + &done.err;
     match done.status {
@@ -74,11 +68,7 @@ pub fn run(scenario: &Scenario, subject: Option<&Subject>) -> Result<Run> {
         Some(status) if !status.success() => said += &format!("\nthe run ended with {status}\n"),
         Some(_) => {}
     }
-    Ok(Run {
-        answers,
-        said: said.replace(&scratch.name(), "$W"),
-        took,
-    })
+    Ok(Run { answers, said: said.replace(&scratch.name(), "$W"), took })
 }
 
 /// Each step is a file of its own, read by the one shell: a syntax error spoils its step and no other.
@@ -104,11 +94,7 @@ fn collect(scratch: &Path, step: usize) -> Answer {
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
             .unwrap_or_default()
     };
-    Answer {
-        rc: read("rc").trim().parse().ok(),
-        out: read("out"),
-        err: read("err"),
-    }
+    Answer { rc: read("rc").trim().parse().ok(), out: read("out"), err: read("err") }
 }
 
 #[cfg(test)]
@@ -118,9 +104,7 @@ mod tests {
 
     /// Stands for `pernet`: `SCRIPT run -- CMD...` just runs CMD.
     fn transparent(scratch: &Scratch) -> Subject {
-        let path = scratch
-            .file("plain", "#!/bin/sh\nshift 2\nexec \"$@\"\n")
-            .expect("writes");
+        let path = scratch.file("plain", "#!/bin/sh\nshift 2\nexec \"$@\"\n").expect("writes");
         Subject::new(path)
     }
 
@@ -131,11 +115,7 @@ mod tests {
         let scratch = Scratch::new().expect("scratch");
         let run = run(&scenario, Some(&transparent(&scratch))).expect("runs");
         assert_eq!(run.said, "");
-        let seen: Vec<_> = run
-            .answers
-            .iter()
-            .map(|answer| (answer.rc, answer.out.as_str()))
-            .collect();
+        let seen: Vec<_> = run.answers.iter().map(|answer| (answer.rc, answer.out.as_str())).collect();
         assert_eq!(seen[0], (Some(0), ""));
         assert_eq!(seen[1], (Some(3), "5"));
         assert_eq!(run.answers[1].err, "no");

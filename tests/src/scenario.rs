@@ -11,6 +11,7 @@
 //! | `#@ level N` | what the scenario exercises: 0 namespaces, handles and ids; 1 links, addresses, routes; ... |
 //! | `#@ desc TEXT` | one sentence about it |
 //! | `#@ kernel M.N [PATH...]` | the oldest kernel that gives the recorded answers, and files it must have; another one is not asked |
+//! | `#@ root` | not repeated as nobody: the programs in it themselves refuse other users than root |
 //! | `#@ needs PROGRAM` | skipped, with the reason printed, where the program is missing |
 //! | `#@ sort` | next step: its lines are compared as a set |
 //! | `#@ rc` | next step: only the exit code is compared |
@@ -64,6 +65,8 @@ pub struct Scenario {
     pub kernel: Option<(u32, u32)>,
     /// Files a kernel must have to be asked.
     pub kernel_files: Vec<PathBuf>,
+    /// Whether the programs in it work for root only.
+    pub root: bool,
     /// Programs that must be installed.
     pub needs: Vec<String>,
     /// The steps in order.
@@ -77,11 +80,8 @@ impl Scenario {
     /// The file cannot be read, a directive is unknown or malformed, or a here-document has no end; the message names
     /// the file and the line.
     pub fn load(path: &Path) -> Result<Self> {
-        let text =
-            fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
-        let name = path
-            .file_stem()
-            .map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+        let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+        let name = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
         Self::parse(&name, &text).with_context(|| format!("in {}", path.display()))
     }
 
@@ -96,6 +96,7 @@ impl Scenario {
             desc: String::new(),
             kernel: None,
             kernel_files: Vec::new(),
+            root: false,
             needs: Vec::new(),
             steps: Vec::new(),
         };
@@ -111,9 +112,8 @@ impl Scenario {
                 let rest = rest.trim();
                 match word {
                     "level" => {
-                        scenario.level = rest
-                            .parse()
-                            .with_context(|| format!("line {number}: not a level: {rest:?}"))?;
+                        scenario.level =
+                            rest.parse().with_context(|| format!("line {number}: not a level: {rest:?}"))?;
                     }
                     "desc" => rest.clone_into(&mut scenario.desc),
                     "kernel" => {
@@ -126,9 +126,8 @@ impl Scenario {
                         scenario.kernel_files = words.map(PathBuf::from).collect();
                     }
                     "needs" => scenario.needs.push(rest.to_owned()),
-                    "mask" => {
-                        masks.push(Mask::parse(rest).with_context(|| format!("line {number}"))?)
-                    }
+                    "mask" => masks.push(Mask::parse(rest).with_context(|| format!("line {number}"))?),
+                    "root" => scenario.root = true,
                     "sort" => sort = true,
                     "rc" => comparison = Comparison::ExitCode,
                     "stdout" => comparison = Comparison::Stdout,
@@ -205,11 +204,8 @@ fn here_document(command: &str) -> Option<String> {
             continue;
         }
         let after = after.strip_prefix('-').unwrap_or(after).trim_start();
-        let word: String = after
-            .trim_start_matches(['\'', '"'])
-            .chars()
-            .take_while(|c| c.is_alphanumeric() || *c == '_')
-            .collect();
+        let word: String =
+            after.trim_start_matches(['\'', '"']).chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
         // `$((1 << 3))` is arithmetic: a delimiter begins with a letter here.
         if word.starts_with(|c: char| c.is_alphabetic() || c == '_') {
             return Some(word);
@@ -229,11 +225,8 @@ mod tests {
         let scenario = Scenario::parse("x", text).expect("parses");
         assert_eq!(scenario.level, 0);
         assert_eq!(scenario.desc, "two steps");
-        let seen: Vec<_> = scenario
-            .steps
-            .iter()
-            .map(|step| (step.command.as_str(), step.comparison, step.sort, step.line))
-            .collect();
+        let seen: Vec<_> =
+            scenario.steps.iter().map(|step| (step.command.as_str(), step.comparison, step.sort, step.line)).collect();
         assert_eq!(
             seen,
             [
@@ -258,10 +251,7 @@ mod tests {
         for line in ["cat <<<word", "echo $((1 << 3))", "echo $((1<<3))"] {
             assert_eq!(here_document(line), None, "{line}");
         }
-        assert_eq!(
-            here_document("cat <<-\"EOF\" | sort").as_deref(),
-            Some("EOF")
-        );
+        assert_eq!(here_document("cat <<-\"EOF\" | sort").as_deref(), Some("EOF"));
     }
 
     #[test]

@@ -27,10 +27,7 @@ impl Scratch {
     /// # Errors
     /// The folder cannot be made or filled.
     pub fn new() -> Result<Self> {
-        let dir = tempfile::Builder::new()
-            .prefix("e2e.")
-            .tempdir()
-            .context("making a scratch folder")?;
+        let dir = tempfile::Builder::new().prefix("e2e.").tempdir().context("making a scratch folder")?;
         open_to_all(dir.path())?;
         let scratch = Self { dir };
         let support = scratch.path().join(".support");

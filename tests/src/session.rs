@@ -25,10 +25,7 @@ impl Session {
     /// # Panics
     /// The scratch folder cannot be made.
     pub fn new(subject: Subject) -> Self {
-        Self {
-            scratch: Scratch::new().expect("a scratch folder"),
-            subject,
-        }
+        Self { scratch: Scratch::new().expect("a scratch folder"), subject }
     }
 
     /// The command `pernet ARGS...`, not yet started.
@@ -37,10 +34,7 @@ impl Session {
     /// The binary cannot be made reachable.
     pub fn command(&self, args: &[&str]) -> Command {
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-        let argv = self
-            .subject
-            .argv(&self.scratch, &args)
-            .expect("a command line");
+        let argv = self.subject.argv(&self.scratch, &args).expect("a command line");
         self.scratch.command(&argv)
     }
 
@@ -50,9 +44,7 @@ impl Session {
     /// The binary cannot be made reachable.
     pub fn argv(&self, args: &[&str]) -> Vec<String> {
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-        self.subject
-            .argv(&self.scratch, &args)
-            .expect("a command line")
+        self.subject.argv(&self.scratch, &args).expect("a command line")
     }
 
     /// Runs `pernet ARGS...`.
@@ -87,17 +79,12 @@ impl Session {
     /// It cannot be started, or does not end in time.
     pub fn finish(&self, command: &mut Command) -> Done {
         let start = Instant::now();
-        let Finished { status, out, err } = run_limited(command, Self::LIMIT)
-            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        let Finished { status, out, err } =
+            run_limited(command, Self::LIMIT).unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let Some(status) = status else {
             panic!("{command:?} did not end in time\nstdout: {out}\nstderr: {err}");
         };
-        Done {
-            status,
-            out,
-            err,
-            took: start.elapsed(),
-        }
+        Done { status, out, err, took: start.elapsed() }
     }
 }
 

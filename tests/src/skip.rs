@@ -43,10 +43,7 @@ pub fn skip(what: &str, why: &Skip) {
     let reason = why.reason();
     say(&format!("SKIPPED: {what}: {reason}"));
     let ci = std::env::var("CI").is_ok_and(|value| value == "true");
-    assert!(
-        !(ci && why.impossible_on_ci()),
-        "CI=true, yet {what} was skipped: {reason}"
-    );
+    assert!(!(ci && why.impossible_on_ci()), "CI=true, yet {what} was skipped: {reason}");
 }
 
 /// Prints a line on stderr where it is seen even of a passing test: the test runner captures the print macros only.

@@ -31,11 +31,7 @@ pub struct Subject {
 impl Subject {
     /// The binary at `path`, as the present user.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self {
-            binary: path.into(),
-            wrap: Vec::new(),
-            user: As::Current,
-        }
+        Self { binary: path.into(), wrap: Vec::new(), user: As::Current }
     }
 
     /// Finds the binary: `PERNET_BIN`, or beside the running executable in the target folder, built first if absent.
@@ -118,11 +114,8 @@ impl Subject {
     /// # Errors
     /// As [`Subject::argv`].
     pub fn run_argv(&self, scratch: &Scratch, command: &[String]) -> Result<Vec<String>> {
-        let args: Vec<String> = ["run", "--"]
-            .iter()
-            .map(|word| (*word).to_owned())
-            .chain(command.iter().cloned())
-            .collect();
+        let args: Vec<String> =
+            ["run", "--"].iter().map(|word| (*word).to_owned()).chain(command.iter().cloned()).collect();
         self.argv(scratch, &args)
     }
 }
@@ -130,10 +123,7 @@ impl Subject {
 /// Whether this process is root.
 pub fn is_root() -> bool {
     fs::read_to_string("/proc/self/status").is_ok_and(|status| {
-        status
-            .lines()
-            .find_map(|line| line.strip_prefix("Uid:"))
-            .and_then(|ids| ids.split_whitespace().nth(1))
+        status.lines().find_map(|line| line.strip_prefix("Uid:")).and_then(|ids| ids.split_whitespace().nth(1))
             == Some("0")
     })
 }
@@ -148,11 +138,7 @@ fn locate() -> Result<PathBuf> {
     }
     let profile = profile_dir()?;
     let target = profile.parent().context("no target folder")?;
-    let candidates = [
-        profile.join("pernet"),
-        target.join("release/pernet"),
-        target.join("debug/pernet"),
-    ];
+    let candidates = [profile.join("pernet"), target.join("release/pernet"), target.join("debug/pernet")];
     if let Some(found) = candidates.iter().find(|path| path.is_file()) {
         warn_if_stale(found);
         return Ok(found.clone());
@@ -160,10 +146,7 @@ fn locate() -> Result<PathBuf> {
     build(&profile, &["-p", "pernet-cli"])?;
     let built = profile.join("pernet");
     if !built.is_file() {
-        bail!(
-            "`cargo build -p pernet-cli` succeeded but left no {}",
-            built.display()
-        );
+        bail!("`cargo build -p pernet-cli` succeeded but left no {}", built.display());
     }
     Ok(built)
 }
@@ -173,10 +156,7 @@ fn profile_dir() -> Result<PathBuf> {
     let me = std::env::current_exe().context("finding this executable")?;
     me.ancestors()
         .skip(1)
-        .find(|dir| {
-            dir.file_name()
-                .is_some_and(|name| name != "deps" && name != "examples")
-        })
+        .find(|dir| dir.file_name().is_some_and(|name| name != "deps" && name != "examples"))
         .map(Path::to_path_buf)
         .context("this executable lies in no folder")
 }
@@ -184,10 +164,7 @@ fn profile_dir() -> Result<PathBuf> {
 /// Runs `cargo build` with the profile and target folder this executable came from.
 fn build(profile: &Path, what: &[&str]) -> Result<()> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command
-        .arg("build")
-        .args(what)
-        .current_dir(crate::workspace_dir());
+    command.arg("build").args(what).current_dir(crate::workspace_dir());
     if let Some(target) = profile.parent() {
         command.env("CARGO_TARGET_DIR", target);
     }
@@ -213,9 +190,7 @@ fn warn_if_stale(binary: &Path) {
     let Ok(crates) = fs::read_dir(crate::workspace_dir().join("crates")) else {
         return;
     };
-    let mut stack: Vec<PathBuf> = crates
-        .filter_map(|entry| Some(entry.ok()?.path().join("src")))
-        .collect();
+    let mut stack: Vec<PathBuf> = crates.filter_map(|entry| Some(entry.ok()?.path().join("src"))).collect();
     while let Some(dir) = stack.pop() {
         for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
             let Ok(meta) = entry.metadata() else { continue };
@@ -235,11 +210,8 @@ fn warn_if_stale(binary: &Path) {
 
 /// `path`, or a copy of it in the scratch folder if not everybody can run it where it lies.
 fn reachable(path: &Path, scratch: &Scratch) -> Result<PathBuf> {
-    let path = path
-        .canonicalize()
-        .with_context(|| format!("finding {}", path.display()))?;
-    let open =
-        |path: &Path| fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o001 != 0);
+    let path = path.canonicalize().with_context(|| format!("finding {}", path.display()))?;
+    let open = |path: &Path| fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o001 != 0);
     let readable = fs::metadata(&path).is_ok_and(|meta| meta.permissions().mode() & 0o004 != 0);
     if readable && path.ancestors().all(open) {
         return Ok(path);
@@ -273,9 +245,6 @@ mod tests {
         assert!(found.ends_with(".bin/tool"), "{}", found.display());
         let mode = fs::metadata(&found).expect("stat").permissions().mode();
         assert_eq!(mode & 0o777, 0o755);
-        assert_eq!(
-            reachable(Path::new("/bin/sh"), &scratch).expect("finds"),
-            fs::canonicalize("/bin/sh").expect("sh")
-        );
+        assert_eq!(reachable(Path::new("/bin/sh"), &scratch).expect("finds"), fs::canonicalize("/bin/sh").expect("sh"));
     }
 }

@@ -8,11 +8,7 @@ use e2e::{Done, everybody};
 
 /// One sentence on stderr and nothing on stdout.
 fn one_sentence(what: &str, done: &Done) {
-    let lines: Vec<&str> = done
-        .err
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
+    let lines: Vec<&str> = done.err.lines().filter(|line| !line.trim().is_empty()).collect();
     assert_eq!(lines.len(), 1, "{what}: one sentence is enough: {done:#?}");
     assert!(!done.err.contains("panicked"), "{what}: {done:#?}");
     assert_eq!(done.out, "", "{what}: {done:#?}");
@@ -47,10 +43,7 @@ fn a_command_that_is_not_there_is_127() {
             let done = session.pernet(&["run", "--", command]);
             assert_eq!(done.status.code(), Some(127), "{command:?}: {done:#?}");
             one_sentence(command, &done);
-            assert!(
-                done.err.contains(command),
-                "{command:?} is not named: {done:#?}"
-            );
+            assert!(done.err.contains(command), "{command:?} is not named: {done:#?}");
         }
     });
 }
@@ -59,10 +52,7 @@ fn a_command_that_is_not_there_is_127() {
 fn a_command_that_cannot_be_run_is_126() {
     everybody("commands that cannot be run", |session| {
         std::fs::write(session.scratch.path().join("plain"), "text\n").expect("writes");
-        let broken = session
-            .scratch
-            .file("broken", "#!/no/such/interpreter\n")
-            .expect("writes");
+        let broken = session.scratch.file("broken", "#!/no/such/interpreter\n").expect("writes");
         for command in ["./plain", "/", "/etc/passwd"] {
             let done = session.pernet(&["run", "--", command]);
             assert_eq!(done.status.code(), Some(126), "{command:?}: {done:#?}");
@@ -125,10 +115,7 @@ print('unread', sane(s)); s.close()
 "#;
     everybody("garbage", |session| {
         let done = session.python(PROGRAM);
-        assert_eq!(
-            done.expect_quiet(),
-            "0 True\n4 True\n15 True\n16 True\nunread True\n"
-        );
+        assert_eq!(done.expect_quiet(), "0 True\n4 True\n15 True\n16 True\nunread True\n");
     });
 }
 

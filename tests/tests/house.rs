@@ -10,27 +10,9 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
     ("core", "pernet", &[]),
     ("wire", "pernet-wire", &[]),
     ("stack", "pernet-stack", &["pernet"]),
-    (
-        "rtnl",
-        "pernet-rtnl",
-        &["pernet-wire", "pernet-stack", "pernet"],
-    ),
-    (
-        "run",
-        "pernet-run",
-        &["pernet-rtnl", "pernet-stack", "pernet"],
-    ),
-    (
-        "cli",
-        "pernet-cli",
-        &[
-            "pernet-run",
-            "pernet-rtnl",
-            "pernet-stack",
-            "pernet",
-            "pernet-wire",
-        ],
-    ),
+    ("rtnl", "pernet-rtnl", &["pernet-wire", "pernet-stack", "pernet"]),
+    ("run", "pernet-run", &["pernet-rtnl", "pernet-stack", "pernet"]),
+    ("cli", "pernet-cli", &["pernet-run", "pernet-rtnl", "pernet-stack", "pernet", "pernet-wire"]),
 ];
 
 /// The one crate that may hold `unsafe`.
@@ -51,17 +33,11 @@ fn manifest(text: &str) -> BTreeMap<String, BTreeMap<String, String>> {
     for line in text.lines() {
         let line = line.split(" #").next().unwrap_or(line).trim();
         if let Some(name) = line.strip_prefix('[') {
-            section = name
-                .trim_end_matches(']')
-                .trim_start_matches('[')
-                .to_owned();
+            section = name.trim_end_matches(']').trim_start_matches('[').to_owned();
             if let Some((table, key)) = section.rsplit_once('.')
                 && table.ends_with("dependencies")
             {
-                tables
-                    .entry(table.to_owned())
-                    .or_default()
-                    .insert(key.to_owned(), String::new());
+                tables.entry(table.to_owned()).or_default().insert(key.to_owned(), String::new());
             }
         } else if let Some((key, value)) = line.split_once('=')
             && !line.starts_with('#')
@@ -69,10 +45,7 @@ fn manifest(text: &str) -> BTreeMap<String, BTreeMap<String, String>> {
             let key = key.trim().trim_matches('"');
             // `pernet.workspace = true` names the package before the dot.
             let key = key.split('.').next().unwrap_or(key);
-            tables
-                .entry(section.clone())
-                .or_default()
-                .insert(key.to_owned(), value.trim().to_owned());
+            tables.entry(section.clone()).or_default().insert(key.to_owned(), value.trim().to_owned());
         }
     }
     tables
@@ -87,10 +60,7 @@ fn ours(text: &str, dev: bool) -> Vec<String> {
         .flat_map(|(_, table)| table)
         .flat_map(|(key, value)| {
             // `alias = { package = "pernet-x" }` hides the package behind another key.
-            let package = value
-                .split_once("package")
-                .and_then(|(_, rest)| rest.split('"').nth(1))
-                .map(str::to_owned);
+            let package = value.split_once("package").and_then(|(_, rest)| rest.split('"').nth(1)).map(str::to_owned);
             [Some(key), package].into_iter().flatten()
         })
         .filter(|name| ROOMS.iter().any(|(_, package, _)| package == name))
@@ -199,9 +169,8 @@ fn raw_string(chars: &[char], at: usize) -> Option<usize> {
 /// Whether `word` stands in `line` on its own.
 fn has_word(line: &str, word: &str) -> bool {
     let inside = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
-    line.match_indices(word).any(|(at, _)| {
-        !inside(line[..at].chars().next_back()) && !inside(line[at + word.len()..].chars().next())
-    })
+    line.match_indices(word)
+        .any(|(at, _)| !inside(line[..at].chars().next_back()) && !inside(line[at + word.len()..].chars().next()))
 }
 
 #[test]
@@ -215,19 +184,14 @@ fn every_crate_has_its_room() {
     found.sort();
     let mut rooms: Vec<&str> = ROOMS.iter().map(|(dir, _, _)| *dir).collect();
     rooms.sort_unstable();
-    assert_eq!(
-        found, rooms,
-        "a new crate needs a line in ROOMS: who may it use?"
-    );
+    assert_eq!(found, rooms, "a new crate needs a line in ROOMS: who may it use?");
 }
 
 #[test]
 fn crates_use_only_whom_they_may() {
     for (dir, package, allowed) in ROOMS {
         let text = fs::read_to_string(crates().join(dir).join("Cargo.toml")).expect("manifest");
-        let name = manifest(&text)["package"]["name"]
-            .trim_matches('"')
-            .to_owned();
+        let name = manifest(&text)["package"]["name"].trim_matches('"').to_owned();
         assert_eq!(name, *package, "crates/{dir}");
         for used in ours(&text, true) {
             assert!(
@@ -251,11 +215,7 @@ fn unsafe_lives_in_one_room() {
         if *dir == UNSAFE_ROOM {
             continue;
         }
-        assert!(
-            code_only(&head).contains("#![forbid(unsafe_code)]"),
-            "{} does not forbid unsafe code",
-            main.display()
-        );
+        assert!(code_only(&head).contains("#![forbid(unsafe_code)]"), "{} does not forbid unsafe code", main.display());
         for path in sources(&root) {
             let code = code_only(&fs::read_to_string(&path).expect("reads"));
             for (number, line) in code.lines().enumerate() {
@@ -275,11 +235,7 @@ fn no_file_outgrows_one_idea() {
     for (dir, _, _) in ROOMS {
         for path in sources(&crates().join(dir).join("src")) {
             let lines = fs::read_to_string(&path).expect("reads").lines().count();
-            assert!(
-                lines <= LONGEST,
-                "{}: {lines} lines; {LONGEST} are allowed",
-                path.display()
-            );
+            assert!(lines <= LONGEST, "{}: {lines} lines; {LONGEST} are allowed", path.display());
         }
     }
 }
@@ -306,10 +262,7 @@ fn the_checks_can_fail() {
                 [target.'cfg(unix)'.dependencies.pernet-stack]\nworkspace = true\n";
     let mut used = ours(text, true);
     used.sort();
-    assert_eq!(
-        used,
-        ["pernet", "pernet-rtnl", "pernet-run", "pernet-stack"]
-    );
+    assert_eq!(used, ["pernet", "pernet-rtnl", "pernet-run", "pernet-stack"]);
     assert_eq!(ours(text, false).len(), 3);
 
     let code = code_only(
@@ -318,10 +271,7 @@ fn the_checks_can_fail() {
     );
     let lines: Vec<&str> = code.lines().collect();
     assert_eq!(lines.len(), 4, "{code}");
-    assert!(
-        lines[..3].iter().all(|line| !has_word(line, "unsafe")),
-        "{code}"
-    );
+    assert!(lines[..3].iter().all(|line| !has_word(line, "unsafe")), "{code}");
     assert!(has_word(lines[3], "unsafe"), "{code}");
     assert!(!has_word("forbid(unsafe_code)", "unsafe"));
 }

@@ -13,10 +13,7 @@ fn filtered(what: &str, test: impl Fn(&Session)) {
             skip(&format!("{what} as {user:?}"), &Skip::NotRoot);
             continue;
         }
-        let subject = Subject::find()
-            .expect("a pernet binary")
-            .wrapped(vec![filter.clone()])
-            .run_as(user);
+        let subject = Subject::find().expect("a pernet binary").wrapped(vec![filter.clone()]).run_as(user);
         test(&Session::new(subject));
     }
 }
@@ -33,25 +30,15 @@ def e(r): return errno.errorcode[ctypes.get_errno()] if r < 0 else r
 print(e(c.setns(0, 0x40000000)), e(c.unshare(0x40000000)), e(c.mount(b'/', b'/', b'x', 4096, None)), e(c.umount2(b'/none', 0)), e(c.syscall(438, 0, 0, 0)), e(c.syscall(435, 0, 0)))
 ";
     let done = session.pernet(&["python3", "-c", program]);
-    assert_eq!(
-        done.expect_quiet(),
-        "EPERM EPERM EPERM EPERM EPERM ENOSYS\n"
-    );
+    assert_eq!(done.expect_quiet(), "EPERM EPERM EPERM EPERM EPERM ENOSYS\n");
 }
 
 #[test]
 fn links_and_proc_net() {
     filtered("links behind the filter", |session| {
-        let done = session.sh(
-            "ip -br link; tail -n +3 /proc/net/dev; ls /sys/class/net",
-            &[],
-        );
+        let done = session.sh("ip -br link; tail -n +3 /proc/net/dev; ls /sys/class/net", &[]);
         let words: Vec<&str> = done.expect_quiet().split_whitespace().collect();
-        assert_eq!(
-            words[..4],
-            ["lo", "DOWN", "00:00:00:00:00:00", "<LOOPBACK>"],
-            "{done:#?}"
-        );
+        assert_eq!(words[..4], ["lo", "DOWN", "00:00:00:00:00:00", "<LOOPBACK>"], "{done:#?}");
         assert_eq!(words[4], "lo:", "{done:#?}");
         assert_eq!(words.last(), Some(&"lo"), "{done:#?}");
     });

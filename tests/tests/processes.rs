@@ -14,10 +14,7 @@ use e2e::{Session, Skip, carrying, children_of, everybody, kill, skip};
 fn until(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(
-            start.elapsed() < Duration::from_secs(10),
-            "never happened: {what}"
-        );
+        assert!(start.elapsed() < Duration::from_secs(10), "never happened: {what}");
         thread::sleep(Duration::from_millis(10));
     }
 }
@@ -31,13 +28,7 @@ fn start(session: &Session, command: &[&str]) -> Child {
     let mut args = vec!["run", "--"];
     args.extend(command);
     let file = |name: &str| fs::File::create(session.scratch.path().join(name)).expect("creates");
-    session
-        .command(&args)
-        .stdin(Stdio::piped())
-        .stdout(file("out"))
-        .stderr(file("err"))
-        .spawn()
-        .expect("starts")
+    session.command(&args).stdin(Stdio::piped()).stdout(file("out")).stderr(file("err")).spawn().expect("starts")
 }
 
 /// Waits for the end of a child, within the usual limit.
@@ -53,25 +44,12 @@ fn end(child: &mut Child) -> ExitStatus {
 #[test]
 fn the_status_of_the_command_is_the_status() {
     everybody("exit statuses", |session| {
-        let scripts = [
-            "exit 0",
-            "exit 1",
-            "exit 42",
-            "exit 255",
-            "kill -TERM $$",
-            "kill -KILL $$",
-        ];
-        let more = [
-            "kill -INT $$",
-            "ulimit -c 0; kill -SEGV $$",
-            "ulimit -c 0; kill -ABRT $$",
-        ];
+        let scripts = ["exit 0", "exit 1", "exit 42", "exit 255", "kill -TERM $$", "kill -KILL $$"];
+        let more = ["kill -INT $$", "ulimit -c 0; kill -SEGV $$", "ulimit -c 0; kill -ABRT $$"];
         for script in scripts.into_iter().chain(more) {
             // As a shell sees it: 128 + n for a signal, however that is brought about.
             let seen = |argv: &[String]| {
-                let mut all = ["/bin/sh", "-c", "\"$@\"; echo $?", "sh"]
-                    .map(str::to_owned)
-                    .to_vec();
+                let mut all = ["/bin/sh", "-c", "\"$@\"; echo $?", "sh"].map(str::to_owned).to_vec();
                 all.extend_from_slice(argv);
                 session.finish(&mut session.scratch.command(&all)).out
             };
@@ -86,9 +64,8 @@ fn the_status_of_the_command_is_the_status() {
 fn signals_reach_the_command() {
     everybody("signals", |session| {
         for signal in ["TERM", "INT", "HUP", "QUIT", "USR1", "USR2"] {
-            let script = format!(
-                "trap 'echo {signal} came; exit 7' {signal}; echo ready; while :; do sleep 0.05; done"
-            );
+            let script =
+                format!("trap 'echo {signal} came; exit 7' {signal}; echo ready; while :; do sleep 0.05; done");
             let mut child = start(session, &["/bin/bash", "-c", &script]);
             let out = session.scratch.path().join("out");
             until("the command is ready", || text(&out) == "ready\n");
@@ -111,17 +88,9 @@ fn signals_reach_the_command() {
 #[test]
 fn bytes_pass_through_both_ways() {
     everybody("pipes", |session| {
-        let bytes: Vec<u8> = (0..1_500_000_u32)
-            .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
-            .collect();
+        let bytes: Vec<u8> = (0..1_500_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         let mut child = session
-            .command(&[
-                "run",
-                "--",
-                "/bin/sh",
-                "-c",
-                "exec 3>&1; cat >&3; echo end >&2",
-            ])
+            .command(&["run", "--", "/bin/sh", "-c", "exec 3>&1; cat >&3; echo end >&2"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -133,11 +102,7 @@ fn bytes_pass_through_both_ways() {
         let output = child.wait_with_output().expect("waits");
         writer.join().expect("joins");
         assert!(output.status.success());
-        assert!(
-            output.stdout == bytes,
-            "{} bytes came back",
-            output.stdout.len()
-        );
+        assert!(output.stdout == bytes, "{} bytes came back", output.stdout.len());
         assert_eq!(output.stderr, b"end\n");
     });
 }
@@ -149,16 +114,10 @@ fn descriptors_and_environment_are_inherited() {
             ls /proc/self/fd | wc -l; pwd";
         // What the harness itself inherited is there both times; nothing of the supervisor's may be.
         let seen = |argv: &[String]| {
-            let mut all = ["/bin/sh", "-c", "VALUE='x y' \"$@\" 7>seven", "sh"]
-                .map(str::to_owned)
-                .to_vec();
+            let mut all = ["/bin/sh", "-c", "VALUE='x y' \"$@\" 7>seven", "sh"].map(str::to_owned).to_vec();
             all.extend_from_slice(argv);
             let done = session.finish(&mut session.scratch.command(&all));
-            assert_eq!(
-                text(&session.scratch.path().join("seven")),
-                "x y\n",
-                "{done:#?}"
-            );
+            assert_eq!(text(&session.scratch.path().join("seven")), "x y\n", "{done:#?}");
             fs::remove_file(session.scratch.path().join("seven")).expect("removes");
             done.expect_quiet().to_owned()
         };
@@ -175,10 +134,7 @@ fn a_daemon_outlives_its_shell_and_is_still_supervised() {
     everybody("a daemon", |session| {
         let done = session.sh(SCRIPT, &[]);
         assert_eq!(done.expect_quiet(), "started\n");
-        assert!(
-            done.took < Duration::from_millis(1200),
-            "pernet waited for the daemon: {done:#?}"
-        );
+        assert!(done.took < Duration::from_millis(1200), "pernet waited for the daemon: {done:#?}");
         let late = session.scratch.path().join("late.out");
         until("the daemon ended", || text(&late).ends_with("end\n"));
         assert_eq!(text(&late), "late (id: 3)\n[3]\nend\n");
@@ -201,13 +157,10 @@ fn nothing_remains() {
 #[test]
 fn runs_are_apart() {
     everybody("two runs", |session| {
-        let wait =
-            "ip netns add mine; echo in >in; until [ -e go ]; do sleep 0.02; done; ip netns list";
+        let wait = "ip netns add mine; echo in >in; until [ -e go ]; do sleep 0.02; done; ip netns list";
         let mut one = start(session, &["/bin/sh", "-c", wait]);
         let scratch = session.scratch.path();
-        until("the first run made its name", || {
-            scratch.join("in").exists()
-        });
+        until("the first run made its name", || scratch.join("in").exists());
         let other = session.sh("ip netns list; ip netns add other; ip netns list", &[]);
         fs::write(scratch.join("go"), "").expect("writes");
         assert!(end(&mut one).success());
@@ -235,18 +188,12 @@ for family, kind in ((2, 1), (2, 2), (10, 1), (16, 3), (17, 3)):
         let named = |pid: &u32| {
             let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
             let argv = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let first =
-                String::from_utf8_lossy(argv.split(|byte| *byte == 0).next().unwrap_or(&[]))
-                    .into_owned();
+            let first = String::from_utf8_lossy(argv.split(|byte| *byte == 0).next().unwrap_or(&[])).into_owned();
             let first = first.rsplit('/').next().unwrap_or("").to_owned();
             name.starts_with("pernet") || first.starts_with("pernet")
         };
         let supervisors: Vec<u32> = children_of(child.id()).into_iter().filter(named).collect();
-        assert_eq!(
-            supervisors.len(),
-            1,
-            "one child of `pernet run` is the supervisor"
-        );
+        assert_eq!(supervisors.len(), 1, "one child of `pernet run` is the supervisor");
         kill("KILL", &supervisors);
         until("the supervisor died", || {
             let stat = text(Path::new(&format!("/proc/{}/stat", supervisors[0])));
@@ -254,13 +201,8 @@ for family, kind in ((2, 1), (2, 2), (10, 1), (16, 3), (17, 3)):
         });
         let mut stdin = child.stdin.take().expect("stdin");
         stdin.write_all(b"x").expect("writes");
-        until("the program asked for its sockets", || {
-            text(&out).lines().count() == 6
-        });
-        assert_eq!(
-            text(&out),
-            "ready\n2 ENOSYS\n2 ENOSYS\n10 ENOSYS\n16 ENOSYS\n17 ENOSYS\n"
-        );
+        until("the program asked for its sockets", || text(&out).lines().count() == 6);
+        assert_eq!(text(&out), "ready\n2 ENOSYS\n2 ENOSYS\n10 ENOSYS\n16 ENOSYS\n17 ENOSYS\n");
         drop(stdin);
         end(&mut child);
     });
@@ -308,10 +250,7 @@ print('status', os.waitstatus_to_exitcode(status))
 "#;
     everybody("job control", |session| {
         let driver = session.scratch.file("driver.py", DRIVER).expect("writes");
-        let mut all = vec![
-            "/usr/bin/python3".to_owned(),
-            driver.to_string_lossy().into_owned(),
-        ];
+        let mut all = vec!["/usr/bin/python3".to_owned(), driver.to_string_lossy().into_owned()];
         all.extend(session.argv(&["run", "--", "/bin/bash", "--norc", "--noprofile", "-i"]));
         let done = session.finish(&mut session.scratch.command(&all));
         assert_eq!(done.expect_quiet(), "status 3\n");
@@ -382,28 +321,15 @@ int main(void) {
     everybody("a static C program", |session| {
         let source = session.scratch.file("static.c", SOURCE).expect("writes");
         let program = session.scratch.path().join("static");
-        let built = Command::new("cc")
-            .args(["-static", "-O1", "-w", "-o"])
-            .args([&program, &source])
-            .output();
+        let built = Command::new("cc").args(["-static", "-O1", "-w", "-o"]).args([&program, &source]).output();
         match built {
             Ok(output) if output.status.success() => {}
             Ok(output) => {
-                let said = String::from_utf8_lossy(&output.stderr)
-                    .lines()
-                    .next()
-                    .unwrap_or("")
-                    .to_owned();
-                return skip(
-                    "a static C program",
-                    &Skip::NoCompiler(format!("cc -static: {said}")),
-                );
+                let said = String::from_utf8_lossy(&output.stderr).lines().next().unwrap_or("").to_owned();
+                return skip("a static C program", &Skip::NoCompiler(format!("cc -static: {said}")));
             }
             Err(error) => {
-                return skip(
-                    "a static C program",
-                    &Skip::NoCompiler(format!("cc: {error}")),
-                );
+                return skip("a static C program", &Skip::NoCompiler(format!("cc: {error}")));
             }
         }
         let done = session.pernet(&["run", "--", &program.to_string_lossy()]);
@@ -479,21 +405,14 @@ func main() {
             Ok(output) if output.status.success() => {}
             Ok(output) => {
                 let said = String::from_utf8_lossy(&output.stderr).into_owned();
-                return skip(
-                    "a static Go program",
-                    &Skip::NoCompiler(format!("go build: {said}")),
-                );
+                return skip("a static Go program", &Skip::NoCompiler(format!("go build: {said}")));
             }
             Err(error) => {
-                return skip(
-                    "a static Go program",
-                    &Skip::NoCompiler(format!("go: {error}")),
-                );
+                return skip("a static Go program", &Skip::NoCompiler(format!("go: {error}")));
             }
         }
         let done = session.pernet(&["run", "--", &program.to_string_lossy()]);
-        let expected =
-            "1 lo 65536 loopback\n16 dial tcp 1.2.3.4:80: connect: network is unreachable\n";
+        let expected = "1 lo 65536 loopback\n16 dial tcp 1.2.3.4:80: connect: network is unreachable\n";
         assert_eq!(done.expect_quiet(), expected);
     });
 }

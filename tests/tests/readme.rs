@@ -31,9 +31,7 @@ fn blocks(text: &str) -> Vec<Block> {
         }
         let indent = line.len() - trimmed.len();
         let fence = "`".repeat(ticks);
-        let mut words = trimmed[ticks..]
-            .split([' ', ','])
-            .filter(|word| !word.is_empty());
+        let mut words = trimmed[ticks..].split([' ', ',']).filter(|word| !word.is_empty());
         let kind = words.next().unwrap_or("").to_owned();
         let marks: Vec<&str> = words.collect();
         let mut body = Vec::new();
@@ -50,10 +48,7 @@ fn blocks(text: &str) -> Vec<Block> {
             _ => Vec::new(),
         };
         if !commands.is_empty() {
-            found.push(Block {
-                line: at + 1,
-                commands,
-            });
+            found.push(Block { line: at + 1, commands });
         }
     }
     found
@@ -65,9 +60,7 @@ fn session(body: &[String]) -> Vec<(String, Vec<String>)> {
     let mut until: Option<String> = None;
     for line in body {
         let open = commands.last_mut();
-        let continued = open
-            .as_ref()
-            .is_some_and(|(command, _)| command.ends_with('\\'));
+        let continued = open.as_ref().is_some_and(|(command, _)| command.ends_with('\\'));
         if let Some(end) = &until {
             if let Some((command, _)) = open {
                 command.push('\n');
@@ -106,9 +99,9 @@ fn agrees(shown: &[String], printed: &[String]) -> bool {
         Some((first, rest)) if first.trim() == "..." => {
             (0..=printed.len()).any(|skipped| agrees(rest, &printed[skipped..]))
         }
-        Some((first, rest)) => printed
-            .split_first()
-            .is_some_and(|(line, more)| alike(first) == alike(line) && agrees(rest, more)),
+        Some((first, rest)) => {
+            printed.split_first().is_some_and(|(line, more)| alike(first) == alike(line) && agrees(rest, more))
+        }
     }
 }
 
@@ -129,10 +122,7 @@ fn alike(line: &str) -> String {
 fn every_command_runs_and_prints_what_is_shown() {
     let path = e2e::workspace_dir().join("README.md");
     let Ok(text) = std::fs::read_to_string(&path) else {
-        return skip(
-            "README.md",
-            &Skip::NothingToDo("there is no README.md yet".to_owned()),
-        );
+        return skip("README.md", &Skip::NothingToDo("there is no README.md yet".to_owned()));
     };
     let blocks = blocks(&text);
     if blocks.is_empty() {
@@ -140,12 +130,7 @@ fn every_command_runs_and_prints_what_is_shown() {
         return skip("README.md", &Skip::NothingToDo(why));
     }
     let subject = Subject::find().expect("a pernet binary");
-    let bin = subject
-        .binary()
-        .parent()
-        .expect("a folder")
-        .display()
-        .to_string();
+    let bin = subject.binary().parent().expect("a folder").display().to_string();
     let mut wrong = String::new();
     for block in &blocks {
         let scratch = Scratch::new().expect("scratch");
@@ -154,26 +139,17 @@ fn every_command_runs_and_prints_what_is_shown() {
             script += &format!("{{ {command}\n}} >\"$W/.out{number}\" 2>&1\n");
         }
         let script = scratch.file(".script", &script).expect("writes");
-        let argv = [
-            "/bin/bash".to_owned(),
-            script.to_string_lossy().into_owned(),
-        ];
+        let argv = ["/bin/bash".to_owned(), script.to_string_lossy().into_owned()];
         let limit = Duration::from_secs(60);
         let done = run_limited(&mut scratch.command(&argv), limit).expect("bash starts");
         for (number, (command, shown)) in block.commands.iter().enumerate() {
-            let Ok(text) = std::fs::read_to_string(scratch.path().join(format!(".out{number}")))
-            else {
+            let Ok(text) = std::fs::read_to_string(scratch.path().join(format!(".out{number}"))) else {
                 break;
             };
-            let printed: Vec<String> = text
-                .lines()
-                .map(|line| line.trim_end().to_owned())
-                .collect();
+            let printed: Vec<String> = text.lines().map(|line| line.trim_end().to_owned()).collect();
             if !shown.is_empty() && !agrees(shown, &printed) {
-                wrong += &format!(
-                    "README.md:{}: $ {command}\n  shown: {shown:#?}\n  printed: {printed:#?}\n",
-                    block.line
-                );
+                wrong +=
+                    &format!("README.md:{}: $ {command}\n  shown: {shown:#?}\n  printed: {printed:#?}\n", block.line);
             }
             let last = !scratch.path().join(format!(".out{}", number + 1)).exists();
             if last && !done.status.is_some_and(|status| status.success()) {
@@ -194,12 +170,7 @@ fn the_convention() {
     let found = blocks(text);
     assert_eq!(found.len(), 2, "{found:?}");
     assert_eq!(found[0].line, 2);
-    let lines = |lines: &[&str]| {
-        lines
-            .iter()
-            .map(|line| (*line).to_owned())
-            .collect::<Vec<_>>()
-    };
+    let lines = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
     assert_eq!(
         found[0].commands,
         [
@@ -209,10 +180,7 @@ fn the_convention() {
         ]
     );
     assert_eq!(found[1].commands[0].0, "run me");
-    assert!(agrees(
-        &lines(&["a", "...", "net:[1]  x"]),
-        &lines(&["a", "b", "c", "net:[22] x"])
-    ));
+    assert!(agrees(&lines(&["a", "...", "net:[1]  x"]), &lines(&["a", "b", "c", "net:[22] x"])));
     assert!(!agrees(&lines(&["a"]), &lines(&["a", "b"])));
     assert!(!agrees(&lines(&["a", "b"]), &lines(&["a"])));
 }

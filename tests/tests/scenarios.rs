@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use e2e::{
-    Answer, Answers, As, Kernel, Scenario, Skip, Subject, answer_dir, compare, is_root, load_all,
-    render, run, say, scenario_dir, skip,
+    Answer, Answers, As, Kernel, Scenario, Skip, Subject, answer_dir, compare, is_root, load_all, render, run, say,
+    scenario_dir, skip,
 };
 
 /// What the kernel answers: asked now where it can be asked, else recorded.
@@ -20,29 +20,24 @@ fn reference(scenario: &Scenario) -> Vec<Answer> {
         Ok(_) => "this kernel is older than the behaviour".to_owned(),
         Err(why) => why,
     };
-    say(&format!(
-        "RECORDED: {}: compared with recorded answers: {why}",
-        scenario.name
-    ));
-    Answers::load(&answer_dir(), scenario)
-        .expect("recorded answers")
-        .answers()
+    say(&format!("RECORDED: {}: compared with recorded answers: {why}", scenario.name));
+    Answers::load(&answer_dir(), scenario).expect("recorded answers").answers()
 }
 
 fn check(name: &str, user: As) {
     let what = format!("scenario {name} as {user:?}");
     let scenario = Scenario::load(&scenario_dir().join(format!("{name}.scn"))).expect("parses");
     let needs = ["bash", "ip", "python3", "unshare", "nsenter"];
-    let needs = needs
-        .into_iter()
-        .chain(scenario.needs.iter().map(String::as_str));
+    let needs = needs.into_iter().chain(scenario.needs.iter().map(String::as_str));
     for program in needs {
-        let found = e2e::SCRIPT_PATH
-            .split(':')
-            .any(|dir| Path::new(dir).join(program).exists());
+        let found = e2e::SCRIPT_PATH.split(':').any(|dir| Path::new(dir).join(program).exists());
         if !found {
             return skip(&what, &Skip::NoProgram(program.to_owned()));
         }
+    }
+    if scenario.root && (user == As::Nobody || !is_root()) {
+        let why = "its programs refuse other users than root".to_owned();
+        return skip(&what, &Skip::NothingToDo(why));
     }
     if user == As::Nobody && !is_root() {
         return skip(&what, &Skip::NotRoot);
@@ -60,11 +55,7 @@ fn check(name: &str, user: As) {
         render(&scenario, &differences),
         tested.said
     );
-    assert_eq!(
-        tested.said.trim(),
-        "",
-        "{what}: pernet printed something of its own"
-    );
+    assert_eq!(tested.said.trim(), "", "{what}: pernet printed something of its own");
     let left: Vec<String> = host_names().difference(&named).cloned().collect();
     assert!(left.is_empty(), "{what}: names left on the host: {left:?}");
 }
@@ -117,6 +108,7 @@ scenarios! {
     inet6
     last_holder
     monitor
+    mount_tool
     names
     nl_sockets
     nsenter_unshare
@@ -127,15 +119,9 @@ scenarios! {
 
 #[test]
 fn every_file_is_a_test() {
-    let files: Vec<String> = load_all(&scenario_dir())
-        .expect("all parse")
-        .into_iter()
-        .map(|scenario| scenario.name)
-        .collect();
-    assert_eq!(
-        files, NAMES,
-        "tests/scenarios and the list in this file differ"
-    );
+    let files: Vec<String> =
+        load_all(&scenario_dir()).expect("all parse").into_iter().map(|scenario| scenario.name).collect();
+    assert_eq!(files, NAMES, "tests/scenarios and the list in this file differ");
 }
 
 #[test]
@@ -148,11 +134,7 @@ fn every_scenario_is_recorded_as_it_is() {
             "{}: a step was never reached when it was recorded",
             scenario.name
         );
-        assert!(
-            !scenario.desc.is_empty(),
-            "{}: no description",
-            scenario.name
-        );
+        assert!(!scenario.desc.is_empty(), "{}: no description", scenario.name);
     }
     let files = std::fs::read_dir(answer_dir()).expect("answers").count();
     assert_eq!(files, scenarios.len(), "answers without a scenario");
@@ -180,8 +162,5 @@ fn recorded_answers_are_the_kernels() {
         let differences = compare(&recorded.answers(), &now.answers);
         changed += &render(&scenario, &differences);
     }
-    assert!(
-        changed.is_empty(),
-        "the kernel no longer answers as recorded:\n{changed}"
-    );
+    assert!(changed.is_empty(), "the kernel no longer answers as recorded:\n{changed}");
 }
