@@ -45,12 +45,7 @@ pub(crate) struct Run {
     #[arg(short = 'r', long)]
     pub(crate) map_root_user: bool,
     /// The command and its arguments
-    #[arg(
-        required = true,
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "CMD"
-    )]
+    #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
     pub(crate) command: Vec<OsString>,
 }
 
@@ -84,12 +79,7 @@ pub(crate) enum Ns {
         /// The name
         name: String,
         /// The command and its arguments
-        #[arg(
-            required = true,
-            trailing_var_arg = true,
-            allow_hyphen_values = true,
-            value_name = "CMD"
-        )]
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
         command: Vec<OsString>,
     },
     /// Tell the names of the namespace that a process is in
@@ -115,9 +105,7 @@ impl std::str::FromStr for Id {
         if s == "auto" {
             return Ok(Self(None));
         }
-        let number = s
-            .parse::<i32>()
-            .map_err(|_| "an id is a number from 0 to 2147483647, or auto".to_owned())?;
+        let number = s.parse::<i32>().map_err(|_| "an id is a number from 0 to 2147483647, or auto".to_owned())?;
         // As in Linux, any negative number asks for the lowest free one.
         Ok(Self(Some(number)))
     }
@@ -126,7 +114,16 @@ impl std::str::FromStr for Id {
 /// The command line, or how to end if it is only asked for help, or wrong.
 pub(crate) fn parse() -> Result<Command, ExitCode> {
     match Cli::try_parse() {
-        Ok(cli) => Ok(cli.command),
+        Ok(cli) => {
+            if let Some(option) = misplaced_option(&cli.command) {
+                eprintln!(
+                    "pernet: unexpected argument '{}' found; put `--` before a command that begins with a dash",
+                    option.display()
+                );
+                return Err(ExitCode::from(2));
+            }
+            Ok(cli.command)
+        }
         Err(e) => match e.kind() {
             ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => {
                 // A reader that closed its end early has read enough.
@@ -141,14 +138,22 @@ pub(crate) fn parse() -> Result<Command, ExitCode> {
     }
 }
 
+/// A command cannot begin with a dash unless `--` says that it does: it is an option that we do not have.
+fn misplaced_option(command: &Command) -> Option<&OsString> {
+    let words = match command {
+        Command::Run(run) => &run.command,
+        Command::Ns(Ns::Exec { command, .. }) => command,
+        _ => return None,
+    };
+    let first = words.first().filter(|w| w.as_encoded_bytes().starts_with(b"-"))?;
+    let told = std::env::args_os().take_while(|a| a != first).any(|a| a == "--");
+    (!told).then_some(first)
+}
+
 /// The parser's complaint as one sentence.
 fn sentence(e: &clap::Error) -> String {
-    if matches!(
-        e.kind(),
-        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
-    ) {
-        return "a command is missing: run, ns or doctor; `pernet --help` tells what they do"
-            .into();
+    if matches!(e.kind(), ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand) {
+        return "a command is missing: run, ns or doctor; `pernet --help` tells what they do".into();
     }
     let text = e.to_string();
     let complaint: Vec<&str> = text
@@ -157,10 +162,7 @@ fn sentence(e: &clap::Error) -> String {
         .take_while(|l| !l.is_empty() && !l.starts_with("Usage:") && !l.starts_with("tip:"))
         .collect();
     let complaint = complaint.join(" ");
-    format!(
-        "{}; `pernet --help` shows how",
-        complaint.trim_start_matches("error: ")
-    )
+    format!("{}; `pernet --help` shows how", complaint.trim_start_matches("error: "))
 }
 
 /// The parser, for completions and manual pages.
@@ -194,9 +196,7 @@ mod tests {
     #[test]
     fn the_commands_own_options_stay_its_own() {
         let cli = Cli::try_parse_from(["pernet", "run", "-r", "--", "ls", "-r", "--help"]).unwrap();
-        let Command::Run(run) = cli.command else {
-            panic!("not run")
-        };
+        let Command::Run(run) = cli.command else { panic!("not run") };
         assert!(run.map_root_user);
         assert_eq!(run.command, ["ls", "-r", "--help"]);
     }

@@ -32,7 +32,12 @@ fn line(f: &Finding) -> String {
 
 fn iproute2() -> String {
     match Command::new("ip").arg("-V").output() {
-        Ok(out) => format!("ok       {} (the usual way to manage namespaces inside)", String::from_utf8_lossy(&out.stdout).trim()),
-        Err(_) => "without  ip (the usual way to manage namespaces inside): install iproute2, or use `pernet ns`".to_owned(),
+        Ok(out) => format!(
+            "ok       {} (the usual way to manage namespaces inside)",
+            String::from_utf8_lossy(&out.stdout).trim()
+        ),
+        Err(_) => {
+            "without  ip (the usual way to manage namespaces inside): install iproute2, or use `pernet ns`".to_owned()
+        }
     }
 }

@@ -20,10 +20,7 @@ fn main() -> ExitCode {
     };
     match command {
         Command::Run(run) => {
-            let options = pernet_run::Options {
-                command: run.command,
-                map_root_user: run.map_root_user,
-            };
+            let options = pernet_run::Options { command: run.command, map_root_user: run.map_root_user };
             match pernet_run::run(&options) {
                 Ok(end) => pernet_run::end_as(end),
                 Err(e) => fail(&e),

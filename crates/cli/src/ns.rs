@@ -41,14 +41,8 @@ fn execute(command: &[std::ffi::OsString]) -> ExitCode {
     };
     let e = std::process::Command::new(program).args(arguments).exec();
     let (why, code) = match e.kind() {
-        std::io::ErrorKind::NotFound => (
-            "there is no such program; check the name and PATH".to_owned(),
-            127,
-        ),
-        std::io::ErrorKind::PermissionDenied => (
-            "it is not executable; check its permissions".to_owned(),
-            126,
-        ),
+        std::io::ErrorKind::NotFound => ("there is no such program; check the name and PATH".to_owned(), 127),
+        std::io::ErrorKind::PermissionDenied => ("it is not executable; check its permissions".to_owned(), 126),
         _ => (e.to_string(), 126),
     };
     eprintln!("pernet: cannot run \"{}\": {why}", program.display());

@@ -146,11 +146,13 @@ pub(crate) fn assemble(rules: &[Rule]) -> Vec<sock_filter> {
 fn socket_rules() -> Vec<Rule> {
     use Action::{Allow, Errno, Notify};
     use libc::*;
-    let not_unix = Errno(EOPNOTSUPP as u16);
+    let native_pairs =
+        [AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_PACKET].map(|d| (Test::Is(0, d as u32), Allow)).into();
     let mut rules = vec![
         // The domain is a register: a host socket of another family cannot be had by changing memory afterwards.
         Rule::always(SYS_socket, Notify),
-        Rule::new(SYS_socketpair, vec![(Test::Is(0, AF_UNIX as u32), Allow)], not_unix),
+        // Of these the kernel makes pairs of AF_UNIX only, and says so itself for the others.
+        Rule::new(SYS_socketpair, native_pairs, Errno(EAFNOSUPPORT as u16)),
         // With no address a send or a receive is the data path and stays native.
         // An empty send is an error on netlink sockets, and rare on others.
         Rule::new(SYS_sendto, vec![(Test::NotNull(4), Notify), (Test::Is(2, 0), Notify)], Allow),

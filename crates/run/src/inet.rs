@@ -234,7 +234,7 @@ impl InetFd {
                 return Ok(port);
             }
             // The holder may have been closed: that is only seen by looking.
-            world.sockets.sweep();
+            world.sockets.sweep(1);
             return if self.conflicts(world, port, address) { Err(libc::EADDRINUSE) } else { Ok(port) };
         }
         if self.option(libc::SOL_IP, IP_BIND_ADDRESS_NO_PORT).is_some_and(|v| v.iter().any(|&b| b != 0)) {

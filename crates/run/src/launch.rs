@@ -92,8 +92,6 @@ pub fn run(options: &Options) -> Result<Ended, RunError> {
         0 => {
             drop(report_in);
             let report = Report(report_out);
-            // SAFETY: numbers only.  A group of its own keeps the terminal's signals away.
-            unsafe { libc::setpgid(0, 0) };
             let status = i32::from(supervise(&start, &signals, me, &report).map_err(|e| report.failed(&e)).is_err());
             // SAFETY: ends this process without running the front's exit handlers a second time.
             unsafe { libc::_exit(status) }
@@ -262,6 +260,9 @@ fn supervise(start: &Start, signals: &Signals, front: Option<OwnedFd>, report: &
             go: go_in.as_fd(),
         });
     }
+    // The program stays in the front's group; a group of its own keeps the terminal's signals away from here.
+    // SAFETY: numbers only.
+    unsafe { libc::setpgid(0, 0) };
     let program = Task::new(pid as u32);
     let listener_number = read_number(&status_in)?;
     if listener_number < 0 {

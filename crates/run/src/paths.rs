@@ -52,6 +52,8 @@ pub(crate) enum Place {
 #[derive(Debug, Default)]
 pub(crate) struct Binds {
     at: HashMap<PathBuf, Vec<SpaceId>>,
+    /// How many of the paths lie outside of [`NETNS_DIR`].
+    elsewhere: usize,
 }
 
 impl Binds {
@@ -62,7 +64,10 @@ impl Binds {
 
     /// Binds one more.
     pub(crate) fn push(&mut self, path: PathBuf, space: SpaceId) {
-        self.at.entry(path).or_default().push(space);
+        let elsewhere = !path.starts_with(NETNS_DIR);
+        let stack = self.at.entry(path).or_default();
+        self.elsewhere += usize::from(elsewhere && stack.is_empty());
+        stack.push(space);
     }
 
     /// Unbinds the latest.
@@ -70,9 +75,15 @@ impl Binds {
         let stack = self.at.get_mut(path)?;
         let top = stack.pop();
         if stack.is_empty() {
+            self.elsewhere -= usize::from(!path.starts_with(NETNS_DIR));
             self.at.remove(path);
         }
         top
+    }
+
+    /// Is a path bound that its look does not give away?
+    pub(crate) fn any_elsewhere(&self) -> bool {
+        self.elsewhere > 0
     }
 
     /// Every bound path.

@@ -38,6 +38,8 @@ pub(crate) enum Emulated {
 pub(crate) struct Sockets {
     /// A leaf lock.
     table: RwLock<HashMap<FileId, Emulated>>,
+    /// How often in a row a sweep has not found a socket.  A leaf lock.
+    missed: Mutex<HashMap<FileId, u32>>,
     /// Netlink sockets with something to move.  A leaf lock: it is taken inside the core's critical sections.
     ready: Arc<Mutex<Vec<FileId>>>,
     /// Some receive may be parked with a deadline.
@@ -52,7 +54,12 @@ thread_local! {
 impl Sockets {
     /// None yet.
     pub(crate) fn new() -> Self {
-        Self { table: RwLock::default(), ready: Arc::default(), deadlines: AtomicBool::new(false) }
+        Self {
+            table: RwLock::default(),
+            missed: Mutex::default(),
+            ready: Arc::default(),
+            deadlines: AtomicBool::new(false),
+        }
     }
 
     /// The emulated socket behind a task's descriptor; `None` if it is something else.
@@ -119,8 +126,9 @@ impl Sockets {
         table.values().any(Emulated::closes_silently)
     }
 
-    /// Drops the sockets that no program has open any more.
-    pub(crate) fn sweep(&self) {
+    /// Drops the sockets that no program has open any more.  One on its way to its program, or between two, is open
+    /// nowhere for a moment: it takes `misses` looks in a row.
+    pub(crate) fn sweep(&self, misses: u32) {
         let silent: Vec<FileId> = {
             let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
             table.iter().filter(|(_, e)| e.closes_silently()).map(|(&id, _)| id).collect()
@@ -129,12 +137,26 @@ impl Sockets {
             return;
         }
         let open = open_sockets();
-        for id in silent {
-            if !open.contains(&id.ino) {
-                // Out of the table first, dropped outside its lock: the drop may end a namespace.
-                let gone = self.remove(id);
-                drop(gone);
+        let mut gone = Vec::new();
+        {
+            let mut missed = lock(&self.missed);
+            missed.retain(|id, _| silent.contains(id));
+            for id in silent {
+                if open.contains(&id.ino) {
+                    missed.remove(&id);
+                    continue;
+                }
+                let times = missed.entry(id).or_insert(0);
+                *times += 1;
+                if *times >= misses {
+                    missed.remove(&id);
+                    gone.push(id);
+                }
             }
+        }
+        // Out of the table first, dropped outside its lock: the drop may end a namespace.
+        for id in gone {
+            drop(self.remove(id));
         }
     }
 

@@ -25,6 +25,8 @@ use crate::world::{Deaths, World, lock};
 
 /// How often things are looked at that no event tells.
 const LOOK: Duration = Duration::from_millis(200);
+/// How many looks in a row must miss a socket before it counts as closed.
+const SWEEPS: u32 = 2;
 /// How often parked calls with a deadline are looked at.
 const DEADLINE: Duration = Duration::from_millis(5);
 
@@ -198,7 +200,7 @@ impl Supervisor {
         if last_look.elapsed() >= LOOK {
             *last_look = Instant::now();
             if world.sockets.needs_sweeping() {
-                world.sockets.sweep();
+                world.sockets.sweep(SWEEPS);
             }
             let mut spaces = lock(&world.spaces);
             if spaces.needs_looking() {

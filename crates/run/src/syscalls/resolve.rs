@@ -37,7 +37,7 @@ pub(crate) fn place_of(world: &World, task: Task, arg: Arg) -> Option<Place> {
     // What we cannot read the kernel may judge: it says EFAULT, or serves a task that hides its memory.
     let raw = Memory::of(task.tid).path(arg.address).ok()?;
     let binds = lock(&world.binds);
-    let elsewhere = binds.iter().any(|(p, _)| !p.starts_with(NETNS_DIR));
+    let elsewhere = binds.any_elsewhere();
     if raw.is_empty() || !may_be_virtual(&raw, elsewhere) {
         return None;
     }
