@@ -26,10 +26,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     let emit = |row: Row| {
         let mut out = std::io::stdout().lock();
         // A reader that left wants nothing more; the exit status says so to whoever still looks.
-        if writeln!(out, "{}", row.to_json())
-            .and_then(|()| out.flush())
-            .is_err()
-        {
+        if writeln!(out, "{}", row.to_json()).and_then(|()| out.flush()).is_err() {
             std::process::exit(1);
         }
     };
@@ -66,11 +63,7 @@ fn collect(side: Side, n: u64, deadline: Duration, rows: &mut Vec<Row>) -> Resul
     let lines = BufReader::new(child.stdout.take().context("the half has no output")?).lines();
     let (sender, receiver) = mpsc::channel();
     // The reader ends with the pipe, and the pipe with the child: it is never left behind.
-    let reader = thread::spawn(move || {
-        lines
-            .map_while(Result::ok)
-            .try_for_each(|line| sender.send(line))
-    });
+    let reader = thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
     let end = Instant::now() + deadline;
     let outcome = loop {
         match receiver.recv_timeout(end.saturating_duration_since(Instant::now())) {

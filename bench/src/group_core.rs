@@ -48,11 +48,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         if !refused {
             let kernel = kernel_half(asked, args.budget, &rows);
             refused = kernel.iter().any(|row| row.what == "capped" && row.n == 0);
-            if let Some(n) = kernel
-                .iter()
-                .find(|row| row.what == "create")
-                .map(|row| row.n)
-            {
+            if let Some(n) = kernel.iter().find(|row| row.what == "create").map(|row| row.n) {
                 // Where the kernel was measured at less, pernet is measured there too: ratios compare like with like.
                 ours_at.insert(0, n);
                 ours_at.dedup();
@@ -63,10 +59,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             continue;
         }
         for n in ours_at {
-            if rows
-                .iter()
-                .any(|row| row.side == Side::Pernet && row.n == n)
-            {
+            if rows.iter().any(|row| row.side == Side::Pernet && row.n == n) {
                 continue;
             }
             let (made, end) = child::half(Side::Pernet, n, DEADLINE);
@@ -93,11 +86,7 @@ fn keep(made: Vec<Row>, json: bool, rows: &mut Vec<Row>) -> Result<()> {
 
 /// The kernel's half at `asked` or the largest feasible number below, always with a row that says so.
 fn kernel_half(asked: u64, budget: u64, measured: &[Row]) -> Vec<Row> {
-    let before: Vec<Row> = measured
-        .iter()
-        .filter(|row| row.side == Side::Kernel)
-        .cloned()
-        .collect();
+    let before: Vec<Row> = measured.iter().filter(|row| row.side == Side::Kernel).cloned().collect();
     let Fit { n, why } = limits::fit(asked, budget as f64, &before);
     let mut rows = Vec::new();
     if let Some(why) = why {
@@ -107,11 +96,7 @@ fn kernel_half(asked: u64, budget: u64, measured: &[Row]) -> Vec<Row> {
         return rows;
     }
     // The prediction may be wrong by some; what takes twice the budget is stopped.
-    let (made, end) = child::half(
-        Side::Kernel,
-        n,
-        Duration::from_secs(budget.saturating_mul(2).max(30)),
-    );
+    let (made, end) = child::half(Side::Kernel, n, Duration::from_secs(budget.saturating_mul(2).max(30)));
     rows.extend(made);
     if let Err(error) = end {
         let error = anyhow!(error).context("the kernel's half is incomplete");

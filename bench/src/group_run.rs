@@ -40,12 +40,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     match refused {
         None => rows.push(start_row(Side::Kernel, &b)),
-        Some(error) => rows.push(Row::capped(
-            Side::Kernel,
-            args.times,
-            0,
-            format!("unshare -Urn true: {error:#}"),
-        )),
+        Some(error) => rows.push(Row::capped(Side::Kernel, args.times, 0, format!("unshare -Urn true: {error:#}"))),
     }
     rows.push(start_row(Side::Pernet, &a));
     report::print(&rows, args.json, "")
@@ -54,16 +49,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 fn start_row(side: Side, us: &[f64]) -> Row {
     Row {
         us_each: Some(rounded(median(us), 1)),
-        us_min: us
-            .iter()
-            .copied()
-            .min_by(f64::total_cmp)
-            .map(|us| rounded(us, 1)),
-        us_max: us
-            .iter()
-            .copied()
-            .max_by(f64::total_cmp)
-            .map(|us| rounded(us, 1)),
+        us_min: us.iter().copied().min_by(f64::total_cmp).map(|us| rounded(us, 1)),
+        us_max: us.iter().copied().max_by(f64::total_cmp).map(|us| rounded(us, 1)),
         ..Row::new(side, "start", us.len() as u64)
     }
 }
@@ -71,11 +58,7 @@ fn start_row(side: Side, us: &[f64]) -> Row {
 /// Starts the command and waits for it; microseconds.
 fn start(command: &mut Command) -> Result<f64> {
     let start = Instant::now();
-    let out = command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .output()?;
+    let out = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).output()?;
     let took = start.elapsed();
     let said = String::from_utf8_lossy(&out.stderr);
     ensure!(out.status.success(), "{}: {}", out.status, said.trim());
@@ -106,9 +89,6 @@ mod tests {
     #[test]
     fn the_row_holds_median_and_extremes() {
         let row = start_row(Side::Pernet, &[3.0, 1.0, 2.0]);
-        assert_eq!(
-            (row.us_each, row.us_min, row.us_max, row.n),
-            (Some(2.0), Some(1.0), Some(3.0), 3)
-        );
+        assert_eq!((row.us_each, row.us_min, row.us_max, row.n), (Some(2.0), Some(1.0), Some(3.0), 3));
     }
 }

@@ -10,9 +10,7 @@ use crate::row::{Row, Side};
 use anyhow::{Context, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::sched::{CloneFlags, unshare};
-use nix::sys::socket::{
-    self, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType,
-};
+use nix::sys::socket::{self, AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType};
 use std::fs::{self, File};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::thread;
@@ -27,19 +25,11 @@ const NO_LIMIT: &str = "2147483647";
 
 /// May this process make namespaces at all? `Err` is a sentence that says why not.
 pub(crate) fn enter() -> Result<(), String> {
-    unshare(CloneFlags::CLONE_NEWUSER).map_err(|errno| {
-        format!(
-            "this machine refuses a user namespace (unshare: {})",
-            errno.desc()
-        )
-    })?;
+    unshare(CloneFlags::CLONE_NEWUSER)
+        .map_err(|errno| format!("this machine refuses a user namespace (unshare: {})", errno.desc()))?;
     // Some systems grant the user namespace and then no right inside it, so the second step is part of the question.
-    unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| {
-        format!(
-            "this machine refuses a network namespace (unshare: {})",
-            errno.desc()
-        )
-    })?;
+    unshare(CloneFlags::CLONE_NEWNET)
+        .map_err(|errno| format!("this machine refuses a network namespace (unshare: {})", errno.desc()))?;
     set_quota(NO_LIMIT).map_err(|error| format!("this machine keeps the quota from us ({error:#})"))
 }
 
@@ -49,11 +39,7 @@ pub(crate) fn enter() -> Result<(), String> {
 pub(crate) fn measure(n: u64, mut emit: impl FnMut(Row)) -> Result<()> {
     let rounds = measure::rounds(n);
     // Where n is too small to see, memory is averaged over more, and before anything is warm.
-    let average = if n < MEMORY_POPULATION {
-        Some(average_kib()?)
-    } else {
-        None
-    };
+    let average = if n < MEMORY_POPULATION { Some(average_kib()?) } else { None };
     // Else the first round says it: later ones are made of memory that it left behind.
     let mut kib = average;
     let mut create = Vec::new();
@@ -61,10 +47,7 @@ pub(crate) fn measure(n: u64, mut emit: impl FnMut(Row)) -> Result<()> {
     let mut find = [Vec::new(), Vec::new()];
     let mut dump = Vec::new();
     let mut teardown = Vec::new();
-    let row = |what: &str| Row {
-        rounds: (rounds > 1).then_some(rounds as u64),
-        ..Row::new(Side::Kernel, what, n)
-    };
+    let row = |what: &str| Row { rounds: (rounds > 1).then_some(rounds as u64), ..Row::new(Side::Kernel, what, n) };
     for round in 0..rounds {
         let before = measure::kernel_memory_kib()?;
         let (took, nets) = measure::timed(|| make(n))?;
@@ -72,10 +55,7 @@ pub(crate) fn measure(n: u64, mut emit: impl FnMut(Row)) -> Result<()> {
         create.push(us_each(took, n));
         let _ = kib.get_or_insert(used as f64 / n as f64);
         if round + 1 == rounds {
-            let mut made = Row {
-                us_each: Some(rounded(median(&create), 2)),
-                ..row("create")
-            };
+            let mut made = Row { us_each: Some(rounded(median(&create), 2)), ..row("create") };
             made.kib_each = kib.map(|kib| rounded(kib, 1));
             made.kib_over = average.map(|_| MEMORY_POPULATION);
             emit(made);
@@ -95,23 +75,10 @@ pub(crate) fn measure(n: u64, mut emit: impl FnMut(Row)) -> Result<()> {
             seen = entries;
         }
         if round + 1 == rounds {
-            emit(Row {
-                us_each: Some(rounded(median(&name), 2)),
-                ..row("name")
-            });
-            emit(Row {
-                us_each: Some(rounded(median(&find[0]), 2)),
-                ..row("find_first")
-            });
-            emit(Row {
-                us_each: Some(rounded(median(&find[1]), 2)),
-                ..row("find_last")
-            });
-            emit(Row {
-                entries_seen: Some(seen),
-                ns_each: Some(rounded(median(&dump), 0)),
-                ..row("dump")
-            });
+            emit(Row { us_each: Some(rounded(median(&name), 2)), ..row("name") });
+            emit(Row { us_each: Some(rounded(median(&find[0]), 2)), ..row("find_first") });
+            emit(Row { us_each: Some(rounded(median(&find[1]), 2)), ..row("find_last") });
+            emit(Row { entries_seen: Some(seen), ns_each: Some(rounded(median(&dump), 0)), ..row("dump") });
         }
         drop(observer);
 
@@ -163,9 +130,7 @@ fn drop_and_wait(nets: Vec<File>) -> Result<()> {
     loop {
         match unshare(CloneFlags::CLONE_NEWNET) {
             Ok(()) => return Ok(()),
-            Err(Errno::ENOSPC) if start.elapsed() < PATIENCE => {
-                thread::sleep(Duration::from_micros(500))
-            }
+            Err(Errno::ENOSPC) if start.elapsed() < PATIENCE => thread::sleep(Duration::from_micros(500)),
             Err(errno) => return Err(errno).context("waiting for the teardown"),
         }
     }
@@ -183,33 +148,21 @@ struct Observer {
 
 impl Observer {
     fn open() -> Result<Self> {
-        let socket = socket::socket(
-            AddressFamily::Netlink,
-            SockType::Raw,
-            SockFlag::SOCK_CLOEXEC,
-            SockProtocol::NetlinkRoute,
-        )
-        .context("a netlink socket")?;
-        socket::bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))
-            .context("binding the netlink socket")?;
-        Ok(Self {
-            socket,
-            buffer: vec![0; BUFFER],
-        })
+        let socket =
+            socket::socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)
+                .context("a netlink socket")?;
+        socket::bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0)).context("binding the netlink socket")?;
+        Ok(Self { socket, buffer: vec![0; BUFFER] })
     }
 
     fn send(&self, request: &[u8]) -> Result<()> {
-        socket::send(self.socket.as_raw_fd(), request, MsgFlags::empty())
-            .context("sending a request")?;
+        socket::send(self.socket.as_raw_fd(), request, MsgFlags::empty()).context("sending a request")?;
         Ok(())
     }
 
     fn receive(&mut self) -> Result<&[u8]> {
         let len = socket::recv(self.socket.as_raw_fd(), &mut self.buffer, MsgFlags::empty());
-        Ok(self
-            .buffer
-            .get(..len.context("receiving an answer")?)
-            .unwrap_or_default())
+        Ok(self.buffer.get(..len.context("receiving an answer")?).unwrap_or_default())
     }
 
     fn ask(&mut self, request: &[u8]) -> Result<Answer> {

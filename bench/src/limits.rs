@@ -42,13 +42,8 @@ pub(crate) fn raise_files(n: u64) -> u64 {
 /// Creation and teardown grow with n; naming and finding scan the table of ids, so their share grows with n squared.
 pub(crate) fn predicted_seconds(n: u64, measured: &[Row]) -> f64 {
     let us = |what: &str, otherwise: f64| {
-        let row = measured
-            .iter()
-            .rev()
-            .find(|row| row.what == what && row.n >= 100);
-        row.map_or((otherwise, 1000.0), |row| {
-            (row.us_each.unwrap_or(otherwise), row.n as f64)
-        })
+        let row = measured.iter().rev().find(|row| row.what == what && row.n >= 100);
+        row.map_or((otherwise, 1000.0), |row| (row.us_each.unwrap_or(otherwise), row.n as f64))
     };
     let (create, _) = us("create", 400.0);
     let (teardown, _) = us("teardown", 600.0);
@@ -59,52 +54,26 @@ pub(crate) fn predicted_seconds(n: u64, measured: &[Row]) -> f64 {
 
 /// The largest n up to `asked` that this machine's descriptors, memory, quota and `budget` seconds allow.
 pub(crate) fn fit(asked: u64, budget: f64, measured: &[Row]) -> Fit {
-    let available = measure::mem_available_kib()
-        .unwrap_or(0)
-        .saturating_sub(KIB_RESERVED);
+    let available = measure::mem_available_kib().unwrap_or(0).saturating_sub(KIB_RESERVED);
     let quota = fs::read_to_string("/proc/sys/user/max_net_namespaces");
-    let quota: u64 = quota
-        .ok()
-        .and_then(|text| text.trim().parse().ok())
-        .unwrap_or(u64::MAX);
+    let quota: u64 = quota.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(u64::MAX);
     let files = raise_files(asked);
     let caps = [
-        (
-            files,
-            format!(
-                "open files: this process may hold {} (RLIMIT_NOFILE)",
-                files + SPARE_FILES
-            ),
-        ),
+        (files, format!("open files: this process may hold {} (RLIMIT_NOFILE)", files + SPARE_FILES)),
         (
             available / KIB_PER_NAMESPACE,
-            format!(
-                "available memory: {KIB_PER_NAMESPACE} KiB each, {} MiB to use",
-                available / 1024
-            ),
+            format!("available memory: {KIB_PER_NAMESPACE} KiB each, {} MiB to use", available / 1024),
         ),
-        (
-            quota.saturating_sub(SPARE_QUOTA),
-            format!("the quota user.max_net_namespaces = {quota}"),
-        ),
+        (quota.saturating_sub(SPARE_QUOTA), format!("the quota user.max_net_namespaces = {quota}")),
     ];
-    let mut fit = Fit {
-        n: asked,
-        why: None,
-    };
+    let mut fit = Fit { n: asked, why: None };
     for (cap, reason) in caps {
         if cap < fit.n {
-            fit = Fit {
-                n: round_down(cap),
-                why: Some(reason),
-            };
+            fit = Fit { n: round_down(cap), why: Some(reason) };
         }
     }
     while fit.n > 1 && predicted_seconds(fit.n, measured) > budget {
-        fit = Fit {
-            n: round_down(fit.n - 1),
-            why: Some(format!("the time budget of {budget:.0} s")),
-        };
+        fit = Fit { n: round_down(fit.n - 1), why: Some(format!("the time budget of {budget:.0} s")) };
     }
     fit
 }
@@ -134,15 +103,7 @@ mod tests {
 
     #[test]
     fn rounding_down_walks_one_two_five() {
-        for (n, want) in [
-            (0, 0),
-            (1, 1),
-            (4, 2),
-            (9, 5),
-            (10, 10),
-            (19_999, 10_000),
-            (96_279, 50_000),
-        ] {
+        for (n, want) in [(0, 0), (1, 1), (4, 2), (9, 5), (10, 10), (19_999, 10_000), (96_279, 50_000)] {
             assert_eq!(round_down(n), want, "{n}");
         }
         assert_eq!(round_down(u64::MAX), 10_000_000_000_000_000_000);
@@ -151,10 +112,7 @@ mod tests {
     #[test]
     fn a_small_n_always_fits_and_a_budget_cuts() {
         assert_eq!(fit(1, 60.0, &[]), Fit { n: 1, why: None });
-        let slow = Row {
-            us_each: Some(1e6),
-            ..Row::new(Side::Kernel, "create", 1000)
-        };
+        let slow = Row { us_each: Some(1e6), ..Row::new(Side::Kernel, "create", 1000) };
         let cut = fit(1000, 50.0, &[slow]);
         assert!(cut.n <= 50, "{cut:?}");
         assert!(cut.why.expect("a reason").contains("budget"));
@@ -163,18 +121,9 @@ mod tests {
     #[test]
     fn the_scan_of_the_id_table_is_reckoned_with() {
         let rows = [
-            Row {
-                us_each: Some(0.0),
-                ..Row::new(Side::Kernel, "create", 1000)
-            },
-            Row {
-                us_each: Some(0.0),
-                ..Row::new(Side::Kernel, "teardown", 1000)
-            },
-            Row {
-                us_each: Some(10.0),
-                ..Row::new(Side::Kernel, "name", 1000)
-            },
+            Row { us_each: Some(0.0), ..Row::new(Side::Kernel, "create", 1000) },
+            Row { us_each: Some(0.0), ..Row::new(Side::Kernel, "teardown", 1000) },
+            Row { us_each: Some(10.0), ..Row::new(Side::Kernel, "name", 1000) },
         ];
         assert_eq!(predicted_seconds(1000, &rows), 0.01);
         assert_eq!(predicted_seconds(10_000, &rows), 1.0);

@@ -75,9 +75,7 @@ mod tests {
     #[test]
     fn sizes_are_a_comma_separated_list() {
         let cli = Cli::parse_from(["bench", "core", "--json", "--n", "1,20"]);
-        let Group::Core(args) = cli.group else {
-            panic!("not the core group")
-        };
+        let Group::Core(args) = cli.group else { panic!("not the core group") };
         assert!(args.json);
         assert_eq!(args.n, [1, 20]);
     }

@@ -49,10 +49,7 @@ pub(crate) fn us_each(total: Duration, n: u64) -> f64 {
 pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
-    sorted
-        .get((sorted.len().max(1) - 1) / 2)
-        .copied()
-        .unwrap_or(0.0)
+    sorted.get((sorted.len().max(1) - 1) / 2).copied().unwrap_or(0.0)
 }
 
 /// Rounds to `digits` decimals, so that a line of JSON does not claim more than was measured.
@@ -76,17 +73,13 @@ pub(crate) fn kernel_memory_kib() -> Result<u64> {
 
 fn meminfo(names: &[&str]) -> Result<u64> {
     let text = fs::read_to_string("/proc/meminfo").context("reading /proc/meminfo")?;
-    let of = |name: &&str| {
-        kib_of(&text, name).with_context(|| format!("/proc/meminfo has no line {name}"))
-    };
+    let of = |name: &&str| kib_of(&text, name).with_context(|| format!("/proc/meminfo has no line {name}"));
     names.iter().map(of).sum()
 }
 
 /// The value of the line `name: value kB`.
 fn kib_of(text: &str, name: &str) -> Option<u64> {
-    let value = text
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     value.trim().trim_end_matches("kB").trim().parse().ok()
 }
 

@@ -35,12 +35,7 @@ fn request(ty: u16, flags: u16, seq: u32, attrs: &[(u16, i32)]) -> Vec<u8> {
 
 /// `RTM_NEWNSID`: call the namespace behind `fd` by `nsid`, and acknowledge.
 pub(crate) fn name(fd: i32, nsid: i32) -> Vec<u8> {
-    request(
-        RTM_NEWNSID,
-        NLM_F_ACK,
-        1,
-        &[(NETNSA_FD, fd), (NETNSA_NSID, nsid)],
-    )
+    request(RTM_NEWNSID, NLM_F_ACK, 1, &[(NETNSA_FD, fd), (NETNSA_NSID, nsid)])
 }
 
 /// `RTM_GETNSID`: how is the namespace behind `fd` called?
@@ -77,21 +72,13 @@ pub(crate) fn answers(mut datagram: &[u8], mut each: impl FnMut(Answer)) -> Resu
     while !datagram.is_empty() {
         let len = i32_at(datagram, 0).context("a message shorter than its header")?;
         let len = usize::try_from(len).context("a message with a negative length")?;
-        ensure!(
-            len >= HEADER && len <= datagram.len(),
-            "a message of {len} bytes in a datagram of {}",
-            datagram.len()
-        );
+        ensure!(len >= HEADER && len <= datagram.len(), "a message of {len} bytes in a datagram of {}", datagram.len());
         let (message, rest) = datagram.split_at(len);
         datagram = rest;
         match u16_at(message, 4) {
-            Some(NLMSG_ERROR) => each(Answer::Status(
-                i32_at(message, HEADER).context("an error without its code")?,
-            )),
+            Some(NLMSG_ERROR) => each(Answer::Status(i32_at(message, HEADER).context("an error without its code")?)),
             Some(NLMSG_DONE) => each(Answer::Done),
-            Some(RTM_NEWNSID) => each(Answer::Nsid(nsid_in(
-                message.get(ATTRS..).unwrap_or_default(),
-            )?)),
+            Some(RTM_NEWNSID) => each(Answer::Nsid(nsid_in(message.get(ATTRS..).unwrap_or_default())?)),
             other => bail!("a message of the unexpected type {other:?}"),
         }
     }
@@ -113,11 +100,7 @@ fn nsid_in(mut attrs: &[u8]) -> Result<i32> {
 pub(crate) fn only(datagram: &[u8]) -> Result<Answer> {
     let mut found = Vec::with_capacity(1);
     answers(datagram, |answer| found.push(answer))?;
-    ensure!(
-        found.len() == 1,
-        "{} messages where one was expected",
-        found.len()
-    );
+    ensure!(found.len() == 1, "{} messages where one was expected", found.len());
     found.pop().context("no answer")
 }
 

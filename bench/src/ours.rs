@@ -25,11 +25,7 @@ pub(crate) fn measure(n: u64, mut emit: impl FnMut(Row)) -> Result<()> {
     let world = World::new()?;
     let rounds = measure::rounds(n);
     // Where n is too small to see, memory is averaged over more, and before anything is warm.
-    let average = if n < MEMORY_POPULATION {
-        Some(world.average_kib()?)
-    } else {
-        None
-    };
+    let average = if n < MEMORY_POPULATION { Some(world.average_kib()?) } else { None };
     // Else the first round says it: later ones are made of memory that it left behind.
     let mut kib = average;
     let mut create = Vec::new();
@@ -38,10 +34,7 @@ pub(crate) fn measure(n: u64, mut emit: impl FnMut(Row)) -> Result<()> {
     let mut dump = Vec::new();
     let mut teardown = Vec::new();
     let mut stepped = Vec::new();
-    let row = |what: &str| Row {
-        rounds: (rounds > 1).then_some(rounds as u64),
-        ..Row::new(Side::Pernet, what, n)
-    };
+    let row = |what: &str| Row { rounds: (rounds > 1).then_some(rounds as u64), ..Row::new(Side::Pernet, what, n) };
     for round in 0..rounds {
         let before = measure::own_memory_kib()?;
         let (took, nets) = measure::timed(|| world.make(n))?;
@@ -49,10 +42,7 @@ pub(crate) fn measure(n: u64, mut emit: impl FnMut(Row)) -> Result<()> {
         create.push(us_each(took, n));
         let _ = kib.get_or_insert(used as f64 / n as f64);
         if round + 1 == rounds {
-            let mut made = Row {
-                us_each: Some(rounded(median(&create), 2)),
-                ..row("create")
-            };
+            let mut made = Row { us_each: Some(rounded(median(&create), 2)), ..row("create") };
             made.kib_each = kib.map(|kib| rounded(kib, 2));
             made.kib_over = average.map(|_| MEMORY_POPULATION);
             emit(made);
@@ -71,23 +61,10 @@ pub(crate) fn measure(n: u64, mut emit: impl FnMut(Row)) -> Result<()> {
             seen = entries;
         }
         if round + 1 == rounds {
-            emit(Row {
-                us_each: Some(rounded(median(&name), 2)),
-                ..row("name")
-            });
-            emit(Row {
-                us_each: Some(rounded(median(&find[0]), 2)),
-                ..row("find_first")
-            });
-            emit(Row {
-                us_each: Some(rounded(median(&find[1]), 2)),
-                ..row("find_last")
-            });
-            emit(Row {
-                entries_seen: Some(seen),
-                ns_each: Some(rounded(median(&dump), 0)),
-                ..row("dump")
-            });
+            emit(Row { us_each: Some(rounded(median(&name), 2)), ..row("name") });
+            emit(Row { us_each: Some(rounded(median(&find[0]), 2)), ..row("find_first") });
+            emit(Row { us_each: Some(rounded(median(&find[1]), 2)), ..row("find_last") });
+            emit(Row { entries_seen: Some(seen), ns_each: Some(rounded(median(&dump), 0)), ..row("dump") });
         }
 
         let (nets, stands_in) = observer.close();
@@ -109,11 +86,7 @@ pub(crate) fn measure(n: u64, mut emit: impl FnMut(Row)) -> Result<()> {
     }
     for (what, times) in [("teardown", teardown), ("teardown_step", stepped)] {
         let total = median(&times);
-        emit(Row {
-            us_each: Some(rounded(total / n as f64, 2)),
-            total_ms: Some(rounded(total / 1e3, 3)),
-            ..row(what)
-        });
+        emit(Row { us_each: Some(rounded(total / n as f64, 2)), total_ms: Some(rounded(total / 1e3, 3)), ..row(what) });
     }
     Ok(())
 }
@@ -137,45 +110,25 @@ struct World {
 
 impl World {
     fn new() -> Result<Self> {
-        let namespaces = Namespaces::builder()
-            .max_net_namespaces(i32::MAX as u32)
-            .build();
+        let namespaces = Namespaces::builder().max_net_namespaces(i32::MAX as u32).build();
         let stack = Stack::register(&namespaces).map_err(|error| anyhow!("{error:?}"))?;
-        let rtnetlink =
-            Rtnetlink::new(&namespaces, &stack).map_err(|error| anyhow!("{error:?}"))?;
+        let rtnetlink = Rtnetlink::new(&namespaces, &stack).map_err(|error| anyhow!("{error:?}"))?;
         let init = namespaces.init_user_ns().clone();
-        let root = Cred {
-            user_ns: init.clone(),
-            euid: Uid(0),
-            caps: Caps::FULL,
-        };
+        let root = Cred { user_ns: init.clone(), euid: Uid(0), caps: Caps::FULL };
         // As the kernel's half: a quota of our own, so that waiting for it measures nobody else.
         let owner = init.child(&root);
-        let cred = Cred {
-            user_ns: owner.clone(),
-            euid: Uid(0),
-            caps: Caps::FULL,
-        };
-        let world = Self {
-            namespaces,
-            rtnetlink,
-            owner,
-            cred,
-        };
+        let cred = Cred { user_ns: owner.clone(), euid: Uid(0), caps: Caps::FULL };
+        let world = Self { namespaces, rtnetlink, owner, cred };
         world.set_quota(NO_LIMIT)?;
         Ok(world)
     }
 
     fn set_quota(&self, limit: i64) -> Result<()> {
-        self.owner
-            .set_max_net_namespaces(limit)
-            .map_err(|error| anyhow!("setting the quota: {error:?}"))
+        self.owner.set_max_net_namespaces(limit).map_err(|error| anyhow!("setting the quota: {error:?}"))
     }
 
     fn create(&self) -> Result<NetRef> {
-        self.namespaces
-            .create(&self.cred)
-            .map_err(|error| anyhow!("creating a namespace: {error:?}"))
+        self.namespaces.create(&self.cred).map_err(|error| anyhow!("creating a namespace: {error:?}"))
     }
 
     fn make(&self, n: u64) -> Result<Vec<NetRef>> {
@@ -210,8 +163,7 @@ impl World {
             Teardown::Worker => self.wait_for_quota()?,
             Teardown::Step => {
                 self.settle();
-                self.create()
-                    .context("the quota is not back after the teardown")?
+                self.create().context("the quota is not back after the teardown")?
             }
         };
         drop(last);
@@ -223,9 +175,7 @@ impl World {
         loop {
             match self.namespaces.create(&self.cred) {
                 Ok(net) => return Ok(net),
-                Err(CreateError::QuotaExceeded { .. }) if start.elapsed() < PATIENCE => {
-                    thread::yield_now()
-                }
+                Err(CreateError::QuotaExceeded { .. }) if start.elapsed() < PATIENCE => thread::yield_now(),
                 Err(error) => return Err(anyhow!("waiting for the teardown: {error:?}")),
             }
         }
@@ -233,23 +183,11 @@ impl World {
 
     fn observer(&self, nets: Vec<NetRef>) -> Result<Observer> {
         let net = self.create()?;
-        let client = Bench {
-            cred: self.cred.clone(),
-            nets,
-        };
+        let client = Bench { cred: self.cred.clone(), nets };
         let socket = self.rtnetlink.open(&net, Protocol::Route, &self.cred);
-        let any = SockAddr {
-            portid: 0,
-            groups: 0,
-        };
-        socket
-            .bind(any, &client)
-            .map_err(|error| anyhow!("binding the netlink socket: {error:?}"))?;
-        Ok(Observer {
-            net,
-            socket,
-            client,
-        })
+        let any = SockAddr { portid: 0, groups: 0 };
+        socket.bind(any, &client).map_err(|error| anyhow!("binding the netlink socket: {error:?}"))?;
+        Ok(Observer { net, socket, client })
     }
 }
 
@@ -294,19 +232,12 @@ impl Observer {
     fn send(&self, request: &[u8]) -> Result<()> {
         let sent = self.socket.send(request, None, &self.client);
         let sent = sent.map_err(|error| anyhow!("sending a request: {error:?}"))?;
-        ensure!(
-            sent == request.len(),
-            "sent {sent} of {} bytes",
-            request.len()
-        );
+        ensure!(sent == request.len(), "sent {sent} of {} bytes", request.len());
         Ok(())
     }
 
     fn receive(&self) -> Result<Vec<u8>> {
-        let datagram = self
-            .socket
-            .recv(BUFFER)
-            .map_err(|error| anyhow!("receiving: {error:?}"))?;
+        let datagram = self.socket.recv(BUFFER).map_err(|error| anyhow!("receiving: {error:?}"))?;
         Ok(datagram.context("no answer is there")?.bytes)
     }
 
@@ -360,26 +291,9 @@ mod tests {
         let mut rows = Vec::new();
         measure(40, |row| rows.push(row)).expect("pernet's half runs");
         let what: Vec<&str> = rows.iter().map(|row| row.what.as_str()).collect();
-        assert_eq!(
-            what,
-            [
-                "create",
-                "name",
-                "find_first",
-                "find_last",
-                "dump",
-                "teardown",
-                "teardown_step"
-            ]
-        );
-        assert!(
-            rows.iter()
-                .all(|row| row.side == Side::Pernet && row.n == 40)
-        );
+        assert_eq!(what, ["create", "name", "find_first", "find_last", "dump", "teardown", "teardown_step"]);
+        assert!(rows.iter().all(|row| row.side == Side::Pernet && row.n == 40));
         assert!(rows.iter().any(|row| row.entries_seen == Some(40)));
-        assert!(
-            rows.iter()
-                .all(|row| row.us_each.is_some() || row.ns_each.is_some())
-        );
+        assert!(rows.iter().all(|row| row.us_each.is_some() || row.ns_each.is_some()));
     }
 }

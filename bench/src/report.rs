@@ -15,9 +15,7 @@ pub(crate) fn print(rows: &[Row], json: bool, notes: &str) -> Result<()> {
         false => table(rows) + notes,
     };
     let mut out = std::io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .context("writing the figures")
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).context("writing the figures")
 }
 
 /// The figures that a row can hold, each a line of the table: unit, and how to read it.
@@ -27,9 +25,7 @@ const FIGURES: [(&str, Read); 6] = [
     ("us min", |row| row.us_min),
     ("us max", |row| row.us_max),
     ("KiB each", |row| row.kib_each),
-    ("entries seen", |row| {
-        row.entries_seen.map(|seen| seen as f64)
-    }),
+    ("entries seen", |row| row.entries_seen.map(|seen| seen as f64)),
     ("ns each", |row| row.ns_each),
 ];
 
@@ -40,15 +36,9 @@ pub(crate) fn table(rows: &[Row]) -> String {
     let head = ["n", "what", "unit", "kernel", "pernet", "kernel/pernet"].map(str::to_owned);
     let mut lines = vec![head];
     for (n, what) in measured(rows) {
-        let of = |side| {
-            rows.iter()
-                .find(|row| row.side == side && row.n == n && row.what == what)
-        };
+        let of = |side| rows.iter().find(|row| row.side == side && row.n == n && row.what == what);
         for (unit, read) in FIGURES {
-            let (kernel, ours) = (
-                of(Side::Kernel).and_then(read),
-                of(Side::Pernet).and_then(read),
-            );
+            let (kernel, ours) = (of(Side::Kernel).and_then(read), of(Side::Pernet).and_then(read));
             if kernel.is_none() && ours.is_none() {
                 continue;
             }
@@ -59,14 +49,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
                 _ => String::new(),
             };
             let show = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), figure);
-            lines.push([
-                n.to_string(),
-                what.to_owned(),
-                unit.to_owned(),
-                show(kernel),
-                show(ours),
-                ratio,
-            ]);
+            lines.push([n.to_string(), what.to_owned(), unit.to_owned(), show(kernel), show(ours), ratio]);
         }
     }
     let mut text = laid_out(&lines);
@@ -76,18 +59,11 @@ pub(crate) fn table(rows: &[Row]) -> String {
         let _ = match row.n {
             0 => writeln!(text, "{}: not measured at n = {asked}: {reason}", row.side),
             n if n == asked => writeln!(text, "{}: n = {asked}: {reason}", row.side),
-            n => writeln!(
-                text,
-                "{}: measured at n = {n} instead of {asked}, limited by {reason}",
-                row.side
-            ),
+            n => writeln!(text, "{}: measured at n = {n} instead of {asked}, limited by {reason}", row.side),
         };
     }
     if rows.iter().any(|row| row.kib_over.is_some()) {
-        let _ = writeln!(
-            text,
-            "KiB each at a small n is the average over more namespaces (kib_over in --json)."
-        );
+        let _ = writeln!(text, "KiB each at a small n is the average over more namespaces (kib_over in --json).");
     }
     text
 }
@@ -133,11 +109,7 @@ fn laid_out<const N: usize>(lines: &[[String; N]]) -> String {
         }
         let _ = writeln!(text, "{}", out.trim_end());
         if i == 0 {
-            let _ = writeln!(
-                text,
-                "{}",
-                "-".repeat(widths.iter().sum::<usize>() + 2 * (N - 1))
-            );
+            let _ = writeln!(text, "{}", "-".repeat(widths.iter().sum::<usize>() + 2 * (N - 1)));
         }
     }
     text
@@ -150,56 +122,25 @@ mod tests {
     #[test]
     fn both_sides_stand_on_one_line_with_their_ratio() {
         let rows = [
-            Row {
-                us_each: Some(300.0),
-                ..Row::new(Side::Kernel, "create", 1000)
-            },
-            Row {
-                us_each: Some(1.5),
-                ..Row::new(Side::Pernet, "create", 1000)
-            },
+            Row { us_each: Some(300.0), ..Row::new(Side::Kernel, "create", 1000) },
+            Row { us_each: Some(1.5), ..Row::new(Side::Pernet, "create", 1000) },
         ];
         let text = table(&rows);
-        assert!(
-            text.contains("1000  create  us each     300    1.50           200x"),
-            "{text}"
-        );
+        assert!(text.contains("1000  create  us each     300    1.50           200x"), "{text}");
     }
 
     #[test]
     fn what_only_one_side_has_gets_no_ratio() {
-        let rows = [Row {
-            us_each: Some(1.5),
-            ..Row::new(Side::Pernet, "teardown_step", 1000)
-        }];
+        let rows = [Row { us_each: Some(1.5), ..Row::new(Side::Pernet, "teardown_step", 1000) }];
         let text = table(&rows);
-        assert!(
-            text.lines().nth(2).expect("a line").ends_with("-    1.50"),
-            "{text}"
-        );
+        assert!(text.lines().nth(2).expect("a line").ends_with("-    1.50"), "{text}");
     }
 
     #[test]
     fn what_is_missing_is_said() {
-        let text = table(&[Row::capped(
-            Side::Kernel,
-            100_000,
-            0,
-            "no namespaces here".to_owned(),
-        )]);
-        assert!(
-            text.contains("kernel: not measured at n = 100000: no namespaces here"),
-            "{text}"
-        );
-        let text = table(&[Row::capped(
-            Side::Kernel,
-            100_000,
-            10_000,
-            "memory".to_owned(),
-        )]);
-        assert!(
-            text.contains("measured at n = 10000 instead of 100000, limited by memory"),
-            "{text}"
-        );
+        let text = table(&[Row::capped(Side::Kernel, 100_000, 0, "no namespaces here".to_owned())]);
+        assert!(text.contains("kernel: not measured at n = 100000: no namespaces here"), "{text}");
+        let text = table(&[Row::capped(Side::Kernel, 100_000, 10_000, "memory".to_owned())]);
+        assert!(text.contains("measured at n = 10000 instead of 100000, limited by memory"), "{text}");
     }
 }

@@ -90,11 +90,7 @@ impl Row {
 
     /// A row that says why `side` was measured at `n` although `asked` was wanted (`n` is 0: not at all).
     pub(crate) fn capped(side: Side, asked: u64, n: u64, reason: String) -> Self {
-        Self {
-            asked: Some(asked),
-            reason: Some(reason),
-            ..Self::new(side, "capped", n)
-        }
+        Self { asked: Some(asked), reason: Some(reason), ..Self::new(side, "capped", n) }
     }
 
     /// One line of JSON.
@@ -110,23 +106,13 @@ mod tests {
 
     #[test]
     fn json_keeps_the_names_and_leaves_out_what_does_not_apply() {
-        let row = Row {
-            us_each: Some(1.5),
-            ..Row::new(Side::Kernel, "create", 7)
-        };
-        assert_eq!(
-            row.to_json(),
-            r#"{"side":"kernel","what":"create","n":7,"us_each":1.5}"#
-        );
+        let row = Row { us_each: Some(1.5), ..Row::new(Side::Kernel, "create", 7) };
+        assert_eq!(row.to_json(), r#"{"side":"kernel","what":"create","n":7,"us_each":1.5}"#);
     }
 
     #[test]
     fn json_goes_there_and_back() {
-        let row = Row {
-            entries_seen: Some(134),
-            ns_each: Some(88.0),
-            ..Row::new(Side::Pernet, "dump", 3000)
-        };
+        let row = Row { entries_seen: Some(134), ns_each: Some(88.0), ..Row::new(Side::Pernet, "dump", 3000) };
         let back: Row = serde_json::from_str(&row.to_json()).expect("parses");
         assert_eq!(back, row);
     }

@@ -28,9 +28,7 @@ fn target(reference: &str) -> Option<(PathBuf, Option<&str>)> {
 
 /// Every reference between backticks.
 fn references(text: &str) -> Vec<&str> {
-    let quoted = text
-        .lines()
-        .flat_map(|line| line.split('`').skip(1).step_by(2));
+    let quoted = text.lines().flat_map(|line| line.split('`').skip(1).step_by(2));
     quoted.filter(|quoted| target(quoted).is_some()).collect()
 }
 
@@ -44,28 +42,19 @@ fn missing(text: &str) -> Vec<&str> {
         };
         function.is_none_or(|function| source.contains(&format!("fn {function}(")))
     };
-    references(text)
-        .into_iter()
-        .filter(|reference| !exists(reference))
-        .collect()
+    references(text).into_iter().filter(|reference| !exists(reference)).collect()
 }
 
 #[test]
 fn every_test_that_is_named_exists() {
     let text = fs::read_to_string(root().join("SPECIFICATION.md")).expect("SPECIFICATION.md");
     assert!(references(&text).len() > 100, "the page names its tests");
-    assert_eq!(
-        missing(&text),
-        Vec::<&str>::new(),
-        "tests that SPECIFICATION.md names and nobody wrote"
-    );
+    assert_eq!(missing(&text), Vec::<&str>::new(), "tests that SPECIFICATION.md names and nobody wrote");
 }
 
 #[test]
 fn the_check_can_fail() {
-    let text = "`core/peers::no_such_test`, `core/no_such_file`, `bench/specification::the_check_can_fail`, `crate/file::x`";
-    assert_eq!(
-        missing(text),
-        ["core/peers::no_such_test", "core/no_such_file"]
-    );
+    let text =
+        "`core/peers::no_such_test`, `core/no_such_file`, `bench/specification::the_check_can_fail`, `crate/file::x`";
+    assert_eq!(missing(text), ["core/peers::no_such_test", "core/no_such_file"]);
 }

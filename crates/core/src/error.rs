@@ -64,11 +64,7 @@ impl Errno {
     /// kernel never returns.
     #[must_use]
     pub const fn new(value: i32) -> Option<Self> {
-        if value > 0 && value <= 4095 {
-            Some(Self(value))
-        } else {
-            None
-        }
+        if value > 0 && value <= 4095 { Some(Self(value)) } else { None }
     }
 
     /// The positive number.
@@ -181,14 +177,9 @@ impl CreateError {
 impl fmt::Display for CreateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotPermitted => {
-                f.write_str("CAP_SYS_ADMIN is needed in the owning user namespace")
-            }
+            Self::NotPermitted => f.write_str("CAP_SYS_ADMIN is needed in the owning user namespace"),
             Self::QuotaExceeded { level } => {
-                write!(
-                    f,
-                    "max_net_namespaces of the user namespace at level {level} is reached"
-                )
+                write!(f, "max_net_namespaces of the user namespace at level {level} is reached")
             }
             Self::InumsExhausted => f.write_str("no inode number is free"),
             Self::Init { subsystem, error } => write!(f, "{subsystem} could not start: {error}"),
@@ -336,22 +327,9 @@ mod tests {
 
     #[test]
     fn an_init_error_reaches_the_creator_unchanged() {
-        let error = InitError::Refused {
-            errno: Errno::EBUSY,
-            why: "port taken",
-        };
-        assert_eq!(
-            CreateError::Init {
-                subsystem: "x",
-                error
-            }
-            .errno(),
-            Errno::EBUSY
-        );
-        assert_eq!(
-            CreateError::QuotaExceeded { level: 0 }.errno(),
-            Errno::ENOSPC
-        );
+        let error = InitError::Refused { errno: Errno::EBUSY, why: "port taken" };
+        assert_eq!(CreateError::Init { subsystem: "x", error }.errno(), Errno::EBUSY);
+        assert_eq!(CreateError::QuotaExceeded { level: 0 }.errno(), Errno::ENOSPC);
         assert_eq!(AssignError::Full.errno(), Errno::ENOSPC);
     }
 }

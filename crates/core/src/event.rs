@@ -24,11 +24,7 @@ pub struct Origin {
 
 impl Origin {
     /// Nobody asked: an implicit allocation.
-    pub const KERNEL: Self = Self {
-        portid: 0,
-        seq: 0,
-        echo: false,
-    };
+    pub const KERNEL: Self = Self { portid: 0, seq: 0, echo: false };
 }
 
 /// Something that happened.
@@ -97,10 +93,7 @@ impl Sinks {
         // Two subscribers may meet at the same place: whoever finds it taken goes on to the next.
         loop {
             let here = place.0.try_call_once(|| match offered.take() {
-                Some(sink) => Ok(Box::new(Subscriber {
-                    sink,
-                    next: Self::default(),
-                })),
+                Some(sink) => Ok(Box::new(Subscriber { sink, next: Self::default() })),
                 None => Err(()),
             });
             match (here, &offered) {

@@ -50,12 +50,7 @@ pub struct Builder {
 
 impl Default for Builder {
     fn default() -> Self {
-        Self {
-            max_net_namespaces: i32::MAX as u32,
-            init_owner_uid: Uid::ROOT,
-            on_work: None,
-            platform: Arc::new(Bare),
-        }
+        Self { max_net_namespaces: i32::MAX as u32, init_owner_uid: Uid::ROOT, on_work: None, platform: Arc::new(Bare) }
     }
 }
 
@@ -97,12 +92,8 @@ impl Builder {
     pub fn build(self) -> Namespaces {
         let ids = Arc::new(AtomicU64::new(FIRST_DYNAMIC_ID));
         let seed = hashbrown::DefaultHashBuilder::default().hash_one(Arc::as_ptr(&ids) as usize);
-        let init_user_ns = UserNs::initial(
-            INIT_USER_NS_ID,
-            self.init_owner_uid,
-            self.max_net_namespaces,
-            Arc::clone(&ids),
-        );
+        let init_user_ns =
+            UserNs::initial(INIT_USER_NS_ID, self.init_owner_uid, self.max_net_namespaces, Arc::clone(&ids));
         let sys = Arc::new(System {
             round: Mutex::new(()),
             registry: RwLock::new(Registry::new(seed)),
@@ -126,14 +117,7 @@ impl Builder {
             hash_mix: sys.hash_mix(INIT_NET_COOKIE),
             owner: sys.init_user_ns.clone(),
         };
-        let init = Net::build(
-            Arc::clone(&sys),
-            identity,
-            Claims {
-                _inum: None,
-                _charge: None,
-            },
-        );
+        let init = Net::build(Arc::clone(&sys), identity, Claims { _inum: None, _charge: None });
         sys.init_net.call_once(|| Weak::clone(&init.me));
         setup::publish(&sys, &init);
         Namespaces { init }
@@ -175,13 +159,9 @@ impl Namespaces {
     /// initial namespace is alive.
     #[track_caller]
     pub(crate) fn of(sys: &System) -> Self {
-        let Some(init) = sys.init_net() else {
-            unreachable!("the initial namespace outlives all others")
-        };
+        let Some(init) = sys.init_net() else { unreachable!("the initial namespace outlives all others") };
         init.active.get();
-        Self {
-            init: NetRef::adopt(init),
-        }
+        Self { init: NetRef::adopt(init) }
     }
 
     pub(crate) fn sys(&self) -> &Arc<System> {
@@ -245,17 +225,8 @@ impl Namespaces {
     /// # Errors
     /// As [`create`](Self::create); without `new_net` there is none.
     #[track_caller]
-    pub fn copy_net_ns(
-        &self,
-        current: &NetRef,
-        new_net: bool,
-        cred: &Cred,
-    ) -> Result<NetRef, CreateError> {
-        if new_net {
-            self.create(cred)
-        } else {
-            Ok(current.clone())
-        }
+    pub fn copy_net_ns(&self, current: &NetRef, new_net: bool, cred: &Cred) -> Result<NetRef, CreateError> {
+        if new_net { self.create(cred) } else { Ok(current.clone()) }
     }
 
     /// Calls `f` for every namespace alive now, in order of creation, the initial one first.
@@ -301,9 +272,7 @@ impl Namespaces {
 
 impl fmt::Debug for Namespaces {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Namespaces")
-            .field("listed", &self.listed())
-            .finish_non_exhaustive()
+        f.debug_struct("Namespaces").field("listed", &self.listed()).finish_non_exhaustive()
     }
 }
 

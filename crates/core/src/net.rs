@@ -173,11 +173,7 @@ impl Net {
     /// A passive handle to this namespace.
     #[must_use]
     pub fn handle(&self) -> NetHandle {
-        NetHandle {
-            net: Weak::clone(&self.me),
-            cookie: self.cookie,
-            inum: self.inum,
-        }
+        NetHandle { net: Weak::clone(&self.me), cookie: self.cookie, inum: self.inum }
     }
 
     /// The system this namespace belongs to.
@@ -340,11 +336,7 @@ impl NetHandle {
     #[track_caller]
     pub fn upgrade(&self) -> Option<NetRef> {
         let net = self.net.upgrade()?;
-        if net.active.try_get() {
-            Some(NetRef::adopt(net))
-        } else {
-            None
-        }
+        if net.active.try_get() { Some(NetRef::adopt(net)) } else { None }
     }
 
     /// Whether an active reference exists. A no is final; a yes is history once returned.
@@ -368,10 +360,7 @@ impl NetHandle {
     /// As [`Net::holders`]; empty when the namespace is gone.
     #[must_use]
     pub fn holders(&self) -> Vec<(&'static Location<'static>, usize)> {
-        self.net
-            .upgrade()
-            .map(|net| net.holders.list())
-            .unwrap_or_default()
+        self.net.upgrade().map(|net| net.holders.list()).unwrap_or_default()
     }
 }
 

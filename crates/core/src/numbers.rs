@@ -15,11 +15,7 @@ pub(crate) struct Lowest {
 
 impl Lowest {
     pub(crate) const fn new(limit: u32) -> Self {
-        Self {
-            top: 0,
-            limit,
-            free: BinaryHeap::new(),
-        }
+        Self { top: 0, limit, free: BinaryHeap::new() }
     }
 
     pub(crate) fn take(&mut self) -> Option<u32> {
@@ -60,10 +56,7 @@ pub(crate) struct InumLease {
 impl InumLease {
     pub(crate) fn new(from: &Arc<Inums>) -> Option<Self> {
         let number = from.0.lock().take()?;
-        Some(Self {
-            from: Arc::clone(from),
-            number,
-        })
+        Some(Self { from: Arc::clone(from), number })
     }
 
     pub(crate) fn inum(&self) -> crate::Inum {
@@ -84,17 +77,11 @@ mod tests {
     #[test]
     fn lowest_free_first_and_bounded() {
         let mut numbers = Lowest::new(3);
-        assert_eq!(
-            [numbers.take(), numbers.take(), numbers.take()],
-            [Some(0), Some(1), Some(2)]
-        );
+        assert_eq!([numbers.take(), numbers.take(), numbers.take()], [Some(0), Some(1), Some(2)]);
         assert_eq!(numbers.take(), None);
         numbers.give(2);
         numbers.give(0);
-        assert_eq!(
-            [numbers.take(), numbers.take(), numbers.take()],
-            [Some(0), Some(2), None]
-        );
+        assert_eq!([numbers.take(), numbers.take(), numbers.take()], [Some(0), Some(2), None]);
     }
 
     #[test]
@@ -102,10 +89,7 @@ mod tests {
         let inums = Inums::new();
         let first = InumLease::new(&inums).unwrap();
         let second = InumLease::new(&inums).unwrap();
-        assert_eq!(
-            (first.inum().get(), second.inum().get()),
-            (0xF000_0000, 0xF000_0001)
-        );
+        assert_eq!((first.inum().get(), second.inum().get()), (0xF000_0000, 0xF000_0001));
         drop(first);
         assert_eq!(InumLease::new(&inums).unwrap().inum().get(), 0xF000_0000);
     }

@@ -105,21 +105,13 @@ impl Cred {
     /// User 0 of `user_ns` with every capability.
     #[must_use]
     pub fn root(user_ns: &UserNs) -> Self {
-        Self {
-            user_ns: user_ns.clone(),
-            euid: Uid::ROOT,
-            caps: Caps::FULL,
-        }
+        Self { user_ns: user_ns.clone(), euid: Uid::ROOT, caps: Caps::FULL }
     }
 
     /// An ordinary user of `user_ns`.
     #[must_use]
     pub fn user(user_ns: &UserNs, euid: Uid) -> Self {
-        Self {
-            user_ns: user_ns.clone(),
-            euid,
-            caps: Caps::EMPTY,
-        }
+        Self { user_ns: user_ns.clone(), euid, caps: Caps::EMPTY }
     }
 
     /// `ns_capable`: whether `cap` counts in `target`.
@@ -180,12 +172,7 @@ impl Drop for Inner {
 const MAX_LIMIT: u32 = i32::MAX as u32;
 
 impl UserNs {
-    pub(crate) fn initial(
-        id: u64,
-        owner: Uid,
-        max_net_namespaces: u32,
-        ids: Arc<AtomicU64>,
-    ) -> Self {
+    pub(crate) fn initial(id: u64, owner: Uid, max_net_namespaces: u32, ids: Arc<AtomicU64>) -> Self {
         Self(Arc::new(Inner {
             id,
             level: 0,
@@ -222,9 +209,7 @@ impl UserNs {
     pub fn set_max_net_namespaces(&self, limit: i64) -> Result<(), LimitError> {
         match u32::try_from(limit) {
             Ok(limit) if limit <= MAX_LIMIT => {
-                self.0
-                    .max_net_namespaces
-                    .store(u64::from(limit), Ordering::Relaxed);
+                self.0.max_net_namespaces.store(u64::from(limit), Ordering::Relaxed);
                 Ok(())
             }
             _ => Err(LimitError::OutOfRange),
@@ -331,10 +316,7 @@ impl Charge {
                 return Err(ns.level());
             }
         }
-        Ok(Self {
-            user_ns: user_ns.clone(),
-            uid,
-        })
+        Ok(Self { user_ns: user_ns.clone(), uid })
     }
 }
 
@@ -349,9 +331,7 @@ impl Drop for Charge {
 /// Who is charged where: the creator in its own user namespace, then at each ancestor the user who
 /// created the child below it.
 fn levels(user_ns: &UserNs, uid: Uid) -> impl Iterator<Item = (&UserNs, Uid)> {
-    core::iter::successors(Some((user_ns, uid)), |(ns, _)| {
-        ns.parent().map(|parent| (parent, ns.owner()))
-    })
+    core::iter::successors(Some((user_ns, uid)), |(ns, _)| ns.parent().map(|parent| (parent, ns.owner())))
 }
 
 #[cfg(test)]
@@ -368,21 +348,11 @@ mod tests {
         let maker = Cred::user(&top, Uid(7));
         let low = top.child(&maker);
         let first = Charge::new(&low, Uid(9)).map_err(drop).unwrap();
-        assert_eq!(
-            (top.net_namespaces(Uid(7)), low.net_namespaces(Uid(9))),
-            (1, 1)
-        );
-        assert_eq!(
-            Charge::new(&low, Uid(10)).err(),
-            Some(0),
-            "the ancestor's limit binds"
-        );
+        assert_eq!((top.net_namespaces(Uid(7)), low.net_namespaces(Uid(9))), (1, 1));
+        assert_eq!(Charge::new(&low, Uid(10)).err(), Some(0), "the ancestor's limit binds");
         assert_eq!(low.net_namespaces(Uid(10)), 0);
         drop(first);
-        assert_eq!(
-            (top.net_namespaces(Uid(7)), low.net_namespaces(Uid(9))),
-            (0, 0)
-        );
+        assert_eq!((top.net_namespaces(Uid(7)), low.net_namespaces(Uid(9))), (0, 0));
         assert!(top.0.charged.lock().is_empty() && low.0.charged.lock().is_empty());
     }
 
@@ -393,26 +363,14 @@ mod tests {
         let low = top.child(&maker);
         let side = top.child(&Cred::user(&top, Uid(8)));
         let deep = low.child(&Cred::root(&low));
-        assert!(
-            Cred::root(&top).capable(&deep, Cap::NetAdmin),
-            "capability in an ancestor"
-        );
-        assert!(
-            !Cred::user(&top, Uid(8)).capable(&low, Cap::NetAdmin),
-            "not the creator"
-        );
-        assert!(
-            maker.capable(&low, Cap::NetAdmin) && maker.capable(&deep, Cap::NetAdmin),
-            "creator"
-        );
+        assert!(Cred::root(&top).capable(&deep, Cap::NetAdmin), "capability in an ancestor");
+        assert!(!Cred::user(&top, Uid(8)).capable(&low, Cap::NetAdmin), "not the creator");
+        assert!(maker.capable(&low, Cap::NetAdmin) && maker.capable(&deep, Cap::NetAdmin), "creator");
         assert!(!maker.capable(&top, Cap::NetAdmin));
         assert!(!Cred::root(&low).capable(&top, Cap::NetAdmin), "upwards");
         assert!(!Cred::root(&low).capable(&side, Cap::NetAdmin), "sideways");
         assert!(!Cred::root(&deep).capable(&low, Cap::NetAdmin));
-        let no_admin = Cred {
-            caps: Caps::FULL.without(Cap::NetAdmin),
-            ..Cred::root(&top)
-        };
+        let no_admin = Cred { caps: Caps::FULL.without(Cap::NetAdmin), ..Cred::root(&top) };
         assert!(no_admin.capable(&top, Cap::NetRaw) && !no_admin.capable(&top, Cap::NetAdmin));
     }
 

@@ -58,11 +58,7 @@ impl Nsid {
     /// The next larger id, where a dump resumes; `None` after the largest.
     #[must_use]
     pub const fn next(self) -> Option<Self> {
-        if self.0 == Self::MAX.0 {
-            None
-        } else {
-            Some(Self(self.0 + 1))
-        }
+        if self.0 == Self::MAX.0 { None } else { Some(Self(self.0 + 1)) }
     }
 }
 
@@ -179,24 +175,14 @@ impl Net {
     ///
     /// # Errors
     /// [`AssignError`]; nothing has changed then and no event was emitted.
-    pub fn assign_nsid(
-        &self,
-        peer: &Self,
-        want: Option<Nsid>,
-        origin: Origin,
-    ) -> Result<Nsid, AssignError> {
+    pub fn assign_nsid(&self, peer: &Self, want: Option<Nsid>, origin: Origin) -> Result<Nsid, AssignError> {
         match self.name(peer, want, origin)? {
             Outcome::Existing(_) => Err(AssignError::AlreadyNamed),
             Outcome::New(id) => Ok(id),
         }
     }
 
-    fn name(
-        &self,
-        peer: &Self,
-        want: Option<Nsid>,
-        origin: Origin,
-    ) -> Result<Outcome, AssignError> {
+    fn name(&self, peer: &Self, want: Option<Nsid>, origin: Origin) -> Result<Outcome, AssignError> {
         // Declared before the guard, so dropped after it: a pin may turn out to be the last unit,
         // and its owner's `on_work` hook is not to run under the table lock.
         let (_observer, _peer);
@@ -211,10 +197,7 @@ impl Net {
         let id = match want {
             Some(id) if table.by_id.contains_key(&id) => return Err(AssignError::IdTaken),
             Some(id) => id,
-            None => table
-                .free
-                .lowest(|id| table.by_id.contains_key(&id))
-                .ok_or(AssignError::Full)?,
+            None => table.free.lowest(|id| table.by_id.contains_key(&id)).ok_or(AssignError::Full)?,
         };
         let handle = peer.handle();
         {
@@ -223,24 +206,12 @@ impl Net {
             // The only step that can fail comes before the first that changes anything.
             named_by.try_reserve(1).map_err(|_| AssignError::NoMemory)?;
             let place = self.place.load(Ordering::Relaxed);
-            named_by.insert(
-                self.cookie().get(),
-                BackRef {
-                    observer: self.handle(),
-                    place,
-                    id,
-                },
-            );
+            named_by.insert(self.cookie().get(), BackRef { observer: self.handle(), place, id });
         }
         table.free.take(id);
         table.by_id.insert(id, handle.clone());
         table.generation += 1;
-        self.sys.sinks.emit(&Event::NsidNew {
-            observer: self,
-            peer: &handle,
-            id,
-            origin,
-        });
+        self.sys.sinks.emit(&Event::NsidNew { observer: self, peer: &handle, id, origin });
         Ok(Outcome::New(id))
     }
 
@@ -256,11 +227,7 @@ impl Net {
         let peer = guard.as_ref()?.by_id.get(&id)?.net.upgrade()?;
         let alive = peer.active.try_get();
         drop(guard);
-        if alive {
-            Some(NetRef::adopt(peer))
-        } else {
-            None
-        }
+        if alive { Some(NetRef::adopt(peer)) } else { None }
     }
 
     /// Up to `max` entries with ids from `from` on, ascending, living peers only.
@@ -268,22 +235,13 @@ impl Net {
     pub fn nsids_from(&self, from: Nsid, max: usize) -> NsidPage {
         let guard = self.peers.table.lock();
         let Some(table) = guard.as_ref() else {
-            return NsidPage {
-                entries: Vec::new(),
-                generation: 0,
-            };
+            return NsidPage { entries: Vec::new(), generation: 0 };
         };
         // A dying peer stays in the table until its round comes, but nobody can look it up any
         // more, so it is not listed either (the kernel lists it).
-        let alive = table
-            .by_id
-            .range(from..)
-            .filter(|(_, peer)| peer.is_alive());
+        let alive = table.by_id.range(from..).filter(|(_, peer)| peer.is_alive());
         NsidPage {
-            entries: alive
-                .take(max)
-                .map(|(id, peer)| (*id, peer.clone()))
-                .collect(),
+            entries: alive.take(max).map(|(id, peer)| (*id, peer.clone())).collect(),
             generation: table.generation,
         }
     }
@@ -324,11 +282,7 @@ fn forget(observer: &Net, peer: &Net, id: Nsid) {
     let pin;
     let mut guard = observer.peers.table.lock();
     let Some(table) = guard.as_mut() else { return };
-    if table
-        .by_id
-        .get(&id)
-        .is_none_or(|named| named.cookie() != peer.cookie())
-    {
+    if table.by_id.get(&id).is_none_or(|named| named.cookie() != peer.cookie()) {
         return;
     }
     table.by_id.remove(&id);
@@ -394,23 +348,14 @@ mod tests {
         ids.put(3);
         ids.put(1000);
         ids.put(i32::MAX);
-        assert_eq!(
-            [ids.auto(), ids.auto(), ids.auto(), ids.auto()],
-            [Some(0), Some(1), Some(2), Some(4)]
-        );
+        assert_eq!([ids.auto(), ids.auto(), ids.auto(), ids.auto()], [Some(0), Some(1), Some(2), Some(4)]);
         ids.remove(1);
         ids.remove(3);
-        assert_eq!(
-            [ids.auto(), ids.auto(), ids.auto()],
-            [Some(1), Some(3), Some(5)]
-        );
+        assert_eq!([ids.auto(), ids.auto(), ids.auto()], [Some(1), Some(3), Some(5)]);
         for id in 0..=5 {
             ids.remove(id);
         }
-        assert!(
-            ids.1.free.is_empty() && ids.1.top == 0,
-            "an empty table keeps no memory"
-        );
+        assert!(ids.1.free.is_empty() && ids.1.top == 0, "an empty table keeps no memory");
     }
 
     #[test]
@@ -435,13 +380,7 @@ mod tests {
         }
         assert!(other.peernet2id_alloc(&peer).is_some());
         ns.step();
-        let names = |net: &Net| {
-            net.peers
-                .named_by
-                .lock()
-                .as_ref()
-                .map(|named_by| named_by.len())
-        };
+        let names = |net: &Net| net.peers.named_by.lock().as_ref().map(|named_by| named_by.len());
         assert_eq!(names(&peer), Some(1));
         drop(other);
         ns.step();

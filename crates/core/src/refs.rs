@@ -61,11 +61,7 @@ impl Holders {
     pub(crate) fn list(&self) -> Vec<(&'static Location<'static>, usize)> {
         #[cfg(debug_assertions)]
         {
-            self.at
-                .lock()
-                .iter()
-                .map(|(at, count)| (*at, *count))
-                .collect()
+            self.at.lock().iter().map(|(at, count)| (*at, *count)).collect()
         }
         #[cfg(not(debug_assertions))]
         Vec::new()

@@ -40,12 +40,7 @@ impl Registry {
     /// `seed` makes the ids of two systems disjoint, so that a key used in the wrong system finds
     /// nothing. Half the range is left: ids only grow, and never wrap to 0, which means "retired".
     pub(crate) fn new(seed: u64) -> Self {
-        Self {
-            ops: Vec::new(),
-            subsystems: 0,
-            indices: Lowest::new(MAX_SLOTS),
-            next_id: seed >> 1,
-        }
+        Self { ops: Vec::new(), subsystems: 0, indices: Lowest::new(MAX_SLOTS), next_id: seed >> 1 }
     }
 
     /// In the order of inits.
@@ -56,11 +51,7 @@ impl Registry {
     fn new_key<S>(&mut self) -> Option<Key<S>> {
         let index = self.indices.take()?;
         self.next_id += 1;
-        Some(Key {
-            index,
-            id: self.next_id,
-            subsystem: PhantomData,
-        })
+        Some(Key { index, id: self.next_id, subsystem: PhantomData })
     }
 
     fn link(&mut self, ops: Arc<dyn Ops>, class: Class) {
@@ -83,11 +74,7 @@ impl Registry {
 }
 
 /// `register_pernet_subsys` / `register_pernet_device`.
-pub(crate) fn register<S: Subsystem>(
-    sys: &System,
-    subsystem: S,
-    class: Class,
-) -> Result<Key<S>, RegisterError> {
+pub(crate) fn register<S: Subsystem>(sys: &System, subsystem: S, class: Class) -> Result<Key<S>, RegisterError> {
     let mut registry = sys.registry.write();
     let key = registry.new_key().ok_or(RegisterError::SlotsExhausted)?;
     let ops = Registered { subsystem, key };
@@ -98,24 +85,18 @@ pub(crate) fn register<S: Subsystem>(
     // Nobody has the key yet, so nobody can miss the states while they are collected here; and if
     // an init fails, none of them ever was in a slot and their memory goes now.
     let mut states: Vec<Box<Erased>> = Vec::with_capacity(listed.len());
-    let failed = listed
-        .iter()
-        .enumerate()
-        .find_map(|(at, net)| match ops.init(net) {
-            Ok(state) => {
-                states.push(state);
-                None
-            }
-            Err(error) => Some((at, net.inum(), error)),
-        });
+    let failed = listed.iter().enumerate().find_map(|(at, net)| match ops.init(net) {
+        Ok(state) => {
+            states.push(state);
+            None
+        }
+        Err(error) => Some((at, net.inum(), error)),
+    });
 
     if let Some((at, inum, error)) = failed {
         listed.truncate(at);
         let nets: Vec<DyingNet> = listed.into_iter().map(DyingNet).collect();
-        let segment = Segment {
-            ops: &ops,
-            states: states.iter().map(|state| Some(&**state)).collect(),
-        };
+        let segment = Segment { ops: &ops, states: states.iter().map(|state| Some(&**state)).collect() };
         undo(sys, &[segment], &nets, Grace::Ordinary);
         sys.platform.drain_deferred();
         registry.indices.give(key.index);
@@ -154,13 +135,7 @@ pub(crate) fn init_all(registry: &Registry, net: &Net) -> Result<(), (usize, cra
         match ops.init(net) {
             Ok(state) => net.slots.put(ops.index(), ops.id(), state),
             Err(error) => {
-                return Err((
-                    done,
-                    crate::CreateError::Init {
-                        subsystem: ops.name(),
-                        error,
-                    },
-                ));
+                return Err((done, crate::CreateError::Init { subsystem: ops.name(), error }));
             }
         }
     }

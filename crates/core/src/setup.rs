@@ -27,8 +27,7 @@ pub(crate) fn create(init: &NetRef, cred: &Cred) -> Result<NetRef, CreateError> 
     if !cred.capable(&cred.user_ns, Cap::SysAdmin) {
         return Err(CreateError::NotPermitted);
     }
-    let charge = Charge::new(&cred.user_ns, cred.euid)
-        .map_err(|level| CreateError::QuotaExceeded { level })?;
+    let charge = Charge::new(&cred.user_ns, cred.euid).map_err(|level| CreateError::QuotaExceeded { level })?;
     let inum = InumLease::new(&sys.inums).ok_or(CreateError::InumsExhausted)?;
 
     // Shared: creations run beside each other and beside a teardown round.
@@ -42,22 +41,13 @@ pub(crate) fn create(init: &NetRef, cred: &Cred) -> Result<NetRef, CreateError> 
     };
     // Given back by `last_put` of the new namespace.
     init.active.get();
-    let net = Net::build(
-        Arc::clone(sys),
-        identity,
-        Claims {
-            _inum: Some(inum),
-            _charge: Some(charge),
-        },
-    );
+    let net = Net::build(Arc::clone(sys), identity, Claims { _inum: Some(inum), _charge: Some(charge) });
 
     if let Err((done, error)) = registry::init_all(&registry, &net) {
         let nets = Vec::from([DyingNet(Arc::clone(net.arc_ref()))]);
         {
-            let segments: Vec<Segment<'_>> = registry.ops()[..done]
-                .iter()
-                .map(|ops| Segment::of(&**ops, &nets))
-                .collect();
+            let segments: Vec<Segment<'_>> =
+                registry.ops()[..done].iter().map(|ops| Segment::of(&**ops, &nets)).collect();
             undo(sys, &segments, &nets, Grace::Ordinary);
         }
         drop(registry);

@@ -75,10 +75,7 @@ pub(crate) struct Tagged<T> {
 
 impl<T: Send + Sync + 'static> Tagged<T> {
     pub(crate) fn boxed(id: u64, value: T) -> Box<Erased> {
-        Box::new(Self {
-            id: AtomicU64::new(id),
-            value,
-        })
+        Box::new(Self { id: AtomicU64::new(id), value })
     }
 
     /// From now on no key finds this value. Borrows that exist keep it readable.
@@ -117,8 +114,7 @@ impl Reused {
         let Some(place) = self.chunks.get(chunk) else {
             return;
         };
-        place.call_once(|| (0..INLINE << chunk).map(|_| Late::new()).collect())[at]
-            .call_once(|| (id, value));
+        place.call_once(|| (0..INLINE << chunk).map(|_| Late::new()).collect())[at].call_once(|| (id, value));
         // Release: a reader that sees the length sees the value.
         self.len.store(len + 1, Ordering::Release);
     }
@@ -177,11 +173,7 @@ impl Slots {
     }
 
     /// As [`get`](Self::get), for callers that know the type only behind a trait object.
-    pub(crate) fn get_erased<T: Send + Sync + 'static>(
-        &self,
-        index: u32,
-        id: u64,
-    ) -> Option<&Erased> {
+    pub(crate) fn get_erased<T: Send + Sync + 'static>(&self, index: u32, id: u64) -> Option<&Erased> {
         let first = self.slot(index as usize)?.get()?;
         match first.downcast_ref::<Tagged<T>>() {
             Some(tagged) if tagged.is(id) => Some(&**first),
@@ -244,21 +236,12 @@ mod tests {
         let slots = Slots::default();
         let mut addresses = alloc::vec::Vec::new();
         for index in 0..100u32 {
-            slots.put(
-                index,
-                u64::from(index) + 1,
-                Tagged::boxed(u64::from(index) + 1, index),
-            );
-            addresses.push(core::ptr::from_ref(
-                slots.get::<u32>(index, u64::from(index) + 1).unwrap(),
-            ));
+            slots.put(index, u64::from(index) + 1, Tagged::boxed(u64::from(index) + 1, index));
+            addresses.push(core::ptr::from_ref(slots.get::<u32>(index, u64::from(index) + 1).unwrap()));
         }
         for (index, address) in addresses.iter().enumerate() {
             let value = slots.get::<u32>(index as u32, index as u64 + 1).unwrap();
-            assert_eq!(
-                (*value, core::ptr::from_ref(value)),
-                (index as u32, *address)
-            );
+            assert_eq!((*value, core::ptr::from_ref(value)), (index as u32, *address));
         }
         assert!(slots.get::<u32>(100, 101).is_none());
         assert!(slots.get::<u32>(5000, 1).is_none());

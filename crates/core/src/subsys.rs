@@ -72,10 +72,7 @@ pub struct Batch<'a, T> {
 impl<'a, T: Send + Sync + 'static> Batch<'a, T> {
     /// The namespaces in the order in which they died (or were created, in an unregistration).
     pub fn iter(&self) -> impl Iterator<Item = (&'a DyingNet, &'a T)> + use<'a, T> {
-        self.nets
-            .iter()
-            .zip(self.states)
-            .filter_map(|(net, state)| Some((net, value::<T>((*state)?)?)))
+        self.nets.iter().zip(self.states).filter_map(|(net, state)| Some((net, value::<T>((*state)?)?)))
     }
 
     /// How many namespaces.
@@ -154,9 +151,7 @@ pub(crate) struct Registered<S> {
 }
 
 fn value<T: Send + Sync + 'static>(state: &Erased) -> Option<&T> {
-    state
-        .downcast_ref::<Tagged<T>>()
-        .map(|tagged| &tagged.value)
+    state.downcast_ref::<Tagged<T>>().map(|tagged| &tagged.value)
 }
 
 impl<S: Subsystem> Ops for Registered<S> {
@@ -177,8 +172,7 @@ impl<S: Subsystem> Ops for Registered<S> {
     }
 
     fn state<'n>(&self, net: &'n Net) -> Option<&'n Erased> {
-        net.slots
-            .get_erased::<S::State>(self.key.index, self.key.id)
+        net.slots.get_erased::<S::State>(self.key.index, self.key.id)
     }
 
     fn retire(&self, state: &Erased) {
@@ -206,10 +200,6 @@ impl<S: Subsystem> Ops for Registered<S> {
     }
 
     fn exit_batch(&self, nets: &[DyingNet], states: &[Option<&Erased>]) {
-        self.subsystem.exit_batch(&Batch {
-            nets,
-            states,
-            state: PhantomData,
-        });
+        self.subsystem.exit_batch(&Batch { nets, states, state: PhantomData });
     }
 }

@@ -47,10 +47,7 @@ impl DeathQueue {
         loop {
             net.next_dead.store(head, Ordering::Relaxed);
             // Release: the link is written before the head that leads to it.
-            match self
-                .0
-                .compare_exchange_weak(head, place, Ordering::Release, Ordering::Relaxed)
-            {
+            match self.0.compare_exchange_weak(head, place, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => return head == END,
                 Err(now) => head = now,
             }
@@ -95,17 +92,10 @@ pub(crate) struct Segment<'a> {
 
 impl<'a> Segment<'a> {
     pub(crate) fn of(ops: &'a dyn Ops, nets: &'a [DyingNet]) -> Self {
-        Self {
-            ops,
-            states: nets.iter().map(|net| ops.state(&net.0)).collect(),
-        }
+        Self { ops, states: nets.iter().map(|net| ops.state(&net.0)).collect() }
     }
 
-    fn each(
-        &self,
-        nets: &'a [DyingNet],
-        mut callback: impl FnMut(&'a dyn Ops, &'a DyingNet, &'a Erased),
-    ) {
+    fn each(&self, nets: &'a [DyingNet], mut callback: impl FnMut(&'a dyn Ops, &'a DyingNet, &'a Erased)) {
         for (net, state) in nets.iter().zip(&self.states) {
             if let Some(state) = *state {
                 callback(self.ops, net, state);
@@ -153,11 +143,7 @@ pub(crate) fn round(sys: &System) -> Round {
     }
     peers::unhash(&nets);
     {
-        let segments: Vec<Segment<'_>> = registry
-            .ops()
-            .iter()
-            .map(|ops| Segment::of(&**ops, &nets))
-            .collect();
+        let segments: Vec<Segment<'_>> = registry.ops().iter().map(|ops| Segment::of(&**ops, &nets)).collect();
         undo(sys, &segments, &nets, Grace::Expedited);
     }
     drop(registry);
@@ -169,10 +155,7 @@ pub(crate) fn round(sys: &System) -> Round {
     }
     let destroyed = nets.len();
     free(sys, nets);
-    Round {
-        destroyed,
-        more: !sys.deaths.is_empty(),
-    }
+    Round { destroyed, more: !sys.deaths.is_empty() }
 }
 
 /// How often to look again for a passer-by to let go of a namespace that is to be freed.

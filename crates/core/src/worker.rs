@@ -31,10 +31,7 @@ impl Namespaces {
         self.sys().workers.lock().push(thread.thread().clone());
         // What died before the push above woke nobody.
         thread.thread().unpark();
-        Worker {
-            thread: Some(thread),
-            stop,
-        }
+        Worker { thread: Some(thread), stop }
     }
 }
 
@@ -55,11 +52,7 @@ fn work(namespaces: &Namespaces, stop: &AtomicBool) {
         }
     }
     let me = thread::current().id();
-    namespaces
-        .sys()
-        .workers
-        .lock()
-        .retain(|worker| worker.id() != me);
+    namespaces.sys().workers.lock().retain(|worker| worker.id() != me);
 }
 
 impl Drop for Worker {

@@ -22,19 +22,10 @@ fn c044_without_the_flag_the_same_namespace() {
 fn c045_capability_before_quota() {
     let (ns, _) = system();
     ns.init_user_ns().set_max_net_namespaces(0).unwrap();
-    let all_but = Cred {
-        caps: Caps::FULL.without(Cap::SysAdmin),
-        ..root(&ns)
-    };
+    let all_but = Cred { caps: Caps::FULL.without(Cap::SysAdmin), ..root(&ns) };
     let error = ns.create(&all_but).unwrap_err();
-    assert_eq!(
-        (error, error.errno()),
-        (CreateError::NotPermitted, Errno::EPERM)
-    );
-    let just = Cred {
-        caps: Caps::EMPTY.with(Cap::SysAdmin),
-        ..root(&ns)
-    };
+    assert_eq!((error, error.errno()), (CreateError::NotPermitted, Errno::EPERM));
+    let just = Cred { caps: Caps::EMPTY.with(Cap::SysAdmin), ..root(&ns) };
     assert_eq!(ns.create(&just).unwrap_err().errno(), Errno::ENOSPC);
 }
 
@@ -43,10 +34,7 @@ fn c046_at_the_limit_enospc() {
     let ns = pernet::Namespaces::builder().max_net_namespaces(3).build();
     let nets: Vec<_> = (0..3).map(|_| create(&ns)).collect();
     let error = ns.create(&root(&ns)).unwrap_err();
-    assert_eq!(
-        (error, error.errno()),
-        (CreateError::QuotaExceeded { level: 0 }, Errno::ENOSPC)
-    );
+    assert_eq!((error, error.errno()), (CreateError::QuotaExceeded { level: 0 }, Errno::ENOSPC));
     assert_eq!(ns.init_user_ns().net_namespaces(Uid::ROOT), 3);
     drop(nets);
 }
@@ -55,10 +43,7 @@ fn c046_at_the_limit_enospc() {
 fn c046_each_user_has_a_count_of_its_own() {
     let ns = pernet::Namespaces::builder().max_net_namespaces(1).build();
     let _one = create(&ns);
-    let other = Cred {
-        euid: Uid(5),
-        ..root(&ns)
-    };
+    let other = Cred { euid: Uid(5), ..root(&ns) };
     let _two = ns.create(&other).unwrap();
     assert!(ns.create(&other).is_err() && ns.create(&root(&ns)).is_err());
 }
@@ -68,49 +53,27 @@ fn c047_every_ancestor_binds_with_its_own_limit() {
     let (ns, _) = system();
     let top = ns.init_user_ns();
     top.set_max_net_namespaces(2).unwrap();
-    let middle = top.child(&Cred {
-        euid: Uid(7),
-        ..root(&ns)
-    });
-    let low = middle.child(&Cred {
-        euid: Uid(8),
-        ..Cred::root(&middle)
-    });
+    let middle = top.child(&Cred { euid: Uid(7), ..root(&ns) });
+    let low = middle.child(&Cred { euid: Uid(8), ..Cred::root(&middle) });
     let cred = Cred::root(&low);
     let nets = [ns.create(&cred).unwrap(), ns.create(&cred).unwrap()];
-    assert_eq!(
-        ns.create(&cred).unwrap_err(),
-        CreateError::QuotaExceeded { level: 0 }
-    );
+    assert_eq!(ns.create(&cred).unwrap_err(), CreateError::QuotaExceeded { level: 0 });
     assert_eq!(low.net_namespaces(Uid::ROOT), 2);
-    assert_eq!(
-        middle.net_namespaces(Uid(8)),
-        2,
-        "charged to who created the user namespace below"
-    );
+    assert_eq!(middle.net_namespaces(Uid(8)), 2, "charged to who created the user namespace below");
     assert_eq!(top.net_namespaces(Uid(7)), 2);
     assert_eq!(top.net_namespaces(Uid::ROOT), 0);
     middle.set_max_net_namespaces(2).unwrap();
-    assert_eq!(
-        ns.create(&cred).unwrap_err(),
-        CreateError::QuotaExceeded { level: 1 }
-    );
+    assert_eq!(ns.create(&cred).unwrap_err(), CreateError::QuotaExceeded { level: 1 });
     drop(nets);
     ns.step();
-    assert_eq!(
-        (low.net_namespaces(Uid::ROOT), top.net_namespaces(Uid(7))),
-        (0, 0)
-    );
+    assert_eq!((low.net_namespaces(Uid::ROOT), top.net_namespaces(Uid(7))), (0, 0));
 }
 
 #[test]
 fn c048_new_user_namespaces_start_unlimited() {
     let (ns, _) = system();
     ns.init_user_ns().set_max_net_namespaces(5).unwrap();
-    assert_eq!(
-        ns.init_user_ns().child(&root(&ns)).max_net_namespaces(),
-        2_147_483_647
-    );
+    assert_eq!(ns.init_user_ns().child(&root(&ns)).max_net_namespaces(), 2_147_483_647);
 }
 
 #[test]
@@ -123,10 +86,7 @@ fn c049_accepted_limits() {
     }
     for limit in [-1, 2_147_483_648, i64::MIN, i64::MAX] {
         let error = user.set_max_net_namespaces(limit).unwrap_err();
-        assert_eq!(
-            (error, error.errno()),
-            (LimitError::OutOfRange, Errno::EINVAL)
-        );
+        assert_eq!((error, error.errno()), (LimitError::OutOfRange, Errno::EINVAL));
         assert_eq!(user.max_net_namespaces(), 2_147_483_647);
     }
 }
@@ -145,11 +105,7 @@ fn c051_the_quota_returns_with_teardown() {
     ns.init_user_ns().set_max_net_namespaces(1).unwrap();
     let user = ns.init_user_ns().clone();
     ns.register_subsys(probe(1, &log).on_exit(move |_| {
-        assert_eq!(
-            user.net_namespaces(Uid::ROOT),
-            1,
-            "still charged while its exits run"
-        );
+        assert_eq!(user.net_namespaces(Uid::ROOT), 1, "still charged while its exits run");
     }))
     .unwrap();
     for _ in 0..10 {
@@ -192,21 +148,13 @@ fn c052_an_unpublished_namespace_can_neither_name_nor_be_named() {
             return Ok(());
         }
         assert_eq!(other.peernet2id_alloc(net), None);
-        assert_eq!(
-            other.assign_nsid(net, None, Origin::KERNEL),
-            Err(pernet::AssignError::Dying)
-        );
+        assert_eq!(other.assign_nsid(net, None, Origin::KERNEL), Err(pernet::AssignError::Dying));
         assert_eq!(net.peernet2id_alloc(&other), None);
         Err(REFUSED)
     }))
     .unwrap();
     assert!(ns.create(&root(&ns)).is_err());
-    assert!(
-        observer
-            .nsids_from(pernet::Nsid::ZERO, 9)
-            .entries
-            .is_empty()
-    );
+    assert!(observer.nsids_from(pernet::Nsid::ZERO, 9).entries.is_empty());
 }
 
 #[test]
@@ -226,13 +174,11 @@ fn c053_list_order_is_creation_order() {
 fn c054_the_first_failing_init_decides_the_error() {
     let (ns, log) = system();
     ns.register_subsys(probe(1, &log).failing_after(1)).unwrap();
-    ns.register_subsys(probe(2, &log).on_init(|net| {
-        if net.is_init() {
-            Ok(())
-        } else {
-            Err(pernet::InitError::NoMemory)
-        }
-    }))
+    ns.register_subsys(probe(2, &log).on_init(
+        |net| {
+            if net.is_init() { Ok(()) } else { Err(pernet::InitError::NoMemory) }
+        },
+    ))
     .unwrap();
     assert_eq!(ns.create(&root(&ns)).unwrap_err().errno(), Errno::EBUSY);
 }
@@ -264,26 +210,12 @@ fn c055_a_failed_creation_leaves_nothing() {
     assert_eq!(user.net_namespaces(Uid::ROOT), 0);
     let handles = std::mem::take(&mut *kept.lock().unwrap());
     assert!(handles.iter().all(|handle| !handle.is_alive()));
-    assert_eq!(
-        log.take()
-            .iter()
-            .filter(|call| matches!(call, Call::Freed(..)))
-            .count(),
-        3
-    );
+    assert_eq!(log.take().iter().filter(|call| matches!(call, Call::Freed(..))).count(), 3);
     failing.store(false, std::sync::atomic::Ordering::Relaxed);
     let net = ns.create(&Cred::root(&user)).unwrap();
-    assert_eq!(
-        net.inum(),
-        handles[0].inum(),
-        "the number was given back each time"
-    );
+    assert_eq!(net.inum(), handles[0].inum(), "the number was given back each time");
     drop(net);
-    assert_eq!(
-        ns.step().destroyed,
-        1,
-        "none of the failed ones is in the queue"
-    );
+    assert_eq!(ns.step().destroyed, 1, "none of the failed ones is in the queue");
 }
 
 /// W22, and more: an init that keeps a reference of a namespace whose creation then fails.

@@ -57,12 +57,7 @@ fn c005_user_namespaces_and_networks_share_one_generator() {
     let (ns, _) = system();
     let user = ns.init_user_ns().child(&root(&ns));
     let net = create(&ns);
-    let ids = HashSet::from([
-        ns.init_user_ns().id(),
-        user.id(),
-        net.cookie().get(),
-        ns.init_net().cookie().get(),
-    ]);
+    let ids = HashSet::from([ns.init_user_ns().id(), user.id(), net.cookie().get(), ns.init_net().cookie().get()]);
     assert_eq!(ids.len(), 4);
 }
 
@@ -157,19 +152,14 @@ fn c016_a_handle_keeps_identity_and_nothing_else() {
     let handle: NetHandle = net.handle();
     drop(net);
     ns.step();
-    assert!(
-        log.take().contains(&Call::Freed(1, cookie)),
-        "the state is gone though a handle exists"
-    );
+    assert!(log.take().contains(&Call::Freed(1, cookie)), "the state is gone though a handle exists");
     assert_eq!((handle.cookie(), handle.inum()), (cookie, inum));
 }
 
 #[test]
 fn c017_the_owner_is_the_creators_user_namespace() {
     let (ns, _) = system();
-    let user = ns
-        .init_user_ns()
-        .child(&Cred::user(ns.init_user_ns(), Uid(1000)));
+    let user = ns.init_user_ns().child(&Cred::user(ns.init_user_ns(), Uid(1000)));
     let net = ns.create(&Cred::root(&user)).unwrap();
     assert_eq!(net.owner(), &user);
     assert_eq!(create(&ns).owner(), ns.init_user_ns());
@@ -193,16 +183,8 @@ fn references_keep_the_system_and_handles_do_not() {
     assert!(!handle.is_alive());
     let mut freed = log.take();
     freed.sort_by_key(|call| format!("{call:?}"));
-    assert_eq!(
-        freed.len(),
-        2,
-        "switched off: memory returns, no callback runs: {freed:?}"
-    );
-    assert!(
-        cookies
-            .iter()
-            .all(|cookie| freed.contains(&Call::Freed(1, *cookie)))
-    );
+    assert_eq!(freed.len(), 2, "switched off: memory returns, no callback runs: {freed:?}");
+    assert!(cookies.iter().all(|cookie| freed.contains(&Call::Freed(1, *cookie))));
 }
 
 #[test]
@@ -222,12 +204,7 @@ fn debug_builds_know_who_holds() {
     let line = line!() - 1;
     let holders = net.holders();
     assert_eq!(holders.iter().map(|(_, count)| count).sum::<usize>(), 2);
-    assert!(
-        holders
-            .iter()
-            .any(|(at, _)| at.line() == line && at.file() == file!()),
-        "{holders:?}"
-    );
+    assert!(holders.iter().any(|(at, _)| at.line() == line && at.file() == file!()), "{holders:?}");
     drop(second);
     assert_eq!(net.holders().len(), 1);
 }
@@ -238,10 +215,7 @@ fn systems_are_strangers() {
     let (two, _) = system();
     let key = one.register_subsys(probe(1, &log)).unwrap();
     two.register_subsys(probe(2, &Log::default())).unwrap();
-    assert!(
-        two.init_net().get(key).is_none(),
-        "a key of one system finds nothing in another"
-    );
+    assert!(two.init_net().get(key).is_none(), "a key of one system finds nothing in another");
     two.unregister(key);
     assert!(one.init_net().get(key).is_some());
     assert_ne!(one.init_net(), two.init_net());

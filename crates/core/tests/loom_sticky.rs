@@ -73,13 +73,7 @@ fn concurrent_puts_bury_once() {
         };
         let tries = {
             let count = Arc::clone(&count);
-            thread::spawn(move || {
-                if count.try_get() {
-                    usize::from(count.put())
-                } else {
-                    0
-                }
-            })
+            thread::spawn(move || if count.try_get() { usize::from(count.put()) } else { 0 })
         };
         let mine = usize::from(count.put());
         assert_eq!(mine + put.join().unwrap() + tries.join().unwrap(), 1);

@@ -58,33 +58,19 @@ impl World {
         let (ns, log) = system();
         let init = ns.init_net();
         ns.subscribe(Arc::new(log.clone()));
-        let mut world = Self {
-            ns,
-            log,
-            nets: Vec::new(),
-            queue: Vec::new(),
-            expected: Vec::new(),
-        };
+        let mut world = Self { ns, log, nets: Vec::new(), queue: Vec::new(), expected: Vec::new() };
         world.add(init);
         world
     }
 
     fn add(&mut self, net: NetRef) {
         let cookie = net.cookie();
-        self.nets.push(Model {
-            real: Some(net),
-            cookie,
-            table: BTreeMap::new(),
-            changes: 0,
-            last_page: (0, 0),
-        });
+        self.nets.push(Model { real: Some(net), cookie, table: BTreeMap::new(), changes: 0, last_page: (0, 0) });
     }
 
     /// The nth living namespace, modulo their number.
     fn pick(&self, nth: usize) -> usize {
-        let living: Vec<usize> = (0..self.nets.len())
-            .filter(|at| self.nets[*at].real.is_some())
-            .collect();
+        let living: Vec<usize> = (0..self.nets.len()).filter(|at| self.nets[*at].real.is_some()).collect();
         living[nth % living.len()]
     }
 
@@ -93,19 +79,11 @@ impl World {
     }
 
     fn lives(&self, cookie: Cookie) -> bool {
-        self.nets
-            .iter()
-            .any(|net| net.cookie == cookie && net.real.is_some())
+        self.nets.iter().any(|net| net.cookie == cookie && net.real.is_some())
     }
 
     /// The model's answer to an assignment, carried out.
-    fn name(
-        &mut self,
-        o: usize,
-        p: usize,
-        want: Option<i32>,
-        origin: Origin,
-    ) -> Result<i32, (AssignError, i32)> {
+    fn name(&mut self, o: usize, p: usize, want: Option<i32>, origin: Origin) -> Result<i32, (AssignError, i32)> {
         let peer = self.nets[p].cookie;
         let table = &mut self.nets[o].table;
         if let Some((id, _)) = table.iter().find(|(_, named)| **named == peer) {
@@ -118,8 +96,7 @@ impl World {
         };
         table.insert(id, peer);
         self.nets[o].changes += 1;
-        self.expected
-            .push(Call::New(self.nets[o].cookie, peer, id, origin));
+        self.expected.push(Call::New(self.nets[o].cookie, peer, id, origin));
         Ok(id)
     }
 
@@ -147,19 +124,10 @@ impl World {
             }
             Op::Assign(o, p, want) => {
                 let (o, p) = (self.pick(o), self.pick(p));
-                let origin = Origin {
-                    portid: 7,
-                    seq,
-                    echo: seq.is_multiple_of(2),
-                };
+                let origin = Origin { portid: 7, seq, echo: seq.is_multiple_of(2) };
                 let want = Nsid::new(want);
-                let got = self
-                    .real(o)
-                    .assign_nsid(self.real(p), want, origin)
-                    .map(Nsid::get);
-                let expected = self
-                    .name(o, p, want.map(Nsid::get), origin)
-                    .map_err(|(error, _)| error);
+                let got = self.real(o).assign_nsid(self.real(p), want, origin).map(Nsid::get);
+                let expected = self.name(o, p, want.map(Nsid::get), origin).map_err(|(error, _)| error);
                 assert_eq!(got, expected);
             }
             Op::Find(o, p) => {
@@ -171,15 +139,8 @@ impl World {
             }
             Op::Lookup(o, id) => {
                 let o = self.pick(o);
-                let expected = self.nets[o]
-                    .table
-                    .get(&id)
-                    .copied()
-                    .filter(|peer| self.lives(*peer));
-                assert_eq!(
-                    self.real(o).net_by_nsid(id).map(|net| net.cookie()),
-                    expected
-                );
+                let expected = self.nets[o].table.get(&id).copied().filter(|peer| self.lives(*peer));
+                assert_eq!(self.real(o).net_by_nsid(id).map(|net| net.cookie()), expected);
             }
             Op::List(o, from, max) => self.list(o, from, max),
             Op::Step => self.step(),
@@ -190,33 +151,20 @@ impl World {
     fn list(&mut self, o: usize, from: i32, max: usize) {
         let o = self.pick(o);
         let page = self.real(o).nsids_from(Nsid::new(from).unwrap(), max);
-        let living = self.nets[o]
-            .table
-            .range(from..)
-            .filter(|(_, peer)| self.lives(**peer));
-        let expected: Vec<(i32, Cookie)> =
-            living.take(max).map(|(id, peer)| (*id, *peer)).collect();
-        let got: Vec<_> = page
-            .entries
-            .iter()
-            .map(|(id, peer)| (id.get(), peer.cookie()))
-            .collect();
+        let living = self.nets[o].table.range(from..).filter(|(_, peer)| self.lives(**peer));
+        let expected: Vec<(i32, Cookie)> = living.take(max).map(|(id, peer)| (*id, *peer)).collect();
+        let got: Vec<_> = page.entries.iter().map(|(id, peer)| (id.get(), peer.cookie())).collect();
         assert_eq!(got, expected);
         let model = &mut self.nets[o];
         let (changes, generation) = model.last_page;
-        assert_eq!(
-            generation == page.generation,
-            changes == model.changes,
-            "generation tells of every change"
-        );
+        assert_eq!(generation == page.generation, changes == model.changes, "generation tells of every change");
         model.last_page = (model.changes, page.generation);
     }
 
     fn step(&mut self) {
         let batch = std::mem::take(&mut self.queue);
         assert_eq!(self.ns.step().destroyed, batch.len());
-        self.expected
-            .extend(batch.iter().map(|dead| Call::NetDead(*dead)));
+        self.expected.extend(batch.iter().map(|dead| Call::NetDead(*dead)));
         for dead in &batch {
             for observer in &mut self.nets {
                 let Some((id, _)) = observer.table.iter().find(|(_, peer)| *peer == dead) else {
@@ -234,11 +182,7 @@ impl World {
     }
 
     fn log_without_grace(&self) -> Vec<Call> {
-        self.log
-            .take()
-            .into_iter()
-            .filter(|call| *call != Call::Grace)
-            .collect()
+        self.log.take().into_iter().filter(|call| *call != Call::Grace).collect()
     }
 }
 

@@ -57,11 +57,7 @@ impl World {
     fn new() -> Self {
         let (ns, log) = system();
         let init = ns.init_net();
-        let nets = vec![Net {
-            cookie: init.cookie(),
-            real: Some(init),
-            states: BTreeSet::new(),
-        }];
+        let nets = vec![Net { cookie: init.cookie(), real: Some(init), states: BTreeSet::new() }];
         Self {
             ns,
             log,
@@ -108,11 +104,7 @@ impl World {
             *left -= 1;
             Ok(())
         });
-        let result = if device {
-            self.ns.register_device(subsystem)
-        } else {
-            self.ns.register_subsys(subsystem)
-        };
+        let result = if device { self.ns.register_device(subsystem) } else { self.ns.register_subsys(subsystem) };
         let cookies: Vec<Cookie> = self.nets.iter().map(|net| net.cookie).collect();
         let done = &cookies[..alive.min(cookies.len())];
         let mut expected: Vec<Call> = done.iter().map(|cookie| Call::Init(tag, *cookie)).collect();
@@ -125,11 +117,7 @@ impl World {
         for net in &mut self.nets {
             net.states.insert(tag);
         }
-        let at = if device {
-            self.ops.len()
-        } else {
-            self.ops.iter().take_while(|op| !op.1).count()
-        };
+        let at = if device { self.ops.len() } else { self.ops.iter().take_while(|op| !op.1).count() };
         self.ops.insert(at, (tag, device, result.unwrap()));
         // The budget was for the registration only.
         *left.lock().unwrap() = usize::MAX;
@@ -150,18 +138,8 @@ impl World {
     fn create(&mut self) -> (Vec<Call>, Vec<(u32, Cookie)>) {
         let net = create(&self.ns);
         let cookie = net.cookie();
-        self.nets.push(Net {
-            real: Some(net),
-            cookie,
-            states: self.tags().into_iter().collect(),
-        });
-        (
-            self.tags()
-                .into_iter()
-                .map(|tag| Call::Init(tag, cookie))
-                .collect(),
-            Vec::new(),
-        )
+        self.nets.push(Net { real: Some(net), cookie, states: self.tags().into_iter().collect() });
+        (self.tags().into_iter().map(|tag| Call::Init(tag, cookie)).collect(), Vec::new())
     }
 
     fn create_failing(&mut self, nth: usize) -> (Vec<Call>, Vec<(u32, Cookie)>) {
@@ -220,11 +198,7 @@ impl World {
             assert!(tags(net, &self.retired).iter().all(Option::is_none));
         }
         let charged = self.ns.init_user_ns().net_namespaces(Uid::ROOT);
-        assert_eq!(
-            charged as usize + 1,
-            self.nets.len(),
-            "quota is what is listed"
-        );
+        assert_eq!(charged as usize + 1, self.nets.len(), "quota is what is listed");
         assert_eq!(self.ns.listed(), self.nets.len());
     }
 }

@@ -11,18 +11,11 @@ fn id(number: i32) -> Nsid {
 }
 
 fn assign(observer: &NetRef, peer: &NetRef, want: i32) -> Result<i32, AssignError> {
-    observer
-        .assign_nsid(peer, Nsid::new(want), Origin::KERNEL)
-        .map(Nsid::get)
+    observer.assign_nsid(peer, Nsid::new(want), Origin::KERNEL).map(Nsid::get)
 }
 
 fn ids(observer: &NetRef) -> Vec<i32> {
-    observer
-        .nsids_from(Nsid::ZERO, usize::MAX)
-        .entries
-        .iter()
-        .map(|(id, _)| id.get())
-        .collect()
+    observer.nsids_from(Nsid::ZERO, usize::MAX).entries.iter().map(|(id, _)| id.get()).collect()
 }
 
 #[test]
@@ -40,16 +33,9 @@ fn c072_automatic_is_the_lowest_free_from_zero() {
     let observer = create(&ns);
     let peers: Vec<_> = (0..8).map(|_| create(&ns)).collect();
     assert_eq!(assign(&observer, &peers[0], 3), Ok(3));
-    let got: Vec<_> = peers[1..6]
-        .iter()
-        .map(|peer| observer.peernet2id_alloc(peer).unwrap().get())
-        .collect();
+    let got: Vec<_> = peers[1..6].iter().map(|peer| observer.peernet2id_alloc(peer).unwrap().get()).collect();
     assert_eq!(got, [0, 1, 2, 4, 5]);
-    assert_eq!(
-        assign(&observer, &peers[6], -1),
-        Ok(6),
-        "automatic on request, too"
-    );
+    assert_eq!(assign(&observer, &peers[6], -1), Ok(6), "automatic on request, too");
     let mut peers: Vec<_> = peers.into_iter().map(Some).collect();
     peers[2] = None; // 1
     peers[5] = None; // 5
@@ -68,11 +54,7 @@ fn c073_explicit_ids_up_to_the_largest() {
         assert_eq!(assign(&observer, peer, want), Ok(want));
         assert_eq!(observer.net_by_nsid(want).as_ref(), Some(peer));
     }
-    assert_eq!(
-        observer.peernet2id_alloc(&peers[3]),
-        Some(id(1)),
-        "undisturbed"
-    );
+    assert_eq!(observer.peernet2id_alloc(&peers[3]), Some(id(1)), "undisturbed");
     assert_eq!(ids(&observer), [0, 1, 1000, i32::MAX]);
 }
 
@@ -83,27 +65,13 @@ fn c074_at_most_one_id_per_peer_and_its_error_wins() {
     assert_eq!(assign(&observer, &peer, 5), Ok(5));
     assert_eq!(assign(&observer, &other, 6), Ok(6));
     for want in [5, 6, 7, -1] {
-        assert_eq!(
-            assign(&observer, &peer, want),
-            Err(AssignError::AlreadyNamed)
-        );
+        assert_eq!(assign(&observer, &peer, want), Err(AssignError::AlreadyNamed));
     }
     let fresh = create(&ns);
     let error = assign(&observer, &fresh, 5).unwrap_err();
-    assert_eq!(
-        (error, error.errno()),
-        (AssignError::IdTaken, Errno::EEXIST)
-    );
-    assert_eq!(
-        observer.peernet2id_alloc(&peer),
-        Some(id(5)),
-        "find-or-alloc finds"
-    );
-    assert_eq!(
-        observer.peernet2id(&fresh),
-        None,
-        "what failed left nothing"
-    );
+    assert_eq!((error, error.errno()), (AssignError::IdTaken, Errno::EEXIST));
+    assert_eq!(observer.peernet2id_alloc(&peer), Some(id(5)), "find-or-alloc finds");
+    assert_eq!(observer.peernet2id(&fresh), None, "what failed left nothing");
     assert_eq!(ids(&observer), [5, 6]);
 }
 
@@ -115,11 +83,7 @@ fn c075_an_observer_may_name_itself() {
     assert_eq!(net.net_by_nsid(0).as_ref(), Some(&net));
     let handle = net.downgrade();
     drop(net);
-    assert_eq!(
-        ns.step().destroyed,
-        1,
-        "and does not keep itself alive by it"
-    );
+    assert_eq!(ns.step().destroyed, 1, "and does not keep itself alive by it");
     assert!(!handle.is_alive());
 }
 
@@ -131,10 +95,7 @@ fn c076_ids_are_directional() {
     assert!(ids(&b).is_empty());
     assert_eq!(b.peernet2id(&a), None);
     assert_eq!(assign(&b, &a, 9), Ok(9));
-    assert_eq!(
-        (a.peernet2id(&b), b.peernet2id(&a)),
-        (Some(id(0)), Some(id(9)))
-    );
+    assert_eq!((a.peernet2id(&b), b.peernet2id(&a)), (Some(id(0)), Some(id(9))));
 }
 
 /// A dead namespace can only be met through a borrow in an init under registration.
@@ -150,18 +111,9 @@ fn c077_c078_the_dying_neither_name_nor_are_named() {
         if net.cookie() == cookie {
             assert_eq!(hook.peernet2id_alloc(net), None);
             assert_eq!(net.peernet2id_alloc(&hook), None);
-            assert_eq!(
-                hook.assign_nsid(net, Nsid::new(4), Origin::KERNEL),
-                Err(AssignError::Dying)
-            );
-            assert_eq!(
-                net.assign_nsid(&hook, Nsid::new(4), Origin::KERNEL),
-                Err(AssignError::Dying)
-            );
-            assert_eq!(
-                net.assign_nsid(net, None, Origin::KERNEL),
-                Err(AssignError::Dying)
-            );
+            assert_eq!(hook.assign_nsid(net, Nsid::new(4), Origin::KERNEL), Err(AssignError::Dying));
+            assert_eq!(net.assign_nsid(&hook, Nsid::new(4), Origin::KERNEL), Err(AssignError::Dying));
+            assert_eq!(net.assign_nsid(net, None, Origin::KERNEL), Err(AssignError::Dying));
         }
         Ok(())
     }))
@@ -202,27 +154,12 @@ fn listing_shows_the_living_and_resumes_by_id() {
     }
     peers[3] = None;
     let page = observer.nsids_from(Nsid::ZERO, 4);
-    assert_eq!(
-        page.entries
-            .iter()
-            .map(|(id, _)| id.get())
-            .collect::<Vec<_>>(),
-        [0, 10, 20, 40]
-    );
+    assert_eq!(page.entries.iter().map(|(id, _)| id.get()).collect::<Vec<_>>(), [0, 10, 20, 40]);
     assert!(page.entries.iter().all(|(_, peer)| peer.is_alive()));
     let from = page.entries[3].0.next().unwrap();
     let rest = observer.nsids_from(from, 100);
-    assert_eq!(
-        rest.entries
-            .iter()
-            .map(|(id, _)| id.get())
-            .collect::<Vec<_>>(),
-        [50, 60, 70, 80, 90]
-    );
-    assert_eq!(
-        rest.generation, page.generation,
-        "same table, same generation"
-    );
+    assert_eq!(rest.entries.iter().map(|(id, _)| id.get()).collect::<Vec<_>>(), [50, 60, 70, 80, 90]);
+    assert_eq!(rest.generation, page.generation, "same table, same generation");
     ns.step();
     assert_ne!(observer.nsids_from(from, 0).generation, page.generation);
 }
@@ -233,27 +170,16 @@ fn events_say_who_asked_and_failures_say_nothing() {
     ns.subscribe(Arc::new(log.clone()));
     let (observer, peer, other) = (create(&ns), create(&ns), create(&ns));
     log.take();
-    let origin = Origin {
-        portid: 42,
-        seq: 7,
-        echo: true,
-    };
+    let origin = Origin { portid: 42, seq: 7, echo: true };
     observer.assign_nsid(&peer, Nsid::new(5), origin).unwrap();
-    observer
-        .assign_nsid(&peer, Nsid::new(6), origin)
-        .unwrap_err();
-    observer
-        .assign_nsid(&other, Nsid::new(5), origin)
-        .unwrap_err();
+    observer.assign_nsid(&peer, Nsid::new(6), origin).unwrap_err();
+    observer.assign_nsid(&other, Nsid::new(5), origin).unwrap_err();
     observer.peernet2id_alloc(&peer).unwrap();
     observer.peernet2id_alloc(&other).unwrap();
     let cookies = (observer.cookie(), peer.cookie(), other.cookie());
     assert_eq!(
         log.take(),
-        [
-            Call::New(cookies.0, cookies.1, 5, origin),
-            Call::New(cookies.0, cookies.2, 0, Origin::KERNEL)
-        ]
+        [Call::New(cookies.0, cookies.1, 5, origin), Call::New(cookies.0, cookies.2, 0, Origin::KERNEL)]
     );
 }
 
@@ -264,13 +190,7 @@ fn a_sink_may_ask_for_ids() {
     impl EventSink for Asks {
         fn emit(&self, event: &Event<'_>) {
             if let Event::NsidNew { observer, .. } = event {
-                let answers = self
-                    .0
-                    .lock()
-                    .unwrap()
-                    .iter()
-                    .map(|net| net.peernet2id(observer))
-                    .collect();
+                let answers = self.0.lock().unwrap().iter().map(|net| net.peernet2id(observer)).collect();
                 *self.1.lock().unwrap() = answers;
             }
         }
@@ -278,10 +198,7 @@ fn a_sink_may_ask_for_ids() {
     let (ns, _) = system();
     let (a, b, c) = (create(&ns), create(&ns), create(&ns));
     b.peernet2id_alloc(&a).unwrap();
-    let sink = Arc::new(Asks(
-        Mutex::new(vec![a.clone(), b.clone(), c.clone()]),
-        Mutex::default(),
-    ));
+    let sink = Arc::new(Asks(Mutex::new(vec![a.clone(), b.clone(), c.clone()]), Mutex::default()));
     ns.subscribe(Arc::clone(&sink) as Arc<dyn EventSink>);
     a.peernet2id_alloc(&a).unwrap();
     assert_eq!(*sink.1.lock().unwrap(), [Some(id(0)), Some(id(0)), None]);

@@ -46,16 +46,10 @@ fn c019_devices_append() {
 #[test]
 fn c020_a_failed_device_leaves_the_marker() {
     let (ns, log) = system();
-    assert!(
-        ns.register_device(probe(10, &log).failing_after(0))
-            .is_err()
-    );
+    assert!(ns.register_device(probe(10, &log).failing_after(0)).is_err());
     ns.register_subsys(probe(1, &log)).unwrap();
     ns.register_device(probe(11, &log)).unwrap();
-    assert!(
-        ns.register_device(probe(12, &log).failing_after(0))
-            .is_err()
-    );
+    assert!(ns.register_device(probe(12, &log).failing_after(0)).is_err());
     ns.register_subsys(probe(2, &log)).unwrap();
     assert_eq!(order(&ns, &log), [1, 2, 11]);
 }
@@ -85,14 +79,7 @@ fn c022_c023_c024_inits_forward_exits_backward_devices_first() {
     log.take();
     let net = create(&ns);
     let cookie = net.cookie();
-    assert_eq!(
-        log.take(),
-        [
-            Call::Init(1, cookie),
-            Call::Init(2, cookie),
-            Call::Init(10, cookie)
-        ]
-    );
+    assert_eq!(log.take(), [Call::Init(1, cookie), Call::Init(2, cookie), Call::Init(10, cookie)]);
     drop(net);
     ns.step();
     let (calls, freed) = split_freed(log.take());
@@ -103,17 +90,8 @@ fn c022_c023_c024_inits_forward_exits_backward_devices_first() {
 #[test]
 fn c026_slot_numbers_are_lowest_first_and_reused() {
     let (ns, log) = system();
-    let keys: Vec<Key<_>> = (0..3)
-        .map(|tag| ns.register_subsys(probe(tag, &log)).unwrap())
-        .collect();
-    let number = |key: &Key<_>| {
-        format!("{key:?}")
-            .split(['(', ','])
-            .nth(1)
-            .unwrap()
-            .parse::<u32>()
-            .unwrap()
-    };
+    let keys: Vec<Key<_>> = (0..3).map(|tag| ns.register_subsys(probe(tag, &log)).unwrap()).collect();
+    let number = |key: &Key<_>| format!("{key:?}").split(['(', ',']).nth(1).unwrap().parse::<u32>().unwrap();
     assert_eq!(keys.iter().map(number).collect::<Vec<_>>(), [0, 1, 2]);
     ns.unregister(keys[1]);
     assert_eq!(number(&ns.register_subsys(probe(7, &log)).unwrap()), 1);
@@ -143,19 +121,12 @@ fn c026_a_reused_number_shows_nothing_of_its_former_owner() {
     let text = ns.register_subsys(Text).unwrap();
     let after = create(&ns);
     for net in [&before, &after, &ns.init_net()] {
-        assert_eq!(
-            net.get(text),
-            Some(&format!("text of {}", net.cookie().get()))
-        );
+        assert_eq!(net.get(text), Some(&format!("text of {}", net.cookie().get())));
         assert!(net.get(old).is_none());
     }
     ns.unregister(text);
     let new = ns.register_subsys(probe(2, &log)).unwrap();
-    assert_eq!(
-        before.get(new).map(|state| state.tag),
-        Some(2),
-        "same type and number, other registration"
-    );
+    assert_eq!(before.get(new).map(|state| state.tag), Some(2), "same type and number, other registration");
     assert!(before.get(old).is_none() && before.get(text).is_none());
     assert_eq!(borrow.tag, 1, "a borrow taken before stays valid");
 }
@@ -165,10 +136,7 @@ fn c027_earlier_states_are_readable_in_init() {
     let (ns, log) = system();
     let first = ns.register_subsys(probe(1, &log)).unwrap();
     let second = probe(2, &log).on_init(move |net| {
-        assert_eq!(
-            net.get(first).map(|state| (state.tag, state.net)),
-            Some((1, net.cookie()))
-        );
+        assert_eq!(net.get(first).map(|state| (state.tag, state.net)), Some((1, net.cookie())));
         Ok(())
     });
     ns.register_subsys(second).unwrap();
@@ -187,10 +155,7 @@ fn c028_states_never_move_while_the_table_grows() {
         keys.push(key);
     }
     assert_eq!(tags(&net, &keys), (0..40).map(Some).collect::<Vec<_>>());
-    let now: Vec<usize> = keys
-        .iter()
-        .map(|key| std::ptr::from_ref(net.get(*key).unwrap()) as usize)
-        .collect();
+    let now: Vec<usize> = keys.iter().map(|key| std::ptr::from_ref(net.get(*key).unwrap()) as usize).collect();
     assert_eq!(now, places);
 }
 
@@ -199,10 +164,7 @@ fn c029_readers_are_right_while_the_table_grows() {
     let (ns, log) = system();
     let net = create(&ns);
     let key = ns.register_subsys(probe(7, &log)).unwrap();
-    let (stop, reads) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicUsize::new(0)),
-    );
+    let (stop, reads) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let reader = std::thread::spawn({
         let (net, stop, reads) = (net.clone(), Arc::clone(&stop), Arc::clone(&reads));
         move || {
@@ -238,10 +200,7 @@ fn c031_registration_includes_the_dead_that_are_still_listed() {
     let cookie = net.cookie();
     drop(net);
     ns.register_subsys(probe(1, &log)).unwrap();
-    assert_eq!(
-        log.take(),
-        [Call::Init(1, ns.init_net().cookie()), Call::Init(1, cookie)]
-    );
+    assert_eq!(log.take(), [Call::Init(1, ns.init_net().cookie()), Call::Init(1, cookie)]);
     assert_eq!(ns.step().destroyed, 1);
     assert_eq!(split_freed(log.take()).0, undo(&[1], &[cookie]));
 }
@@ -271,16 +230,8 @@ fn c031_a_reference_taken_in_such_an_init_revives_nothing() {
 fn c032_a_failed_registration_is_undone_where_it_succeeded() {
     let (ns, log) = system();
     let nets = [create(&ns), create(&ns)];
-    let error = ns
-        .register_subsys(probe(1, &log).failing_after(2))
-        .unwrap_err();
-    assert_eq!(
-        error,
-        RegisterError::Init {
-            inum: nets[1].inum(),
-            error: REFUSED
-        }
-    );
+    let error = ns.register_subsys(probe(1, &log).failing_after(2)).unwrap_err();
+    assert_eq!(error, RegisterError::Init { inum: nets[1].inum(), error: REFUSED });
     assert_eq!(error.errno(), Errno::EBUSY);
     let done = [ns.init_net().cookie(), nets[0].cookie()];
     let (calls, freed) = split_freed(log.take());
@@ -295,19 +246,11 @@ fn c032_a_failed_registration_is_undone_where_it_succeeded() {
 fn c033_c034_nothing_of_a_failed_registration_remains() {
     let (ns, log) = system();
     let net = create(&ns);
-    ns.register_subsys(probe(1, &log).failing_after(1))
-        .unwrap_err();
+    ns.register_subsys(probe(1, &log).failing_after(1)).unwrap_err();
     let (_, freed) = split_freed(log.take());
-    assert_eq!(
-        freed.len(),
-        1,
-        "its memory is gone, though the namespace lives"
-    );
+    assert_eq!(freed.len(), 1, "its memory is gone, though the namespace lives");
     let key = ns.register_subsys(probe(2, &log)).unwrap();
-    assert!(
-        format!("{key:?}").starts_with("Key(0,"),
-        "its number is free again: {key:?}"
-    );
+    assert!(format!("{key:?}").starts_with("Key(0,"), "its number is free again: {key:?}");
     assert_eq!(order(&ns, &log), [2]);
     assert_eq!(net.get(key).unwrap().tag, 2);
 }
@@ -315,24 +258,9 @@ fn c033_c034_nothing_of_a_failed_registration_remains() {
 #[test]
 fn c035_an_empty_batch_when_the_very_first_init_fails() {
     let (ns, log) = system();
-    let error = ns
-        .register_subsys(probe(1, &log).failing_after(0))
-        .unwrap_err();
-    assert_eq!(
-        error,
-        RegisterError::Init {
-            inum: Inum::INIT,
-            error: REFUSED
-        }
-    );
-    assert_eq!(
-        log.take(),
-        [
-            Call::Failed(1, ns.init_net().cookie()),
-            Call::Grace,
-            Call::ExitBatch(1, Vec::new())
-        ]
-    );
+    let error = ns.register_subsys(probe(1, &log).failing_after(0)).unwrap_err();
+    assert_eq!(error, RegisterError::Init { inum: Inum::INIT, error: REFUSED });
+    assert_eq!(log.take(), [Call::Failed(1, ns.init_net().cookie()), Call::Grace, Call::ExitBatch(1, Vec::new())]);
 }
 
 #[test]
@@ -341,12 +269,7 @@ fn c036_unregistration_runs_the_exits_of_every_listed_namespace() {
     let key = ns.register_subsys(probe(1, &log)).unwrap();
     let nets = [create(&ns), create(&ns)];
     let dead = create(&ns);
-    let all = [
-        ns.init_net().cookie(),
-        nets[0].cookie(),
-        nets[1].cookie(),
-        dead.cookie(),
-    ];
+    let all = [ns.init_net().cookie(), nets[0].cookie(), nets[1].cookie(), dead.cookie()];
     drop(dead);
     log.take();
     ns.unregister(key);
@@ -354,11 +277,7 @@ fn c036_unregistration_runs_the_exits_of_every_listed_namespace() {
     assert_eq!(ns.step().destroyed, 1);
     drop(nets);
     ns.step();
-    assert_eq!(
-        split_freed(log.take()).0,
-        [Call::Grace, Call::Grace],
-        "never again after unregistration"
-    );
+    assert_eq!(split_freed(log.take()).0, [Call::Grace, Call::Grace], "never again after unregistration");
     ns.unregister(key);
     assert_eq!(log.take(), [], "a second time does nothing");
 }
@@ -375,14 +294,9 @@ fn c037_c038_c039_c040_phases_of_a_batch() {
     drop(nets);
     assert_eq!(ns.step().destroyed, 3);
     let calls = log.take();
-    let last_batch = calls
-        .iter()
-        .rposition(|call| matches!(call, Call::ExitBatch(..)))
-        .unwrap();
+    let last_batch = calls.iter().rposition(|call| matches!(call, Call::ExitBatch(..))).unwrap();
     assert!(
-        !calls[..last_batch]
-            .iter()
-            .any(|call| matches!(call, Call::Freed(..))),
+        !calls[..last_batch].iter().any(|call| matches!(call, Call::Freed(..))),
         "no memory goes before the last exit_batch"
     );
     assert_eq!(split_freed(calls).0, undo(&[1, 2, 10], &cookies));
@@ -397,9 +311,7 @@ fn c039_an_exit_may_read_the_states_of_all_others() {
         assert_eq!(net.get(*hook.get().unwrap()).unwrap().tag, 2);
     }))
     .unwrap();
-    later
-        .set(ns.register_subsys(probe(2, &log)).unwrap())
-        .unwrap();
+    later.set(ns.register_subsys(probe(2, &log)).unwrap()).unwrap();
     drop(create(&ns));
     assert_eq!(ns.step().destroyed, 1);
 }
@@ -479,27 +391,14 @@ fn c043_a_failed_creation_undoes_exactly_what_was_done() {
     let (ns, log) = system();
     ns.register_subsys(probe(1, &log)).unwrap();
     ns.register_subsys(probe(2, &log)).unwrap();
-    ns.register_device(probe(10, &log).failing_after(1))
-        .unwrap();
+    ns.register_device(probe(10, &log).failing_after(1)).unwrap();
     ns.register_device(probe(11, &log)).unwrap();
     log.take();
     let error = ns.create(&root(&ns)).unwrap_err();
-    assert_eq!(
-        error,
-        CreateError::Init {
-            subsystem: "probe",
-            error: REFUSED
-        }
-    );
+    assert_eq!(error, CreateError::Init { subsystem: "probe", error: REFUSED });
     let (calls, freed) = split_freed(log.take());
-    let Call::Init(_, cookie) = calls[0] else {
-        panic!("{calls:?}")
-    };
-    let mut expected = vec![
-        Call::Init(1, cookie),
-        Call::Init(2, cookie),
-        Call::Failed(10, cookie),
-    ];
+    let Call::Init(_, cookie) = calls[0] else { panic!("{calls:?}") };
+    let mut expected = vec![Call::Init(1, cookie), Call::Init(2, cookie), Call::Failed(10, cookie)];
     expected.extend(undo(&[1, 2], &[cookie]));
     assert_eq!(calls, expected);
     assert_eq!(freed, [(1, cookie), (2, cookie)]);

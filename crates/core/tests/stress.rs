@@ -27,23 +27,11 @@ impl EventSink for Replay {
         let mut state = self.0.lock().unwrap();
         state.events += 1;
         match *event {
-            Event::NsidNew {
-                observer, peer, id, ..
-            } => {
-                assert!(
-                    state.listed.contains_key(&peer.cookie()),
-                    "I5: only the listed are named"
-                );
+            Event::NsidNew { observer, peer, id, .. } => {
+                assert!(state.listed.contains_key(&peer.cookie()), "I5: only the listed are named");
                 let table = state.tables.entry(observer.cookie()).or_default();
-                assert!(
-                    !table.values().any(|named| *named == peer.cookie()),
-                    "I8: one id per peer"
-                );
-                assert_eq!(
-                    table.insert(id, peer.cookie()),
-                    None,
-                    "I9: no NEW before the DEL"
-                );
+                assert!(!table.values().any(|named| *named == peer.cookie()), "I8: one id per peer");
+                assert_eq!(table.insert(id, peer.cookie()), None, "I9: no NEW before the DEL");
             }
             Event::NsidDel { observer, id } => {
                 let table = state.tables.entry(observer.cookie()).or_default();
@@ -51,10 +39,7 @@ impl EventSink for Replay {
                 assert!(state.dead.contains(&peer), "unlisting precedes DEL");
             }
             Event::NetNew { net } => {
-                assert!(
-                    state.inums.insert(net.inum()),
-                    "I11: unique among the listed"
-                );
+                assert!(state.inums.insert(net.inum()), "I11: unique among the listed");
                 state.listed.insert(net.cookie(), net.inum());
             }
             Event::NetDead { net } => {
@@ -92,9 +77,7 @@ fn actor(ns: &Namespaces, pool: &Mutex<Vec<NetRef>>, seed: u64) {
             6 => mine.extend(pool.lock().unwrap().pop()),
             7..=9 => {
                 // The peer may die between the two; while we hold it, the answer stays.
-                let id = mine[one]
-                    .peernet2id_alloc(&mine[two])
-                    .expect("both are held");
+                let id = mine[one].peernet2id_alloc(&mine[two]).expect("both are held");
                 assert_eq!(mine[one].net_by_nsid(id.get()).as_ref(), Some(&mine[two]));
                 assert_eq!(mine[one].peernet2id(&mine[two]), Some(id));
             }
@@ -121,12 +104,7 @@ fn many_threads_leave_nothing_behind() {
     let ns = Namespaces::new();
     let replay = Arc::new(Replay::default());
     // The initial namespace was published before anybody could subscribe.
-    replay
-        .0
-        .lock()
-        .unwrap()
-        .listed
-        .insert(ns.init_net().cookie(), ns.init_net().inum());
+    replay.0.lock().unwrap().listed.insert(ns.init_net().cookie(), ns.init_net().inum());
     ns.subscribe(Arc::clone(&replay) as Arc<dyn EventSink>);
     let states = Arc::new(AtomicUsize::new(0));
     let (up, down) = (Arc::clone(&states), Arc::clone(&states));
@@ -163,10 +141,7 @@ fn many_threads_leave_nothing_behind() {
             std::thread::spawn(move || actor(&ns, &pool, seed * 0x9E37_79B9))
         })
         .collect();
-    let results: Vec<_> = actors
-        .into_iter()
-        .map(std::thread::JoinHandle::join)
-        .collect();
+    let results: Vec<_> = actors.into_iter().map(std::thread::JoinHandle::join).collect();
     stop.store(true, Ordering::Relaxed);
     registrar.join().unwrap();
     for result in results {
@@ -175,21 +150,14 @@ fn many_threads_leave_nothing_behind() {
     pool.lock().unwrap().clear();
     drop(worker);
     assert_eq!(ns.listed(), 1);
-    assert_eq!(
-        states.load(Ordering::Relaxed),
-        1,
-        "one exit per init, the initial namespace's is left"
-    );
+    assert_eq!(states.load(Ordering::Relaxed), 1, "one exit per init, the initial namespace's is left");
     assert_eq!(ns.init_user_ns().net_namespaces(Uid::ROOT), 0);
     let state = replay.0.lock().unwrap();
     assert!(state.events > 1000);
     let init = ns.init_net();
     for (observer, table) in &state.tables {
         assert_eq!(*observer, init.cookie());
-        assert!(
-            table.values().all(|peer| *peer == init.cookie()),
-            "only itself is left to name"
-        );
+        assert!(table.values().all(|peer| *peer == init.cookie()), "only itself is left to name");
     }
     assert_eq!(
         init.nsids_from(Nsid::ZERO, usize::MAX).entries.len(),

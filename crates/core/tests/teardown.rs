@@ -54,18 +54,9 @@ fn c060_one_del_per_entry_in_order_of_deaths_and_observers() {
     let cookies = peers.each_ref().map(|peer| peer.cookie());
     drop(peers);
     ns.step();
-    let events: Vec<Call> = log
-        .take()
-        .into_iter()
-        .filter(|call| matches!(call, Call::Del(..)))
-        .collect();
-    let expected: Vec<Call> = (0..2)
-        .flat_map(|id| observers.iter().map(move |o| Call::Del(o.cookie(), id)))
-        .collect();
-    assert_eq!(
-        events, expected,
-        "oldest death first, observers in list order: {cookies:?}"
-    );
+    let events: Vec<Call> = log.take().into_iter().filter(|call| matches!(call, Call::Del(..))).collect();
+    let expected: Vec<Call> = (0..2).flat_map(|id| observers.iter().map(move |o| Call::Del(o.cookie(), id))).collect();
+    assert_eq!(events, expected, "oldest death first, observers in list order: {cookies:?}");
     for observer in &observers {
         assert!(observer.nsids_from(Nsid::ZERO, 9).entries.is_empty());
     }
@@ -104,21 +95,9 @@ fn c061_no_event_in_an_observer_that_waits_for_its_own_round() {
     ns.subscribe(Arc::new(Dropper(last)));
     drop(peer);
     log.take();
-    assert_eq!(
-        ns.step(),
-        Round {
-            destroyed: 1,
-            more: true
-        }
-    );
+    assert_eq!(ns.step(), Round { destroyed: 1, more: true });
     assert!(!log.take().iter().any(|call| matches!(call, Call::Del(..))));
-    assert_eq!(
-        ns.step(),
-        Round {
-            destroyed: 1,
-            more: false
-        }
-    );
+    assert_eq!(ns.step(), Round { destroyed: 1, more: false });
     assert!(!log.take().iter().any(|call| matches!(call, Call::Del(..))));
 }
 
@@ -133,10 +112,7 @@ fn c062_the_death_of_an_observer_is_silent() {
     assert!(!log.take().iter().any(|call| matches!(call, Call::Del(..))));
     drop(peer);
     ns.step();
-    assert!(
-        !log.take().iter().any(|call| matches!(call, Call::Del(..))),
-        "its back-references went too"
-    );
+    assert!(!log.take().iter().any(|call| matches!(call, Call::Del(..))), "its back-references went too");
 }
 
 #[test]
@@ -172,32 +148,18 @@ fn c063_del_precedes_new_of_a_reused_id() {
         "until the round has come"
     );
     ns.step();
-    observer
-        .assign_nsid(&next, Some(Nsid::ZERO), Origin::KERNEL)
-        .unwrap();
-    let events: Vec<Call> = log
-        .take()
-        .into_iter()
-        .filter(|call| matches!(call, Call::Del(..) | Call::New(..)))
-        .collect();
+    observer.assign_nsid(&next, Some(Nsid::ZERO), Origin::KERNEL).unwrap();
+    let events: Vec<Call> =
+        log.take().into_iter().filter(|call| matches!(call, Call::Del(..) | Call::New(..))).collect();
     let cookie = observer.cookie();
-    assert_eq!(
-        events,
-        [
-            Call::Del(cookie, 0),
-            Call::New(cookie, next.cookie(), 0, Origin::KERNEL)
-        ]
-    );
+    assert_eq!(events, [Call::Del(cookie, 0), Call::New(cookie, next.cookie(), 0, Origin::KERNEL)]);
 }
 
 /// A round is stopped in an exit; the barrier does not return before it has finished.
 #[test]
 fn c066_the_barrier_waits_for_a_running_round() {
     let (ns, log) = system();
-    let (inside, go) = (
-        Arc::new(AtomicBool::new(false)),
-        Arc::new(AtomicBool::new(false)),
-    );
+    let (inside, go) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let (entered, may) = (Arc::clone(&inside), Arc::clone(&go));
     let done = log.clone();
     ns.register_subsys(probe(1, &log).on_exit(move |_| {
@@ -227,15 +189,8 @@ fn c066_the_barrier_waits_for_a_running_round() {
     go.store(true, Ordering::SeqCst);
     round.join().unwrap();
     barrier.join().unwrap();
-    let notes: Vec<Call> = log
-        .take()
-        .into_iter()
-        .filter(|call| matches!(call, Call::Note(_)))
-        .collect();
-    assert_eq!(
-        notes,
-        [Call::Note("exit finished"), Call::Note("barrier returned")]
-    );
+    let notes: Vec<Call> = log.take().into_iter().filter(|call| matches!(call, Call::Note(_))).collect();
+    assert_eq!(notes, [Call::Note("exit finished"), Call::Note("barrier returned")]);
 }
 
 #[cfg(feature = "std")]
@@ -246,13 +201,7 @@ fn c066_everything_dead_before_the_barrier_is_gone_after_it() {
     for _ in 0..50 {
         drop(create(&ns));
         ns.barrier();
-        assert_eq!(
-            (
-                ns.listed(),
-                ns.init_user_ns().net_namespaces(pernet::Uid::ROOT)
-            ),
-            (1, 0)
-        );
+        assert_eq!((ns.listed(), ns.init_user_ns().net_namespaces(pernet::Uid::ROOT)), (1, 0));
     }
 }
 
@@ -274,36 +223,17 @@ fn c069_deaths_during_a_round_form_the_next_batch() {
     let bystander = Mutex::new(None);
     let slot = Arc::new(bystander);
     let hook = Arc::clone(&slot);
-    ns.register_subsys(probe(1, &log).on_exit(move |_| drop(hook.lock().unwrap().take())))
-        .unwrap();
+    ns.register_subsys(probe(1, &log).on_exit(move |_| drop(hook.lock().unwrap().take()))).unwrap();
     let (victim, second) = (create(&ns), create(&ns));
     let cookies = [victim.cookie(), second.cookie()];
     *slot.lock().unwrap() = Some(second);
     log.take();
     drop(victim);
-    assert_eq!(
-        ns.step(),
-        Round {
-            destroyed: 1,
-            more: true
-        }
-    );
+    assert_eq!(ns.step(), Round { destroyed: 1, more: true });
     assert_eq!(split_freed(log.take()).0, undo(&[1], &cookies[..1]));
-    assert_eq!(
-        ns.step(),
-        Round {
-            destroyed: 1,
-            more: false
-        }
-    );
+    assert_eq!(ns.step(), Round { destroyed: 1, more: false });
     assert_eq!(split_freed(log.take()).0, undo(&[1], &cookies[1..]));
-    assert_eq!(
-        ns.step(),
-        Round {
-            destroyed: 0,
-            more: false
-        }
-    );
+    assert_eq!(ns.step(), Round { destroyed: 0, more: false });
 }
 
 /// W20: the kernel handles the oldest death of a batch last.
@@ -319,11 +249,7 @@ fn c069_first_dead_first_out() {
         drop(net.take());
     }
     ns.step();
-    let dead: Vec<Call> = log
-        .take()
-        .into_iter()
-        .filter(|call| matches!(call, Call::NetDead(_)))
-        .collect();
+    let dead: Vec<Call> = log.take().into_iter().filter(|call| matches!(call, Call::NetDead(_))).collect();
     assert_eq!(dead, [3, 0, 4, 1, 2].map(|at| Call::NetDead(cookies[at])));
 }
 
@@ -343,8 +269,7 @@ fn c070_the_last_reference_may_go_anywhere() {
     }
     let parked = Arc::new(Mutex::new(vec![create(&ns), create(&ns)]));
     let hook = Arc::clone(&parked);
-    ns.register_subsys(probe(1, &log).on_exit(move |_| drop(hook.lock().unwrap().pop())))
-        .unwrap();
+    ns.register_subsys(probe(1, &log).on_exit(move |_| drop(hook.lock().unwrap().pop()))).unwrap();
     ns.subscribe(Arc::new(InSink(Mutex::new(peers))));
     // Inside the observer's table: the sink drops a peer that the table names.
     observer.peernet2id_alloc(&observer).unwrap();
@@ -356,10 +281,7 @@ fn c070_the_last_reference_may_go_anywhere() {
             break;
         }
     }
-    assert_eq!(
-        destroyed, 6,
-        "each death in a sink or an exit made room for the next"
-    );
+    assert_eq!(destroyed, 6, "each death in a sink or an exit made room for the next");
 }
 
 #[cfg(feature = "std")]
@@ -379,11 +301,7 @@ fn a_worker_tears_down_and_its_drop_leaves_nothing() {
     drop(nets);
     drop(worker);
     assert_eq!(ns.listed(), 1);
-    let exits = log
-        .take()
-        .iter()
-        .filter(|call| matches!(call, Call::Exit(..)))
-        .count();
+    let exits = log.take().iter().filter(|call| matches!(call, Call::Exit(..))).count();
     assert_eq!(exits, 101);
     drop(create(&ns));
     assert_eq!(ns.step().destroyed, 1, "without a worker the caller steps");

@@ -33,9 +33,7 @@ impl Subsystem for BusSubsystem {
     type State = NetBus;
 
     fn init(&self, _net: &Net) -> Result<NetBus, InitError> {
-        Ok(NetBus {
-            tables: Mutex::new(None),
-        })
+        Ok(NetBus { tables: Mutex::new(None) })
     }
     // No exit: a socket holds its namespace, so a dying namespace has none left.
 }
@@ -51,11 +49,7 @@ impl NetBus {
         self.with(ep.protocol, |table| {
             // Tested under the lock: two threads that bind one socket must not both win.
             if ep.bound() {
-                return if ep.portid() == portid {
-                    Ok(())
-                } else {
-                    Err(SockError::AlreadyBound)
-                };
+                return if ep.portid() == portid { Ok(()) } else { Err(SockError::AlreadyBound) };
             }
             if table.ports.contains_key(&portid) {
                 return Err(SockError::PortTaken);
@@ -120,10 +114,7 @@ impl NetBus {
     }
 
     pub(crate) fn by_port(&self, protocol: Protocol, portid: u32) -> Option<Arc<Endpoint>> {
-        lock(&self.tables).as_ref()?[protocol.index()]
-            .ports
-            .get(&portid)
-            .cloned()
+        lock(&self.tables).as_ref()?[protocol.index()].ports.get(&portid).cloned()
     }
 }
 
@@ -175,14 +166,8 @@ struct Foreign {
 
 impl Bus {
     pub(crate) fn new() -> Self {
-        let foreign = Foreign {
-            count: AtomicUsize::new(0),
-            listeners: Mutex::new(Vec::new()),
-        };
-        Self {
-            key: OnceLock::new(),
-            foreign,
-        }
+        let foreign = Foreign { count: AtomicUsize::new(0), listeners: Mutex::new(Vec::new()) };
+        Self { key: OnceLock::new(), foreign }
     }
 
     /// Called once, right after the registration.
@@ -200,9 +185,7 @@ impl Bus {
         let mut listeners = lock(&self.foreign.listeners);
         // The option changes with the list, under its lock: two threads that set and clear it leave both alike.
         ep.set(flag::LISTEN_ALL_NSID, on);
-        let place = listeners
-            .iter()
-            .position(|(home, _)| home.cookie() == net.cookie());
+        let place = listeners.iter().position(|(home, _)| home.cookie() == net.cookie());
         match (on, place) {
             (true, Some(at)) if listeners[at].1.iter().any(|other| Arc::ptr_eq(other, ep)) => {}
             (true, Some(at)) => listeners[at].1.push(ep.clone()),
@@ -215,18 +198,14 @@ impl Bus {
             }
             (false, None) => {}
         }
-        self.foreign
-            .count
-            .store(listeners.iter().map(|(_, eps)| eps.len()).sum(), Release);
+        self.foreign.count.store(listeners.iter().map(|(_, eps)| eps.len()).sum(), Release);
     }
 
     /// Whether anyone would hear a message to this group of `net`; a cheap no spares building it.
     pub(crate) fn heard(&self, net: &Net, protocol: Protocol, group: u32) -> bool {
         self.foreign.count.load(Acquire) != 0
             || self.of(net).is_some_and(|bus| {
-                lock(&bus.tables)
-                    .as_ref()
-                    .is_some_and(|all| all[protocol.index()].groups.contains_key(&group))
+                lock(&bus.tables).as_ref().is_some_and(|all| all[protocol.index()].groups.contains_key(&group))
             })
     }
 
@@ -237,43 +216,23 @@ impl Bus {
         let mut wake = Vec::new();
         let mut send = |ep: &Arc<Endpoint>, origin_nsid: Option<i32>| {
             let excluded = message.exclude_port != 0 && message.exclude_port == ep.portid();
-            if excluded
-                || message
-                    .exclude
-                    .is_some_and(|sender| std::ptr::eq(sender, &raw const **ep))
-            {
+            if excluded || message.exclude.is_some_and(|sender| std::ptr::eq(sender, &raw const **ep)) {
                 return;
             }
             let bytes = Bytes::Shared(shared.get_or_insert_with(|| message.bytes.into()).clone());
-            let from = SockAddr {
-                portid: message.from,
-                groups: SockAddr::mask(message.group),
-            };
-            if ep
-                .deliver(Queued {
-                    bytes,
-                    from,
-                    group: message.group,
-                    origin_nsid,
-                })
-                .wake
-            {
+            let from = SockAddr { portid: message.from, groups: SockAddr::mask(message.group) };
+            if ep.deliver(Queued { bytes, from, group: message.group, origin_nsid }).wake {
                 wake.push(ep.clone());
             }
         };
         if let Some(bus) = self.of(net) {
             let tables = lock(&bus.tables);
-            let members = tables
-                .as_ref()
-                .and_then(|all| all[message.protocol.index()].groups.get(&message.group));
+            let members = tables.as_ref().and_then(|all| all[message.protocol.index()].groups.get(&message.group));
             members.into_iter().flatten().for_each(|ep| send(ep, None));
         }
         if self.foreign.count.load(Acquire) != 0 {
             let listeners = lock(&self.foreign.listeners);
-            for (home, eps) in listeners
-                .iter()
-                .filter(|(home, _)| home.cookie() != net.cookie())
-            {
+            for (home, eps) in listeners.iter().filter(|(home, _)| home.cookie() != net.cookie()) {
                 let interested = |ep: &&Arc<Endpoint>| {
                     ep.protocol == message.protocol
                         && ep.in_group(message.group)
@@ -319,16 +278,10 @@ mod tests {
         let socket = rtnl.open(&net, Protocol::Route, &root);
         socket.bind(SockAddr::new(7, 1), &client).expect("bound");
         for _ in 0..2 {
-            socket
-                .setsockopt(NETLINK_LISTEN_ALL_NSID, &[1, 0, 0, 0], &client)
-                .expect("root");
+            socket.setsockopt(NETLINK_LISTEN_ALL_NSID, &[1, 0, 0, 0], &client).expect("root");
         }
         let (shared, ep) = (socket.shared.clone(), Arc::downgrade(&socket.ep));
-        assert_eq!(
-            shared.bus.foreign.count.load(Acquire),
-            1,
-            "set twice, listed once"
-        );
+        assert_eq!(shared.bus.foreign.count.load(Acquire), 1, "set twice, listed once");
         drop(socket);
         assert_eq!(shared.bus.foreign.count.load(Acquire), 0);
         assert!(ep.upgrade().is_none(), "nothing holds it");
@@ -336,10 +289,6 @@ mod tests {
 
     #[test]
     fn random_ports_are_those_of_linux() {
-        assert!(
-            (0..1000)
-                .map(|_| random_port())
-                .all(|port| (0x8000_0000..=0xffff_efff).contains(&port))
-        );
+        assert!((0..1000).map(|_| random_port()).all(|port| (0x8000_0000..=0xffff_efff).contains(&port)));
     }
 }

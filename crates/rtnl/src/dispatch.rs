@@ -30,8 +30,7 @@ impl From<Result<(), Errno>> for Outcome {
 
 /// Starts a dump as an outcome.
 pub(crate) fn dumping(request: &Request<'_>, handler: handlers::Dumpit) -> Outcome {
-    dump::start(request, handler)
-        .map_or_else(|errno| Outcome::Result(Err(errno)), |()| Outcome::Dumping)
+    dump::start(request, handler).map_or_else(|errno| Outcome::Result(Err(errno)), |()| Outcome::Dumping)
 }
 
 /// Processes a datagram sent to the kernel (`netlink_rcv_skb`): each message in order, an error does not stop the next.
@@ -45,14 +44,7 @@ pub(crate) fn receive(
 ) {
     for msg in Messages::new(datagram) {
         let mut ext = ExtAck::default();
-        let request = Request {
-            msg,
-            net,
-            ep,
-            shared,
-            client,
-            explicit_dest,
-        };
+        let request = Request { msg, net, ep, shared, client, explicit_dest };
         let Outcome::Result(result) = process(&request, &mut ext) else {
             continue;
         };

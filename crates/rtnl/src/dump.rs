@@ -65,8 +65,7 @@ impl DumpOut {
         if self.cursor.interrupted {
             flags |= NLM_F_DUMP_INTR;
         }
-        self.buf
-            .begin(&MsgHeader::new(ty, flags, self.seq, self.portid));
+        self.buf.begin(&MsgHeader::new(ty, flags, self.seq, self.portid));
         fill(&mut self.buf);
         if self.buf.len() > self.capacity {
             self.buf.truncate(before);
@@ -172,12 +171,7 @@ pub(crate) fn go_on(ep: &Arc<Endpoint>, net: &NetRef, shared: &Arc<Shared>) {
 }
 
 /// One datagram. Says whether the socket must be woken once the dump lock is gone.
-fn produce(
-    slot: &mut Option<Box<Running>>,
-    ep: &Arc<Endpoint>,
-    net: &NetRef,
-    shared: &Arc<Shared>,
-) -> bool {
+fn produce(slot: &mut Option<Box<Running>>, ep: &Arc<Endpoint>, net: &NetRef, shared: &Arc<Shared>) -> bool {
     let Some(run) = slot.as_mut() else {
         return false;
     };
@@ -187,28 +181,12 @@ fn produce(
         ep.dumping.store(false, Release);
         return false;
     };
-    let capacity = ep
-        .largest_recv
-        .load(Relaxed)
-        .clamp(PAGE_CAPACITY, MAX_CAPACITY);
+    let capacity = ep.largest_recv.load(Relaxed).clamp(PAGE_CAPACITY, MAX_CAPACITY);
     let (seq, portid) = (msg.header.seq, ep.portid());
-    let mut out = DumpOut {
-        buf: Builder::bare(),
-        capacity,
-        seq,
-        portid,
-        cursor: run.cursor,
-    };
+    let mut out = DumpOut { buf: Builder::bare(), capacity, seq, portid, cursor: run.cursor };
     if run.finished.is_none() {
         let client = Absent(&run.sender);
-        let request = Request {
-            msg,
-            net,
-            ep,
-            shared,
-            client: &client,
-            explicit_dest: run.explicit_dest,
-        };
+        let request = Request { msg, net, ep, shared, client: &client, explicit_dest: run.explicit_dest };
         let mut ext = ExtAck::default();
         let step = (run.handler)(&request, &mut out, &mut ext);
         run.finished = match step {
@@ -244,11 +222,6 @@ fn produce(
         *slot = None;
         ep.dumping.store(false, Release);
     }
-    let item = Queued {
-        bytes: Bytes::Own(bytes),
-        from: SockAddr::KERNEL,
-        group: 0,
-        origin_nsid: None,
-    };
+    let item = Queued { bytes: Bytes::Own(bytes), from: SockAddr::KERNEL, group: 0, origin_nsid: None };
     ep.deliver(item).wake
 }

@@ -94,10 +94,7 @@ impl Endpoint {
     }
 
     pub(crate) fn addr(&self) -> SockAddr {
-        SockAddr {
-            portid: self.portid(),
-            groups: (self.groups() & u64::from(u32::MAX)) as u32,
-        }
+        SockAddr { portid: self.portid(), groups: (self.groups() & u64::from(u32::MAX)) as u32 }
     }
 
     pub(crate) fn bound(&self) -> bool {
@@ -132,31 +129,18 @@ impl Endpoint {
     pub(crate) fn deliver(&self, item: Queued) -> Delivery {
         let mut queue = self.queue();
         match queue.push(item) {
-            Ok(()) => Delivery {
-                accepted: true,
-                wake: true,
-            },
-            Err(_) => Delivery {
-                accepted: false,
-                wake: queue.dropped(self.has(flag::NO_ENOBUFS)),
-            },
+            Ok(()) => Delivery { accepted: true, wake: true },
+            Err(_) => Delivery { accepted: false, wake: queue.dropped(self.has(flag::NO_ENOBUFS)) },
         }
     }
 
     pub(crate) fn set_on_ready(&self, callback: Option<OnReady>) {
-        *self
-            .on_ready
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = callback;
+        *self.on_ready.write().unwrap_or_else(PoisonError::into_inner) = callback;
     }
 
     /// Calls the readiness callback, outside every lock of this crate.
     pub(crate) fn wake(&self) {
-        let callback = self
-            .on_ready
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let callback = self.on_ready.read().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(callback) = callback {
             callback();
         }

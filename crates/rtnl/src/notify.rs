@@ -20,15 +20,8 @@ pub(crate) struct Notifier {
 impl EventSink for Notifier {
     fn emit(&self, event: &Event<'_>) {
         match event {
-            Event::NsidNew {
-                observer,
-                id,
-                origin,
-                ..
-            } => self.nsid(observer, RTM_NEWNSID, *id, *origin),
-            Event::NsidDel { observer, id } => {
-                self.nsid(observer, RTM_DELNSID, *id, Origin::KERNEL)
-            }
+            Event::NsidNew { observer, id, origin, .. } => self.nsid(observer, RTM_NEWNSID, *id, *origin),
+            Event::NsidDel { observer, id } => self.nsid(observer, RTM_DELNSID, *id, Origin::KERNEL),
             _ => {}
         }
     }
@@ -40,11 +33,7 @@ impl Notifier {
         if !heard && !origin.echo {
             return;
         }
-        let bytes = nsid_message(
-            &MsgHeader::new(ty, 0, origin.seq, origin.portid),
-            Some(id),
-            None,
-        );
+        let bytes = nsid_message(&MsgHeader::new(ty, 0, origin.seq, origin.portid), Some(id), None);
         if heard {
             self.bus.multicast(
                 observer,
@@ -61,18 +50,12 @@ impl Notifier {
         if !origin.echo {
             return;
         }
-        let requester = self
-            .bus
-            .of(observer)
-            .and_then(|bus| bus.by_port(Protocol::Route, origin.portid));
+        let requester = self.bus.of(observer).and_then(|bus| bus.by_port(Protocol::Route, origin.portid));
         if let Some(ep) = requester {
             let item = Queued {
                 bytes: Bytes::Own(bytes),
                 // The unicast copy keeps the group in its address, as in the kernel.
-                from: SockAddr {
-                    portid: 0,
-                    groups: SockAddr::mask(RTNLGRP_NSID),
-                },
+                from: SockAddr { portid: 0, groups: SockAddr::mask(RTNLGRP_NSID) },
                 group: RTNLGRP_NSID,
                 origin_nsid: None,
             };
@@ -85,11 +68,7 @@ impl Notifier {
 
 /// The body of every message about an nsid: family 0, the id (-1 for none), and for answers about a target the id in
 /// the requester's namespace.
-pub(crate) fn nsid_message(
-    header: &MsgHeader,
-    id: Option<Nsid>,
-    current: Option<Option<Nsid>>,
-) -> Vec<u8> {
+pub(crate) fn nsid_message(header: &MsgHeader, id: Option<Nsid>, current: Option<Option<Nsid>>) -> Vec<u8> {
     let mut out = Builder::append_to(Vec::with_capacity(36));
     out.begin(header);
     fill_nsid(&mut out, id, current);

@@ -67,12 +67,7 @@ pub struct LocalClient {
 impl LocalClient {
     /// A client without descriptors and processes.
     pub fn new(cred: Cred, tgid: u32) -> Self {
-        Self {
-            cred,
-            tgid,
-            fds: HashMap::new(),
-            pids: HashMap::new(),
-        }
+        Self { cred, tgid, fds: HashMap::new(), pids: HashMap::new() }
     }
 
     /// With a descriptor that is a handle of `net`.
@@ -118,10 +113,6 @@ impl Client for LocalClient {
     }
 
     fn net_by_fd(&self, fd: i32) -> Result<NetRef, PeerError> {
-        self.fds
-            .get(&fd)
-            .ok_or(PeerError::BadFd)?
-            .clone()
-            .ok_or(PeerError::NotNetns)
+        self.fds.get(&fd).ok_or(PeerError::BadFd)?.clone().ok_or(PeerError::NotNetns)
     }
 }

@@ -68,8 +68,7 @@ impl Protocol {
 
     /// Whether joining this group needs CAP_NET_ADMIN in the owner of the namespace.
     pub(crate) const fn restricted_group(self, group: u32) -> bool {
-        matches!(self, Self::Route)
-            && matches!(group, RTNLGRP_IPV4_MROUTE_R | RTNLGRP_IPV6_MROUTE_R)
+        matches!(self, Self::Route) && matches!(group, RTNLGRP_IPV4_MROUTE_R | RTNLGRP_IPV6_MROUTE_R)
     }
 
     /// Place in per-protocol tables.

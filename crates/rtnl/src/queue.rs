@@ -72,14 +72,7 @@ pub(crate) struct Queue {
 
 impl Queue {
     pub(crate) fn new() -> Self {
-        Self {
-            items: VecDeque::new(),
-            charged: 0,
-            limit: DEFAULT_BUFFER,
-            overrun: false,
-            congested: false,
-            drops: 0,
-        }
+        Self { items: VecDeque::new(), charged: 0, limit: DEFAULT_BUFFER, overrun: false, congested: false, drops: 0 }
     }
 
     /// Appends, or says no. The first datagram always fits, whatever the limit.
@@ -158,12 +151,7 @@ mod tests {
     use super::*;
 
     fn item(len: usize) -> Queued {
-        Queued {
-            bytes: Bytes::Own(vec![0; len]),
-            from: SockAddr::default(),
-            group: 0,
-            origin_nsid: None,
-        }
+        Queued { bytes: Bytes::Own(vec![0; len]), from: SockAddr::default(), group: 0, origin_nsid: None }
     }
 
     /// How many datagrams of a size fit, recorded from Linux 6.18 (receive buffer, size, count).
@@ -187,9 +175,7 @@ mod tests {
         ] {
             let mut queue = Queue::new();
             queue.set_limit(limit);
-            let fitted = (0..1000)
-                .take_while(|_| queue.push(item(len)).is_ok())
-                .count();
+            let fitted = (0..1000).take_while(|_| queue.push(item(len)).is_ok()).count();
             assert_eq!(fitted, count, "buffer {limit}, size {len}");
         }
     }

@@ -26,10 +26,7 @@ pub struct SockAddr {
 
 impl SockAddr {
     /// The kernel, by unicast.
-    pub const KERNEL: Self = Self {
-        portid: 0,
-        groups: 0,
-    };
+    pub const KERNEL: Self = Self { portid: 0, groups: 0 };
 
     /// An address.
     pub const fn new(portid: u32, groups: u32) -> Self {
@@ -38,20 +35,12 @@ impl SockAddr {
 
     /// The bit of a group, 0 for one beyond 32.
     pub(crate) const fn mask(group: u32) -> u32 {
-        if group >= 1 && group <= 32 {
-            1 << (group - 1)
-        } else {
-            0
-        }
+        if group >= 1 && group <= 32 { 1 << (group - 1) } else { 0 }
     }
 
     /// The group a message to this address goes to: the lowest, as in Linux; 0 for none.
     const fn group(self) -> u32 {
-        if self.groups == 0 {
-            0
-        } else {
-            self.groups.trailing_zeros() + 1
-        }
+        if self.groups == 0 { 0 } else { self.groups.trailing_zeros() + 1 }
     }
 }
 
@@ -90,12 +79,7 @@ impl Rtnetlink {
         let bus = Arc::new(Bus::new());
         bus.set_key(ns.register_subsys(BusSubsystem)?);
         ns.subscribe(Arc::new(Notifier { bus: bus.clone() }));
-        Ok(Self {
-            shared: Arc::new(Shared {
-                bus,
-                stack: stack.clone(),
-            }),
-        })
+        Ok(Self { shared: Arc::new(Shared { bus, stack: stack.clone() }) })
     }
 
     /// The bound sockets of `net`, by protocol and port. Kernel sockets are not among them.
@@ -119,11 +103,7 @@ impl Rtnetlink {
     /// Opens a socket in `net`, as `socket(AF_NETLINK, SOCK_RAW, protocol)` does. The credentials of the opener stay
     /// with it: most permissions need both them and the sender's.
     pub fn open(&self, net: &NetRef, protocol: Protocol, opener: &Cred) -> Socket {
-        Socket {
-            net: net.clone(),
-            ep: Arc::new(Endpoint::new(protocol, opener.clone())),
-            shared: self.shared.clone(),
-        }
+        Socket { net: net.clone(), ep: Arc::new(Endpoint::new(protocol, opener.clone())), shared: self.shared.clone() }
     }
 }
 
@@ -178,8 +158,7 @@ impl Socket {
         if self.ep.bound() && addr.portid != self.ep.portid() {
             return Err(SockError::AlreadyBound);
         }
-        let restricted =
-            (1..=32).any(|g| addr.groups & SockAddr::mask(g) != 0 && protocol.restricted_group(g));
+        let restricted = (1..=32).any(|g| addr.groups & SockAddr::mask(g) != 0 && protocol.restricted_group(g));
         if restricted && !permitted() {
             return Err(SockError::NotPermitted);
         }
@@ -191,9 +170,7 @@ impl Socket {
             }
         }
         let known = u32::try_from((1u64 << protocol.groups().min(32)) - 1).unwrap_or(u32::MAX);
-        bus.set_groups(&self.ep, |groups| {
-            (groups & !u64::from(u32::MAX)) | u64::from(addr.groups & known)
-        });
+        bus.set_groups(&self.ep, |groups| (groups & !u64::from(u32::MAX)) | u64::from(addr.groups & known));
         Ok(())
     }
 
@@ -209,10 +186,7 @@ impl Socket {
     pub fn connect(&self, addr: SockAddr, client: &dyn Client) -> Result<(), SockError> {
         self.may_send_to(addr, client)?;
         self.ensure_bound(client);
-        *lock(&self.ep.dest) = SockAddr {
-            portid: addr.portid,
-            groups: SockAddr::mask(addr.group()),
-        };
+        *lock(&self.ep.dest) = SockAddr { portid: addr.portid, groups: SockAddr::mask(addr.group()) };
         Ok(())
     }
 
@@ -230,12 +204,7 @@ impl Socket {
     /// # Errors
     /// [`SockError::Empty`], [`SockError::NotPermitted`] (ports and groups need CAP_NET_ADMIN),
     /// [`SockError::TooLarge`], [`SockError::NoListener`], [`SockError::WouldBlock`] (another program's queue is full).
-    pub fn send(
-        &self,
-        datagram: &[u8],
-        dest: Option<SockAddr>,
-        client: &dyn Client,
-    ) -> Result<usize, SockError> {
+    pub fn send(&self, datagram: &[u8], dest: Option<SockAddr>, client: &dyn Client) -> Result<usize, SockError> {
         if datagram.is_empty() {
             return Err(SockError::Empty);
         }
@@ -269,14 +238,7 @@ impl Socket {
         } else if protocol == Protocol::Usersock {
             return Err(SockError::NoListener);
         } else {
-            dispatch::receive(
-                datagram,
-                &self.ep,
-                &self.net,
-                &self.shared,
-                client,
-                dest.is_some(),
-            );
+            dispatch::receive(datagram, &self.ep, &self.net, &self.shared, client, dest.is_some());
         }
         Ok(datagram.len())
     }
@@ -352,10 +314,7 @@ impl Socket {
 
     fn may_send_to(&self, addr: SockAddr, client: &dyn Client) -> Result<(), SockError> {
         let kernel = addr == SockAddr::KERNEL;
-        if kernel
-            || self.ep.protocol.anyone_sends()
-            || client.cred().capable(self.net.owner(), Cap::NetAdmin)
-        {
+        if kernel || self.ep.protocol.anyone_sends() || client.cred().capable(self.net.owner(), Cap::NetAdmin) {
             Ok(())
         } else {
             Err(SockError::NotPermitted)
@@ -371,25 +330,12 @@ impl Socket {
     }
 
     fn unicast(&self, datagram: &[u8], to: SockAddr) -> Result<(), SockError> {
-        let receiver = self
-            .bus()
-            .and_then(|bus| bus.by_port(self.ep.protocol, to.portid));
+        let receiver = self.bus().and_then(|bus| bus.by_port(self.ep.protocol, to.portid));
         let receiver = receiver.ok_or(SockError::NoListener)?;
-        let from = SockAddr {
-            portid: self.ep.portid(),
-            groups: SockAddr::mask(to.group()),
-        };
-        let item = Queued {
-            bytes: Bytes::Own(datagram.to_vec()),
-            from,
-            group: to.group(),
-            origin_nsid: None,
-        };
+        let from = SockAddr { portid: self.ep.portid(), groups: SockAddr::mask(to.group()) };
+        let item = Queued { bytes: Bytes::Own(datagram.to_vec()), from, group: to.group(), origin_nsid: None };
         // Between programs a full queue is the sender's problem: no overrun.
-        receiver
-            .queue()
-            .push(item)
-            .map_err(|_| SockError::WouldBlock)?;
+        receiver.queue().push(item).map_err(|_| SockError::WouldBlock)?;
         receiver.wake();
         Ok(())
     }

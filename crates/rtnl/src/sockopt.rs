@@ -36,10 +36,7 @@ impl Socket {
                 }
                 let bit = 1u64 << (value - 1);
                 if let Some(bus) = self.bus() {
-                    bus.set_groups(
-                        &self.ep,
-                        |groups| if join { groups | bit } else { groups & !bit },
-                    );
+                    bus.set_groups(&self.ep, |groups| if join { groups | bit } else { groups & !bit });
                 }
                 return Ok(());
             }
@@ -81,15 +78,9 @@ impl Socket {
 
     /// The bitmap as long as the kernel's: empty before a group was named by bind or by an option.
     fn memberships(&self) -> Vec<u8> {
-        let words = if self.ep.grouped.load(Relaxed) {
-            self.ep.protocol.groups().div_ceil(32)
-        } else {
-            0
-        };
+        let words = if self.ep.grouped.load(Relaxed) { self.ep.protocol.groups().div_ceil(32) } else { 0 };
         let groups = self.ep.groups();
-        (0..words)
-            .flat_map(|word| ((groups >> (32 * word)) as u32).to_ne_bytes())
-            .collect()
+        (0..words).flat_map(|word| ((groups >> (32 * word)) as u32).to_ne_bytes()).collect()
     }
 }
 
@@ -106,7 +97,4 @@ fn flag_of(opt: i32) -> Option<u32> {
     })
 }
 
-const _: () = assert!(
-    Protocol::Generic.groups() <= 64,
-    "memberships are kept in 64 bits"
-);
+const _: () = assert!(Protocol::Generic.groups() <= 64, "memberships are kept in 64 bits");

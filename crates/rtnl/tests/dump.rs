@@ -49,10 +49,7 @@ fn dump(seq: u32) -> Req {
 #[test]
 fn c118_ascending_then_done() {
     let (world, _a, client) = setting();
-    assert_eq!(
-        list(&world.route(), dump(5), &client),
-        [entry(5, 3), entry(5, 7), done()]
-    );
+    assert_eq!(list(&world.route(), dump(5), &client), [entry(5, 3), entry(5, 7), done()]);
 }
 
 #[test]
@@ -62,29 +59,17 @@ fn c119_done_shares_the_last_datagram_when_it_fits() {
         let (world, _peers) = crowd(count);
         let socket = world.route();
         let answer = talk_with(&socket, &dump(1).done(), &world.client(), 100);
-        assert_eq!(
-            answer.iter().map(|d| d.bytes.len()).collect::<Vec<_>>(),
-            sizes,
-            "{count} entries"
-        );
+        assert_eq!(answer.iter().map(|d| d.bytes.len()).collect::<Vec<_>>(), sizes, "{count} entries");
     }
     // 292 entries fill 8176 of 8192: DONE comes alone.
     let (world, _peers) = crowd(292);
     let socket = world.route();
     talk_with(&socket, &bare(RTM_GETNSID, ACKED, 1), &world.client(), 8192);
     let answer = talk_with(&socket, &dump(1).done(), &world.client(), 8192);
-    assert_eq!(
-        answer.iter().map(|d| d.bytes.len()).collect::<Vec<_>>(),
-        [8176, 20]
-    );
+    assert_eq!(answer.iter().map(|d| d.bytes.len()).collect::<Vec<_>>(), [8176, 20]);
 }
 
-fn talk_with(
-    socket: &Socket,
-    bytes: &[u8],
-    client: &LocalClient,
-    max: usize,
-) -> Vec<pernet_rtnl::Datagram> {
+fn talk_with(socket: &Socket, bytes: &[u8], client: &LocalClient, max: usize) -> Vec<pernet_rtnl::Datagram> {
     socket.send(bytes, None, client).expect("sent");
     std::iter::from_fn(|| socket.recv(max).expect("no overrun")).collect()
 }
@@ -126,11 +111,7 @@ fn c122_legacy_reads_nothing() {
     one.push(0);
     one[0] = 17;
     assert_eq!(got(&talk(&socket, &one, &client)), expected);
-    assert_eq!(
-        got(&talk(&socket, &bare(RTM_GETNSID, DUMP, 1), &client)),
-        [],
-        "no body: nothing"
-    );
+    assert_eq!(got(&talk(&socket, &bare(RTM_GETNSID, DUMP, 1), &client)), [], "no body: nothing");
 }
 
 #[test]
@@ -139,43 +120,19 @@ fn c123_strict_takes_only_a_target() {
     let socket = world.strict();
     assert_eq!(ids(&list(&socket, dump(1), &client)), [3, 7]);
     let current = |id, current| Got::Nsid(RTM_NEWNSID, NLM_F_MULTI, 1, id, Some(current));
-    assert_eq!(
-        list(&socket, dump(1).target(7), &client),
-        [current(30, 3), current(31, -1), done()]
-    );
+    assert_eq!(list(&socket, dump(1).target(7), &client), [current(30, 3), current(31, -1), done()]);
     let unsupported = |offset| [dump_fails(Errno::EINVAL, UNSUPPORTED, Some(offset))];
     assert_eq!(list(&socket, dump(1).nsid(3), &client), unsupported(20));
     assert_eq!(list(&socket, dump(1).fd(12), &client), unsupported(20));
-    assert_eq!(
-        list(&socket, dump(1).i32(NETNSA_CURRENT_NSID, 1), &client),
-        unsupported(20)
-    );
+    assert_eq!(list(&socket, dump(1).i32(NETNSA_CURRENT_NSID, 1), &client), unsupported(20));
     // The smallest type is complained about, wherever it stands.
-    assert_eq!(
-        list(&socket, dump(1).target(99).fd(12), &client),
-        unsupported(28)
-    );
+    assert_eq!(list(&socket, dump(1).target(99).fd(12), &client), unsupported(28));
     let unknown = dump_fails(Errno::EINVAL, "Unknown attribute type", Some(20));
     assert_eq!(list(&socket, dump(1).bytes(99, b""), &client), [unknown]);
-    let leftover = dump_fails(
-        Errno::EINVAL,
-        "bytes leftover after parsing attributes",
-        None,
-    );
-    assert_eq!(
-        got(&talk(&socket, &dump(1).leftover(), &client)),
-        [leftover]
-    );
-    let short = dump_fails(
-        Errno::ERANGE,
-        "Attribute failed policy validation",
-        Some(20),
-    );
-    let answer = talk(
-        &socket,
-        &dump(1).bytes(NETNSA_TARGET_NSID, b"ab").done(),
-        &client,
-    );
+    let leftover = dump_fails(Errno::EINVAL, "bytes leftover after parsing attributes", None);
+    assert_eq!(got(&talk(&socket, &dump(1).leftover(), &client)), [leftover]);
+    let short = dump_fails(Errno::ERANGE, "Attribute failed policy validation", Some(20));
+    let answer = talk(&socket, &dump(1).bytes(NETNSA_TARGET_NSID, b"ab").done(), &client);
     assert_eq!((answer[0].bytes.len(), got(&answer)), (104, vec![short]));
 }
 
@@ -186,11 +143,7 @@ fn c124_strict_bad_targets() {
         let refused = list(&world.strict(), dump(1).target(id), &client);
         assert_eq!(refused, [dump_fails(Errno::EINVAL, BAD_TARGET, Some(20))]);
     }
-    let refused = list(
-        &world.strict(),
-        dump(1).target(7),
-        &client.with_cred(world.nobody()),
-    );
+    let refused = list(&world.strict(), dump(1).target(7), &client.with_cred(world.nobody()));
     assert_eq!(refused, [dump_fails(Errno::EACCES, BAD_TARGET, Some(20))]);
 }
 
@@ -199,32 +152,15 @@ fn c125_errors_travel_in_done() {
     let (world, _a, client) = setting();
     let socket = world.strict();
     set(&socket, NETLINK_EXT_ACK, 0, &client);
-    let answer = talk(
-        &socket,
-        &req(RTM_GETNSID, DUMP | NLM_F_ACK, 1).fd(12).done(),
-        &client,
-    );
+    let answer = talk(&socket, &req(RTM_GETNSID, DUMP | NLM_F_ACK, 1).fd(12).done(), &client);
     assert_eq!(answer[0].bytes.len(), 20);
-    assert_eq!(
-        got(&answer),
-        [Got::Ack(
-            NLMSG_DONE,
-            NLM_F_MULTI,
-            Err(Errno::EINVAL),
-            None,
-            None
-        )]
-    );
+    assert_eq!(got(&answer), [Got::Ack(NLMSG_DONE, NLM_F_MULTI, Err(Errno::EINVAL), None, None)]);
 }
 
 #[test]
 fn c126_no_ack_after_a_dump() {
     let (world, _a, client) = setting();
-    let listed = list(
-        &world.route(),
-        req(RTM_GETNSID, DUMP | NLM_F_ACK, 1),
-        &client,
-    );
+    let listed = list(&world.route(), req(RTM_GETNSID, DUMP | NLM_F_ACK, 1), &client);
     assert_eq!(listed, [entry(1, 3), entry(1, 7), done()]);
 }
 
@@ -235,29 +171,11 @@ fn c127_a_second_dump_is_busy() {
     socket.send(&dump(1).done(), None, &client).unwrap();
     assert!(socket.dump_running());
     socket.send(&dump(2).done(), None, &client).unwrap();
-    socket
-        .send(&req(RTM_GETNSID, REQUEST, 3).nsid(4).done(), None, &client)
-        .unwrap();
+    socket.send(&req(RTM_GETNSID, REQUEST, 3).nsid(4).done(), None, &client).unwrap();
     let answer = got(&drain(&socket));
-    assert_eq!(
-        ids(&answer).len(),
-        201,
-        "the first dump is unharmed and a single answer comes between"
-    );
-    assert_eq!(
-        answer
-            .iter()
-            .filter(|got| **got == fails(Errno::EBUSY, None, None))
-            .count(),
-        1
-    );
-    assert_eq!(
-        (
-            answer.iter().filter(|got| **got == done()).count(),
-            socket.dump_running()
-        ),
-        (1, false)
-    );
+    assert_eq!(ids(&answer).len(), 201, "the first dump is unharmed and a single answer comes between");
+    assert_eq!(answer.iter().filter(|got| **got == fails(Errno::EBUSY, None, None)).count(), 1);
+    assert_eq!((answer.iter().filter(|got| **got == done()).count(), socket.dump_running()), (1, false));
 }
 
 #[test]
@@ -267,18 +185,11 @@ fn c128_every_entry_arrives_whatever_the_size() {
         let (socket, client) = (world.route(), world.client());
         let answer = talk(&socket, &dump(1).done(), &client);
         let listed = got(&answer);
-        assert!(
-            ids(&listed).into_iter().eq(0..count as i32),
-            "{count} ids in order"
-        );
+        assert!(ids(&listed).into_iter().eq(0..count as i32), "{count} ids in order");
         assert_eq!(listed.last(), Some(&done()));
         assert_eq!(listed.iter().filter(|got| **got == done()).count(), 1);
         assert_eq!(answer[0].bytes.len(), 134 * 28);
-        assert!(
-            answer[1..answer.len() - 1]
-                .iter()
-                .all(|d| d.bytes.len() == 1158 * 28)
-        );
+        assert!(answer[1..answer.len() - 1].iter().all(|d| d.bytes.len() == 1158 * 28));
     }
 }
 
@@ -286,8 +197,7 @@ fn c128_every_entry_arrives_whatever_the_size() {
 fn c128_every_entry_of_a_target_arrives() {
     let (world, peers) = crowd(1000);
     let home = world.net();
-    home.assign_nsid(&world.obs, Nsid::new(5), Origin::KERNEL)
-        .unwrap();
+    home.assign_nsid(&world.obs, Nsid::new(5), Origin::KERNEL).unwrap();
     for peer in peers.iter().step_by(2) {
         home.peernet2id_alloc(peer).unwrap();
     }
@@ -309,28 +219,13 @@ fn c128_every_entry_of_a_target_arrives() {
 fn c129_capacities() {
     let (world, _peers) = crowd(2_000);
     let client = world.client();
-    for (max, entries) in [
-        (0, 134),
-        (3000, 134),
-        (8192, 292),
-        (16_384, 585),
-        (32_768, 1158),
-        (1 << 20, 1158),
-    ] {
+    for (max, entries) in [(0, 134), (3000, 134), (8192, 292), (16_384, 585), (32_768, 1158), (1 << 20, 1158)] {
         let socket = world.route();
         let answer = talk_with(&socket, &dump(1).done(), &client, max);
-        assert_eq!(
-            answer[0].bytes.len(),
-            134 * 28,
-            "nothing was received before"
-        );
+        assert_eq!(answer[0].bytes.len(), 134 * 28, "nothing was received before");
         assert_eq!(answer[1].bytes.len(), entries * 28, "buffer {max}");
         let again = talk_with(&socket, &dump(2).done(), &client, 100);
-        assert_eq!(
-            again[0].bytes.len(),
-            entries * 28,
-            "the largest buffer is remembered"
-        );
+        assert_eq!(again[0].bytes.len(), entries * 28, "the largest buffer is remembered");
     }
 }
 
@@ -346,29 +241,16 @@ fn a_change_between_datagrams_is_flagged_and_hides_nobody() {
     let answer = drain(&socket);
     let listed = got(&answer);
     assert!(survivors.is_subset(&ids(&listed).into_iter().collect()));
-    let flags = |d: &pernet_rtnl::Datagram| {
-        Messages::new(&d.bytes)
-            .map(|m| m.header.flags)
-            .collect::<BTreeSet<_>>()
-    };
+    let flags = |d: &pernet_rtnl::Datagram| Messages::new(&d.bytes).map(|m| m.header.flags).collect::<BTreeSet<_>>();
     assert_eq!(flags(&answer[0]), [NLM_F_MULTI].into());
-    assert_eq!(
-        flags(&answer[1]),
-        [NLM_F_MULTI | NLM_F_DUMP_INTR].into(),
-        "DONE included"
-    );
+    assert_eq!(flags(&answer[1]), [NLM_F_MULTI | NLM_F_DUMP_INTR].into(), "DONE included");
 }
 
 #[test]
 fn an_undisturbed_dump_is_not_flagged() {
     let (world, _peers) = crowd(400);
     let answer = talk(&world.route(), &dump(1).done(), &world.client());
-    assert!(
-        answer
-            .iter()
-            .flat_map(|d| Messages::new(&d.bytes))
-            .all(|m| m.header.flags == NLM_F_MULTI)
-    );
+    assert!(answer.iter().flat_map(|d| Messages::new(&d.bytes)).all(|m| m.header.flags == NLM_F_MULTI));
 }
 
 #[test]
@@ -377,13 +259,7 @@ fn a_dump_that_finds_the_queue_full_starts_late() {
     let (socket, client) = (world.route(), world.client());
     socket.set_receive_buffer(1700);
     for seq in 0..2 {
-        socket
-            .send(
-                &req(RTM_GETNSID, REQUEST, seq).nsid(1).done(),
-                None,
-                &client,
-            )
-            .unwrap();
+        socket.send(&req(RTM_GETNSID, REQUEST, seq).nsid(1).done(), None, &client).unwrap();
     }
     socket.set_receive_buffer(1600);
     socket.send(&dump(9).done(), None, &client).unwrap();
@@ -411,26 +287,15 @@ fn a_filtered_listing_says_so_in_done() {
         let len = bytes.len() as u32;
         bytes[..4].copy_from_slice(&len.to_ne_bytes());
         let answer = got(&talk(&socket, &bytes, &client));
-        let Some(Got::Ack(NLMSG_DONE, flags, result, ..)) = answer.last() else {
-            panic!("{answer:?}")
-        };
+        let Some(Got::Ack(NLMSG_DONE, flags, result, ..)) = answer.last() else { panic!("{answer:?}") };
         (*flags, *result)
     };
     // Addresses of every device, of device 1, of one that is not there.
     assert_eq!(ask(RTM_GETADDR, &[0; 8]), (0x02, Ok(())));
     assert_eq!(ask(RTM_GETADDR, &[2, 0, 0, 0, 1, 0, 0, 0]), (0x22, Ok(())));
-    assert_eq!(
-        ask(RTM_GETADDR, &[2, 0, 0, 0, 5, 0, 0, 0]),
-        (0x22, Err(Errno::ENODEV))
-    );
+    assert_eq!(ask(RTM_GETADDR, &[2, 0, 0, 0, 5, 0, 0, 0]), (0x22, Err(Errno::ENODEV)));
     // Routes of all tables, of the main one (IPv4 has none before its first route), of one protocol.
     assert_eq!(ask(RTM_GETROUTE, &[0; 12]), (0x02, Ok(())));
-    assert_eq!(
-        ask(RTM_GETROUTE, &[2, 0, 0, 0, 254, 0, 0, 0, 0, 0, 0, 0]),
-        (0x222, Err(Errno::ENOENT))
-    );
-    assert_eq!(
-        ask(RTM_GETROUTE, &[2, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0]),
-        (0x22, Ok(()))
-    );
+    assert_eq!(ask(RTM_GETROUTE, &[2, 0, 0, 0, 254, 0, 0, 0, 0, 0, 0, 0]), (0x222, Err(Errno::ENOENT)));
+    assert_eq!(ask(RTM_GETROUTE, &[2, 0, 0, 0, 0, 4, 0, 0, 0, 0, 0, 0]), (0x22, Ok(())));
 }

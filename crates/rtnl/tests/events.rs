@@ -10,10 +10,7 @@ use pernet_wire::{Errno, MsgHeader};
 
 fn setting() -> (World, Socket, LocalClient) {
     let world = World::new();
-    let client = world
-        .client()
-        .with_fd(12, &world.net())
-        .with_fd(13, &world.net());
+    let client = world.client().with_fd(12, &world.net()).with_fd(13, &world.net());
     let socket = world.route();
     (world, socket, client)
 }
@@ -29,18 +26,10 @@ fn settle(world: &World) {
 /// Bytes on their way from the kernel: (port and seq of the header, source, ancillary id).
 fn signs(datagram: &Datagram) -> (u32, u32, SockAddr, Option<i32>) {
     let header = MsgHeader::read(&datagram.bytes).unwrap();
-    (
-        header.portid,
-        header.seq,
-        datagram.from,
-        datagram.origin_nsid,
-    )
+    (header.portid, header.seq, datagram.from, datagram.origin_nsid)
 }
 
-const GROUP: SockAddr = SockAddr {
-    portid: 0,
-    groups: 0x0800_0000,
-};
+const GROUP: SockAddr = SockAddr { portid: 0, groups: 0x0800_0000 };
 
 #[test]
 fn c142_whose_port_and_seq() {
@@ -54,14 +43,7 @@ fn c142_whose_port_and_seq() {
     let heard = drain(&listener);
     assert_eq!(got(&heard), [reply(77, 4), reply(0, 0), gone(0)]);
     let signs: Vec<_> = heard.iter().map(signs).collect();
-    assert_eq!(
-        signs,
-        [
-            (TGID, 77, GROUP, None),
-            (0, 0, GROUP, None),
-            (0, 0, GROUP, None)
-        ]
-    );
+    assert_eq!(signs, [(TGID, 77, GROUP, None), (0, 0, GROUP, None), (0, 0, GROUP, None)]);
 }
 
 #[test]
@@ -82,10 +64,7 @@ fn c142_one_event_per_change() {
 fn c143_the_event_comes_before_the_ack() {
     let (world, socket, client) = setting();
     set(&socket, NETLINK_ADD_MEMBERSHIP, RTNLGRP_NSID, &client);
-    assert_eq!(
-        got(&talk(&socket, &new(5, 4, 12), &client)),
-        [reply(5, 4), ack()]
-    );
+    assert_eq!(got(&talk(&socket, &new(5, 4, 12), &client)), [reply(5, 4), ack()]);
     drop(world);
 }
 
@@ -93,28 +72,14 @@ fn c143_the_event_comes_before_the_ack() {
 fn c144_failures_are_silent() {
     let (world, socket, client) = setting();
     let listener = world.listener(&world.obs);
-    for bytes in [
-        new(1, 4, 99),
-        req(RTM_NEWNSID, ACKED, 2).fd(12).done(),
-        req(RTM_DELNSID, ACKED, 3).nsid(1).done(),
-    ] {
+    for bytes in [new(1, 4, 99), req(RTM_NEWNSID, ACKED, 2).fd(12).done(), req(RTM_DELNSID, ACKED, 3).nsid(1).done()] {
         socket.send(&bytes, None, &client).unwrap();
     }
-    socket
-        .send(
-            &new(4, 4, 12),
-            None,
-            &client.clone().with_cred(world.nobody()),
-        )
-        .unwrap();
+    socket.send(&new(4, 4, 12), None, &client.clone().with_cred(world.nobody())).unwrap();
     assert_eq!(listener.recv(100), Ok(None));
     socket.send(&new(5, 4, 12), None, &client).unwrap();
     socket.send(&new(6, 5, 12), None, &client).unwrap();
-    assert_eq!(
-        got(&drain(&listener)),
-        [reply(5, 4)],
-        "named already: no second event"
-    );
+    assert_eq!(got(&drain(&listener)), [reply(5, 4)], "named already: no second event");
 }
 
 /// A listener in the requester's namespace that hears all, and namespaces P (id 40 there) and Q (no id).
@@ -149,11 +114,7 @@ fn c146_foreign_events_need_a_name_and_carry_it() {
     meet(&p, &peer);
     meet(&q, &peer);
     let heard = drain(&all);
-    assert_eq!(
-        heard.iter().map(signs).collect::<Vec<_>>(),
-        [(0, 0, GROUP, Some(40))],
-        "Q has no name here"
-    );
+    assert_eq!(heard.iter().map(signs).collect::<Vec<_>>(), [(0, 0, GROUP, Some(40))], "Q has no name here");
     world.name(&q, 41);
     drain(&all);
     drop(peer);
@@ -185,12 +146,7 @@ fn c147_own_events_and_replies_carry_none() {
     let answer = talk(&all, &new(1, 4, 12), &client);
     assert_eq!(got(&answer), [reply(1, 4), ack()]);
     let by_nsid = talk(&all, &req(RTM_GETNSID, REQUEST, 2).nsid(40).done(), &client);
-    assert!(
-        answer
-            .iter()
-            .chain(&by_nsid)
-            .all(|datagram| datagram.origin_nsid.is_none())
-    );
+    assert!(answer.iter().chain(&by_nsid).all(|datagram| datagram.origin_nsid.is_none()));
 }
 
 #[test]
@@ -220,11 +176,7 @@ fn c149_overrun() {
     assert_eq!(listener.recv(100), Err(SockError::NoBufs));
     assert_eq!(ids(&got(&drain(&listener))), [0, 1]);
     name(1);
-    assert_eq!(
-        ids(&got(&drain(&listener))),
-        [12],
-        "drained, so it hears again"
-    );
+    assert_eq!(ids(&got(&drain(&listener))), [12], "drained, so it hears again");
 
     // Told once until it is drained, and deaf meanwhile even though there is room.
     name(5);
@@ -233,11 +185,7 @@ fn c149_overrun() {
     name(5);
     assert_eq!(ids(&got(&drain(&listener))), [14]);
     name(5);
-    assert_eq!(
-        listener.take_error(),
-        Some(SockError::NoBufs),
-        "SO_ERROR takes it too"
-    );
+    assert_eq!(listener.take_error(), Some(SockError::NoBufs), "SO_ERROR takes it too");
     assert_eq!(drain(&listener).len(), 2);
 
     set(&listener, NETLINK_NO_ENOBUFS, 1, &client);
@@ -250,18 +198,11 @@ fn c150_group_numbers() {
     let (_world, socket, client) = setting();
     for opt in [NETLINK_ADD_MEMBERSHIP, NETLINK_DROP_MEMBERSHIP] {
         for group in 1..=39u32 {
-            socket
-                .setsockopt(opt, &group.to_ne_bytes(), &client)
-                .unwrap();
+            socket.setsockopt(opt, &group.to_ne_bytes(), &client).unwrap();
         }
         for group in [0, 40, 64, 65, 1000, u32::MAX] {
-            let refused = socket
-                .setsockopt(opt, &group.to_ne_bytes(), &client)
-                .unwrap_err();
-            assert_eq!(
-                (refused, refused.errno()),
-                (SockError::NoSuchGroup, Errno::EINVAL)
-            );
+            let refused = socket.setsockopt(opt, &group.to_ne_bytes(), &client).unwrap_err();
+            assert_eq!((refused, refused.errno()), (SockError::NoSuchGroup, Errno::EINVAL));
         }
     }
 }
@@ -269,17 +210,11 @@ fn c150_group_numbers() {
 #[test]
 fn c151_the_legacy_bit() {
     let (world, _socket, client) = setting();
-    let listener = world
-        .rtnl
-        .open(&world.obs, pernet_rtnl::Protocol::Route, &world.root);
-    listener
-        .bind(SockAddr::new(0, 0x0800_0000), &client)
-        .unwrap();
+    let listener = world.rtnl.open(&world.obs, pernet_rtnl::Protocol::Route, &world.root);
+    listener.bind(SockAddr::new(0, 0x0800_0000), &client).unwrap();
     meet(&world.obs, &world.net());
     assert_eq!(got(&drain(&listener)), [reply(0, 0)]);
-    listener
-        .bind(SockAddr::new(listener.local_addr().portid, 0), &client)
-        .unwrap();
+    listener.bind(SockAddr::new(listener.local_addr().portid, 0), &client).unwrap();
     meet(&world.obs, &world.net());
     assert_eq!(listener.recv(100), Ok(None));
 }
@@ -288,36 +223,19 @@ fn c151_the_legacy_bit() {
 fn echo_excludes_the_port_everywhere() {
     // Linux compares numbers only: a foreign listener that happens to have the requester's port misses the event.
     let world = World::new();
-    let (a, client) = (
-        world.net(),
-        world
-            .client()
-            .with_fd(12, &world.net())
-            .with_fd(13, &world.net()),
-    );
+    let (a, client) = (world.net(), world.client().with_fd(12, &world.net()).with_fd(13, &world.net()));
     world.name(&a, 9);
     let listen = |port| {
         let listener = world.listener(&world.obs);
-        listener
-            .bind(SockAddr::new(port, 0x0800_0000), &client)
-            .unwrap();
+        listener.bind(SockAddr::new(port, 0x0800_0000), &client).unwrap();
         set(&listener, NETLINK_LISTEN_ALL_NSID, 1, &client);
         listener
     };
     let (same, other, requester) = (listen(4242), listen(4243), world.route_in(&a));
     requester.bind(SockAddr::new(4242, 0), &client).unwrap();
     for (flags, fd, heard_by_same) in [(ACKED | NLM_F_ECHO, 12, 0), (ACKED, 13, 1)] {
-        requester
-            .send(
-                &req(RTM_NEWNSID, flags, 1).nsid(-1).fd(fd).done(),
-                None,
-                &client,
-            )
-            .unwrap();
-        assert_eq!(
-            (drain(&same).len(), drain(&other).len()),
-            (heard_by_same, 1)
-        );
+        requester.send(&req(RTM_NEWNSID, flags, 1).nsid(-1).fd(fd).done(), None, &client).unwrap();
+        assert_eq!((drain(&same).len(), drain(&other).len()), (heard_by_same, 1));
     }
 }
 
@@ -327,26 +245,15 @@ fn a_message_to_the_group_by_a_program() {
     let (all, p, _q) = all_nsid(&world);
     let listener = world.listener(&world.obs);
     let request = new(77, -1, 12);
-    socket
-        .send(&request, Some(SockAddr::new(0, 0x0800_0000)), &client)
-        .unwrap();
+    socket.send(&request, Some(SockAddr::new(0, 0x0800_0000)), &client).unwrap();
     let heard = drain(&listener);
-    assert_eq!(
-        (&heard[0].bytes, heard[0].from.portid),
-        (&request, TGID),
-        "raw, and not from the kernel"
-    );
+    assert_eq!((&heard[0].bytes, heard[0].from.portid), (&request, TGID), "raw, and not from the kernel");
     assert_eq!(got(&heard[1..]), [reply(77, 0)]);
     assert_eq!(drain(&all).len(), 2);
     let inside = world.route_in(&p);
-    inside
-        .send(&[b'y'; 30], Some(SockAddr::new(0, 0x0800_0000)), &client)
-        .unwrap();
+    inside.send(&[b'y'; 30], Some(SockAddr::new(0, 0x0800_0000)), &client).unwrap();
     let heard = drain(&all);
-    assert_eq!(
-        (heard[0].bytes.as_slice(), heard[0].origin_nsid),
-        (&[b'y'; 30][..], Some(40))
-    );
+    assert_eq!((heard[0].bytes.as_slice(), heard[0].origin_nsid), (&[b'y'; 30][..], Some(40)));
 }
 
 #[test]
@@ -401,29 +308,16 @@ fn an_opener_without_root_hears_its_own_namespaces() {
     let child_root = Cred::root(&child);
     let own = world.system.create(&child_root).unwrap();
     let client = LocalClient::new(child_root.clone(), 9);
-    let all = world
-        .rtnl
-        .open(&own, pernet_rtnl::Protocol::Route, &child_root);
+    let all = world.rtnl.open(&own, pernet_rtnl::Protocol::Route, &child_root);
     set(&all, NETLINK_LISTEN_ALL_NSID, 1, &client);
     set(&all, NETLINK_ADD_MEMBERSHIP, RTNLGRP_NSID, &client);
     let (foreign, mine) = (world.net(), world.system.create(&child_root).unwrap());
     for (peer, id) in [(&foreign, 9), (&mine, 20)] {
-        own.assign_nsid(peer, Nsid::new(id), Origin::KERNEL)
-            .unwrap();
+        own.assign_nsid(peer, Nsid::new(id), Origin::KERNEL).unwrap();
     }
     drain(&all);
     meet(&foreign, &own);
-    assert_eq!(
-        all.recv(100),
-        Ok(None),
-        "c157: no CAP_NET_BROADCAST in the origin's owner"
-    );
+    assert_eq!(all.recv(100), Ok(None), "c157: no CAP_NET_BROADCAST in the origin's owner");
     meet(&mine, &own);
-    assert_eq!(
-        drain(&all)
-            .iter()
-            .map(|d| d.origin_nsid)
-            .collect::<Vec<_>>(),
-        [Some(20)]
-    );
+    assert_eq!(drain(&all).iter().map(|d| d.origin_nsid).collect::<Vec<_>>(), [Some(20)]);
 }

@@ -17,21 +17,11 @@ fn nested_a_thousand_times() {
             }
         });
     }
-    let (world, mut out) = (
-        World::new(),
-        Builder::message(&MsgHeader::request(RTM_NEWNSID, ACKED, 1)),
-    );
+    let (world, mut out) = (World::new(), Builder::message(&MsgHeader::request(RTM_NEWNSID, ACKED, 1)));
     out.put_raw(&[0; 4]);
     deeper(&mut out, 1000);
     let answer = got(&talk(&world.route(), &out.finish(), &world.client()));
-    assert_eq!(
-        answer,
-        [fails(
-            Errno::EINVAL,
-            Some("Peer netns reference is missing"),
-            None
-        )]
-    );
+    assert_eq!(answer, [fails(Errno::EINVAL, Some("Peer netns reference is missing"), None)]);
 }
 
 #[test]
@@ -43,22 +33,11 @@ fn thousands_of_attributes_and_messages() {
         request = request.bytes(n & 0xff | 0x100, b"");
     }
     let answer = got(&talk(&socket, &request.done(), &client));
-    assert_eq!(
-        answer,
-        [fails(
-            Errno::EINVAL,
-            Some("Peer netns reference is missing"),
-            None
-        )]
-    );
-    let many: Vec<u8> = (0..13_000)
-        .flat_map(|seq| bare(RTM_GETNSID, REQUEST, seq))
-        .collect();
+    assert_eq!(answer, [fails(Errno::EINVAL, Some("Peer netns reference is missing"), None)]);
+    let many: Vec<u8> = (0..13_000).flat_map(|seq| bare(RTM_GETNSID, REQUEST, seq)).collect();
     assert_eq!(socket.send(&many, None, &client), Ok(many.len()));
     // So many acks that the queue overflows: told once, bounded memory.
-    let acked: Vec<u8> = (0..13_000)
-        .flat_map(|seq| bare(RTM_GETNSID, ACKED, seq))
-        .collect();
+    let acked: Vec<u8> = (0..13_000).flat_map(|seq| bare(RTM_GETNSID, ACKED, seq)).collect();
     socket.send(&acked, None, &client).unwrap();
     assert!(socket.recv(100).is_err());
     assert_eq!(drain(&socket).len(), 212_992 / 832);
@@ -68,11 +47,7 @@ fn thousands_of_attributes_and_messages() {
 fn every_prefix_of_a_request() {
     let world = World::new();
     let client = world.client().with_fd(12, &world.net());
-    let whole = req(RTM_GETNSID, ACKED, 1)
-        .fd(12)
-        .target(3)
-        .bytes(9, b"xyz")
-        .done();
+    let whole = req(RTM_GETNSID, ACKED, 1).fd(12).target(3).bytes(9, b"xyz").done();
     for len in 0..=whole.len() {
         for declared in [whole.len(), len] {
             let mut bytes = whole[..len].to_vec();
@@ -85,31 +60,15 @@ fn every_prefix_of_a_request() {
             // A whole message is answered, by an error or by the reply and its ack; anything else by silence.
             let whole = len >= 16 && declared == len;
             assert_eq!(drain(&socket).is_empty(), !whole, "{len} of {declared}");
-            assert_eq!(
-                drain(&strict).is_empty(),
-                !whole,
-                "{len} of {declared}, strict"
-            );
+            assert_eq!(drain(&strict).is_empty(), !whole, "{len} of {declared}, strict");
         }
     }
 }
 
 fn datagram() -> impl Strategy<Value = Vec<u8>> {
     let attr = (0u16..7, 0u16..12, prop::collection::vec(any::<u8>(), 0..12));
-    let ty = prop_oneof![
-        Just(RTM_NEWNSID),
-        Just(RTM_GETNSID),
-        Just(RTM_GETLINK),
-        0u16..130,
-        any::<u16>()
-    ];
-    let message = (
-        ty,
-        any::<u16>(),
-        0u32..80,
-        prop::collection::vec(attr, 0..6),
-        any::<bool>(),
-    );
+    let ty = prop_oneof![Just(RTM_NEWNSID), Just(RTM_GETNSID), Just(RTM_GETLINK), 0u16..130, any::<u16>()];
+    let message = (ty, any::<u16>(), 0u32..80, prop::collection::vec(attr, 0..6), any::<bool>());
     let shaped = prop::collection::vec(message, 1..4).prop_map(|messages| {
         let mut out = Vec::new();
         for (ty, flags, len, attrs, honest) in messages {
@@ -120,13 +79,7 @@ fn datagram() -> impl Strategy<Value = Vec<u8>> {
                 body.extend_from_slice(&payload);
             }
             let len = if honest { 16 + body.len() as u32 } else { len };
-            out.extend_from_slice(
-                &MsgHeader {
-                    len,
-                    ..MsgHeader::request(ty, flags | 1, 1)
-                }
-                .to_bytes(),
-            );
+            out.extend_from_slice(&MsgHeader { len, ..MsgHeader::request(ty, flags | 1, 1) }.to_bytes());
             out.extend_from_slice(&body);
             out.resize(out.len().next_multiple_of(4), 0);
         }

@@ -25,14 +25,7 @@ impl System {
         let root = Cred::root(ns.init_user_ns());
         let net = ns.create(&root).unwrap();
         let client = LocalClient::new(root.clone(), 100);
-        Self {
-            stack,
-            rtnl,
-            net,
-            root,
-            client,
-            ns,
-        }
+        Self { stack, rtnl, net, root, client, ns }
     }
 
     fn links(&self) -> &Links {
@@ -48,9 +41,7 @@ impl System {
     fn socket(&self, opener: &Cred) -> Socket {
         let socket = self.rtnl.open(&self.net, Protocol::Route, opener);
         let yes = 1_i32.to_ne_bytes();
-        socket
-            .setsockopt(NETLINK_EXT_ACK, &yes, &self.client)
-            .unwrap();
+        socket.setsockopt(NETLINK_EXT_ACK, &yes, &self.client).unwrap();
         socket
     }
 
@@ -66,11 +57,7 @@ impl System {
 fn request(flags: u16, index: u32, attrs: impl FnOnce(&mut Builder)) -> Vec<u8> {
     let mut header = [0; 16];
     header[4..8].copy_from_slice(&index.to_ne_bytes());
-    let mut out = Builder::message(&MsgHeader::request(
-        RTM_GETLINK,
-        NLM_F_REQUEST | flags,
-        0x1122_3344,
-    ));
+    let mut out = Builder::message(&MsgHeader::request(RTM_GETLINK, NLM_F_REQUEST | flags, 0x1122_3344));
     attrs(out.put_raw(&header));
     out.finish()
 }
@@ -108,9 +95,7 @@ fn every_property_of_a_device_is_where_linux_puts_it() {
             (lo.inet6_changed, lo.inet6_reachable_ms) = (0, 0);
         })
         .unwrap();
-    links
-        .set_alt_names(1, vec!["loopy".into(), "zloop".into()])
-        .unwrap();
+    links.set_alt_names(1, vec!["loopy".into(), "zloop".into()]).unwrap();
     let mut reply = system.get(1);
     reply[12..16].fill(0);
     let hex: String = reply.iter().map(|b| format!("{b:02x}")).collect();
@@ -122,8 +107,8 @@ fn every_property_of_a_device_is_where_linux_puts_it() {
 fn optional_attributes_have_their_place() {
     // Linux's order for a bridge port and for a network card, as far as both are the stack's business.
     let port = [
-        3, 13, 16, 17, 67, 4, 50, 51, 27, 30, 61, 31, 40, 41, 58, 63, 64, 59, 60, 66, 32, 10, 33,
-        35, 47, 48, 68, 69, 39, 1, 2, 23, 7, 43, 5, 54, 6, 26, 14, 62, 65,
+        3, 13, 16, 17, 67, 4, 50, 51, 27, 30, 61, 31, 40, 41, 58, 63, 64, 59, 60, 66, 32, 10, 33, 35, 47, 48, 68, 69,
+        39, 1, 2, 23, 7, 43, 5, 54, 6, 26, 14, 62, 65,
     ];
     let system = System::new();
     let index = system.add("port", |l| {
@@ -132,12 +117,7 @@ fn optional_attributes_have_their_place() {
     });
     let reply = system.get(index);
     assert_eq!(types(&reply), port);
-    let word = |ty| {
-        Attrs::at(&reply[32..], 32)
-            .find(|a| a.ty == ty)
-            .unwrap()
-            .u32()
-    };
+    let word = |ty| Attrs::at(&reply[32..], 32).find(|a| a.ty == ty).unwrap().u32();
     assert_eq!((word(IFLA_MASTER), word(IFLA_LINK)), (Some(7), Some(3)));
     // A device without address says nothing of addresses; one too small for IPv6, nothing of IPv6.
     let tunnel = system.add("tunnel", |l| {
@@ -146,9 +126,7 @@ fn optional_attributes_have_their_place() {
     });
     let reply = system.get(tunnel);
     assert!(!types(&reply).contains(&IFLA_ADDRESS) && !types(&reply).contains(&IFLA_BROADCAST));
-    let spec = Attrs::at(&reply[32..], 32)
-        .find(|a| a.ty == IFLA_AF_SPEC)
-        .unwrap();
+    let spec = Attrs::at(&reply[32..], 32).find(|a| a.ty == IFLA_AF_SPEC).unwrap();
     assert_eq!(spec.nested().map(|a| a.ty).collect::<Vec<_>>(), [2]);
 }
 
@@ -160,9 +138,7 @@ fn counters_are_shown_in_both_widths() {
         .links()
         .update(1, |lo| {
             let counters = lo.counters();
-            counters
-                .rx_bytes
-                .store(total, std::sync::atomic::Ordering::Relaxed);
+            counters.rx_bytes.store(total, std::sync::atomic::Ordering::Relaxed);
         })
         .unwrap();
     let reply = system.get(1);
@@ -178,9 +154,7 @@ fn a_long_dump_shows_every_device_once_and_ends_in_its_own_datagram() {
         system.add(&format!("d{i}"), |_| {});
     }
     let socket = system.socket(&system.root);
-    socket
-        .send(&request(NLM_F_DUMP, 0, |_| {}), None, &system.client)
-        .unwrap();
+    socket.send(&request(NLM_F_DUMP, 0, |_| {}), None, &system.client).unwrap();
     let (mut seen, mut datagrams) = (Vec::new(), 0);
     loop {
         let datagram = socket.recv(4096).unwrap().expect("the dump goes on").bytes;
@@ -206,9 +180,7 @@ fn devices_that_go_during_a_dump_hide_no_others_and_are_told_of() {
         system.add(&format!("d{i}"), |_| {});
     }
     let socket = system.socket(&system.root);
-    socket
-        .send(&request(NLM_F_DUMP, 0, |_| {}), None, &system.client)
-        .unwrap();
+    socket.send(&request(NLM_F_DUMP, 0, |_| {}), None, &system.client).unwrap();
     // What lies in the queue was written before the change.
     let mut seen: Vec<(u32, u16)> = listed(&socket.recv(4096).unwrap().unwrap().bytes).0;
     for gone in [1, 2, 12] {
@@ -229,9 +201,7 @@ fn devices_that_go_during_a_dump_hide_no_others_and_are_told_of() {
 fn a_dump_can_ask_for_the_ports_of_a_master() {
     let system = System::new();
     let master = system.add("master", |_| {});
-    let ports: Vec<u32> = (0..3)
-        .map(|i| system.add(&format!("p{i}"), |l| l.master = Some(master)))
-        .collect();
+    let ports: Vec<u32> = (0..3).map(|i| system.add(&format!("p{i}"), |l| l.master = Some(master))).collect();
     let ask = |value: u32| {
         let socket = system.socket(&system.root);
         let request = request(NLM_F_DUMP, 0, |m| {
@@ -239,20 +209,14 @@ fn a_dump_can_ask_for_the_ports_of_a_master() {
         });
         socket.send(&request, None, &system.client).unwrap();
         let datagrams = std::iter::from_fn(|| socket.recv(65_536).unwrap());
-        datagrams
-            .flat_map(|d| listed(&d.bytes).0)
-            .collect::<Vec<_>>()
+        datagrams.flat_map(|d| listed(&d.bytes).0).collect::<Vec<_>>()
     };
     let indexes = |links: &[(u32, u16)]| links.iter().map(|l| l.0).collect::<Vec<_>>();
     assert_eq!(indexes(&ask(master)), ports);
     assert_eq!(indexes(&ask(u32::MAX)), [1, master]);
     assert_eq!(ask(0).len(), 5);
     assert!(ask(99).is_empty());
-    assert!(
-        ask(master)
-            .iter()
-            .all(|l| l.1 == NLM_F_MULTI | NLM_F_DUMP_FILTERED)
-    );
+    assert!(ask(master).iter().all(|l| l.1 == NLM_F_MULTI | NLM_F_DUMP_FILTERED));
     assert!(ask(0).iter().all(|l| l.1 == NLM_F_MULTI));
 }
 
@@ -261,10 +225,7 @@ fn another_namespace_needs_its_permission() {
     let system = System::new();
     let other = system.ns.create(&system.root).unwrap();
     let id = system.net.peernet2id_alloc(&other).unwrap().get();
-    let nobody = Cred {
-        caps: Caps::EMPTY,
-        ..system.root.clone()
-    };
+    let nobody = Cred { caps: Caps::EMPTY, ..system.root.clone() };
     let target = |flags, opener: &Cred, sender: &Cred| {
         let socket = system.socket(opener);
         let request = request(flags, if flags == 0 { 1 } else { 0 }, |m| {
@@ -292,10 +253,7 @@ fn another_namespace_needs_its_permission() {
     let socket = system.socket(&nobody);
     let client = LocalClient::new(nobody, 100);
     socket.send(&request(0, 1, |_| {}), None, &client).unwrap();
-    assert_eq!(
-        types(&socket.recv(4096).unwrap().unwrap().bytes)[0],
-        IFLA_IFNAME
-    );
+    assert_eq!(types(&socket.recv(4096).unwrap().unwrap().bytes)[0], IFLA_IFNAME);
 }
 
 #[test]
@@ -312,18 +270,11 @@ fn changes_are_not_supported_yet() {
 }
 
 /// Result and text in the DONE of a strict dump.
-fn refusal(
-    system: &System,
-    ty: u16,
-    body: &[u8],
-    attr: Option<(u16, u32)>,
-) -> (i32, Option<String>) {
+fn refusal(system: &System, ty: u16, body: &[u8], attr: Option<(u16, u32)>) -> (i32, Option<String>) {
     const NETLINK_GET_STRICT_CHK: i32 = 12;
     let socket = system.socket(&system.root);
     let yes = 1_i32.to_ne_bytes();
-    socket
-        .setsockopt(NETLINK_GET_STRICT_CHK, &yes, &system.client)
-        .unwrap();
+    socket.setsockopt(NETLINK_GET_STRICT_CHK, &yes, &system.client).unwrap();
     let mut out = Builder::message(&MsgHeader::request(ty, NLM_F_REQUEST | NLM_F_DUMP, 1));
     out.put_raw(body);
     if let Some((ty, value)) = attr {
@@ -343,42 +294,20 @@ fn dumps_that_ask_for_a_device_or_a_table() {
     const RTA_OIF: u16 = 4;
     const RTA_TABLE: u16 = 15;
     let system = System::new();
-    let route = |family: u8, attr| {
-        refusal(
-            &system,
-            RTM_GETROUTE,
-            &[family, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-            Some(attr),
-        )
-    };
+    let route =
+        |family: u8, attr| refusal(&system, RTM_GETROUTE, &[family, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0], Some(attr));
     let missing = |text: &str| (-2, Some(text.to_owned()));
-    assert_eq!(
-        route(2, (RTA_TABLE, 254)),
-        missing("ipv4: FIB table does not exist")
-    );
+    assert_eq!(route(2, (RTA_TABLE, 254)), missing("ipv4: FIB table does not exist"));
     assert_eq!(route(2, (RTA_TABLE, 0)), (0, None));
-    assert_eq!(
-        route(10, (RTA_TABLE, 253)),
-        missing("ipv6: FIB table does not exist")
-    );
+    assert_eq!(route(10, (RTA_TABLE, 253)), missing("ipv6: FIB table does not exist"));
     assert_eq!(route(10, (RTA_TABLE, 254)), (0, None));
-    assert_eq!(
-        route(128, (RTA_TABLE, 254)),
-        missing("ipv4: MR table does not exist")
-    );
+    assert_eq!(route(128, (RTA_TABLE, 254)), missing("ipv4: MR table does not exist"));
     assert_eq!(route(128, (RTA_TABLE, 253)), (0, None));
     assert_eq!(route(0, (RTA_TABLE, 1000)), (0, None));
     assert_eq!(route(2, (RTA_OIF, 1)), (0, None));
     assert_eq!(route(2, (RTA_OIF, 9)), (-19, None));
     for family in [0, 2, 10] {
-        let address = |index| {
-            refusal(
-                &system,
-                RTM_GETADDR,
-                &[family, 0, 0, 0, index, 0, 0, 0],
-                None,
-            )
-        };
+        let address = |index| refusal(&system, RTM_GETADDR, &[family, 0, 0, 0, index, 0, 0, 0], None);
         assert_eq!((address(1), address(9)), ((0, None), (-19, None)));
     }
 }

@@ -26,25 +26,11 @@ fn system() -> System {
     let rtnl = Rtnetlink::new(&ns, &stack).unwrap();
     let root = Cred::root(ns.init_user_ns());
     let (net, other) = (ns.create(&root).unwrap(), ns.create(&root).unwrap());
-    let client = LocalClient::new(root.clone(), 100)
-        .with_fd(5, &other)
-        .with_fd(6, &net);
-    let system = System {
-        ns,
-        rtnl,
-        net,
-        root,
-        client,
-    };
+    let client = LocalClient::new(root.clone(), 100).with_fd(5, &other).with_fd(6, &net);
+    let system = System { ns, rtnl, net, root, client };
     for (fd, nsid) in [(5, 7), (6, 9)] {
-        let mut name = Builder::message(&MsgHeader::request(
-            RTM_NEWNSID,
-            NLM_F_REQUEST | NLM_F_ACK,
-            1,
-        ));
-        name.put_raw(&[0; 4])
-            .put_i32(NETNSA_NSID, nsid)
-            .put_u32(NETNSA_FD, fd);
+        let mut name = Builder::message(&MsgHeader::request(RTM_NEWNSID, NLM_F_REQUEST | NLM_F_ACK, 1));
+        name.put_raw(&[0; 4]).put_i32(NETNSA_NSID, nsid).put_u32(NETNSA_FD, fd);
         let replies = system.ask(&name.finish(), false);
         assert_eq!(replies[0][16..20], [0; 4], "id {nsid} is not assigned");
     }
@@ -56,26 +42,18 @@ impl System {
     fn ask(&self, request: &[u8], strict: bool) -> Vec<Vec<u8>> {
         let socket = self.rtnl.open(&self.net, Protocol::Route, &self.root);
         let yes = 1_i32.to_ne_bytes();
-        socket
-            .setsockopt(NETLINK_EXT_ACK, &yes, &self.client)
-            .unwrap();
+        socket.setsockopt(NETLINK_EXT_ACK, &yes, &self.client).unwrap();
         if strict {
-            socket
-                .setsockopt(NETLINK_GET_STRICT_CHK, &yes, &self.client)
-                .unwrap();
+            socket.setsockopt(NETLINK_GET_STRICT_CHK, &yes, &self.client).unwrap();
         }
         socket.send(request, None, &self.client).unwrap();
-        std::iter::from_fn(|| socket.recv(65_536).unwrap())
-            .map(|d| d.bytes)
-            .collect()
+        std::iter::from_fn(|| socket.recv(65_536).unwrap()).map(|d| d.bytes).collect()
     }
 }
 
 fn bytes(hex: &str) -> Vec<u8> {
     let pairs = hex.as_bytes().chunks(2);
-    pairs
-        .map(|p| u8::from_str_radix(std::str::from_utf8(p).unwrap(), 16).unwrap())
-        .collect()
+    pairs.map(|p| u8::from_str_radix(std::str::from_utf8(p).unwrap(), 16).unwrap()).collect()
 }
 
 /// A datagram in the form of the vectors: what differs from run to run zeroed, each message in hex.
@@ -112,35 +90,17 @@ fn replay(vectors: &str, at_least: usize) {
         let [what, how, request, replies] = fields[..] else {
             panic!("not a vector: {line}");
         };
-        let full = |m: &str| {
-            m.strip_prefix('$')
-                .map_or_else(|| m.to_owned(), |name| long[name].to_owned())
-        };
-        let expected: Vec<String> = replies
-            .split(' ')
-            .map(|d| d.split('+').map(full).collect::<Vec<_>>().join("+"))
-            .collect();
-        let got: Vec<String> = system
-            .ask(&bytes(request), how == "strict")
-            .iter()
-            .map(|d| shown(d))
-            .collect();
+        let full = |m: &str| m.strip_prefix('$').map_or_else(|| m.to_owned(), |name| long[name].to_owned());
+        let expected: Vec<String> =
+            replies.split(' ').map(|d| d.split('+').map(full).collect::<Vec<_>>().join("+")).collect();
+        let got: Vec<String> = system.ask(&bytes(request), how == "strict").iter().map(|d| shown(d)).collect();
         count += 1;
         if got != expected {
-            wrong.push(format!(
-                "{what} ({how})\n  linux  {}\n  pernet {}",
-                expected.join(" "),
-                got.join(" ")
-            ));
+            wrong.push(format!("{what} ({how})\n  linux  {}\n  pernet {}", expected.join(" "), got.join(" ")));
         }
     }
     assert!(count >= at_least, "only {count} vectors");
-    assert!(
-        wrong.is_empty(),
-        "{} of {count} differ:\n{}",
-        wrong.len(),
-        wrong.join("\n")
-    );
+    assert!(wrong.is_empty(), "{} of {count} differ:\n{}", wrong.len(), wrong.join("\n"));
     assert_eq!(system.ns.init_net().peernet2id(&system.net), None);
 }
 

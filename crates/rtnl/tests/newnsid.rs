@@ -38,11 +38,7 @@ fn c084_attributes_start_at_20() {
     bytes[16..20].copy_from_slice(&[200, 1, 2, 3]);
     assert_eq!(got(&talk(&socket, &bytes, &client)), [ack()]);
     assert!(world.obs.net_by_nsid(6).is_some());
-    let refused = got(&talk(
-        &socket,
-        &new(2).bytes(NETNSA_NSID, &[1, 2]).done(),
-        &client,
-    ));
+    let refused = got(&talk(&socket, &new(2).bytes(NETNSA_NSID, &[1, 2]).done(), &client));
     assert_eq!(refused, [fails(Errno::ERANGE, Some(SHORT), Some(20))]);
 }
 
@@ -50,10 +46,7 @@ fn c084_attributes_start_at_20() {
 fn c085_no_nsid() {
     let (_world, socket, client) = setting();
     for request in [new(1).done(), new(1).fd(12).done()] {
-        assert_eq!(
-            got(&talk(&socket, &request, &client)),
-            [fails(Errno::EINVAL, Some("nsid is missing"), None)]
-        );
+        assert_eq!(got(&talk(&socket, &request, &client)), [fails(Errno::EINVAL, Some("nsid is missing"), None)]);
     }
 }
 
@@ -61,15 +54,9 @@ fn c085_no_nsid() {
 fn c086_no_peer_and_nsid_first() {
     let (_world, socket, client) = setting();
     let missing = fails(Errno::EINVAL, Some("Peer netns reference is missing"), None);
-    assert_eq!(
-        got(&talk(&socket, &new(1).nsid(1).done(), &client)),
-        [missing]
-    );
+    assert_eq!(got(&talk(&socket, &new(1).nsid(1).done(), &client)), [missing]);
     let nsid_first = got(&talk(&socket, &new(1).fd(999).done(), &client));
-    assert_eq!(
-        nsid_first,
-        [fails(Errno::EINVAL, Some("nsid is missing"), None)]
-    );
+    assert_eq!(nsid_first, [fails(Errno::EINVAL, Some("nsid is missing"), None)]);
 }
 
 #[test]
@@ -77,11 +64,7 @@ fn c087_unknown_pids() {
     let (_world, socket, client) = setting();
     for pid in [0, -1, 999_999] {
         let refused = got(&talk(&socket, &new(1).nsid(1).pid(pid).done(), &client));
-        assert_eq!(
-            refused,
-            [fails(Errno::ESRCH, Some(BAD_PEER), Some(28))],
-            "{pid}"
-        );
+        assert_eq!(refused, [fails(Errno::ESRCH, Some(BAD_PEER), Some(28))], "{pid}");
     }
 }
 
@@ -104,20 +87,9 @@ fn c089_descriptors_of_other_things() {
 #[test]
 fn c090_pid_beats_fd() {
     let (world, socket, client) = setting();
-    let refused = got(&talk(
-        &socket,
-        &new(1).nsid(1).fd(12).pid(0).done(),
-        &client,
-    ));
+    let refused = got(&talk(&socket, &new(1).nsid(1).fd(12).pid(0).done(), &client));
     assert_eq!(refused, [fails(Errno::ESRCH, Some(BAD_PEER), Some(36))]);
-    assert_eq!(
-        got(&talk(
-            &socket,
-            &new(2).nsid(1).fd(999).pid(8).done(),
-            &client
-        )),
-        [ack()]
-    );
+    assert_eq!(got(&talk(&socket, &new(2).nsid(1).fd(999).pid(8).done(), &client)), [ack()]);
     assert_eq!(world.obs.net_by_nsid(1), Some(world.obs.clone()));
 }
 
@@ -139,14 +111,8 @@ fn c092_id_taken() {
     let (_world, socket, client) = setting();
     talk(&socket, &new(1).nsid(5).fd(12).done(), &client);
     let taken = |offset| [fails(Errno::EEXIST, Some(TAKEN), Some(offset))];
-    assert_eq!(
-        got(&talk(&socket, &new(2).nsid(5).fd(13).done(), &client)),
-        taken(20)
-    );
-    assert_eq!(
-        got(&talk(&socket, &new(3).fd(13).nsid(5).done(), &client)),
-        taken(28)
-    );
+    assert_eq!(got(&talk(&socket, &new(2).nsid(5).fd(13).done(), &client)), taken(20));
+    assert_eq!(got(&talk(&socket, &new(3).fd(13).nsid(5).done(), &client)), taken(28));
 }
 
 #[test]
@@ -162,10 +128,7 @@ fn c093_named_beats_taken() {
 fn c094_negative_means_automatic() {
     for id in [-1, -2, i32::MIN] {
         let (world, socket, client) = setting();
-        assert_eq!(
-            got(&talk(&socket, &new(1).nsid(id).fd(12).done(), &client)),
-            [ack()]
-        );
+        assert_eq!(got(&talk(&socket, &new(1).nsid(id).fd(12).done(), &client)), [ack()]);
         assert!(world.obs.net_by_nsid(0).is_some());
     }
 }
@@ -185,14 +148,8 @@ fn c095_short_attributes() {
             let answer = talk(&socket, &new(1).bytes(ty, &[0; 4][..len]).done(), &client);
             let read = Reply::read(&Messages::new(&answer[0].bytes).next().unwrap()).unwrap();
             let policy = read.ext.policy.expect("a policy");
-            assert_eq!(
-                (read.result, read.ext.msg.as_deref()),
-                (Err(Errno::ERANGE), Some(SHORT))
-            );
-            assert_eq!(
-                (policy.ty, policy.signed, policy.unsigned),
-                (tag, signed, unsigned)
-            );
+            assert_eq!((read.result, read.ext.msg.as_deref()), (Err(Errno::ERANGE), Some(SHORT)));
+            assert_eq!((policy.ty, policy.signed, policy.unsigned), (tag, signed, unsigned));
         }
     }
 }
@@ -200,19 +157,10 @@ fn c095_short_attributes() {
 #[test]
 fn c096_what_legacy_reading_accepts() {
     let (world, socket, client) = setting();
-    let long = new(1)
-        .bytes(NETNSA_NSID, &[4, 0, 0, 0, 9, 9, 9, 9, 9])
-        .fd(12)
-        .bytes(NETNSA_CURRENT_NSID, b"")
-        .done();
+    let long = new(1).bytes(NETNSA_NSID, &[4, 0, 0, 0, 9, 9, 9, 9, 9]).fd(12).bytes(NETNSA_CURRENT_NSID, b"").done();
     assert_eq!(got(&talk(&socket, &long, &client)), [ack()]);
     assert!(world.obs.net_by_nsid(4).is_some());
-    let odd = new(2)
-        .bytes(0, b"x")
-        .bytes(100, b"y")
-        .i32(NETNSA_NSID | 0x8000, 5)
-        .i32(NETNSA_FD | 0x4000, 13)
-        .done();
+    let odd = new(2).bytes(0, b"x").bytes(100, b"y").i32(NETNSA_NSID | 0x8000, 5).i32(NETNSA_FD | 0x4000, 13).done();
     assert_eq!(got(&talk(&socket, &odd, &client)), [ack()]);
     assert!(world.obs.net_by_nsid(5).is_some());
 }
@@ -230,39 +178,19 @@ fn c098_leftover_bytes_warn() {
     let (_world, socket, client) = setting();
     let text = "bytes leftover after parsing attributes";
     let answer = talk(&socket, &new(1).nsid(5).fd(12).leftover(), &client);
-    assert_eq!(
-        got(&answer),
-        [Got::Ack(
-            NLMSG_ERROR,
-            0x300,
-            Ok(()),
-            Some(text.into()),
-            None
-        )]
-    );
+    assert_eq!(got(&answer), [Got::Ack(NLMSG_ERROR, 0x300, Ok(()), Some(text.into()), None)]);
     assert_eq!(answer[0].bytes.len(), 80);
     set(&socket, NETLINK_EXT_ACK, 0, &client);
-    assert_eq!(
-        got(&talk(&socket, &new(1).nsid(6).fd(13).leftover(), &client)),
-        [ack()]
-    );
+    assert_eq!(got(&talk(&socket, &new(1).nsid(6).fd(13).leftover(), &client)), [ack()]);
 }
 
 #[test]
 fn c099_strict_sockets_are_read_leniently_here() {
     let (world, _, client) = setting();
     let socket = world.strict();
-    let odd = new(1)
-        .bytes(0, b"")
-        .bytes(77, b"")
-        .nsid(5)
-        .fd(12)
-        .leftover();
+    let odd = new(1).bytes(0, b"").bytes(77, b"").nsid(5).fd(12).leftover();
     let answer = got(&talk(&socket, &odd, &client));
-    assert!(
-        matches!(answer[..], [Got::Ack(_, 0x300, Ok(()), Some(_), None)]),
-        "{answer:?}"
-    );
+    assert!(matches!(answer[..], [Got::Ack(_, 0x300, Ok(()), Some(_), None)]), "{answer:?}");
 }
 
 #[test]
@@ -283,23 +211,9 @@ fn c101_echo_comes_once_before_the_ack() {
         if joined {
             set(&socket, NETLINK_ADD_MEMBERSHIP, RTNLGRP_NSID, &client);
         }
-        let answer = talk(
-            &socket,
-            &req(RTM_NEWNSID, ACKED | NLM_F_ECHO, 9)
-                .nsid(id)
-                .fd(fd)
-                .done(),
-            &client,
-        );
+        let answer = talk(&socket, &req(RTM_NEWNSID, ACKED | NLM_F_ECHO, 9).nsid(id).fd(fd).done(), &client);
         assert_eq!(got(&answer), [reply(9, id), ack()], "joined: {joined}");
-        assert_eq!(
-            (
-                answer[0].from.portid,
-                answer[0].from.groups,
-                answer[0].pktinfo_group
-            ),
-            (0, 0x0800_0000, Some(28))
-        );
+        assert_eq!((answer[0].from.portid, answer[0].from.groups, answer[0].pktinfo_group), (0, 0x0800_0000, Some(28)));
         assert_eq!((answer[1].from, answer[1].pktinfo_group), (KERNEL, Some(0)));
     }
     drop(world);
@@ -308,11 +222,6 @@ fn c101_echo_comes_once_before_the_ack() {
 #[test]
 fn c102_target_and_current_are_ignored() {
     let (_world, socket, client) = setting();
-    let request = new(1)
-        .nsid(5)
-        .fd(12)
-        .target(99)
-        .i32(NETNSA_CURRENT_NSID, 3)
-        .done();
+    let request = new(1).nsid(5).fd(12).target(99).i32(NETNSA_CURRENT_NSID, 3).done();
     assert_eq!(got(&talk(&socket, &request, &client)), [ack()]);
 }

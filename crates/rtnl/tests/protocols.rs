@@ -9,21 +9,13 @@ use pernet_wire::{Builder, Errno, Messages, MsgHeader, Reply};
 
 fn setting(protocol: Protocol) -> (World, Socket, LocalClient) {
     let world = World::new();
-    let (socket, client) = (
-        world.rtnl.open(&world.obs, protocol, &world.root),
-        world.client(),
-    );
+    let (socket, client) = (world.rtnl.open(&world.obs, protocol, &world.root), world.client());
     set(&socket, NETLINK_EXT_ACK, 1, &client);
     (world, socket, client)
 }
 
 fn message(ty: u16, flags: u16, body: &[u8]) -> Vec<u8> {
-    let mut bytes = MsgHeader {
-        len: 16 + body.len() as u32,
-        ..MsgHeader::request(ty, flags, 7)
-    }
-    .to_bytes()
-    .to_vec();
+    let mut bytes = MsgHeader { len: 16 + body.len() as u32, ..MsgHeader::request(ty, flags, 7) }.to_bytes().to_vec();
     bytes.extend_from_slice(body);
     bytes
 }
@@ -33,17 +25,12 @@ fn result(socket: &Socket, bytes: &[u8], client: &LocalClient) -> (u16, Result<(
     let answer = talk(socket, bytes, client);
     assert_eq!(answer.len(), 1);
     let msg = Messages::new(&answer[0].bytes).next().unwrap();
-    (
-        msg.header.ty,
-        Reply::read(&msg).expect("an error or a done").result,
-    )
+    (msg.header.ty, Reply::read(&msg).expect("an error or a done").result)
 }
 
 #[test]
 fn which_exist() {
-    let known: Vec<i32> = (-1..=40)
-        .filter(|&number| Protocol::from_number(number).is_some())
-        .collect();
+    let known: Vec<i32> = (-1..=40).filter(|&number| Protocol::from_number(number).is_some()).collect();
     assert_eq!(known, [0, 2, 4, 15, 16]);
 }
 
@@ -84,22 +71,11 @@ fn socket_diagnostics() {
         body.resize(len.max(2), 0);
         body.truncate(len);
         let bytes = message(SOCK_DIAG_BY_FAMILY, flags, &body);
-        assert_eq!(
-            result(&socket, &bytes, &client),
-            expected,
-            "{family} {protocol} {len} {flags:x}"
-        );
+        assert_eq!(result(&socket, &bytes, &client), expected, "{family} {protocol} {len} {flags:x}");
     }
     let mut with_inode = [0; 24];
     (with_inode[0], with_inode[8]) = (1, 5);
-    assert_eq!(
-        result(
-            &socket,
-            &message(SOCK_DIAG_BY_FAMILY, get, &with_inode),
-            &client
-        ),
-        err(Errno::ENOENT)
-    );
+    assert_eq!(result(&socket, &message(SOCK_DIAG_BY_FAMILY, get, &with_inode), &client), err(Errno::ENOENT));
     for (ty, len, flags, expected) in [
         (TCPDIAG_GETSOCK, 60, dump, OK),
         (TCPDIAG_GETSOCK, 59, dump, err(Errno::EINVAL)),
@@ -111,11 +87,7 @@ fn socket_diagnostics() {
     ] {
         let mut body = vec![0; len];
         body[..2].copy_from_slice(&[2, 6]);
-        assert_eq!(
-            result(&socket, &message(ty, flags, &body), &client),
-            expected,
-            "type {ty}, {len} bytes"
-        );
+        assert_eq!(result(&socket, &message(ty, flags, &body), &client), expected, "type {ty}, {len} bytes");
     }
 }
 
@@ -129,21 +101,11 @@ fn a_filter_of_ss_is_accepted() {
         out.put_raw(&body).put(1, filter);
         out.finish()
     };
-    assert_eq!(
-        result(&socket, &request(&[2, 4, 8, 0]), &client),
-        (NLMSG_DONE, Ok(()))
-    );
-    assert_eq!(
-        result(&socket, &request(b"ab"), &client),
-        (NLMSG_ERROR, Err(Errno::EINVAL))
-    );
+    assert_eq!(result(&socket, &request(&[2, 4, 8, 0]), &client), (NLMSG_DONE, Ok(())));
+    assert_eq!(result(&socket, &request(b"ab"), &client), (NLMSG_ERROR, Err(Errno::EINVAL)));
 }
 
-fn controller(
-    flags: u16,
-    command: u8,
-    attrs: impl for<'a> FnOnce(&'a mut Builder) -> &'a mut Builder,
-) -> Vec<u8> {
+fn controller(flags: u16, command: u8, attrs: impl for<'a> FnOnce(&'a mut Builder) -> &'a mut Builder) -> Vec<u8> {
     let mut out = Builder::message(&MsgHeader::request(GENL_ID_CTRL, flags, 3));
     out.put_raw(&[command, 1, 0, 0]);
     attrs(&mut out);
@@ -164,15 +126,10 @@ fn the_controller_knows_itself() {
     let (_world, socket, client) = setting(Protocol::Generic);
     socket.bind(SockAddr::new(0x2379, 0), &client).unwrap();
     for request in [
+        controller(ACKED, CTRL_CMD_GETFAMILY, |out| out.put_str(CTRL_ATTR_FAMILY_NAME, "nlctrl")),
+        controller(ACKED, CTRL_CMD_GETFAMILY, |out| out.put_u16(CTRL_ATTR_FAMILY_ID, GENL_ID_CTRL)),
         controller(ACKED, CTRL_CMD_GETFAMILY, |out| {
-            out.put_str(CTRL_ATTR_FAMILY_NAME, "nlctrl")
-        }),
-        controller(ACKED, CTRL_CMD_GETFAMILY, |out| {
-            out.put_u16(CTRL_ATTR_FAMILY_ID, GENL_ID_CTRL)
-        }),
-        controller(ACKED, CTRL_CMD_GETFAMILY, |out| {
-            out.put_u16(CTRL_ATTR_FAMILY_ID, 0x99)
-                .put_str(CTRL_ATTR_FAMILY_NAME, "nlctrl")
+            out.put_u16(CTRL_ATTR_FAMILY_ID, 0x99).put_str(CTRL_ATTR_FAMILY_NAME, "nlctrl")
         }),
     ] {
         let answer = talk(&socket, &request, &client);
@@ -181,25 +138,15 @@ fn the_controller_knows_itself() {
         }
         assert_eq!(got(&answer[1..]), [ack()]);
     }
-    let listed = talk(
-        &socket,
-        &controller(DUMP, CTRL_CMD_GETFAMILY, |out| out),
-        &client,
-    );
-    let types: Vec<u16> = listed
-        .iter()
-        .flat_map(|d| Messages::new(&d.bytes))
-        .map(|m| m.header.ty)
-        .collect();
+    let listed = talk(&socket, &controller(DUMP, CTRL_CMD_GETFAMILY, |out| out), &client);
+    let types: Vec<u16> = listed.iter().flat_map(|d| Messages::new(&d.bytes)).map(|m| m.header.ty).collect();
     assert_eq!(types, [GENL_ID_CTRL, NLMSG_DONE]);
 }
 
 #[test]
 fn the_controller_describes_its_policies() {
     let (_world, socket, client) = setting(Protocol::Generic);
-    let request = controller(DUMP, CTRL_CMD_GETPOLICY, |out| {
-        out.put_u16(CTRL_ATTR_FAMILY_ID, GENL_ID_CTRL)
-    });
+    let request = controller(DUMP, CTRL_CMD_GETPOLICY, |out| out.put_u16(CTRL_ATTR_FAMILY_ID, GENL_ID_CTRL));
     let answer = talk(&socket, &request, &client);
     let bodies: Vec<String> = answer
         .iter()
@@ -211,7 +158,7 @@ fn the_controller_describes_its_policies() {
         assert_eq!(
             bodies,
             [
-                "1800098014000380080001000000000008000200000000" .to_owned() + "00",
+                "1800098014000380080001000000000008000200000000".to_owned() + "00",
                 "100009800c0000800800020001000000".to_owned(),
                 "2c00088028000080240001800c00040000000000000000000c000500ffff0000000000000800010003000000".to_owned(),
                 "1c0008801800008014000280080007000f000000080001000c000000".to_owned(),
@@ -228,62 +175,24 @@ fn the_controller_refuses() {
     let (_world, socket, client) = setting(Protocol::Generic);
     let get = CTRL_CMD_GETFAMILY;
     for (request, errno) in [
-        (
-            controller(ACKED, get, |out| {
-                out.put_str(CTRL_ATTR_FAMILY_NAME, "nosuch")
-            }),
-            Errno::ENOENT,
-        ),
-        (
-            controller(ACKED, get, |out| out.put_u16(CTRL_ATTR_FAMILY_ID, 999)),
-            Errno::ENOENT,
-        ),
+        (controller(ACKED, get, |out| out.put_str(CTRL_ATTR_FAMILY_NAME, "nosuch")), Errno::ENOENT),
+        (controller(ACKED, get, |out| out.put_u16(CTRL_ATTR_FAMILY_ID, 999)), Errno::ENOENT),
         (controller(ACKED, get, |out| out), Errno::EINVAL),
-        (
-            controller(ACKED, get, |out| out.put(CTRL_ATTR_FAMILY_NAME, b"nlctrl")),
-            Errno::EINVAL,
-        ),
-        (
-            controller(ACKED, get, |out| {
-                out.put(CTRL_ATTR_FAMILY_NAME, &[b'a'; 16])
-            }),
-            Errno::EINVAL,
-        ),
-        (
-            controller(ACKED, get, |out| out.put(CTRL_ATTR_FAMILY_ID, b"a")),
-            Errno::ERANGE,
-        ),
-        (
-            controller(ACKED, get, |out| out.put(0, b"nlctrl\0")),
-            Errno::EINVAL,
-        ),
+        (controller(ACKED, get, |out| out.put(CTRL_ATTR_FAMILY_NAME, b"nlctrl")), Errno::EINVAL),
+        (controller(ACKED, get, |out| out.put(CTRL_ATTR_FAMILY_NAME, &[b'a'; 16])), Errno::EINVAL),
+        (controller(ACKED, get, |out| out.put(CTRL_ATTR_FAMILY_ID, b"a")), Errno::ERANGE),
+        (controller(ACKED, get, |out| out.put(0, b"nlctrl\0")), Errno::EINVAL),
         (controller(ACKED, 99, |out| out), Errno::EOPNOTSUPP),
         (controller(DUMP, 99, |out| out), Errno::EOPNOTSUPP),
-        (
-            controller(ACKED, CTRL_CMD_GETPOLICY, |out| out),
-            Errno::EOPNOTSUPP,
-        ),
-        (
-            controller(DUMP, CTRL_CMD_GETPOLICY, |out| out),
-            Errno::EINVAL,
-        ),
-        (
-            controller(DUMP, CTRL_CMD_GETPOLICY, |out| {
-                out.put_str(CTRL_ATTR_FAMILY_NAME, "zz")
-            }),
-            Errno::ENOENT,
-        ),
+        (controller(ACKED, CTRL_CMD_GETPOLICY, |out| out), Errno::EOPNOTSUPP),
+        (controller(DUMP, CTRL_CMD_GETPOLICY, |out| out), Errno::EINVAL),
+        (controller(DUMP, CTRL_CMD_GETPOLICY, |out| out.put_str(CTRL_ATTR_FAMILY_NAME, "zz")), Errno::ENOENT),
         (message(17, ACKED, &[3, 1, 0, 0]), Errno::ENOENT),
         (message(100, DUMP, &[3, 1, 0, 0]), Errno::ENOENT),
         (message(16, ACKED, &[]), Errno::EINVAL),
         (message(16, ACKED, &[3, 1, 0]), Errno::EINVAL),
     ] {
-        assert_eq!(
-            result(&socket, &request, &client),
-            (NLMSG_ERROR, Err(errno)),
-            "{}",
-            hex(&request)
-        );
+        assert_eq!(result(&socket, &request, &client), (NLMSG_ERROR, Err(errno)), "{}", hex(&request));
     }
 }
 
@@ -292,47 +201,28 @@ fn uevents_are_accepted_and_nobody_sends() {
     let (_world, socket, client) = setting(Protocol::KobjectUevent);
     set(&socket, NETLINK_ADD_MEMBERSHIP, 1, &client);
     for ty in [1, 16, 18, 0x500] {
-        assert_eq!(
-            got(&talk(&socket, &message(ty, ACKED, &[0; 4]), &client)),
-            [ack()]
-        );
-        assert_eq!(
-            got(&talk(&socket, &message(ty, DUMP, &[0; 4]), &client)),
-            []
-        );
+        assert_eq!(got(&talk(&socket, &message(ty, ACKED, &[0; 4]), &client)), [ack()]);
+        assert_eq!(got(&talk(&socket, &message(ty, DUMP, &[0; 4]), &client)), []);
     }
 }
 
 #[test]
 fn programs_own_usersock() {
     let (world, socket, client) = setting(Protocol::Usersock);
-    assert_eq!(
-        socket.send(&bare(16, ACKED, 1), None, &client),
-        Err(SockError::NoListener)
-    );
+    assert_eq!(socket.send(&bare(16, ACKED, 1), None, &client), Err(SockError::NoListener));
     let nobody = client.clone().with_cred(world.nobody());
     for group in [1u32, 99] {
         let refused = socket.setsockopt(NETLINK_ADD_MEMBERSHIP, &group.to_ne_bytes(), &nobody);
         assert_eq!(refused, Err(SockError::NotPermitted));
     }
-    assert_eq!(
-        socket.bind(SockAddr::new(0, 1), &nobody),
-        Err(SockError::NotPermitted)
-    );
+    assert_eq!(socket.bind(SockAddr::new(0, 1), &nobody), Err(SockError::NotPermitted));
     // Anyone may send here.
     socket.connect(SockAddr::new(999, 0), &nobody).unwrap();
-    assert_eq!(
-        socket.send(b"x", Some(SockAddr::new(0, 1)), &nobody),
-        Err(SockError::NoListener)
-    );
+    assert_eq!(socket.send(b"x", Some(SockAddr::new(0, 1)), &nobody), Err(SockError::NoListener));
     let listener = world.rtnl.open(&world.obs, Protocol::Usersock, &world.root);
     set(&listener, NETLINK_ADD_MEMBERSHIP, 1, &client);
     let _ = socket.send(b"x", Some(SockAddr::new(0, 1)), &nobody);
-    assert_eq!(
-        drain(&listener).len(),
-        1,
-        "delivered before the kernel's side refused"
-    );
+    assert_eq!(drain(&listener).len(), 1, "delivered before the kernel's side refused");
 }
 
 #[test]

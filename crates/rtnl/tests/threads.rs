@@ -29,37 +29,18 @@ fn everything_at_once() {
                 while !stop.load(Relaxed) {
                     let client = world.client().with_fd(5, &world.net());
                     for flags in [ACKED | NLM_F_ECHO, ACKED] {
-                        let answer = talk(
-                            &socket,
-                            &req(RTM_NEWNSID, flags, port).nsid(-1).fd(5).done(),
-                            &client,
-                        );
+                        let answer = talk(&socket, &req(RTM_NEWNSID, flags, port).nsid(-1).fd(5).done(), &client);
                         assert!(!answer.is_empty());
                     }
-                    assert_eq!(
-                        got(&talk(
-                            &socket,
-                            &req(RTM_GETNSID, REQUEST, 1).fd(5).done(),
-                            &client
-                        ))
-                        .len(),
-                        1
-                    );
+                    assert_eq!(got(&talk(&socket, &req(RTM_GETNSID, REQUEST, 1).fd(5).done(), &client)).len(), 1);
                 }
             });
         }
         scope.spawn(|| {
             let (socket, client) = (world.route(), world.client());
             while !stop.load(Relaxed) {
-                let listed = ids(&got(&talk(
-                    &socket,
-                    &req(RTM_GETNSID, DUMP, 1).done(),
-                    &client,
-                )));
-                assert!(
-                    listed.is_sorted() && listed.contains(&1_000_000),
-                    "{listed:?}"
-                );
+                let listed = ids(&got(&talk(&socket, &req(RTM_GETNSID, DUMP, 1).done(), &client)));
+                assert!(listed.is_sorted() && listed.contains(&1_000_000), "{listed:?}");
             }
         });
         scope.spawn(|| {
@@ -96,9 +77,7 @@ fn two_receivers_share_a_dump() {
     let peers: Vec<_> = (0..3000).map(|_| world.net()).collect();
     peers.iter().for_each(|peer| meet(&world.obs, peer));
     let (socket, client) = (world.route(), world.client());
-    socket
-        .send(&req(RTM_GETNSID, DUMP, 1).done(), None, &client)
-        .unwrap();
+    socket.send(&req(RTM_GETNSID, DUMP, 1).done(), None, &client).unwrap();
     let take = || {
         let mut mine = Vec::new();
         // Another receiver may hold the only datagram while it produces the next.
@@ -114,8 +93,5 @@ fn two_receivers_share_a_dump() {
     let mut all: Vec<i32> = ids(&one).into_iter().chain(ids(&two)).collect();
     all.sort_unstable();
     assert!(all.into_iter().eq(0..3000), "each entry once");
-    assert_eq!(
-        one.iter().chain(&two).filter(|got| **got == done()).count(),
-        1
-    );
+    assert_eq!(one.iter().chain(&two).filter(|got| **got == done()).count(), 1);
 }

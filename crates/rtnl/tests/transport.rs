@@ -11,10 +11,7 @@ const NAMED: &str = "Peer netns already has a nsid assigned";
 
 fn setting() -> (World, Socket, LocalClient) {
     let world = World::new();
-    let client = world
-        .client()
-        .with_fd(12, &world.net())
-        .with_fd(13, &world.net());
+    let client = world.client().with_fd(12, &world.net()).with_fd(13, &world.net());
     let socket = world.route();
     (world, socket, client)
 }
@@ -29,21 +26,9 @@ fn c130_a_good_ack() {
     let request = new(0x65, 5, 12);
     let answer = talk(&socket, &request, &client);
     let bytes = &answer[0].bytes;
-    assert_eq!(
-        (bytes.len(), &bytes[16..20], &bytes[20..36]),
-        (36, &[0; 4][..], &request[..16])
-    );
+    assert_eq!((bytes.len(), &bytes[16..20], &bytes[20..36]), (36, &[0; 4][..], &request[..16]));
     let header = MsgHeader::read(bytes).unwrap();
-    assert_eq!(
-        header,
-        MsgHeader {
-            len: 36,
-            ty: NLMSG_ERROR,
-            flags: 0x100,
-            seq: 0x65,
-            portid: TGID
-        }
-    );
+    assert_eq!(header, MsgHeader { len: 36, ty: NLMSG_ERROR, flags: 0x100, seq: 0x65, portid: TGID });
 }
 
 #[test]
@@ -51,61 +36,25 @@ fn c131_and_132_an_error_ack_in_four_moods() {
     let (_world, socket, client) = setting();
     talk(&socket, &new(1, 5, 12), &client);
     let request = new(2, 5, 12);
-    for (ext, cap, len, flags) in [
-        (1, 0, 108, 0x200),
-        (0, 0, 56, 0),
-        (1, 1, 88, 0x300),
-        (0, 1, 36, 0x100),
-    ] {
+    for (ext, cap, len, flags) in [(1, 0, 108, 0x200), (0, 0, 56, 0), (1, 1, 88, 0x300), (0, 1, 36, 0x100)] {
         set(&socket, NETLINK_EXT_ACK, ext, &client);
         set(&socket, NETLINK_CAP_ACK, cap, &client);
         let answer = talk(&socket, &request, &client);
         let bytes = &answer[0].bytes;
-        assert_eq!(
-            (bytes.len(), MsgHeader::read(bytes).unwrap().flags),
-            (len, flags)
-        );
+        assert_eq!((bytes.len(), MsgHeader::read(bytes).unwrap().flags), (len, flags));
         let copied = if cap == 0 { request.len() } else { 16 };
         assert_eq!(bytes[20..20 + copied], request[..copied]);
-        let said = if ext == 1 {
-            (Some(NAMED.to_owned()), Some(28))
-        } else {
-            (None, None)
-        };
-        assert_eq!(
-            got(&answer),
-            [Got::Ack(
-                NLMSG_ERROR,
-                flags,
-                Err(Errno::EEXIST),
-                said.0,
-                said.1
-            )]
-        );
+        let said = if ext == 1 { (Some(NAMED.to_owned()), Some(28)) } else { (None, None) };
+        assert_eq!(got(&answer), [Got::Ack(NLMSG_ERROR, flags, Err(Errno::EEXIST), said.0, said.1)]);
     }
 }
 
 #[test]
 fn c132_order_of_tlvs() {
     let (_world, socket, client) = setting();
-    let answer = talk(
-        &socket,
-        &req(RTM_NEWNSID, REQUEST, 1)
-            .bytes(NETNSA_NSID, b"ab")
-            .done(),
-        &client,
-    );
-    let tlvs: Vec<u16> = pernet_wire::Attrs::at(&answer[0].bytes[16 + 4 + 28..], 0)
-        .map(|attr| attr.raw_ty)
-        .collect();
-    assert_eq!(
-        tlvs,
-        [
-            NLMSGERR_ATTR_MSG,
-            NLMSGERR_ATTR_OFFS,
-            NLMSGERR_ATTR_POLICY | NLA_F_NESTED
-        ]
-    );
+    let answer = talk(&socket, &req(RTM_NEWNSID, REQUEST, 1).bytes(NETNSA_NSID, b"ab").done(), &client);
+    let tlvs: Vec<u16> = pernet_wire::Attrs::at(&answer[0].bytes[16 + 4 + 28..], 0).map(|attr| attr.raw_ty).collect();
+    assert_eq!(tlvs, [NLMSGERR_ATTR_MSG, NLMSGERR_ATTR_OFFS, NLMSGERR_ATTR_POLICY | NLA_F_NESTED]);
 }
 
 #[test]
@@ -115,10 +64,7 @@ fn c133_offsets_count_from_the_request() {
     let mut datagram = new(1, 5, 12);
     datagram.extend_from_slice(&new(2, 5, 13));
     let text = "The specified nsid is already used";
-    assert_eq!(
-        got(&talk(&socket, &datagram, &client)),
-        [ack(), fails(Errno::EEXIST, Some(text), Some(20))]
-    );
+    assert_eq!(got(&talk(&socket, &datagram, &client)), [ack(), fails(Errno::EEXIST, Some(text), Some(20))]);
 }
 
 #[test]
@@ -145,16 +91,8 @@ fn c136_no_body_no_effect() {
     let (world, socket, client) = setting();
     let client = client.with_cred(world.nobody());
     for ty in 16..=RTM_MAX {
-        assert_eq!(
-            got(&talk(&socket, &bare(ty, ACKED, 1), &client)),
-            [ack()],
-            "{ty}"
-        );
-        assert_eq!(
-            got(&talk(&socket, &bare(ty, ACKED | NLM_F_DUMP, 1), &client)),
-            [ack()],
-            "{ty}"
-        );
+        assert_eq!(got(&talk(&socket, &bare(ty, ACKED, 1), &client)), [ack()], "{ty}");
+        assert_eq!(got(&talk(&socket, &bare(ty, ACKED | NLM_F_DUMP, 1), &client)), [ack()], "{ty}");
     }
 }
 
@@ -163,10 +101,7 @@ fn c137_types_beyond_the_last() {
     let (world, socket, client) = setting();
     for client in [client.clone(), client.with_cred(world.nobody())] {
         for ty in [RTM_MAX + 1, 1000, u16::MAX] {
-            assert_eq!(
-                got(&talk(&socket, &bare(ty, REQUEST, 1), &client)),
-                [fails(Errno::EOPNOTSUPP, None, None)]
-            );
+            assert_eq!(got(&talk(&socket, &bare(ty, REQUEST, 1), &client)), [fails(Errno::EOPNOTSUPP, None, None)]);
         }
     }
 }
@@ -174,12 +109,7 @@ fn c137_types_beyond_the_last() {
 #[test]
 fn c137_types_without_a_handler() {
     let (_world, socket, client) = setting();
-    for (ty, flags) in [
-        (RTM_GETNSID + 1, 0),
-        (RTM_GETNSID + 2, 0),
-        (RTM_GETNSID + 4, NLM_F_DUMP),
-        (122, 0),
-    ] {
+    for (ty, flags) in [(RTM_GETNSID + 1, 0), (RTM_GETNSID + 2, 0), (RTM_GETNSID + 4, NLM_F_DUMP), (122, 0)] {
         let refused = got(&talk(&socket, &req(ty, ACKED | flags, 1).done(), &client));
         assert_eq!(refused, [fails(Errno::EOPNOTSUPP, None, None)]);
     }
@@ -193,19 +123,8 @@ fn c138_several_requests_in_a_datagram() {
     datagram.extend_from_slice(&new(3, 6, 13));
     datagram.extend_from_slice(&req(RTM_GETNSID, REQUEST, 4).fd(13).done());
     let answers = talk(&socket, &datagram, &client);
-    assert_eq!(
-        got(&answers),
-        [
-            ack(),
-            fails(Errno::EEXIST, Some(NAMED), Some(28)),
-            ack(),
-            reply(4, 6)
-        ]
-    );
-    let seqs: Vec<u32> = answers
-        .iter()
-        .map(|d| MsgHeader::read(&d.bytes).unwrap().seq)
-        .collect();
+    assert_eq!(got(&answers), [ack(), fails(Errno::EEXIST, Some(NAMED), Some(28)), ack(), reply(4, 6)]);
+    let seqs: Vec<u32> = answers.iter().map(|d| MsgHeader::read(&d.bytes).unwrap().seq).collect();
     assert_eq!(seqs, [1, 2, 3, 4]);
     assert!(world.obs.net_by_nsid(6).is_some());
 }
@@ -228,13 +147,7 @@ fn c139_bad_lengths_are_silent() {
 fn c140_empty_sends() {
     let (_world, socket, client) = setting();
     assert_eq!(socket.send(b"", None, &client), Err(SockError::Empty));
-    assert_eq!(
-        socket
-            .send(b"", Some(SockAddr::new(0, 1)), &client)
-            .unwrap_err()
-            .errno(),
-        Errno::ENODATA
-    );
+    assert_eq!(socket.send(b"", Some(SockAddr::new(0, 1)), &client).unwrap_err().errno(), Errno::ENODATA);
 }
 
 #[test]
@@ -245,15 +158,9 @@ fn c141_ids_cannot_be_deleted() {
         for family in [0, 2] {
             let mut bytes = req(RTM_DELNSID, flags, 1).nsid(3).done();
             bytes[16] = family;
-            assert_eq!(
-                got(&talk(&socket, &bytes, &client)),
-                [fails(Errno::EOPNOTSUPP, None, None)]
-            );
+            assert_eq!(got(&talk(&socket, &bytes, &client)), [fails(Errno::EOPNOTSUPP, None, None)]);
             let nobody = client.clone().with_cred(world.nobody());
-            assert_eq!(
-                got(&talk(&socket, &bytes, &nobody)),
-                [fails(Errno::EPERM, None, None)]
-            );
+            assert_eq!(got(&talk(&socket, &bytes, &nobody)), [fails(Errno::EPERM, None, None)]);
         }
     }
     assert!(world.obs.net_by_nsid(3).is_some());
@@ -262,14 +169,8 @@ fn c141_ids_cannot_be_deleted() {
 #[test]
 fn a_datagram_larger_than_the_send_buffer() {
     let (_world, socket, client) = setting();
-    assert_eq!(
-        socket.send(&vec![0; 212_992 - 32], None, &client),
-        Ok(212_960)
-    );
-    assert_eq!(
-        socket.send(&vec![0; 212_992 - 31], None, &client),
-        Err(SockError::TooLarge)
-    );
+    assert_eq!(socket.send(&vec![0; 212_992 - 32], None, &client), Ok(212_960));
+    assert_eq!(socket.send(&vec![0; 212_992 - 31], None, &client), Err(SockError::TooLarge));
 }
 
 #[test]
@@ -279,10 +180,7 @@ fn ports_are_unique_per_namespace_and_protocol() {
     socket.bind(SockAddr::new(0, 1), &client).unwrap();
     assert_eq!(socket.local_addr(), SockAddr::new(TGID, 1));
     let other = world.route();
-    assert_eq!(
-        other.bind(SockAddr::new(TGID, 0), &client),
-        Err(SockError::PortTaken)
-    );
+    assert_eq!(other.bind(SockAddr::new(TGID, 0), &client), Err(SockError::PortTaken));
     other.bind(SockAddr::default(), &client).unwrap();
     assert!((0x8000_0000..=0xffff_efff).contains(&other.local_addr().portid));
     let elsewhere = world.route_in(&world.net());
@@ -305,23 +203,13 @@ fn a_bound_socket_changes_groups_but_not_its_port() {
     assert_eq!(socket.local_addr(), SockAddr::new(0, 16));
     socket.bind(SockAddr::new(0, 1), &client).unwrap();
     let list = |socket: &Socket| socket.getsockopt(NETLINK_LIST_MEMBERSHIPS, 64).unwrap();
-    assert_eq!(
-        list(&socket),
-        [1u32, 0x40].map(u32::to_ne_bytes).concat(),
-        "bind leaves the higher groups"
-    );
+    assert_eq!(list(&socket), [1u32, 0x40].map(u32::to_ne_bytes).concat(), "bind leaves the higher groups");
     for portid in [0, 77_777] {
-        assert_eq!(
-            socket.bind(SockAddr::new(portid, 2), &client),
-            Err(SockError::AlreadyBound)
-        );
+        assert_eq!(socket.bind(SockAddr::new(portid, 2), &client), Err(SockError::AlreadyBound));
     }
     socket.bind(SockAddr::new(TGID, 0), &client).unwrap();
     assert_eq!(list(&socket), [0u32, 0x40].map(u32::to_ne_bytes).concat());
-    assert_eq!(
-        list(&world.rtnl.open(&world.obs, Protocol::Route, &world.root)),
-        b""
-    );
+    assert_eq!(list(&world.rtnl.open(&world.obs, Protocol::Route, &world.root)), b"");
 }
 
 #[test]
@@ -336,32 +224,17 @@ fn options() {
         NETLINK_EXT_ACK,
         NETLINK_GET_STRICT_CHK,
     ] {
-        for (value, read) in [
-            (&[7u8, 0, 0, 0, 9][..], 1u32),
-            (&[1, 0], 0),
-            (&[0xff; 4], 1),
-            (&[], 0),
-        ] {
+        for (value, read) in [(&[7u8, 0, 0, 0, 9][..], 1u32), (&[1, 0], 0), (&[0xff; 4], 1), (&[], 0)] {
             socket.setsockopt(opt, value, &client).unwrap();
-            assert_eq!(
-                socket.getsockopt(opt, 8).unwrap(),
-                read.to_ne_bytes(),
-                "{opt} {value:?}"
-            );
+            assert_eq!(socket.getsockopt(opt, 8).unwrap(), read.to_ne_bytes(), "{opt} {value:?}");
         }
         assert_eq!(socket.getsockopt(opt, 3), Err(SockError::OptionTooShort));
     }
     for opt in [0, 6, 7, 9, 13, 100] {
-        assert_eq!(
-            socket.setsockopt(opt, &[1, 0, 0, 0], &client),
-            Err(SockError::NoSuchOption)
-        );
+        assert_eq!(socket.setsockopt(opt, &[1, 0, 0, 0], &client), Err(SockError::NoSuchOption));
     }
     for opt in [0, 1, 2, 6, 7, 13] {
-        assert_eq!(
-            socket.getsockopt(opt, 4).unwrap_err().errno(),
-            Errno::ENOPROTOOPT
-        );
+        assert_eq!(socket.getsockopt(opt, 4).unwrap_err().errno(), Errno::ENOPROTOOPT);
     }
 }
 
@@ -370,22 +243,11 @@ fn programs_among_themselves() {
     let (world, socket, client) = setting();
     let other = world.route();
     other.bind(SockAddr::new(900, 0), &client).unwrap();
-    assert_eq!(
-        socket.send(b"hello", Some(SockAddr::new(900, 0)), &client),
-        Ok(5)
-    );
+    assert_eq!(socket.send(b"hello", Some(SockAddr::new(900, 0)), &client), Ok(5));
     let heard = other.recv(100).unwrap().unwrap();
-    assert_eq!(
-        (heard.bytes, heard.from),
-        (b"hello".to_vec(), SockAddr::new(TGID, 0))
-    );
-    assert_eq!(
-        socket.send(b"hello", Some(SockAddr::new(901, 0)), &client),
-        Err(SockError::NoListener)
-    );
-    socket
-        .send(b"me", Some(SockAddr::new(TGID, 0)), &client)
-        .unwrap();
+    assert_eq!((heard.bytes, heard.from), (b"hello".to_vec(), SockAddr::new(TGID, 0)));
+    assert_eq!(socket.send(b"hello", Some(SockAddr::new(901, 0)), &client), Err(SockError::NoListener));
+    socket.send(b"me", Some(SockAddr::new(TGID, 0)), &client).unwrap();
     assert_eq!(socket.recv(100).unwrap().unwrap().bytes, b"me");
 
     // To the lowest group named, not to oneself; then to the port.
@@ -394,28 +256,12 @@ fn programs_among_themselves() {
         set(listener, NETLINK_ADD_MEMBERSHIP, 28, &client);
     }
     set(&other, NETLINK_PKTINFO, 1, &client);
-    socket
-        .send(b"xx", Some(SockAddr::new(0, 0x0800_0010)), &client)
-        .unwrap();
-    socket
-        .send(b"yy", Some(SockAddr::new(900, 0x0800_0000)), &client)
-        .unwrap();
-    let heard: Vec<_> = drain(&other)
-        .into_iter()
-        .map(|d| (d.bytes, d.from.groups, d.pktinfo_group))
-        .collect();
-    assert_eq!(
-        heard,
-        [
-            (b"xx".to_vec(), 0x10, Some(5)),
-            (b"yy".to_vec(), 0x0800_0000, Some(28))
-        ]
-    );
+    socket.send(b"xx", Some(SockAddr::new(0, 0x0800_0010)), &client).unwrap();
+    socket.send(b"yy", Some(SockAddr::new(900, 0x0800_0000)), &client).unwrap();
+    let heard: Vec<_> = drain(&other).into_iter().map(|d| (d.bytes, d.from.groups, d.pktinfo_group)).collect();
+    assert_eq!(heard, [(b"xx".to_vec(), 0x10, Some(5)), (b"yy".to_vec(), 0x0800_0000, Some(28))]);
     assert_eq!(socket.recv(100), Ok(None));
-    assert_eq!(
-        socket.send(b"xx", Some(SockAddr::new(901, 0x0800_0000)), &client),
-        Err(SockError::NoListener)
-    );
+    assert_eq!(socket.send(b"xx", Some(SockAddr::new(901, 0x0800_0000)), &client), Err(SockError::NoListener));
 }
 
 #[test]
@@ -424,13 +270,7 @@ fn a_full_queue_is_the_problem_of_the_program_that_sends() {
     let other = world.route();
     other.bind(SockAddr::new(900, 0), &client).unwrap();
     other.set_receive_buffer(4000);
-    let sent = (0..10)
-        .filter(|_| {
-            socket
-                .send(b"x", Some(SockAddr::new(900, 0)), &client)
-                .is_ok()
-        })
-        .count();
+    let sent = (0..10).filter(|_| socket.send(b"x", Some(SockAddr::new(900, 0)), &client).is_ok()).count();
     assert_eq!(sent, 4);
     let refused = socket.send(b"x", Some(SockAddr::new(900, 0)), &client);
     assert_eq!(refused.unwrap_err().errno(), Errno::EAGAIN);
@@ -442,21 +282,12 @@ fn connecting() {
     let (world, socket, client) = setting();
     assert_eq!(socket.peer_addr(), KERNEL);
     socket.connect(SockAddr::new(5, 0x18), &client).unwrap();
-    assert_eq!(
-        (socket.peer_addr(), socket.local_addr().portid),
-        (SockAddr::new(5, 8), TGID)
-    );
-    assert_eq!(
-        socket.send(&bare(16, REQUEST, 1), None, &client),
-        Err(SockError::NoListener)
-    );
+    assert_eq!((socket.peer_addr(), socket.local_addr().portid), (SockAddr::new(5, 8), TGID));
+    assert_eq!(socket.send(&bare(16, REQUEST, 1), None, &client), Err(SockError::NoListener));
     socket.connect(KERNEL, &client).unwrap();
     assert_eq!(got(&talk(&socket, &bare(16, ACKED, 1), &client)), [ack()]);
     let nobody = client.with_cred(world.nobody());
-    assert_eq!(
-        socket.connect(SockAddr::new(0, 1), &nobody),
-        Err(SockError::NotPermitted)
-    );
+    assert_eq!(socket.connect(SockAddr::new(0, 1), &nobody), Err(SockError::NotPermitted));
 }
 
 #[test]
@@ -464,16 +295,11 @@ fn replies_that_find_no_room_are_dropped_and_told_once() {
     let (_world, socket, client) = setting();
     socket.set_receive_buffer(2304);
     for seq in 0..8 {
-        socket
-            .send(&req(RTM_GETNSID, ACKED, seq).nsid(99).done(), None, &client)
-            .unwrap();
+        socket.send(&req(RTM_GETNSID, ACKED, seq).nsid(99).done(), None, &client).unwrap();
     }
     assert!(socket.readable());
     assert_eq!(socket.recv(100), Err(SockError::NoBufs));
-    let seqs: Vec<u32> = drain(&socket)
-        .iter()
-        .map(|d| MsgHeader::read(&d.bytes).unwrap().seq)
-        .collect();
+    let seqs: Vec<u32> = drain(&socket).iter().map(|d| MsgHeader::read(&d.bytes).unwrap().seq).collect();
     assert_eq!(seqs, [0, 1]);
 }
 
@@ -505,9 +331,7 @@ fn every_message_of_an_answer_is_whole() {
     let (_world, socket, client) = setting();
     let answer = talk(&socket, &req(RTM_GETNSID, ACKED, 1).fd(12).done(), &client);
     for datagram in &answer {
-        let total: usize = Messages::new(&datagram.bytes)
-            .map(|m| m.raw.len().next_multiple_of(4))
-            .sum();
+        let total: usize = Messages::new(&datagram.bytes).map(|m| m.raw.len().next_multiple_of(4)).sum();
         assert_eq!(total, datagram.bytes.len());
     }
 }
@@ -519,25 +343,15 @@ fn the_bound_sockets_of_a_namespace() {
     socket.bind(SockAddr::new(0, 5), &client).unwrap();
     socket.set_receive_buffer(1000);
     for _ in 0..3 {
-        socket
-            .send(&bare(RTM_GETNSID, ACKED, 1), None, &client)
-            .unwrap();
+        socket.send(&bare(RTM_GETNSID, ACKED, 1), None, &client).unwrap();
     }
     let diag = world.rtnl.open(&world.obs, Protocol::SockDiag, &world.root);
     diag.bind(SockAddr::new(3, 0), &client).unwrap();
-    let info = |protocol, addr, receive_queue, drops| SocketInfo {
-        protocol,
-        addr,
-        receive_queue,
-        drops,
-        dumping: false,
-    };
+    let info =
+        |protocol, addr, receive_queue, drops| SocketInfo { protocol, addr, receive_queue, drops, dumping: false };
     assert_eq!(
         world.rtnl.sockets(&world.obs),
-        [
-            info(Protocol::Route, SockAddr::new(TGID, 5), 832, 2),
-            info(Protocol::SockDiag, SockAddr::new(3, 0), 0, 0)
-        ]
+        [info(Protocol::Route, SockAddr::new(TGID, 5), 832, 2), info(Protocol::SockDiag, SockAddr::new(3, 0), 0, 0)]
     );
     assert_eq!(world.rtnl.sockets(&world.net()), []);
 }

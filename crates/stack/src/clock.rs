@@ -6,10 +6,7 @@ use rustix::time::{ClockId, clock_gettime};
 /// and `IFA_CACHEINFO` show them, so that programs can compare them with their own clock.
 pub(crate) fn monotonic_centiseconds() -> u32 {
     let now = clock_gettime(ClockId::Monotonic);
-    let centiseconds = now
-        .tv_sec
-        .wrapping_mul(100)
-        .wrapping_add(now.tv_nsec / 10_000_000);
+    let centiseconds = now.tv_sec.wrapping_mul(100).wrapping_add(now.tv_nsec / 10_000_000);
     // Only the low 32 bits go over the wire.
     (centiseconds & i64::from(u32::MAX)) as u32
 }

@@ -103,10 +103,7 @@ impl IfRequest {
     /// Whether only IPv4 sockets understand the request; to all others it is `ENOTTY`.
     #[must_use]
     pub const fn is_inet_only(self) -> bool {
-        matches!(
-            self,
-            Self::Addr | Self::DstAddr | Self::BrdAddr | Self::NetMask | Self::PFlags
-        )
+        matches!(self, Self::Addr | Self::DstAddr | Self::BrdAddr | Self::NetMask | Self::PFlags)
     }
 }
 
@@ -184,9 +181,6 @@ fn flags(link: &Link) -> u16 {
 
 fn find(links: &Links, name: &[u8]) -> Option<std::sync::Arc<Link>> {
     let name = &name[..IFNAMSIZ - 1];
-    let end = name
-        .iter()
-        .position(|&b| b == 0 || b == b':')
-        .unwrap_or(name.len());
+    let end = name.iter().position(|&b| b == 0 || b == b':').unwrap_or(name.len());
     links.by_name(std::str::from_utf8(&name[..end]).ok()?)
 }

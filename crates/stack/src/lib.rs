@@ -28,12 +28,9 @@ mod proc;
 mod sysfs;
 
 pub use dev::{
-    Counters, HwAddr, IFNAMSIZ, IfFlags, IfName, Inet4Conf, Inet6Conf, LOOPBACK, Link, LinkClass,
-    LinkDevices, LinkError, LinkPage, LinkStats, Links, NameAssign, NameError, OffloadLimits,
-    OperState, Stack,
+    Counters, HwAddr, IFNAMSIZ, IfFlags, IfName, Inet4Conf, Inet6Conf, LOOPBACK, Link, LinkClass, LinkDevices,
+    LinkError, LinkPage, LinkStats, Links, NameAssign, NameError, OffloadLimits, OperState, Stack,
 };
 pub use ioctl::{IFREQ_LEN, IfRequest, IfRequestError, ioctl_ifconf, ioctl_ifreq};
-pub use proc::{
-    NetlinkSocket, PROC_DIR_MODE, proc_net_dev, proc_net_entries, proc_net_file, proc_net_netlink,
-};
+pub use proc::{NetlinkSocket, PROC_DIR_MODE, proc_net_dev, proc_net_entries, proc_net_file, proc_net_netlink};
 pub use sysfs::{AttrError, Entry, EntryKind, SYSFS_DIR_MODE, sysfs_attr, sysfs_entries};

@@ -1,8 +1,7 @@
 //! The `SIOCGIF*` requests against what Linux 6.18 answers in a new namespace.
 
 use pernet_stack::{
-    IFREQ_LEN, IfFlags, IfName, IfRequest, IfRequestError, LOOPBACK, Link, Links, ioctl_ifconf,
-    ioctl_ifreq,
+    IFREQ_LEN, IfFlags, IfName, IfRequest, IfRequestError, LOOPBACK, Link, Links, ioctl_ifconf, ioctl_ifreq,
 };
 
 const AF_INET: i32 = 2;
@@ -10,9 +9,7 @@ const AF_UNIX: i32 = 1;
 
 fn links() -> Links {
     let links = Links::new(0);
-    links
-        .insert(Link::new(&LOOPBACK, IfName::new("lo").unwrap()), None)
-        .unwrap();
+    links.insert(Link::new(&LOOPBACK, IfName::new("lo").unwrap()), None).unwrap();
     links
 }
 
@@ -47,16 +44,8 @@ fn answers_about_a_device() {
     ];
     for (number, bytes) in cases {
         for name in [&b"lo"[..], b"lo:1"] {
-            assert_eq!(
-                ask(AF_INET, number, name).as_deref(),
-                Ok(bytes),
-                "{number:#x}"
-            );
-            assert_eq!(
-                ask(AF_UNIX, number, name).as_deref(),
-                Ok(bytes),
-                "{number:#x}"
-            );
+            assert_eq!(ask(AF_INET, number, name).as_deref(), Ok(bytes), "{number:#x}");
+            assert_eq!(ask(AF_UNIX, number, name).as_deref(), Ok(bytes), "{number:#x}");
         }
         for name in [&b"zz"[..], b"", b"abcdefghijklmnop", b"\xff\xfe"] {
             assert_eq!(ask(AF_INET, number, name), Err(19), "{number:#x} {name:?}");
@@ -85,8 +74,7 @@ fn an_index_has_a_name() {
     let mut req = [0xee; IFREQ_LEN];
     for (index, answer) in [(1_i32, Ok(())), (0, Err(19)), (2, Err(19)), (-1, Err(19))] {
         req[16..20].copy_from_slice(&index.to_ne_bytes());
-        let got = ioctl_ifreq(&links(), AF_INET, IfRequest::Name, &mut req)
-            .map_err(IfRequestError::errno);
+        let got = ioctl_ifreq(&links(), AF_INET, IfRequest::Name, &mut req).map_err(IfRequestError::errno);
         assert_eq!(got, answer, "{index}");
         assert_eq!(&req[..4], b"lo\0\0");
     }

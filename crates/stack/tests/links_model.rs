@@ -40,10 +40,7 @@ struct Model {
 
 impl Model {
     fn owner(&self, name: &str) -> Option<u32> {
-        let found = self
-            .devices
-            .iter()
-            .find(|(_, names)| names.iter().any(|n| n == name));
+        let found = self.devices.iter().find(|(_, names)| names.iter().any(|n| n == name));
         found.map(|(index, _)| *index)
     }
 
@@ -56,9 +53,7 @@ impl Model {
             Some(index) if self.devices.contains_key(&index) => return Err(LinkError::IndexTaken),
             Some(index) => index,
             None => {
-                self.last = (self.last + 1..)
-                    .find(|i| !self.devices.contains_key(i))
-                    .unwrap();
+                self.last = (self.last + 1..).find(|i| !self.devices.contains_key(i)).unwrap();
                 self.last
             }
         };
@@ -76,11 +71,7 @@ impl Model {
     }
 
     fn alt_names(&mut self, index: u32, new: &[String]) -> Result<(), LinkError> {
-        let names = self
-            .devices
-            .get(&index)
-            .ok_or(LinkError::NoSuchLink)?
-            .clone();
+        let names = self.devices.get(&index).ok_or(LinkError::NoSuchLink)?.clone();
         for (i, name) in new.iter().enumerate() {
             let kept = names[1..].contains(name);
             if new[..i].contains(name) || (!kept && self.owner(name).is_some()) {

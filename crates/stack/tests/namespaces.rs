@@ -29,31 +29,11 @@ fn what_happens_in_one_namespace_stays_there() {
     let stack = Stack::register(&ns).unwrap();
     let (a, b) = (ns.create(&root).unwrap(), ns.create(&root).unwrap());
     let eth0 = || Link::new(&LOOPBACK, IfName::new("eth0").unwrap());
-    assert_eq!(
-        stack
-            .links(&a)
-            .unwrap()
-            .insert(eth0(), None)
-            .unwrap()
-            .index(),
-        2
-    );
-    stack
-        .links(&a)
-        .unwrap()
-        .update(1, |lo| lo.mtu = 1500)
-        .unwrap();
+    assert_eq!(stack.links(&a).unwrap().insert(eth0(), None).unwrap().index(), 2);
+    stack.links(&a).unwrap().update(1, |lo| lo.mtu = 1500).unwrap();
     assert!(stack.links(&b).unwrap().by_name("eth0").is_none());
     assert_eq!(stack.links(&b).unwrap().by_index(1).unwrap().mtu, 65_536);
-    assert_eq!(
-        stack
-            .links(&b)
-            .unwrap()
-            .insert(eth0(), None)
-            .unwrap()
-            .index(),
-        2
-    );
+    assert_eq!(stack.links(&b).unwrap().insert(eth0(), None).unwrap().index(), 2);
 }
 
 #[test]
@@ -84,12 +64,7 @@ fn the_stack_of_another_system_knows_nothing_of_ours() {
 fn salts_differ() {
     let ns = Namespaces::new();
     let stack = Stack::register(&ns).unwrap();
-    let nets: Vec<_> = (0..50)
-        .map(|_| ns.create(&Cred::root(ns.init_user_ns())).unwrap())
-        .collect();
-    let salts: HashSet<_> = nets
-        .iter()
-        .map(|n| stack.links(n).unwrap().salt())
-        .collect();
+    let nets: Vec<_> = (0..50).map(|_| ns.create(&Cred::root(ns.init_user_ns())).unwrap()).collect();
+    let salts: HashSet<_> = nets.iter().map(|n| stack.links(n).unwrap().salt()).collect();
     assert!(salts.len() > 45, "{} of 50", salts.len());
 }

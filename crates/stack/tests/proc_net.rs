@@ -5,8 +5,8 @@
 
 use pernet::Namespaces;
 use pernet_stack::{
-    EntryKind, HwAddr, IfName, LOOPBACK, Link, Links, NetlinkSocket, PROC_DIR_MODE, Stack,
-    proc_net_dev, proc_net_entries, proc_net_file, proc_net_netlink,
+    EntryKind, HwAddr, IfName, LOOPBACK, Link, Links, NetlinkSocket, PROC_DIR_MODE, Stack, proc_net_dev,
+    proc_net_entries, proc_net_file, proc_net_netlink,
 };
 
 const KERNEL: &str = include_str!("data/proc_net.txt");
@@ -34,15 +34,8 @@ fn every_file_reads_as_in_the_kernel() {
     with_links(|links| {
         let entries = proc_net_entries(links);
         for (path, mode, content) in files {
-            assert_eq!(
-                proc_net_file(links, path).as_deref(),
-                Some(content),
-                "{path}"
-            );
-            let entry = entries
-                .iter()
-                .find(|e| e.path == path)
-                .unwrap_or_else(|| panic!("{path} is not listed"));
+            assert_eq!(proc_net_file(links, path).as_deref(), Some(content), "{path}");
+            let entry = entries.iter().find(|e| e.path == path).unwrap_or_else(|| panic!("{path} is not listed"));
             assert_eq!((entry.mode, entry.kind), (mode, EntryKind::File), "{path}");
         }
     });
@@ -62,27 +55,16 @@ fn the_directory_is_complete_and_ordered_as_linux_lists_it() {
         let ours: Vec<_> = entries.iter().map(|e| e.path.as_str()).collect();
         let here = |dir: &str| -> Vec<&str> {
             let below = |p: &&str| p.rsplit_once('/').map_or("", |(d, _)| d) == dir;
-            ours.iter()
-                .copied()
-                .filter(below)
-                .map(|p| p.rsplit('/').next().unwrap())
-                .collect()
+            ours.iter().copied().filter(below).map(|p| p.rsplit('/').next().unwrap()).collect()
         };
         assert_eq!(here("").join(" "), top);
         assert_eq!(here("stat"), ["rt_cache", "synproxy", "nf_conntrack"]);
-        assert_eq!(
-            here("netfilter"),
-            ["nf_log", "nfnetlink_log", "nfnetlink_queue"]
-        );
+        assert_eq!(here("netfilter"), ["nf_log", "nfnetlink_log", "nfnetlink_queue"]);
         assert_eq!(here("dev_snmp6"), ["lo"]);
         for entry in &entries {
             match entry.kind {
                 EntryKind::Dir => assert_eq!(entry.mode, PROC_DIR_MODE, "{}", entry.path),
-                _ => assert!(
-                    proc_net_file(links, &entry.path).is_some(),
-                    "{} is listed, not readable",
-                    entry.path
-                ),
+                _ => assert!(proc_net_file(links, &entry.path).is_some(), "{} is listed, not readable", entry.path),
             }
         }
     });
@@ -91,17 +73,9 @@ fn the_directory_is_complete_and_ordered_as_linux_lists_it() {
 #[test]
 fn what_is_not_there_is_not_there() {
     with_links(|links| {
-        for path in [
-            "",
-            "nothing",
-            "dev_snmp6",
-            "dev_snmp6/eth0",
-            "dev_snmp6/lo/x",
-            "dev/",
-            "/dev",
-            "stat",
-            "stat/arp_cache",
-        ] {
+        for path in
+            ["", "nothing", "dev_snmp6", "dev_snmp6/eth0", "dev_snmp6/lo/x", "dev/", "/dev", "stat", "stat/arp_cache"]
+        {
             assert_eq!(proc_net_file(links, path), None, "{path:?}");
         }
     });
@@ -115,16 +89,9 @@ fn files_with_a_row_for_each_processor() {
         assert!(cpus >= 1);
         for (i, row) in read("softnet_stat").lines().enumerate() {
             let columns: Vec<_> = row.split(' ').collect();
-            assert_eq!(
-                (columns.len(), columns[12].to_owned()),
-                (15, format!("{i:08x}"))
-            );
+            assert_eq!((columns.len(), columns[12].to_owned()), (15, format!("{i:08x}")));
         }
-        for (path, columns) in [
-            ("stat/rt_cache", 17),
-            ("stat/nf_conntrack", 17),
-            ("stat/synproxy", 6),
-        ] {
+        for (path, columns) in [("stat/rt_cache", 17), ("stat/nf_conntrack", 17), ("stat/synproxy", 6)] {
             let text = read(path);
             let widths: Vec<_> = text.lines().map(|l| l.split_whitespace().count()).collect();
             assert_eq!(widths, vec![columns; cpus + 1], "{path}");
@@ -144,35 +111,21 @@ fn devices_show_up_where_they_should() {
     with_links(|links| {
         let mut link = Link::new(&LOOPBACK, IfName::new("longer-name").unwrap());
         link.address = HwAddr::new(&[2, 0, 0, 0, 0, 1]).unwrap();
-        link.counters()
-            .rx_bytes
-            .fetch_add(12_345_678_901, std::sync::atomic::Ordering::Relaxed);
-        link.counters()
-            .rx_missed_errors
-            .fetch_add(3, std::sync::atomic::Ordering::Relaxed);
+        link.counters().rx_bytes.fetch_add(12_345_678_901, std::sync::atomic::Ordering::Relaxed);
+        link.counters().rx_missed_errors.fetch_add(3, std::sync::atomic::Ordering::Relaxed);
         links.insert(link, Some(7)).unwrap();
         let dev = proc_net_dev(links);
         assert_eq!(
             dev.lines().nth(3).unwrap(),
             "longer-name: 12345678901       0    0    3    0     0          0         0        0       0    0    0    0     0       0          0"
         );
+        assert!(proc_net_file(links, "igmp6").unwrap().contains("7    longer-name     ff02"));
         assert!(
-            proc_net_file(links, "igmp6")
-                .unwrap()
-                .contains("7    longer-name     ff02")
-        );
-        assert!(
-            proc_net_file(links, "dev_snmp6/longer-name")
-                .unwrap()
-                .starts_with("ifIndex                         \t7\n")
+            proc_net_file(links, "dev_snmp6/longer-name").unwrap().starts_with("ifIndex                         \t7\n")
         );
         // A device too small for IPv6 takes no part in it.
         links.update(7, |l| l.mtu = 1279).unwrap();
-        assert!(
-            !proc_net_file(links, "igmp6")
-                .unwrap()
-                .contains("longer-name")
-        );
+        assert!(!proc_net_file(links, "igmp6").unwrap().contains("longer-name"));
         assert_eq!(proc_net_file(links, "dev_snmp6/longer-name"), None);
     });
 }
@@ -190,29 +143,9 @@ fn netlink_lists_the_kernel_and_the_programs() {
             inode: 4711,
         };
         let text = proc_net_netlink(links, &[mine]);
-        let rows: Vec<Vec<_>> = text
-            .lines()
-            .skip(1)
-            .map(|l| l.split_whitespace().collect())
-            .collect();
-        assert_eq!(
-            rows.iter().map(|r| r[1]).collect::<Vec<_>>(),
-            ["0", "0", "4", "6", "9", "10", "12", "15", "16"]
-        );
-        assert_eq!(
-            rows[1][1..],
-            [
-                "0",
-                "4276458470",
-                "08000005",
-                "768",
-                "0",
-                "1",
-                "2",
-                "2",
-                "4711"
-            ]
-        );
+        let rows: Vec<Vec<_>> = text.lines().skip(1).map(|l| l.split_whitespace().collect()).collect();
+        assert_eq!(rows.iter().map(|r| r[1]).collect::<Vec<_>>(), ["0", "0", "4", "6", "9", "10", "12", "15", "16"]);
+        assert_eq!(rows[1][1..], ["0", "4276458470", "08000005", "768", "0", "1", "2", "2", "4711"]);
         assert_eq!(
             text.lines().nth(1).unwrap().get(16..83).unwrap(),
             " 0   0          00000000 0        0        0     2        0        "

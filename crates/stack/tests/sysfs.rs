@@ -4,8 +4,8 @@
 //! `L path -> target`.
 
 use pernet_stack::{
-    AttrError, EntryKind, HwAddr, IfFlags, IfName, LOOPBACK, Link, Links, NameAssign, OperState,
-    sysfs_attr, sysfs_entries,
+    AttrError, EntryKind, HwAddr, IfFlags, IfName, LOOPBACK, Link, Links, NameAssign, OperState, sysfs_attr,
+    sysfs_entries,
 };
 
 const KERNEL: &str = include_str!("data/sysfs_lo.txt");
@@ -42,27 +42,16 @@ fn every_entry_is_as_in_the_kernel() {
                 let (mode, rest) = rest.split_once(' ').unwrap();
                 let mode = u16::from_str_radix(mode, 8).unwrap();
                 let Some((path, content)) = rest.split_once(" : ") else {
-                    let place = entries
-                        .iter()
-                        .position(|e| (e.path.as_str(), e.mode) == (rest, mode));
+                    let place = entries.iter().position(|e| (e.path.as_str(), e.mode) == (rest, mode));
                     assert_eq!(entries.remove(place.expect(rest)).kind, EntryKind::Dir);
                     continue;
                 };
-                let want = content
-                    .strip_prefix("ERR ")
-                    .map(|e| format!("ERR {}", e.split(' ').next().unwrap()));
-                assert_eq!(
-                    shown(&link, path),
-                    want.unwrap_or_else(|| content.to_owned()),
-                    "{path}"
-                );
+                let want = content.strip_prefix("ERR ").map(|e| format!("ERR {}", e.split(' ').next().unwrap()));
+                assert_eq!(shown(&link, path), want.unwrap_or_else(|| content.to_owned()), "{path}");
                 (path, mode, EntryKind::File)
             }
         };
-        let place = entries
-            .iter()
-            .position(|e| e.path == path)
-            .unwrap_or_else(|| panic!("{path} is not listed"));
+        let place = entries.iter().position(|e| e.path == path).unwrap_or_else(|| panic!("{path} is not listed"));
         let entry = entries.remove(place);
         assert_eq!((entry.mode, entry.kind), (mode, entry_kind), "{path}");
     }
@@ -97,21 +86,15 @@ fn a_device_with_several_queues() {
     link.tx_queues = 2;
     link.rx_queues = 3;
     let dirs = |prefix: &str| {
-        sysfs_entries(&link)
-            .iter()
-            .filter(|e| e.path.starts_with(prefix) && e.kind == EntryKind::Dir)
-            .count()
+        sysfs_entries(&link).iter().filter(|e| e.path.starts_with(prefix) && e.kind == EntryKind::Dir).count()
     };
     assert_eq!((dirs("queues/tx-"), dirs("queues/rx-")), (2, 3));
     assert_eq!(shown(&link, "queues/tx-1/traffic_class"), "'0\\n'");
     assert_eq!(shown(&link, "queues/tx-0/xps_cpus"), "'0\\n'");
     assert_eq!(shown(&link, "queues/rx-2/rps_cpus"), "'0\\n'");
-    for missing in [
-        "queues/tx-2/tx_maxrate",
-        "queues/tx-01/tx_maxrate",
-        "queues/tx-+1/tx_maxrate",
-        "queues/tx-/tx_maxrate",
-    ] {
+    for missing in
+        ["queues/tx-2/tx_maxrate", "queues/tx-01/tx_maxrate", "queues/tx-+1/tx_maxrate", "queues/tx-/tx_maxrate"]
+    {
         assert_eq!(shown(&link, missing), "no such file", "{missing}");
     }
 }
@@ -128,9 +111,7 @@ fn attributes_come_from_the_device() {
     link.mtu = 1500;
     link.stored_flags = IfFlags::from_bits(0x1003);
     link.stored_operstate = OperState::LowerLayerDown;
-    link.counters()
-        .tx_packets
-        .fetch_add(42, std::sync::atomic::Ordering::Relaxed);
+    link.counters().tx_packets.fetch_add(42, std::sync::atomic::Ordering::Relaxed);
     let link = links.insert(link, Some(3)).unwrap();
     let expected = [
         ("iflink", "'9\\n'"),

@@ -68,10 +68,7 @@ pub struct Attrs<'a> {
 impl<'a> Attrs<'a> {
     /// A run that starts `offset` bytes behind the request's header.
     pub const fn at(bytes: &'a [u8], offset: u32) -> Self {
-        Self {
-            rest: bytes,
-            offset,
-        }
+        Self { rest: bytes, offset }
     }
 
     /// What could not be read as an attribute; meaningful once the iterator has returned `None`.
@@ -88,12 +85,7 @@ impl<'a> Iterator for Attrs<'a> {
         let len = usize::from(u16::from_ne_bytes([a, b]));
         let raw_ty = u16::from_ne_bytes([c, d]);
         let payload = self.rest.get(4..len)?;
-        let attr = Attr {
-            ty: raw_ty & NLA_TYPE_MASK,
-            raw_ty,
-            offset: self.offset,
-            payload,
-        };
+        let attr = Attr { ty: raw_ty & NLA_TYPE_MASK, raw_ty, offset: self.offset, payload };
         let step = align4(len).min(self.rest.len());
         self.rest = &self.rest[step..];
         self.offset = self.offset.saturating_add(step as u32);
@@ -110,10 +102,7 @@ mod tests {
     fn the_high_bits_of_a_type_are_not_part_of_it() {
         let bytes = [8, 0, 3, 0xc0, 5, 0, 0, 0];
         let attr = Attrs::at(&bytes, 20).next().unwrap();
-        assert_eq!(
-            (attr.ty, attr.raw_ty, attr.offset, attr.u32()),
-            (3, 0xc003, 20, Some(5))
-        );
+        assert_eq!((attr.ty, attr.raw_ty, attr.offset, attr.u32()), (3, 0xc003, 20, Some(5)));
     }
 
     #[test]
@@ -125,12 +114,9 @@ mod tests {
 
     #[test]
     fn what_is_no_attribute_is_left_over() {
-        for (bytes, left) in [
-            (&[1u8, 2][..], 2),
-            (&[3, 0, 1, 0], 4),
-            (&[9, 0, 1, 0, 0, 0, 0, 0], 8),
-            (&[4, 0, 1, 0, 9], 1),
-        ] {
+        for (bytes, left) in
+            [(&[1u8, 2][..], 2), (&[3, 0, 1, 0], 4), (&[9, 0, 1, 0, 0, 0, 0, 0], 8), (&[4, 0, 1, 0, 9], 1)]
+        {
             let mut walk = Attrs::at(bytes, 0);
             let _ = walk.by_ref().count();
             assert_eq!(walk.leftover().len(), left, "{bytes:?}");
@@ -139,26 +125,13 @@ mod tests {
 
     #[test]
     fn short_payloads_read_as_nothing() {
-        let attr = Attr {
-            ty: 1,
-            raw_ty: 1,
-            offset: 0,
-            payload: &[1, 2, 3],
-        };
-        assert_eq!(
-            (attr.u8(), attr.u16().is_some(), attr.u32(), attr.u64()),
-            (Some(1), true, None, None)
-        );
+        let attr = Attr { ty: 1, raw_ty: 1, offset: 0, payload: &[1, 2, 3] };
+        assert_eq!((attr.u8(), attr.u16().is_some(), attr.u32(), attr.u64()), (Some(1), true, None, None));
     }
 
     #[test]
     fn a_string_ends_at_its_first_nul() {
-        let attr = Attr {
-            ty: 1,
-            raw_ty: 1,
-            offset: 0,
-            payload: b"lo\0x",
-        };
+        let attr = Attr { ty: 1, raw_ty: 1, offset: 0, payload: b"lo\0x" };
         assert_eq!(attr.str_bytes(), b"lo");
     }
 }

@@ -36,11 +36,7 @@ impl Builder {
 
     /// Continues behind what `buf` holds, so that several messages share one datagram and one allocation.
     pub fn append_to(buf: Vec<u8>) -> Self {
-        Self {
-            buf,
-            start: None,
-            overflowed: false,
-        }
+        Self { buf, start: None, overflowed: false }
     }
 
     /// Ends the message being built, if any, and starts another behind it, on a multiple of four.
@@ -64,10 +60,7 @@ impl Builder {
     /// Sets flags in the header of the message being built.
     pub fn add_flags(&mut self, flags: u16) -> &mut Self {
         if let Some(start) = self.start {
-            for (byte, bits) in self.buf[start + 6..start + 8]
-                .iter_mut()
-                .zip(flags.to_ne_bytes())
-            {
+            for (byte, bits) in self.buf[start + 6..start + 8].iter_mut().zip(flags.to_ne_bytes()) {
                 *byte |= bits;
             }
         }
@@ -87,8 +80,7 @@ impl Builder {
             self.overflowed = true;
             return self;
         }
-        self.buf
-            .extend_from_slice(&(payload.len() as u16 + 4).to_ne_bytes());
+        self.buf.extend_from_slice(&(payload.len() as u16 + 4).to_ne_bytes());
         self.buf.extend_from_slice(&ty.to_ne_bytes());
         self.buf.extend_from_slice(payload);
         self.pad();
@@ -131,8 +123,7 @@ impl Builder {
             self.overflowed = true;
             return self;
         }
-        self.buf
-            .extend_from_slice(&(value.len() as u16 + 5).to_ne_bytes());
+        self.buf.extend_from_slice(&(value.len() as u16 + 5).to_ne_bytes());
         self.buf.extend_from_slice(&ty.to_ne_bytes());
         self.buf.extend_from_slice(value.as_bytes());
         self.buf.push(0);
@@ -216,22 +207,15 @@ mod tests {
         let msg = Messages::new(&bytes).next().unwrap();
         let info = msg.attrs(0).next().unwrap();
         assert_eq!(info.payload.len(), 12 + 12);
-        assert_eq!(
-            info.nested().nth(1).unwrap().nested().next().unwrap().u8(),
-            Some(9)
-        );
+        assert_eq!(info.nested().nth(1).unwrap().nested().next().unwrap().u8(), Some(9));
     }
 
     #[test]
     fn two_messages_share_a_datagram() {
         let mut out = Builder::message(&MsgHeader::request(16, 1, 1));
-        out.put_u32(1, 7)
-            .begin(&MsgHeader::request(17, 1, 2))
-            .add_flags(0x10);
+        out.put_u32(1, 7).begin(&MsgHeader::request(17, 1, 2)).add_flags(0x10);
         let bytes = out.finish();
-        let all: Vec<_> = Messages::new(&bytes)
-            .map(|m| (m.header.len, m.header.flags))
-            .collect();
+        let all: Vec<_> = Messages::new(&bytes).map(|m| (m.header.len, m.header.flags)).collect();
         assert_eq!(all, [(24, 1), (16, 0x11)]);
     }
 
@@ -253,9 +237,7 @@ mod tests {
         let mut out = Builder::message(&MsgHeader::request(16, 1, 1));
         out.end();
         let mark = out.len();
-        out.begin(&MsgHeader::request(17, 1, 2))
-            .put_u32(1, 1)
-            .truncate(mark);
+        out.begin(&MsgHeader::request(17, 1, 2)).put_u32(1, 1).truncate(mark);
         assert_eq!(Messages::new(&out.finish()).count(), 1);
     }
 }

@@ -55,11 +55,7 @@ errnos! {
 impl Errno {
     /// An errno from a positive number; `None` outside `1..=4095`, the range Linux reserves for errors.
     pub const fn new(number: i32) -> Option<Self> {
-        if number >= 1 && number <= 4095 {
-            Some(Self(number))
-        } else {
-            None
-        }
+        if number >= 1 && number <= 4095 { Some(Self(number)) } else { None }
     }
 
     /// The positive number.

@@ -27,13 +27,7 @@ pub struct PolicyTlv {
 impl PolicyTlv {
     /// A description that names nothing but the type.
     pub const fn new(ty: u32) -> Self {
-        Self {
-            ty,
-            signed: None,
-            unsigned: None,
-            min_length: None,
-            max_length: None,
-        }
+        Self { ty, signed: None, unsigned: None, min_length: None, max_length: None }
     }
 
     /// With signed limits.
@@ -72,8 +66,7 @@ impl PolicyTlv {
     }
 
     fn read(attr: &Attr<'_>) -> Self {
-        let (mut out, mut smin, mut smax, mut umin, mut umax) =
-            (Self::default(), None, None, None, None);
+        let (mut out, mut smin, mut smax, mut umin, mut umax) = (Self::default(), None, None, None, None);
         for inner in attr.nested() {
             match inner.ty {
                 NL_POLICY_TYPE_ATTR_TYPE => out.ty = inner.u32().unwrap_or(0),
@@ -170,9 +163,7 @@ impl ExtAck {
         for attr in Attrs::at(bytes, 0) {
             match attr.ty {
                 NLMSGERR_ATTR_MSG => {
-                    out.msg = Some(Cow::Owned(
-                        String::from_utf8_lossy(attr.str_bytes()).into_owned(),
-                    ));
+                    out.msg = Some(Cow::Owned(String::from_utf8_lossy(attr.str_bytes()).into_owned()));
                 }
                 NLMSGERR_ATTR_OFFS => out.offset = attr.u32(),
                 NLMSGERR_ATTR_COOKIE => out.cookie = Some(attr.payload.to_vec()),
@@ -195,10 +186,7 @@ mod tests {
         let ext = ExtAck {
             msg: Some("no".into()),
             offset: Some(20),
-            policy: Some(PolicyTlv {
-                max_length: Some(15),
-                ..PolicyTlv::new(NL_ATTR_TYPE_STRING)
-            }),
+            policy: Some(PolicyTlv { max_length: Some(15), ..PolicyTlv::new(NL_ATTR_TYPE_STRING) }),
             cookie: Some([1, 2, 3].to_vec()),
             miss_type: Some(4),
             miss_nest: Some(8),
@@ -210,35 +198,17 @@ mod tests {
 
     #[test]
     fn success_speaks_only_text_and_cookie() {
-        let ext = ExtAck {
-            msg: Some("careful".into()),
-            offset: Some(20),
-            ..ExtAck::default()
-        };
+        let ext = ExtAck { msg: Some("careful".into()), offset: Some(20), ..ExtAck::default() };
         let mut out = Builder::bare();
         ext.write_tlvs(&mut out, false);
         assert_eq!(ExtAck::read_tlvs(&out.finish()).offset, None);
-        assert!(
-            !ExtAck {
-                offset: Some(1),
-                ..ExtAck::default()
-            }
-            .has_tlvs(false)
-        );
+        assert!(!ExtAck { offset: Some(1), ..ExtAck::default() }.has_tlvs(false));
     }
 
     #[test]
     fn pointing_elsewhere_forgets_the_policy() {
-        let mut ext = ExtAck {
-            policy: Some(PolicyTlv::new(4)),
-            ..ExtAck::default()
-        };
-        ext.set_bad(&Attr {
-            ty: 1,
-            raw_ty: 1,
-            offset: 24,
-            payload: &[],
-        });
+        let mut ext = ExtAck { policy: Some(PolicyTlv::new(4)), ..ExtAck::default() };
+        ext.set_bad(&Attr { ty: 1, raw_ty: 1, offset: 24, payload: &[] });
         assert_eq!((ext.offset, ext.policy), (Some(24), None));
     }
 }

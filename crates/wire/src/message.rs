@@ -23,13 +23,7 @@ pub struct MsgHeader {
 impl MsgHeader {
     /// A header for a message to be built: the length is patched by [`Builder`](crate::Builder).
     pub const fn new(ty: u16, flags: u16, seq: u32, portid: u32) -> Self {
-        Self {
-            len: HEADER_LEN as u32,
-            ty,
-            flags,
-            seq,
-            portid,
-        }
+        Self { len: HEADER_LEN as u32, ty, flags, seq, portid }
     }
 
     /// A request header, with port 0 as clients write it.
@@ -109,9 +103,7 @@ impl<'a> Iterator for Messages<'a> {
 
     fn next(&mut self) -> Option<Msg<'a>> {
         let header = MsgHeader::read(self.rest)?;
-        let len = usize::try_from(header.len)
-            .ok()
-            .filter(|&len| len >= HEADER_LEN)?;
+        let len = usize::try_from(header.len).ok().filter(|&len| len >= HEADER_LEN)?;
         let raw = self.rest.get(..len)?;
         // The padding of the last message may be missing; then nothing is left.
         self.rest = self.rest.get(align4(len)..).unwrap_or(&[]);
@@ -125,25 +117,14 @@ mod tests {
     use alloc::vec::Vec;
 
     fn message(len: u32, body: usize) -> Vec<u8> {
-        let mut bytes = MsgHeader {
-            len,
-            ..MsgHeader::request(90, 1, 7)
-        }
-        .to_bytes()
-        .to_vec();
+        let mut bytes = MsgHeader { len, ..MsgHeader::request(90, 1, 7) }.to_bytes().to_vec();
         bytes.resize(bytes.len() + body, 0xab);
         bytes
     }
 
     #[test]
     fn a_header_survives_the_round_trip() {
-        let header = MsgHeader {
-            len: 20,
-            ty: 88,
-            flags: 0x305,
-            seq: 0xdead_beef,
-            portid: 42,
-        };
+        let header = MsgHeader { len: 20, ty: 88, flags: 0x305, seq: 0xdead_beef, portid: 42 };
         assert_eq!(MsgHeader::read(&header.to_bytes()), Some(header));
         assert_eq!(MsgHeader::read(&header.to_bytes()[..15]), None);
     }

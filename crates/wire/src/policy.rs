@@ -79,29 +79,18 @@ impl Kind {
             Self::U8 => PolicyTlv::new(NL_ATTR_TYPE_U8).unsigned(0, u8::MAX as u64),
             Self::U16 => PolicyTlv::new(NL_ATTR_TYPE_U16).unsigned(0, u16::MAX as u64),
             Self::U32 => PolicyTlv::new(NL_ATTR_TYPE_U32).unsigned(0, u32::MAX as u64),
-            Self::U32Range { min, max } => {
-                PolicyTlv::new(NL_ATTR_TYPE_U32).unsigned(min as u64, max as u64)
-            }
+            Self::U32Range { min, max } => PolicyTlv::new(NL_ATTR_TYPE_U32).unsigned(min as u64, max as u64),
             Self::U64 => PolicyTlv::new(NL_ATTR_TYPE_U64).unsigned(0, u64::MAX),
             Self::S32 => PolicyTlv::new(NL_ATTR_TYPE_S32).signed(i32::MIN as i64, i32::MAX as i64),
-            Self::S32Range { min, max } => {
-                PolicyTlv::new(NL_ATTR_TYPE_S32).signed(min as i64, max as i64)
-            }
+            Self::S32Range { min, max } => PolicyTlv::new(NL_ATTR_TYPE_S32).signed(min as i64, max as i64),
             Self::S64 => PolicyTlv::new(NL_ATTR_TYPE_S64).signed(i64::MIN, i64::MAX),
-            Self::String { max } => PolicyTlv {
-                max_length: nonzero(max),
-                ..PolicyTlv::new(NL_ATTR_TYPE_STRING)
-            },
-            Self::NulString { max } => PolicyTlv {
-                max_length: nonzero(max),
-                ..PolicyTlv::new(NL_ATTR_TYPE_NUL_STRING)
-            },
-            Self::Binary { min, max } => PolicyTlv {
-                ty: NL_ATTR_TYPE_BINARY,
-                min_length: nonzero(min),
-                max_length: nonzero(max),
-                ..none
-            },
+            Self::String { max } => PolicyTlv { max_length: nonzero(max), ..PolicyTlv::new(NL_ATTR_TYPE_STRING) },
+            Self::NulString { max } => {
+                PolicyTlv { max_length: nonzero(max), ..PolicyTlv::new(NL_ATTR_TYPE_NUL_STRING) }
+            }
+            Self::Binary { min, max } => {
+                PolicyTlv { ty: NL_ATTR_TYPE_BINARY, min_length: nonzero(min), max_length: nonzero(max), ..none }
+            }
             Self::Nested | Self::NestedIn(_) => PolicyTlv::new(NL_ATTR_TYPE_NESTED),
         })
     }

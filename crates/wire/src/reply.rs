@@ -24,11 +24,7 @@ pub fn error_reply(
 ) -> Vec<u8> {
     let failed = result.is_err();
     let whole = failed && !cap_ack;
-    let copied = if whole {
-        request.raw
-    } else {
-        request.raw.get(..HEADER_LEN).unwrap_or(request.raw)
-    };
+    let copied = if whole { request.raw } else { request.raw.get(..HEADER_LEN).unwrap_or(request.raw) };
     let tlvs = ext_ack && ext.has_tlvs(failed);
     let mut flags = if whole { 0 } else { NLM_F_CAPPED };
     if tlvs {
@@ -36,12 +32,7 @@ pub fn error_reply(
     }
     let code = result.map_or_else(Errno::wire, |()| 0);
     let mut out = Builder::append_to(Vec::with_capacity(HEADER_LEN + 4 + align4(copied.len())));
-    out.begin(&MsgHeader::new(
-        NLMSG_ERROR,
-        flags,
-        request.header.seq,
-        port,
-    ));
+    out.begin(&MsgHeader::new(NLMSG_ERROR, flags, request.header.seq, port));
     out.put_raw(&code.to_ne_bytes()).put_raw(copied);
     if tlvs {
         ext.write_tlvs(&mut out, failed);
@@ -51,13 +42,7 @@ pub fn error_reply(
 
 /// Builds the `NLMSG_DONE` that ends a dump: flags `NLM_F_MULTI`, and for a failure the negative errno with, when
 /// `ext_ack` is on, its TLVs (flag `NLM_F_ACK_TLVS`).
-pub fn done(
-    port: u32,
-    seq: u32,
-    result: Result<(), Errno>,
-    ext: &ExtAck,
-    ext_ack: bool,
-) -> Vec<u8> {
+pub fn done(port: u32, seq: u32, result: Result<(), Errno>, ext: &ExtAck, ext_ack: bool) -> Vec<u8> {
     let failed = result.is_err();
     let tlvs = ext_ack && ext.has_tlvs(failed);
     let flags = NLM_F_MULTI | if tlvs { NLM_F_ACK_TLVS } else { 0 };
@@ -96,11 +81,7 @@ impl Reply {
             NLMSG_ERROR => {
                 let request = MsgHeader::read(payload.get(4..)?)?;
                 let capped = msg.header.flags & NLM_F_CAPPED != 0;
-                let copied = if capped {
-                    HEADER_LEN
-                } else {
-                    align4(usize::try_from(request.len).ok()?)
-                };
+                let copied = if capped { HEADER_LEN } else { align4(usize::try_from(request.len).ok()?) };
                 (Some(request), copied.saturating_add(4))
             }
             _ => return None,
@@ -110,10 +91,6 @@ impl Reply {
         } else {
             ExtAck::default()
         };
-        Some(Self {
-            result,
-            request,
-            ext,
-        })
+        Some(Self { result, request, ext })
     }
 }

@@ -117,21 +117,11 @@ fn walk<'a>(
     Ok(())
 }
 
-fn check(
-    attr: &Attr<'_>,
-    kind: &Kind,
-    how: Strictness,
-    ext: &mut ExtAck,
-    depth: u32,
-) -> Result<(), Errno> {
+fn check(attr: &Attr<'_>, kind: &Kind, how: Strictness, ext: &mut ExtAck, depth: u32) -> Result<(), Errno> {
     let len = attr.payload.len();
     let string = |max: u16| {
         // One closing NUL is free.
-        let used = if attr.payload.last() == Some(&0) {
-            len - 1
-        } else {
-            len
-        };
+        let used = if attr.payload.last() == Some(&0) { len - 1 } else { len };
         len >= 1 && (max == 0 || used <= usize::from(max))
     };
     let fits = match *kind {
@@ -143,19 +133,13 @@ fn check(
         Kind::Flag => len == 0,
         Kind::String { max } => string(max),
         Kind::NulString { max } => {
-            let room = if max == 0 {
-                len
-            } else {
-                len.min(usize::from(max) + 1)
-            };
+            let room = if max == 0 { len } else { len.min(usize::from(max) + 1) };
             if !attr.payload[..room].contains(&0) {
                 return refuse(attr, kind, text::POLICY, Errno::EINVAL, ext);
             }
             string(max)
         }
-        Kind::Binary { min, max } => {
-            len >= usize::from(min) && (max == 0 || len <= usize::from(max))
-        }
+        Kind::Binary { min, max } => len >= usize::from(min) && (max == 0 || len <= usize::from(max)),
         Kind::MinLen { min } => len >= usize::from(min),
         Kind::Nested | Kind::NestedIn(_) => len == 0 || len >= 4,
         Kind::Reject => return refuse(attr, kind, text::POLICY, Errno::EINVAL, ext),
@@ -164,14 +148,10 @@ fn check(
         return refuse(attr, kind, text::POLICY, Errno::ERANGE, ext);
     }
     match *kind {
-        Kind::U32Range { min, max }
-            if attr.u32().is_some_and(|value| value < min || value > max) =>
-        {
+        Kind::U32Range { min, max } if attr.u32().is_some_and(|value| value < min || value > max) => {
             refuse(attr, kind, text::RANGE, Errno::ERANGE, ext)
         }
-        Kind::S32Range { min, max }
-            if attr.i32().is_some_and(|value| value < min || value > max) =>
-        {
+        Kind::S32Range { min, max } if attr.i32().is_some_and(|value| value < min || value > max) => {
             refuse(attr, kind, text::RANGE, Errno::ERANGE, ext)
         }
         Kind::NestedIn(_) if depth + 1 >= MAX_DEPTH => {
@@ -183,13 +163,7 @@ fn check(
     }
 }
 
-fn refuse(
-    attr: &Attr<'_>,
-    kind: &Kind,
-    text: &'static str,
-    errno: Errno,
-    ext: &mut ExtAck,
-) -> Result<(), Errno> {
+fn refuse(attr: &Attr<'_>, kind: &Kind, text: &'static str, errno: Errno, ext: &mut ExtAck) -> Result<(), Errno> {
     ext.set_msg_attr(text, attr);
     ext.policy = kind.describe();
     Err(errno)
@@ -206,14 +180,12 @@ mod tests {
 
     fn run(bytes: &[u8], policy: &Policy, how: Strictness) -> (Result<usize, Errno>, ExtAck) {
         let mut ext = ExtAck::default();
-        let result = parse_nested(Attrs::at(bytes, 20), policy, how, &mut ext)
-            .map(|table| table.iter().count());
+        let result = parse_nested(Attrs::at(bytes, 20), policy, how, &mut ext).map(|table| table.iter().count());
         (result, ext)
     }
 
     fn one(kind: Kind, payload: &[u8]) -> (Option<Errno>, ExtAck) {
-        let slots: &'static [Option<Kind>] =
-            alloc::boxed::Box::leak(alloc::boxed::Box::new([None, Some(kind)]));
+        let slots: &'static [Option<Kind>] = alloc::boxed::Box::leak(alloc::boxed::Box::new([None, Some(kind)]));
         let mut out = Builder::bare();
         out.put(1, payload);
         let (result, ext) = run(&out.finish(), &Policy(slots), Legacy);
@@ -225,15 +197,8 @@ mod tests {
         let (errno, ext) = one(Kind::U8, &[]);
         assert_eq!(errno, Some(Errno::ERANGE));
         assert_eq!(ext.policy, Some(PolicyTlv::new(2).unsigned(0, 255)));
-        assert_eq!(
-            (ext.msg.as_deref(), ext.offset),
-            (Some(text::POLICY), Some(20))
-        );
-        assert_eq!(
-            one(Kind::U8, &[1, 2, 3]).0,
-            None,
-            "excess bytes are ignored"
-        );
+        assert_eq!((ext.msg.as_deref(), ext.offset), (Some(text::POLICY), Some(20)));
+        assert_eq!(one(Kind::U8, &[1, 2, 3]).0, None, "excess bytes are ignored");
         assert_eq!(one(Kind::U64, &[0; 7]).0, Some(Errno::ERANGE));
         assert_eq!(one(Kind::S64, &[0; 8]).0, None);
     }
@@ -246,58 +211,27 @@ mod tests {
         assert_eq!(one(name, &[b'a'; 16]).0, Some(Errno::ERANGE));
         let (errno, ext) = one(name, b"");
         assert_eq!(errno, Some(Errno::ERANGE));
-        assert_eq!(
-            ext.policy,
-            Some(PolicyTlv {
-                max_length: Some(15),
-                ..PolicyTlv::new(11)
-            })
-        );
-        assert_eq!(
-            one(Kind::NulString { max: 15 }, b"aa").0,
-            Some(Errno::EINVAL)
-        );
+        assert_eq!(ext.policy, Some(PolicyTlv { max_length: Some(15), ..PolicyTlv::new(11) }));
+        assert_eq!(one(Kind::NulString { max: 15 }, b"aa").0, Some(Errno::EINVAL));
         assert_eq!(one(Kind::NulString { max: 15 }, b"aa\0").0, None);
     }
 
     #[test]
     fn some_failures_carry_no_policy() {
         let (errno, ext) = one(Kind::Reject, &[1]);
-        assert_eq!(
-            (errno, ext.policy, ext.offset),
-            (Some(Errno::EINVAL), None, Some(20))
-        );
+        assert_eq!((errno, ext.policy, ext.offset), (Some(Errno::EINVAL), None, Some(20)));
         let (errno, ext) = one(Kind::MinLen { min: 28 }, &[1]);
         assert_eq!((errno, ext.policy), (Some(Errno::ERANGE), None));
     }
 
     #[test]
     fn numbers_can_be_bounded() {
-        let kind = Kind::S32Range {
-            min: 1,
-            max: i32::MAX,
-        };
+        let kind = Kind::S32Range { min: 1, max: i32::MAX };
         let (errno, ext) = one(kind, &(-1i32).to_ne_bytes());
-        assert_eq!(
-            (errno, ext.msg.as_deref()),
-            (Some(Errno::ERANGE), Some(text::RANGE))
-        );
-        assert_eq!(
-            ext.policy,
-            Some(PolicyTlv::new(8).signed(1, i64::from(i32::MAX)))
-        );
+        assert_eq!((errno, ext.msg.as_deref()), (Some(Errno::ERANGE), Some(text::RANGE)));
+        assert_eq!(ext.policy, Some(PolicyTlv::new(8).signed(1, i64::from(i32::MAX))));
         assert_eq!(one(kind, &1i32.to_ne_bytes()).0, None);
-        assert_eq!(
-            one(
-                Kind::U32Range {
-                    min: 193,
-                    max: u32::MAX
-                },
-                &[1, 0, 0, 0]
-            )
-            .0,
-            Some(Errno::ERANGE)
-        );
+        assert_eq!(one(Kind::U32Range { min: 193, max: u32::MAX }, &[1, 0, 0, 0]).0, Some(Errno::ERANGE));
     }
 
     #[test]
@@ -337,20 +271,14 @@ mod tests {
             let bytes = out.finish();
             assert_eq!(run(&bytes, &POLICY, Legacy).0, Ok(1));
             let (result, ext) = run(&bytes, &POLICY, Strict);
-            assert_eq!(
-                (result, ext.msg.as_deref(), ext.offset),
-                (Err(Errno::EINVAL), Some(text::UNKNOWN), Some(28))
-            );
+            assert_eq!((result, ext.msg.as_deref(), ext.offset), (Err(Errno::EINVAL), Some(text::UNKNOWN), Some(28)));
         }
         let mut bytes = Builder::bare();
         bytes.put(2, b"any");
         let mut bytes = bytes.finish();
         bytes.extend_from_slice(&[1, 2]);
         let (result, ext) = run(&bytes, &POLICY, Legacy);
-        assert_eq!(
-            (result, ext.msg.as_deref(), ext.offset),
-            (Ok(1), Some(text::LEFTOVER), None)
-        );
+        assert_eq!((result, ext.msg.as_deref(), ext.offset), (Ok(1), Some(text::LEFTOVER), None));
         assert_eq!(run(&bytes, &POLICY, Strict).0, Err(Errno::EINVAL));
     }
 
@@ -360,13 +288,7 @@ mod tests {
         let mut out = Builder::bare();
         out.put_u32(1, 1).put_u32(1, 2);
         let bytes = out.finish();
-        let table = parse_nested(
-            Attrs::at(&bytes, 20),
-            &POLICY,
-            Strict,
-            &mut ExtAck::default(),
-        )
-        .unwrap();
+        let table = parse_nested(Attrs::at(&bytes, 20), &POLICY, Strict, &mut ExtAck::default()).unwrap();
         assert_eq!(table.get(1).unwrap().u32(), Some(2));
     }
 }

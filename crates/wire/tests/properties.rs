@@ -1,17 +1,12 @@
 //! What holds for every input: no panic, no allocation beyond the input, and what was built is read back.
 
 use pernet_wire::{
-    Attrs, Builder, Errno, ExtAck, HEADER_LEN, Kind, Messages, MsgHeader, Policy, PolicyTlv, Reply,
-    Strictness, align4, done, error_reply, parse,
+    Attrs, Builder, Errno, ExtAck, HEADER_LEN, Kind, Messages, MsgHeader, Policy, PolicyTlv, Reply, Strictness, align4,
+    done, error_reply, parse,
 };
 use proptest::prelude::*;
 
-static INNER: Policy = Policy(&[
-    None,
-    Some(Kind::U32),
-    Some(Kind::NestedIn(&OUTER)),
-    Some(Kind::Flag),
-]);
+static INNER: Policy = Policy(&[None, Some(Kind::U32), Some(Kind::NestedIn(&OUTER)), Some(Kind::Flag)]);
 static OUTER: Policy = Policy(&[
     None,
     Some(Kind::S32),
@@ -34,22 +29,12 @@ static OUTER: Policy = Policy(&[
 
 /// Bytes that look enough like messages to reach deep code.
 fn almost_messages() -> impl Strategy<Value = Vec<u8>> {
-    let attr = (
-        0u16..24,
-        0u16..20,
-        prop::collection::vec(any::<u8>(), 0..20),
-    );
+    let attr = (0u16..24, 0u16..20, prop::collection::vec(any::<u8>(), 0..20));
     let message = (0u32..100, any::<u16>(), prop::collection::vec(attr, 0..8));
     prop::collection::vec(message, 0..4).prop_map(|messages| {
         let mut out = Vec::new();
         for (len, ty, attrs) in messages {
-            out.extend_from_slice(
-                &MsgHeader {
-                    len,
-                    ..MsgHeader::request(ty, 5, 1)
-                }
-                .to_bytes(),
-            );
+            out.extend_from_slice(&MsgHeader { len, ..MsgHeader::request(ty, 5, 1) }.to_bytes());
             out.extend_from_slice(&[0; 4]);
             for (len, ty, payload) in attrs {
                 out.extend_from_slice(&len.to_ne_bytes());
@@ -73,9 +58,7 @@ fn read_everything(bytes: &[u8]) -> Result<(), TestCaseError> {
                 let result = parse(&msg, body, &OUTER, how, &mut ext);
                 if let Ok(table) = &result {
                     for attr in table.iter() {
-                        prop_assert!(
-                            attr.offset as usize + 4 + attr.payload.len() <= msg.raw.len()
-                        );
+                        prop_assert!(attr.offset as usize + 4 + attr.payload.len() <= msg.raw.len());
                     }
                 } else {
                     prop_assert!(ext.msg.is_some(), "a refusal says why");

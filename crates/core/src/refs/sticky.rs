@@ -56,10 +56,7 @@ impl StickyCount {
         if self.0.fetch_sub(1, Ordering::AcqRel) != 1 {
             return false;
         }
-        match self
-            .0
-            .compare_exchange(0, ZERO, Ordering::AcqRel, Ordering::Acquire)
-        {
+        match self.0.compare_exchange(0, ZERO, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => true,
             // An observer made it official for us. The swap clears HELPED, so that of several
             // decrementers standing here only one is the last.
@@ -76,10 +73,7 @@ impl StickyCount {
         if seen != 0 {
             return seen & ZERO != 0;
         }
-        match self
-            .0
-            .compare_exchange(0, ZERO | HELPED, Ordering::AcqRel, Ordering::Acquire)
-        {
+        match self.0.compare_exchange(0, ZERO | HELPED, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => true,
             Err(seen) => seen & ZERO != 0,
         }

@@ -2,8 +2,8 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use pernet::{
-    Batch, Cookie, Cred, DyingNet, Errno, Event, EventSink, InitError, Key, KillList, Namespaces,
-    Net, NetRef, Origin, Subsystem,
+    Batch, Cookie, Cred, DyingNet, Errno, Event, EventSink, InitError, Key, KillList, Namespaces, Net, NetRef, Origin,
+    Subsystem,
 };
 use std::sync::{Arc, Mutex};
 
@@ -44,12 +44,9 @@ impl Log {
 impl EventSink for Log {
     fn emit(&self, event: &Event<'_>) {
         self.push(match *event {
-            Event::NsidNew {
-                observer,
-                peer,
-                id,
-                origin,
-            } => Call::New(observer.cookie(), peer.cookie(), id.get(), origin),
+            Event::NsidNew { observer, peer, id, origin } => {
+                Call::New(observer.cookie(), peer.cookie(), id.get(), origin)
+            }
             Event::NsidDel { observer, id } => Call::Del(observer.cookie(), id.get()),
             Event::NetNew { net } => Call::NetNew(net.cookie()),
             Event::NetDead { net } => Call::NetDead(net.cookie()),
@@ -91,19 +88,11 @@ impl Drop for ProbeState {
 }
 
 pub(crate) fn probe(tag: u32, log: &Log) -> Probe {
-    Probe {
-        tag,
-        log: log.clone(),
-        on_init: None,
-        on_exit: None,
-    }
+    Probe { tag, log: log.clone(), on_init: None, on_exit: None }
 }
 
 impl Probe {
-    pub(crate) fn on_init(
-        mut self,
-        hook: impl Fn(&Net) -> Result<(), InitError> + Send + Sync + 'static,
-    ) -> Self {
+    pub(crate) fn on_init(mut self, hook: impl Fn(&Net) -> Result<(), InitError> + Send + Sync + 'static) -> Self {
         self.on_init = Some(Box::new(hook));
         self
     }
@@ -117,19 +106,12 @@ impl Probe {
     pub(crate) fn failing_after(self, alive: usize) -> Self {
         let count = std::sync::atomic::AtomicUsize::new(0);
         self.on_init(move |_| {
-            if count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < alive {
-                Ok(())
-            } else {
-                Err(REFUSED)
-            }
+            if count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < alive { Ok(()) } else { Err(REFUSED) }
         })
     }
 }
 
-pub(crate) const REFUSED: InitError = InitError::Refused {
-    errno: Errno::EBUSY,
-    why: "told to",
-};
+pub(crate) const REFUSED: InitError = InitError::Refused { errno: Errno::EBUSY, why: "told to" };
 
 impl Subsystem for Probe {
     const NAME: &'static str = "probe";
@@ -143,11 +125,7 @@ impl Subsystem for Probe {
             return Err(error);
         }
         self.log.push(Call::Init(self.tag, net.cookie()));
-        Ok(ProbeState {
-            tag: self.tag,
-            net: net.cookie(),
-            log: self.log.clone(),
-        })
+        Ok(ProbeState { tag: self.tag, net: net.cookie(), log: self.log.clone() })
     }
 
     fn pre_exit(&self, net: &DyingNet, state: &ProbeState) {
@@ -202,9 +180,7 @@ pub(crate) fn undo(tags: &[u32], nets: &[Cookie]) -> Vec<Call> {
 /// A system that logs its grace periods, and its log.
 pub(crate) fn system() -> (Namespaces, Log) {
     let log = Log::default();
-    let ns = Namespaces::builder()
-        .platform(Arc::new(GraceLog(log.clone())))
-        .build();
+    let ns = Namespaces::builder().platform(Arc::new(GraceLog(log.clone()))).build();
     (ns, log)
 }
 
@@ -217,9 +193,7 @@ pub(crate) fn create(ns: &Namespaces) -> NetRef {
 }
 
 pub(crate) fn tags(net: &Net, keys: &[Key<Probe>]) -> Vec<Option<u32>> {
-    keys.iter()
-        .map(|key| net.get(*key).map(|state| state.tag))
-        .collect()
+    keys.iter().map(|key| net.get(*key).map(|state| state.tag)).collect()
 }
 
 /// What was freed, in any order.

@@ -44,13 +44,9 @@ fn by_family(request: &Request<'_>, payload: &[u8], dump: bool) -> Outcome {
     };
     let long = |len: usize| payload.len() >= len;
     match i32::from(family) {
-        AF_INET | AF_INET6 if !long(INET_REQ) || has_bad_bytecode(request) => {
-            Err(Errno::EINVAL).into()
-        }
+        AF_INET | AF_INET6 if !long(INET_REQ) || has_bad_bytecode(request) => Err(Errno::EINVAL).into(),
         AF_INET | AF_INET6 if !dump => Err(Errno::ENOENT).into(),
-        AF_INET | AF_INET6 if matches!(protocol, IPPROTO_TCP | IPPROTO_UDP | IPPROTO_UDPLITE) => {
-            dumping(request, none)
-        }
+        AF_INET | AF_INET6 if matches!(protocol, IPPROTO_TCP | IPPROTO_UDP | IPPROTO_UDPLITE) => dumping(request, none),
         AF_INET | AF_INET6 => dumping(request, unknown_protocol),
         AF_UNIX if !long(UNIX_REQ) => Err(Errno::EINVAL).into(),
         AF_UNIX if dump => dumping(request, none),
@@ -60,9 +56,7 @@ fn by_family(request: &Request<'_>, payload: &[u8], dump: bool) -> Outcome {
         AF_NETLINK | AF_PACKET if !long(PLAIN_REQ) => Err(Errno::EINVAL).into(),
         AF_PACKET if protocol != 0 => Err(Errno::EINVAL).into(),
         AF_NETLINK | AF_PACKET if !dump => Err(Errno::EOPNOTSUPP).into(),
-        AF_NETLINK if protocol >= MAX_LINKS && protocol != NDIAG_PROTO_ALL => {
-            dumping(request, unknown_protocol)
-        }
+        AF_NETLINK if protocol >= MAX_LINKS && protocol != NDIAG_PROTO_ALL => dumping(request, unknown_protocol),
         AF_NETLINK | AF_PACKET => dumping(request, none),
         AF_MAX.. => Err(Errno::EINVAL).into(),
         // Families without a diagnostics module.
@@ -84,10 +78,7 @@ fn destroy(payload: &[u8]) -> Result<(), Errno> {
 
 /// A filter must hold at least one four-byte operation.
 fn has_bad_bytecode(request: &Request<'_>) -> bool {
-    request
-        .msg
-        .attrs(INET_REQ)
-        .any(|attr| attr.ty == INET_DIAG_REQ_BYTECODE && attr.payload.len() < 4)
+    request.msg.attrs(INET_REQ).any(|attr| attr.ty == INET_DIAG_REQ_BYTECODE && attr.payload.len() < 4)
 }
 
 fn none(_: &Request<'_>, _: &mut DumpOut, _: &mut ExtAck) -> Result<Step, Errno> {

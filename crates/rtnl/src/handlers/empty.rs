@@ -14,12 +14,7 @@ const RTM_GETQDISC: u16 = 38;
 const RTM_GETNEXTHOP: u16 = 106;
 
 const fn dump_of(ty: u16, dumpit: super::Dumpit) -> Handler {
-    Handler {
-        family: 0,
-        ty,
-        doit: None,
-        dumpit: Some(dumpit),
-    }
+    Handler { family: 0, ty, doit: None, dumpit: Some(dumpit) }
 }
 
 /// Whatever the family: those that have no row of their own on Linux ask all that have one.
@@ -69,34 +64,9 @@ fn addresses(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -> Resu
     const IFA_TARGET_NETNSID: u16 = 10;
     const CACHEINFO: Option<Kind> = Some(Kind::MinLen { min: 16 });
     const ADDRESS6: Option<Kind> = Some(Kind::MinLen { min: 16 });
-    const V4: Policy = Policy(&[
-        None,
-        U32,
-        U32,
-        ANY,
-        U32,
-        ANY,
-        CACHEINFO,
-        ANY,
-        U32,
-        U32,
-        Some(Kind::S32),
-        ANY,
-    ]);
-    const V6: Policy = Policy(&[
-        None,
-        ADDRESS6,
-        ADDRESS6,
-        ANY,
-        ANY,
-        ANY,
-        CACHEINFO,
-        ANY,
-        U32,
-        U32,
-        Some(Kind::S32),
-        ANY,
-    ]);
+    const V4: Policy = Policy(&[None, U32, U32, ANY, U32, ANY, CACHEINFO, ANY, U32, U32, Some(Kind::S32), ANY]);
+    const V6: Policy =
+        Policy(&[None, ADDRESS6, ADDRESS6, ANY, ANY, ANY, CACHEINFO, ANY, U32, U32, Some(Kind::S32), ANY]);
     struct Texts {
         header: &'static str,
         values: &'static str,
@@ -118,11 +88,7 @@ fn addresses(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -> Resu
     if request.strictness() == Strictness::Legacy {
         return Ok(Step::Done);
     }
-    let (texts, policy) = if family(request) == AF_INET6 {
-        (TEXTS6, V6)
-    } else {
-        (TEXTS4, V4)
-    };
+    let (texts, policy) = if family(request) == AF_INET6 { (TEXTS6, V6) } else { (TEXTS4, V4) };
     let Some(header) = request.msg.payload().get(..HEADER) else {
         return refuse(ext, texts.header);
     };
@@ -160,8 +126,8 @@ fn routes(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -> Result<
     const FLAGS: u32 = 0x200 | 0x800;
     const MULTIPATH: Option<Kind> = Some(Kind::MinLen { min: 8 });
     const POLICY: Policy = Policy(&[
-        None, ANY, ANY, U32, U32, ANY, U32, ANY, ANY, MULTIPATH, ANY, U32, ANY, ANY, ANY, U32, U32,
-        ANY, ANY, ANY, ANY, ANY, ANY, ANY, ANY, ANY, ANY, ANY, ANY, ANY, ANY,
+        None, ANY, ANY, U32, U32, ANY, U32, ANY, ANY, MULTIPATH, ANY, U32, ANY, ANY, ANY, U32, U32, ANY, ANY, ANY, ANY,
+        ANY, ANY, ANY, ANY, ANY, ANY, ANY, ANY, ANY, ANY,
     ]);
     if request.strictness() == Strictness::Legacy {
         return Ok(Step::Done);
@@ -207,10 +173,8 @@ fn neighbours(request: &Request<'_>, _: &mut DumpOut, ext: &mut ExtAck) -> Resul
     const NDA_MASTER: u16 = 9;
     const NTF_PROXY: u8 = 8;
     const CACHEINFO: Option<Kind> = Some(Kind::MinLen { min: 16 });
-    const POLICY: Policy = Policy(&[
-        None, ANY, ANY, CACHEINFO, ANY, ANY, ANY, ANY, U32, U32, ANY, ANY, ANY, ANY, ANY, ANY, ANY,
-        ANY,
-    ]);
+    const POLICY: Policy =
+        Policy(&[None, ANY, ANY, CACHEINFO, ANY, ANY, ANY, ANY, U32, U32, ANY, ANY, ANY, ANY, ANY, ANY, ANY, ANY]);
     let how = request.strictness();
     let header = request.msg.payload().get(..HEADER);
     if how == Strictness::Legacy {
@@ -232,10 +196,7 @@ fn neighbours(request: &Request<'_>, _: &mut DumpOut, ext: &mut ExtAck) -> Resul
         return refuse(ext, "Invalid flags in header for neighbor dump request");
     }
     let attrs = parse(&request.msg, HEADER, &POLICY, how, ext)?;
-    if attrs
-        .iter()
-        .any(|a| ![NDA_IFINDEX, NDA_MASTER].contains(&a.ty))
-    {
+    if attrs.iter().any(|a| ![NDA_IFINDEX, NDA_MASTER].contains(&a.ty)) {
         return refuse(ext, "Unsupported attribute in neighbor dump request");
     }
     Ok(Step::Done)
@@ -257,9 +218,7 @@ fn nexthops(request: &Request<'_>, _: &mut DumpOut, ext: &mut ExtAck) -> Result<
     const HEADER: usize = 8;
     /// Output device, groups only, master device, forwarding entries only, and which statistics.
     const ASKED: [u16; 5] = [5, 9, 10, 11, 14];
-    const POLICY: Policy = Policy(&[
-        None, ANY, ANY, ANY, ANY, U32, ANY, ANY, ANY, FLAG, U32, FLAG, ANY, ANY, U32,
-    ]);
+    const POLICY: Policy = Policy(&[None, ANY, ANY, ANY, ANY, U32, ANY, ANY, ANY, FLAG, U32, FLAG, ANY, ANY, U32]);
     let Some(header) = request.msg.payload().get(..HEADER) else {
         return refuse(ext, "Invalid header length");
     };

@@ -32,12 +32,10 @@ pub(crate) fn receive(request: &Request<'_>, ext: &mut ExtAck) -> Outcome {
     match (command, dump) {
         (CTRL_CMD_GETFAMILY, false) => get_family(request, ext).into(),
         (CTRL_CMD_GETFAMILY, true) => dumping(request, dump_families),
-        (CTRL_CMD_GETPOLICY, true) => {
-            match attributes(request, ext).and_then(|attrs| asked_for(&attrs)) {
-                Ok(()) => dumping(request, dump_policy),
-                Err(errno) => Err(errno).into(),
-            }
-        }
+        (CTRL_CMD_GETPOLICY, true) => match attributes(request, ext).and_then(|attrs| asked_for(&attrs)) {
+            Ok(()) => dumping(request, dump_policy),
+            Err(errno) => Err(errno).into(),
+        },
         _ => Err(Errno::EOPNOTSUPP).into(),
     }
 }
@@ -90,22 +88,17 @@ fn fill_family(out: &mut Builder) {
         .put_u32(CTRL_ATTR_HDRSIZE, 0)
         .put_u32(CTRL_ATTR_MAXATTR, 0)
         .nest(CTRL_ATTR_OPS, |ops| {
-            let commands = [
-                (CTRL_CMD_GETFAMILY, CAN_DO | CAN_DUMP | HAS_POLICY),
-                (CTRL_CMD_GETPOLICY, CAN_DUMP | HAS_POLICY),
-            ];
+            let commands =
+                [(CTRL_CMD_GETFAMILY, CAN_DO | CAN_DUMP | HAS_POLICY), (CTRL_CMD_GETPOLICY, CAN_DUMP | HAS_POLICY)];
             for (index, (command, flags)) in (1..).zip(commands) {
                 ops.nest(index, |op| {
-                    op.put_u32(CTRL_ATTR_OP_ID, command.into())
-                        .put_u32(CTRL_ATTR_OP_FLAGS, flags);
+                    op.put_u32(CTRL_ATTR_OP_ID, command.into()).put_u32(CTRL_ATTR_OP_FLAGS, flags);
                 });
             }
         })
         .nest(CTRL_ATTR_MCAST_GROUPS, |groups| {
             groups.nest(1, |group| {
-                group
-                    .put_u32(CTRL_ATTR_MCAST_GRP_ID, 16)
-                    .put_str(CTRL_ATTR_MCAST_GRP_NAME, "notify");
+                group.put_u32(CTRL_ATTR_MCAST_GRP_ID, 16).put_str(CTRL_ATTR_MCAST_GRP_NAME, "notify");
             });
         });
 }
@@ -114,51 +107,18 @@ fn fill_family(out: &mut Builder) {
 fn dump_policy(_: &Request<'_>, out: &mut DumpOut, _: &mut ExtAck) -> Result<Step, Errno> {
     /// Table, attribute, `NL_ATTR_TYPE_*`, and its limits.
     const ATTRS: [(u16, u16, u32, Limit); 5] = [
-        (
-            0,
-            CTRL_ATTR_FAMILY_ID,
-            NL_ATTR_TYPE_U16,
-            Limit::Value(u16::MAX as u64),
-        ),
-        (
-            0,
-            CTRL_ATTR_FAMILY_NAME,
-            NL_ATTR_TYPE_NUL_STRING,
-            Limit::Length(15),
-        ),
-        (
-            1,
-            CTRL_ATTR_FAMILY_ID,
-            NL_ATTR_TYPE_U16,
-            Limit::Value(u16::MAX as u64),
-        ),
-        (
-            1,
-            CTRL_ATTR_FAMILY_NAME,
-            NL_ATTR_TYPE_NUL_STRING,
-            Limit::Length(15),
-        ),
-        (
-            1,
-            CTRL_ATTR_OP,
-            NL_ATTR_TYPE_U32,
-            Limit::Value(u32::MAX as u64),
-        ),
+        (0, CTRL_ATTR_FAMILY_ID, NL_ATTR_TYPE_U16, Limit::Value(u16::MAX as u64)),
+        (0, CTRL_ATTR_FAMILY_NAME, NL_ATTR_TYPE_NUL_STRING, Limit::Length(15)),
+        (1, CTRL_ATTR_FAMILY_ID, NL_ATTR_TYPE_U16, Limit::Value(u16::MAX as u64)),
+        (1, CTRL_ATTR_FAMILY_NAME, NL_ATTR_TYPE_NUL_STRING, Limit::Length(15)),
+        (1, CTRL_ATTR_OP, NL_ATTR_TYPE_U32, Limit::Value(u32::MAX as u64)),
     ];
     /// Operation, its attribute in the nest (1 do, 2 dump) and the table. GETPOLICY can only dump, and such operations
     /// are listed with number 0 by Linux 6.18.
-    const OPS: [(u16, &[(u16, u32)]); 2] = [
-        (CTRL_CMD_GETFAMILY as u16, &[(1, 0), (2, 0)]),
-        (0, &[(2, 1)]),
-    ];
-    while let Some(index) = usize::try_from(out.cursor.next)
-        .ok()
-        .filter(|&index| index < OPS.len() + ATTRS.len())
-    {
+    const OPS: [(u16, &[(u16, u32)]); 2] = [(CTRL_CMD_GETFAMILY as u16, &[(1, 0), (2, 0)]), (0, &[(2, 1)])];
+    while let Some(index) = usize::try_from(out.cursor.next).ok().filter(|&index| index < OPS.len() + ATTRS.len()) {
         let fill = |message: &mut Builder| {
-            message
-                .put_raw(&[CTRL_CMD_GETPOLICY, VERSION, 0, 0])
-                .put_u16(CTRL_ATTR_FAMILY_ID, GENL_ID_CTRL);
+            message.put_raw(&[CTRL_CMD_GETPOLICY, VERSION, 0, 0]).put_u16(CTRL_ATTR_FAMILY_ID, GENL_ID_CTRL);
             if let Some((op, tables)) = OPS.get(index) {
                 message.nest_flagged(CTRL_ATTR_OP_POLICY, |nest| {
                     nest.nest_flagged(*op, |op| {
@@ -192,9 +152,9 @@ enum Limit {
 impl Limit {
     fn fill(self, nest: &mut Builder, ty: u32) {
         match self {
-            Self::Value(max) => nest
-                .put_u64(NL_POLICY_TYPE_ATTR_MIN_VALUE_U, 0)
-                .put_u64(NL_POLICY_TYPE_ATTR_MAX_VALUE_U, max),
+            Self::Value(max) => {
+                nest.put_u64(NL_POLICY_TYPE_ATTR_MIN_VALUE_U, 0).put_u64(NL_POLICY_TYPE_ATTR_MAX_VALUE_U, max)
+            }
             Self::Length(max) => nest.put_u32(NL_POLICY_TYPE_ATTR_MAX_LENGTH, max),
         };
         nest.put_u32(NL_POLICY_TYPE_ATTR_TYPE, ty);

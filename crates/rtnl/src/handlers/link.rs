@@ -17,12 +17,7 @@ use request::{IFINFOMSG_LEN, IfInfo};
 
 /// Family 0 answers for every family that has no row of its own.
 pub(crate) const HANDLERS: &[Handler] = &[
-    Handler {
-        family: 0,
-        ty: RTM_GETLINK,
-        doit: Some(get),
-        dumpit: Some(dump),
-    },
+    Handler { family: 0, ty: RTM_GETLINK, doit: Some(get), dumpit: Some(dump) },
     families::INET6,
     families::BRIDGE,
     families::IPMR,
@@ -68,12 +63,7 @@ fn get(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
         return refuse(ext, text::GET_VALUES);
     }
     let attrs = request::attributes(&request.msg, IFINFOMSG_LEN, how, ext)?;
-    let asked = [
-        IFLA_IFNAME,
-        IFLA_ALT_IFNAME,
-        IFLA_EXT_MASK,
-        IFLA_TARGET_NETNSID,
-    ];
+    let asked = [IFLA_IFNAME, IFLA_ALT_IFNAME, IFLA_EXT_MASK, IFLA_TARGET_NETNSID];
     if how == Strictness::Strict && attrs.iter().any(|a| !asked.contains(&a.ty)) {
         return refuse(ext, text::GET_UNSUPPORTED);
     }
@@ -84,10 +74,7 @@ fn get(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
     let target = attrs.get(IFLA_TARGET_NETNSID).and_then(|a| a.i32());
     let other = target.map(|nsid| request.target(nsid)).transpose()?;
     let ext_mask = attrs.get(IFLA_EXT_MASK).and_then(|a| a.u32());
-    let view = View {
-        ext_mask: ext_mask.unwrap_or(0),
-        target,
-    };
+    let view = View { ext_mask: ext_mask.unwrap_or(0), target };
     let links = links(request, other.as_ref().unwrap_or(request.net))?;
     let link = find(links, info.index, &attrs)?;
     let mut out = Builder::message(&request.reply_header(RTM_NEWLINK, 0));
@@ -101,9 +88,7 @@ fn find(links: &Links, index: i32, attrs: &AttrTable<'_>) -> Result<Arc<Link>, E
     let found = match u32::try_from(index) {
         Ok(index) if index > 0 => links.by_index(index),
         _ => {
-            let attr = attrs
-                .get(IFLA_IFNAME)
-                .or_else(|| attrs.get(IFLA_ALT_IFNAME));
+            let attr = attrs.get(IFLA_IFNAME).or_else(|| attrs.get(IFLA_ALT_IFNAME));
             let name = request::name(&attr.ok_or(Errno::EINVAL)?);
             name.and_then(|name| links.by_name(name))
         }
@@ -219,9 +204,7 @@ impl Filter {
 
 /// Kinds that can be asked for. Any other word is as good as none, as on Linux for a kind whose module is not loaded;
 /// these were known to the kernel that the vectors are from.
-const KINDS: [&str; 7] = [
-    "bridge", "veth", "vxlan", "macvlan", "macvtap", "ifb", "tun",
-];
+const KINDS: [&str; 7] = ["bridge", "veth", "vxlan", "macvlan", "macvtap", "ifb", "tun"];
 
 /// The kind in an `IFLA_LINKINFO`.
 fn kind_filter(info: &pernet_wire::Attr<'_>) -> Option<&'static str> {
@@ -233,12 +216,7 @@ fn kind_filter(info: &pernet_wire::Attr<'_>) -> Option<&'static str> {
 }
 
 /// Lists from the cursor on.
-fn list(
-    request: &Request<'_>,
-    out: &mut DumpOut,
-    ext: &mut ExtAck,
-    filter: &Filter,
-) -> Result<Step, Errno> {
+fn list(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck, filter: &Filter) -> Result<Step, Errno> {
     let links = links(request, filter.other.as_ref().unwrap_or(request.net))?;
     let room = out.room();
     let step = each(links, out, |out, link| {
@@ -267,11 +245,7 @@ fn list(
 const STARTED: u64 = 1;
 
 /// Calls `entry` for each device from the cursor on, page by page, and moves the cursor past those it took.
-fn each(
-    links: &Links,
-    out: &mut DumpOut,
-    mut entry: impl FnMut(&mut DumpOut, &Link) -> Result<(), Full>,
-) -> Step {
+fn each(links: &Links, out: &mut DumpOut, mut entry: impl FnMut(&mut DumpOut, &Link) -> Result<(), Full>) -> Step {
     loop {
         // The cursor never goes beyond the largest index plus one.
         let start = u32::try_from(out.cursor.next).unwrap_or(u32::MAX);

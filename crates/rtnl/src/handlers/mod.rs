@@ -42,14 +42,8 @@ const ROUTE: &[&[Handler]] = &[nsid::HANDLERS, link::HANDLERS, empty::HANDLERS];
 
 /// The row's function for `(family, ty)`, falling back to family 0.
 pub(crate) fn find<F>(family: u8, ty: u16, pick: impl Fn(&Handler) -> Option<F>) -> Option<F> {
-    let of = |family: u8| {
-        ROUTE
-            .iter()
-            .copied()
-            .flatten()
-            .filter(|row| row.ty == ty && row.family == family)
-            .find_map(&pick)
-    };
+    let of =
+        |family: u8| ROUTE.iter().copied().flatten().filter(|row| row.ty == ty && row.family == family).find_map(&pick);
     of(family).or_else(|| if family == 0 { None } else { of(0) })
 }
 
@@ -78,11 +72,7 @@ impl Request<'_> {
 
     /// How GET requests of this socket are to be read.
     pub(crate) fn strictness(&self) -> Strictness {
-        if self.ep.has(flag::STRICT) {
-            Strictness::Strict
-        } else {
-            Strictness::Legacy
-        }
+        if self.ep.has(flag::STRICT) { Strictness::Strict } else { Strictness::Legacy }
     }
 
     /// The stack whose devices the request is about.
@@ -93,8 +83,7 @@ impl Request<'_> {
     /// `netlink_ns_capable` for the socket's own namespace: the sender, and the opener unless waived.
     pub(crate) fn permitted(&self, cap: Cap) -> bool {
         let owner = self.net.owner();
-        (self.explicit_dest || self.ep.opener.capable(owner, cap))
-            && self.client.cred().capable(owner, cap)
+        (self.explicit_dest || self.ep.opener.capable(owner, cap)) && self.client.cred().capable(owner, cap)
     }
 
     /// `sk_ns_capable` for another owner: the opener and the sender, nothing waives.
@@ -124,19 +113,11 @@ impl Request<'_> {
     /// # Errors
     /// `EAGAIN` when its queue is full; it is told `ENOBUFS` by its next receive.
     pub(crate) fn reply(&self, bytes: Vec<u8>) -> Result<(), Errno> {
-        let delivery = self.ep.deliver(Queued {
-            bytes: Bytes::Own(bytes),
-            from: SockAddr::KERNEL,
-            group: 0,
-            origin_nsid: None,
-        });
+        let delivery =
+            self.ep.deliver(Queued { bytes: Bytes::Own(bytes), from: SockAddr::KERNEL, group: 0, origin_nsid: None });
         if delivery.wake {
             self.ep.wake();
         }
-        if delivery.accepted {
-            Ok(())
-        } else {
-            Err(Errno::EAGAIN)
-        }
+        if delivery.accepted { Ok(()) } else { Err(Errno::EAGAIN) }
     }
 }

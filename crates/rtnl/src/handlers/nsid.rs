@@ -10,32 +10,16 @@ use crate::peer::PeerError;
 
 /// Registered for family 0 only, so that any family byte reaches it.
 pub(crate) const HANDLERS: &[Handler] = &[
-    Handler {
-        family: 0,
-        ty: RTM_NEWNSID,
-        doit: Some(new),
-        dumpit: None,
-    },
-    Handler {
-        family: 0,
-        ty: RTM_GETNSID,
-        doit: Some(get),
-        dumpit: Some(dump),
-    },
+    Handler { family: 0, ty: RTM_NEWNSID, doit: Some(new), dumpit: None },
+    Handler { family: 0, ty: RTM_GETNSID, doit: Some(get), dumpit: Some(dump) },
 ];
 
 /// `struct rtgenmsg`: a family byte, padded to 4.
 const BODY_LEN: usize = 1;
 
 /// CURRENT_NSID is known (it is ours to send) but nothing is asked of it.
-const POLICY: Policy = Policy(&[
-    None,
-    Some(Kind::S32),
-    Some(Kind::U32),
-    Some(Kind::U32),
-    Some(Kind::S32),
-    Some(Kind::Any),
-]);
+const POLICY: Policy =
+    Policy(&[None, Some(Kind::S32), Some(Kind::U32), Some(Kind::U32), Some(Kind::S32), Some(Kind::Any)]);
 
 mod text {
     pub(super) const NO_NSID: &str = "nsid is missing";
@@ -52,10 +36,7 @@ mod text {
 /// `rtnl_net_newid`. Always read in the legacy way, whatever the socket asked for.
 fn new(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
     let attrs = parse(&request.msg, BODY_LEN, &POLICY, Strictness::Legacy, ext)?;
-    let Some((nsid, want)) = attrs
-        .get(NETNSA_NSID)
-        .and_then(|attr| Some((attr, attr.i32()?)))
-    else {
+    let Some((nsid, want)) = attrs.get(NETNSA_NSID).and_then(|attr| Some((attr, attr.i32()?))) else {
         ext.set_msg(text::NO_NSID);
         return Err(Errno::EINVAL);
     };
@@ -63,11 +44,8 @@ fn new(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
         ext.set_msg(text::NO_PEER);
         Errno::EINVAL
     })?;
-    let origin = Origin {
-        portid: request.portid(),
-        seq: request.seq(),
-        echo: request.msg.header.flags & NLM_F_ECHO != 0,
-    };
+    let origin =
+        Origin { portid: request.portid(), seq: request.seq(), echo: request.msg.header.flags & NLM_F_ECHO != 0 };
     // Any negative number asks for the lowest free one.
     match request.net.assign_nsid(&peer, Nsid::new(want), origin) {
         Ok(_) => Ok(()),
@@ -95,26 +73,13 @@ fn get(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
         Some((_, peer)) => peer,
         None => peer_by_nsid(request, &attrs, ext)?,
     };
-    let bytes = match attrs
-        .get(NETNSA_TARGET_NSID)
-        .and_then(|attr| Some((attr, attr.i32()?)))
-    {
+    let bytes = match attrs.get(NETNSA_TARGET_NSID).and_then(|attr| Some((attr, attr.i32()?))) {
         Some((attr, id)) => {
-            let target = request
-                .target(id)
-                .inspect_err(|_| ext.set_msg_attr(text::BAD_TARGET, &attr))?;
+            let target = request.target(id).inspect_err(|_| ext.set_msg_attr(text::BAD_TARGET, &attr))?;
             let current = request.net.peernet2id(&peer);
-            nsid_message(
-                &request.reply_header(RTM_NEWNSID, 0),
-                target.peernet2id(&peer),
-                Some(current),
-            )
+            nsid_message(&request.reply_header(RTM_NEWNSID, 0), target.peernet2id(&peer), Some(current))
         }
-        None => nsid_message(
-            &request.reply_header(RTM_NEWNSID, 0),
-            request.net.peernet2id(&peer),
-            None,
-        ),
+        None => nsid_message(&request.reply_header(RTM_NEWNSID, 0), request.net.peernet2id(&peer), None),
     };
     request.reply(bytes)
 }
@@ -126,19 +91,14 @@ fn peer_by_task<'a>(
     ext: &mut ExtAck,
 ) -> Result<Option<(Attr<'a>, NetRef)>, Errno> {
     let client = request.client;
-    let (attr, found): (_, Result<NetRef, PeerError>) = if let Some((attr, pid)) = attrs
-        .get(NETNSA_PID)
-        .and_then(|attr| Some((attr, attr.i32()?)))
-    {
-        (attr, client.net_by_pid(pid))
-    } else if let Some((attr, fd)) = attrs
-        .get(NETNSA_FD)
-        .and_then(|attr| Some((attr, attr.i32()?)))
-    {
-        (attr, client.net_by_fd(fd))
-    } else {
-        return Ok(None);
-    };
+    let (attr, found): (_, Result<NetRef, PeerError>) =
+        if let Some((attr, pid)) = attrs.get(NETNSA_PID).and_then(|attr| Some((attr, attr.i32()?))) {
+            (attr, client.net_by_pid(pid))
+        } else if let Some((attr, fd)) = attrs.get(NETNSA_FD).and_then(|attr| Some((attr, attr.i32()?))) {
+            (attr, client.net_by_fd(fd))
+        } else {
+            return Ok(None);
+        };
     match found {
         Ok(peer) => Ok(Some((attr, peer))),
         Err(why) => {
@@ -149,15 +109,8 @@ fn peer_by_task<'a>(
 }
 
 /// The peer named by an id of the requester's namespace.
-fn peer_by_nsid(
-    request: &Request<'_>,
-    attrs: &AttrTable<'_>,
-    ext: &mut ExtAck,
-) -> Result<NetRef, Errno> {
-    let Some((attr, id)) = attrs
-        .get(NETNSA_NSID)
-        .and_then(|attr| Some((attr, attr.i32()?)))
-    else {
+fn peer_by_nsid(request: &Request<'_>, attrs: &AttrTable<'_>, ext: &mut ExtAck) -> Result<NetRef, Errno> {
+    let Some((attr, id)) = attrs.get(NETNSA_NSID).and_then(|attr| Some((attr, attr.i32()?))) else {
         ext.set_msg(text::NO_PEER);
         return Err(Errno::EINVAL);
     };
@@ -180,10 +133,7 @@ fn dump(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -> Result<St
         out.observe(page.generation);
         let complete = page.entries.len() < wanted;
         for (id, peer) in page.entries {
-            let current = target.is_some().then(|| {
-                peer.upgrade()
-                    .and_then(|peer| request.net.peernet2id(&peer))
-            });
+            let current = target.is_some().then(|| peer.upgrade().and_then(|peer| request.net.peernet2id(&peer)));
             match out.entry(RTM_NEWNSID, |message| fill_nsid(message, Some(id), current)) {
                 Ok(()) => out.cursor.next = id.get().unsigned_abs().into(),
                 Err(Full) => return Ok(Step::More),
@@ -207,9 +157,7 @@ fn dump_target(request: &Request<'_>, ext: &mut ExtAck) -> Result<Option<NetRef>
     for attr in attrs.iter() {
         match (attr.ty, attr.i32()) {
             (NETNSA_TARGET_NSID, Some(id)) => {
-                let found = request
-                    .target(id)
-                    .inspect_err(|_| ext.set_msg_attr(text::DUMP_BAD_TARGET, &attr))?;
+                let found = request.target(id).inspect_err(|_| ext.set_msg_attr(text::DUMP_BAD_TARGET, &attr))?;
                 target = Some(found);
             }
             _ => {

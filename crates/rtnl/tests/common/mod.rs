@@ -28,12 +28,7 @@ impl World {
         let rtnl = Rtnetlink::new(&system, &stack).expect("rtnl");
         let root = Cred::root(system.init_user_ns());
         let obs = system.create(&root).expect("namespace");
-        Self {
-            system,
-            rtnl,
-            root,
-            obs,
-        }
+        Self { system, rtnl, root, obs }
     }
 
     pub(crate) fn net(&self) -> NetRef {
@@ -47,10 +42,7 @@ impl World {
     /// Root without these.
     pub(crate) fn root_without(&self, caps: &[Cap]) -> Cred {
         let caps = caps.iter().fold(Caps::FULL, |all, cap| all.without(*cap));
-        Cred {
-            caps,
-            ..self.root.clone()
-        }
+        Cred { caps, ..self.root.clone() }
     }
 
     pub(crate) fn client(&self) -> LocalClient {
@@ -77,28 +69,19 @@ impl World {
     /// A listener of RTNLGRP_NSID in `net`.
     pub(crate) fn listener(&self, net: &NetRef) -> Socket {
         let socket = self.rtnl.open(net, Protocol::Route, &self.root);
-        set(
-            &socket,
-            NETLINK_ADD_MEMBERSHIP,
-            RTNLGRP_NSID,
-            &self.client(),
-        );
+        set(&socket, NETLINK_ADD_MEMBERSHIP, RTNLGRP_NSID, &self.client());
         socket
     }
 
     /// Gives `peer` an id in `obs`.
     pub(crate) fn name(&self, peer: &NetRef, id: i32) {
         let origin = pernet::Origin::KERNEL;
-        self.obs
-            .assign_nsid(peer, pernet::Nsid::new(id), origin)
-            .expect("id");
+        self.obs.assign_nsid(peer, pernet::Nsid::new(id), origin).expect("id");
     }
 }
 
 pub(crate) fn set(socket: &Socket, opt: i32, value: u32, client: &LocalClient) {
-    socket
-        .setsockopt(opt, &value.to_ne_bytes(), client)
-        .expect("option");
+    socket.setsockopt(opt, &value.to_ne_bytes(), client).expect("option");
 }
 
 /// A request of the nsid family.
@@ -175,11 +158,9 @@ pub(crate) fn got(datagrams: &[Datagram]) -> Vec<Got> {
         for msg in walk.by_ref() {
             let header = msg.header;
             out.push(match Reply::read(&msg) {
-                Some(Reply {
-                    result,
-                    ext: ExtAck { msg, offset, .. },
-                    ..
-                }) => Got::Ack(header.ty, header.flags, result, msg.map(Into::into), offset),
+                Some(Reply { result, ext: ExtAck { msg, offset, .. }, .. }) => {
+                    Got::Ack(header.ty, header.flags, result, msg.map(Into::into), offset)
+                }
                 None => {
                     let mut ids = (-100, None);
                     for attr in msg.attrs(4) {
@@ -194,10 +175,7 @@ pub(crate) fn got(datagrams: &[Datagram]) -> Vec<Got> {
                 }
             });
         }
-        assert!(
-            walk.rest().is_empty(),
-            "a datagram of ours is made of whole messages"
-        );
+        assert!(walk.rest().is_empty(), "a datagram of ours is made of whole messages");
     }
     out
 }
@@ -207,22 +185,12 @@ pub(crate) fn ack() -> Got {
 }
 
 pub(crate) fn fails(errno: Errno, text: Option<&str>, offset: Option<u32>) -> Got {
-    let flags = if text.is_some() || offset.is_some() {
-        NLM_F_ACK_TLVS
-    } else {
-        0
-    };
+    let flags = if text.is_some() || offset.is_some() { NLM_F_ACK_TLVS } else { 0 };
     Got::Ack(NLMSG_ERROR, flags, Err(errno), text.map(Into::into), offset)
 }
 
 pub(crate) fn dump_fails(errno: Errno, text: &str, offset: Option<u32>) -> Got {
-    Got::Ack(
-        NLMSG_DONE,
-        NLM_F_MULTI | NLM_F_ACK_TLVS,
-        Err(errno),
-        Some(text.into()),
-        offset,
-    )
+    Got::Ack(NLMSG_DONE, NLM_F_MULTI | NLM_F_ACK_TLVS, Err(errno), Some(text.into()), offset)
 }
 
 pub(crate) fn done() -> Got {
@@ -243,16 +211,7 @@ pub(crate) fn gone(id: i32) -> Got {
 
 /// The ids of a dump.
 pub(crate) fn ids(messages: &[Got]) -> Vec<i32> {
-    messages
-        .iter()
-        .filter_map(|got| {
-            if let Got::Nsid(_, _, _, id, _) = got {
-                Some(*id)
-            } else {
-                None
-            }
-        })
-        .collect()
+    messages.iter().filter_map(|got| if let Got::Nsid(_, _, _, id, _) = got { Some(*id) } else { None }).collect()
 }
 
 pub(crate) const KERNEL: SockAddr = SockAddr::KERNEL;

@@ -15,15 +15,9 @@ impl HwAddr {
     /// Longest address this type holds, in bytes.
     pub const MAX: usize = 16;
     /// The address of a device that has none (`addr_len` 0).
-    pub const EMPTY: Self = Self {
-        len: 0,
-        bytes: [0; Self::MAX],
-    };
+    pub const EMPTY: Self = Self { len: 0, bytes: [0; Self::MAX] };
     /// Six zero bytes: address and broadcast address of a loopback device.
-    pub const ZERO6: Self = Self {
-        len: 6,
-        bytes: [0; Self::MAX],
-    };
+    pub const ZERO6: Self = Self { len: 6, bytes: [0; Self::MAX] };
 
     /// Makes an address; `None` if `bytes` is longer than [`HwAddr::MAX`].
     #[must_use]
@@ -72,10 +66,7 @@ mod tests {
     #[test]
     fn prints_as_sysfs_does() {
         assert_eq!(HwAddr::ZERO6.to_string(), "00:00:00:00:00:00");
-        assert_eq!(
-            HwAddr::new(&[2, 0, 0xab, 0, 0, 1]).unwrap().to_string(),
-            "02:00:ab:00:00:01"
-        );
+        assert_eq!(HwAddr::new(&[2, 0, 0xab, 0, 0, 1]).unwrap().to_string(), "02:00:ab:00:00:01");
         assert_eq!(HwAddr::EMPTY.to_string(), "");
         assert_eq!(HwAddr::new(&[0; 17]), None);
     }

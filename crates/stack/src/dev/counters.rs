@@ -97,10 +97,7 @@ mod tests {
     #[test]
     fn there_are_as_many_as_in_rtnl_link_stats64() {
         assert_eq!(LinkStats::COUNT * 8, 200);
-        assert_eq!(
-            LinkStats::default().named()[24],
-            ("rx_otherhost_dropped", 0)
-        );
+        assert_eq!(LinkStats::default().named()[24], ("rx_otherhost_dropped", 0));
     }
 
     #[test]
@@ -108,13 +105,6 @@ mod tests {
         let live = Counters::default();
         live.rx_bytes.fetch_add(1500, Relaxed);
         live.rx_packets.fetch_add(1, Relaxed);
-        assert_eq!(
-            live.read(),
-            LinkStats {
-                rx_bytes: 1500,
-                rx_packets: 1,
-                ..LinkStats::default()
-            }
-        );
+        assert_eq!(live.read(), LinkStats { rx_bytes: 1500, rx_packets: 1, ..LinkStats::default() });
     }
 }

@@ -225,11 +225,7 @@ impl Link {
     /// The operational state that users see: down as long as the device is administratively down.
     #[must_use]
     pub const fn operstate(&self) -> OperState {
-        if self.is_up() {
-            self.stored_operstate
-        } else {
-            OperState::Down
-        }
+        if self.is_up() { self.stored_operstate } else { OperState::Down }
     }
 
     /// Index of the device this one sits on, itself if on none (`dev_get_iflink`).
@@ -241,9 +237,7 @@ impl Link {
     /// The traffic so far.
     #[must_use]
     pub fn stats(&self) -> LinkStats {
-        self.counters
-            .as_ref()
-            .map_or_else(LinkStats::default, |c| c.read())
+        self.counters.as_ref().map_or_else(LinkStats::default, |c| c.read())
     }
 
     /// The counters themselves, for whoever carries packets, made on first use.
@@ -271,15 +265,9 @@ mod tests {
     #[test]
     fn flags_and_operstate_follow_the_administrator() {
         let mut link = lo();
-        assert_eq!(
-            (link.flags().bits(), link.operstate()),
-            (0x8, OperState::Down)
-        );
+        assert_eq!((link.flags().bits(), link.operstate()), (0x8, OperState::Down));
         link.stored_flags |= IfFlags::UP;
-        assert_eq!(
-            (link.flags().bits(), link.operstate()),
-            (0x1_0049, OperState::Unknown)
-        );
+        assert_eq!((link.flags().bits(), link.operstate()), (0x1_0049, OperState::Unknown));
         link.stored_operstate = OperState::Dormant;
         link.dormant = true;
         link.carrier = false;
@@ -290,22 +278,9 @@ mod tests {
     fn counters_are_shared_between_readings() {
         let mut link = lo();
         let before = link.clone();
-        link.counters()
-            .tx_bytes
-            .fetch_add(7, std::sync::atomic::Ordering::Relaxed);
+        link.counters().tx_bytes.fetch_add(7, std::sync::atomic::Ordering::Relaxed);
         let after = link.clone();
-        after
-            .clone()
-            .counters()
-            .tx_bytes
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        assert_eq!(
-            (
-                before.stats().tx_bytes,
-                link.stats().tx_bytes,
-                after.stats().tx_bytes
-            ),
-            (0, 8, 8)
-        );
+        after.clone().counters().tx_bytes.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!((before.stats().tx_bytes, link.stats().tx_bytes, after.stats().tx_bytes), (0, 8, 8));
     }
 }

@@ -84,16 +84,8 @@ impl Links {
     /// An empty table. `salt` is a number that differs from namespace to namespace.
     #[must_use]
     pub const fn new(salt: u32) -> Self {
-        let table = Table {
-            by_index: Vec::new(),
-            by_name: None,
-            last_index: 0,
-            generation: 1,
-        };
-        Self {
-            table: RwLock::new(table),
-            salt,
-        }
+        let table = Table { by_index: Vec::new(), by_name: None, last_index: 0, generation: 1 };
+        Self { table: RwLock::new(table), salt }
     }
 
     /// The namespace's salt, for values that must differ between namespaces but mean nothing (obscured pointers).
@@ -112,8 +104,7 @@ impl Links {
     /// If the index or one of the link's names is in use, or no index is left.
     pub fn insert(&self, mut link: Link, wanted: Option<u32>) -> Result<Arc<Link>, LinkError> {
         let mut table = self.write();
-        let mut names =
-            std::iter::once(link.name.as_str()).chain(link.alt_names.iter().map(AsRef::as_ref));
+        let mut names = std::iter::once(link.name.as_str()).chain(link.alt_names.iter().map(AsRef::as_ref));
         if names.any(|name| table.named(name).is_some()) {
             return Err(LinkError::NameTaken);
         }
@@ -182,11 +173,7 @@ impl Links {
     ///
     /// # Errors
     /// [`LinkError::NoSuchLink`]; [`LinkError::NameTaken`] if one of them is in use or stands twice in the list.
-    pub fn set_alt_names(
-        &self,
-        index: u32,
-        alt_names: Vec<Box<str>>,
-    ) -> Result<Arc<Link>, LinkError> {
+    pub fn set_alt_names(&self, index: u32, alt_names: Vec<Box<str>>) -> Result<Arc<Link>, LinkError> {
         let mut table = self.write();
         let place = table.at(index).map_err(|_| LinkError::NoSuchLink)?;
         let old = Arc::clone(&table.by_index[place]);
@@ -205,10 +192,7 @@ impl Links {
     #[must_use]
     pub fn by_index(&self, index: u32) -> Option<Arc<Link>> {
         let table = self.read();
-        table
-            .at(index)
-            .ok()
-            .map(|place| Arc::clone(&table.by_index[place]))
+        table.at(index).ok().map(|place| Arc::clone(&table.by_index[place]))
     }
 
     /// The device with that name or alternative name (`dev_get_by_name`).
@@ -224,10 +208,7 @@ impl Links {
         let table = self.read();
         let place = table.by_index.partition_point(|l| l.index < start);
         let links = table.by_index[place..].iter().take(max).cloned().collect();
-        LinkPage {
-            links,
-            generation: table.generation,
-        }
+        LinkPage { links, generation: table.generation }
     }
 
     /// All devices in order.
@@ -272,14 +253,8 @@ impl Table {
 
     fn named(&self, name: &str) -> Option<&Arc<Link>> {
         match &self.by_name {
-            Some(map) => self
-                .at(*map.get(name)?)
-                .ok()
-                .map(|place| &self.by_index[place]),
-            None => self
-                .by_index
-                .iter()
-                .find(|l| names_of(l).any(|n| n == name)),
+            Some(map) => self.at(*map.get(name)?).ok().map(|place| &self.by_index[place]),
+            None => self.by_index.iter().find(|l| names_of(l).any(|n| n == name)),
         }
     }
 
@@ -313,10 +288,7 @@ impl Table {
             map.extend(names_of(link).map(|n| (n.into(), link.index)));
         } else if self.by_index.len() > WALK_UP_TO {
             let all = self.by_index.iter();
-            self.by_name = Some(
-                all.flat_map(|l| names_of(l).map(|n| (n.into(), l.index)))
-                    .collect(),
-            );
+            self.by_name = Some(all.flat_map(|l| names_of(l).map(|n| (n.into(), l.index))).collect());
         }
         self.bump();
     }
@@ -372,10 +344,7 @@ mod tests {
         let links = Links::new(0);
         links.insert(named("lo"), None).unwrap();
         links.write().last_index = MAX_INDEX - 1;
-        assert_eq!(
-            links.insert(named("last"), None).unwrap().index(),
-            MAX_INDEX
-        );
+        assert_eq!(links.insert(named("last"), None).unwrap().index(), MAX_INDEX);
         assert_eq!(links.insert(named("round"), None).unwrap().index(), 2);
     }
 
@@ -389,10 +358,7 @@ mod tests {
         assert_eq!(refused(named("x"), Some(1)), Err(LinkError::IndexTaken));
         assert_eq!(refused(named("x"), Some(0)), Err(LinkError::BadIndex));
         assert_eq!(refused(named("x"), Some(1 << 31)), Err(LinkError::BadIndex));
-        assert_eq!(
-            links.remove(9).map(|l| l.index()),
-            Err(LinkError::NoSuchLink)
-        );
+        assert_eq!(links.remove(9).map(|l| l.index()), Err(LinkError::NoSuchLink));
         assert_eq!((links.len(), links.generation()), (1, generation));
     }
 
@@ -401,20 +367,10 @@ mod tests {
         let links = Links::new(0);
         for i in 0..40 {
             let index = links.insert(named(&format!("d{i}")), None).unwrap().index();
-            links
-                .set_alt_names(index, vec![format!("alternative-{i}").into()])
-                .unwrap();
+            links.set_alt_names(index, vec![format!("alternative-{i}").into()]).unwrap();
             for j in 0..=i {
-                assert_eq!(
-                    links.by_name(&format!("d{j}")).map(|l| l.index()),
-                    Some(j + 1)
-                );
-                assert_eq!(
-                    links
-                        .by_name(&format!("alternative-{j}"))
-                        .map(|l| l.index()),
-                    Some(j + 1)
-                );
+                assert_eq!(links.by_name(&format!("d{j}")).map(|l| l.index()), Some(j + 1));
+                assert_eq!(links.by_name(&format!("alternative-{j}")).map(|l| l.index()), Some(j + 1));
             }
             assert!(links.by_name(&format!("d{}", i + 1)).is_none());
         }
@@ -430,11 +386,7 @@ mod tests {
         let links = Links::new(0);
         links.insert(named("a"), None).unwrap();
         links.insert(named("b"), None).unwrap();
-        let alt = |names: &[&str]| {
-            links
-                .set_alt_names(1, names.iter().map(|&n| n.into()).collect())
-                .map(|_| ())
-        };
+        let alt = |names: &[&str]| links.set_alt_names(1, names.iter().map(|&n| n.into()).collect()).map(|_| ());
         assert_eq!(alt(&["b"]), Err(LinkError::NameTaken));
         assert_eq!(alt(&["x", "x"]), Err(LinkError::NameTaken));
         assert_eq!(alt(&["x"]), Ok(()));

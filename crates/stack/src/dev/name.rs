@@ -97,19 +97,8 @@ mod tests {
 
     #[test]
     fn accepts_what_linux_accepts() {
-        for good in [
-            "lo",
-            "a",
-            "eth0.100",
-            "...",
-            "a%d",
-            "fifteen-bytes--",
-            "über",
-        ] {
-            assert_eq!(
-                IfName::new(good).map(|n| n.as_str().to_owned()),
-                Ok(good.to_owned())
-            );
+        for good in ["lo", "a", "eth0.100", "...", "a%d", "fifteen-bytes--", "über"] {
+            assert_eq!(IfName::new(good).map(|n| n.as_str().to_owned()), Ok(good.to_owned()));
         }
     }
 

@@ -22,9 +22,7 @@ impl Subsystem for LinkDevices {
         let links = Links::new(salt);
         // Neither can fail: the name is valid and the table is empty. If one did, the namespace would not come to be.
         let name = IfName::new("lo").map_err(|_| InitError::NoMemory)?;
-        links
-            .insert(loopback(name, salt), None)
-            .map_err(|_| InitError::NoMemory)?;
+        links.insert(loopback(name, salt), None).map_err(|_| InitError::NoMemory)?;
         Ok(links)
     }
 }
@@ -50,9 +48,7 @@ impl Stack {
     /// # Errors
     /// What [`Namespaces::register_device`] says, for instance that an existing namespace could not be set up.
     pub fn register(ns: &Namespaces) -> Result<Self, RegisterError> {
-        Ok(Self {
-            links: ns.register_device(LinkDevices(()))?,
-        })
+        Ok(Self { links: ns.register_device(LinkDevices(()))? })
     }
 
     /// The devices of `net`; `None` only if `net` is of another system, or while it is being made.

@@ -18,9 +18,7 @@ pub(super) fn sockets4(indent: usize, datagram: bool, width: usize) -> String {
 pub(super) fn sockets6(datagram: bool) -> String {
     let addresses = format!("{:<38}{:<38}", "local_address", "remote_address");
     let more = if datagram { " ref pointer drops" } else { "" };
-    format!(
-        "  sl  {addresses}st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode{more}\n"
-    )
+    format!("  sl  {addresses}st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode{more}\n")
 }
 
 /// Heading of the routing cache, which is always empty.
@@ -39,10 +37,7 @@ pub(super) fn group(group: &str, names: &str, first: &[&str]) -> String {
 
 /// A line for each name, padded to `width`, with a zero after a tab.
 pub(super) fn zeros(names: &str, width: usize) -> String {
-    names
-        .split(' ')
-        .map(|name| format!("{name:<width$}\t0\n"))
-        .collect()
+    names.split(' ').map(|name| format!("{name:<width$}\t0\n")).collect()
 }
 
 /// The processors of the system; some tables have a row for each.
@@ -52,13 +47,8 @@ fn cpus() -> usize {
 
 /// Packets each processor took from the driver: none. The thirteenth column is the processor's number.
 pub(super) fn softnet() -> String {
-    let row = |cpu| {
-        (0..15)
-            .map(|i| format!("{:08x}", if i == 12 { cpu } else { 0 }))
-            .collect::<Vec<_>>()
-            .join(" ")
-            + "\n"
-    };
+    let row =
+        |cpu| (0..15).map(|i| format!("{:08x}", if i == 12 { cpu } else { 0 })).collect::<Vec<_>>().join(" ") + "\n";
     (0..cpus()).map(row).collect()
 }
 
@@ -68,10 +58,7 @@ pub(super) fn stat_rt_cache() -> String {
                          out_slow_tot out_slow_mc gc_total gc_ignored gc_goal_miss gc_dst_overflow in_hlist_search \
                          out_hlist_search";
     let line = |cell: fn(&str) -> &str| {
-        let cells: Vec<_> = NAMES
-            .split(' ')
-            .map(|n| format!("{:<1$}", cell(n), n.len().max(8)))
-            .collect();
+        let cells: Vec<_> = NAMES.split(' ').map(|n| format!("{:<1$}", cell(n), n.len().max(8))).collect();
         cells.join(" ").trim_end().to_owned() + "\n"
     };
     line(|name| name) + &line(|_| "00000000").repeat(cpus())
@@ -88,8 +75,7 @@ pub(super) fn stat_conntrack() -> String {
 
 /// Counters of the SYN proxy for each processor.
 pub(super) fn stat_synproxy() -> String {
-    let heading =
-        "entries\t\tsyn_received\tcookie_invalid\tcookie_valid\tcookie_retrans\tconn_reopened\n";
+    let heading = "entries\t\tsyn_received\tcookie_invalid\tcookie_valid\tcookie_retrans\tconn_reopened\n";
     heading.to_owned() + &(["00000000"; 6].join("\t") + "\n").repeat(cpus())
 }
 
@@ -113,15 +99,7 @@ pub(super) fn nf_log() -> String {
 /// The transport protocols: size of a socket, memory in pages (-1: not accounted), whether it can be short of memory,
 /// longest header, whether it has its own slab, and which of 18 operations it has.
 pub(super) fn protocols() -> String {
-    type Row = (
-        &'static str,
-        u32,
-        i32,
-        &'static str,
-        u32,
-        &'static str,
-        &'static str,
-    );
+    type Row = (&'static str, u32, i32, &'static str, u32, &'static str, &'static str);
     const NONE: &str = "nnnnnnnnnnnnnnnnnn";
     const STREAM: &str = "yyyyyyyyyyyynyyyyy";
     const MPTCP: &str = "yyynyyyyyyyynnyyyn";

@@ -22,18 +22,8 @@ pub fn proc_net_dev(links: &Links) -> String {
     for link in links.all() {
         let s = link.stats();
         let rx_drop = s.rx_dropped.wrapping_add(s.rx_missed_errors);
-        let rx_frame = [
-            s.rx_length_errors,
-            s.rx_over_errors,
-            s.rx_crc_errors,
-            s.rx_frame_errors,
-        ];
-        let tx_carrier = [
-            s.tx_carrier_errors,
-            s.tx_aborted_errors,
-            s.tx_window_errors,
-            s.tx_heartbeat_errors,
-        ];
+        let rx_frame = [s.rx_length_errors, s.rx_over_errors, s.rx_crc_errors, s.rx_frame_errors];
+        let tx_carrier = [s.tx_carrier_errors, s.tx_aborted_errors, s.tx_window_errors, s.tx_heartbeat_errors];
         let sum = |parts: [u64; 4]| parts.into_iter().fold(0, u64::wrapping_add);
         // A String takes what is written to it.
         let _ = writeln!(
@@ -63,20 +53,11 @@ pub fn proc_net_dev(links: &Links) -> String {
 
 /// IPv6 multicast groups: every device that does IPv6 listens to all nodes, link-wide and on itself, even while down.
 pub(super) fn igmp6(links: &Links) -> String {
-    let groups = [
-        ("ff020000000000000000000000000001", 0xc),
-        ("ff010000000000000000000000000001", 0x8),
-    ];
+    let groups = [("ff020000000000000000000000000001", 0xc), ("ff010000000000000000000000000001", 0x8)];
     let mut out = String::new();
     for link in links.all().iter().filter(|l| has_inet6(l)) {
         for (group, flags) in groups {
-            let _ = writeln!(
-                out,
-                "{:<4} {:<15} {group} {:5} {flags:08X} 0",
-                link.index(),
-                link.name(),
-                1
-            );
+            let _ = writeln!(out, "{:<4} {:<15} {group} {:5} {flags:08X} 0", link.index(), link.name(), 1);
         }
     }
     out
@@ -94,16 +75,9 @@ pub(super) fn snmp6(link: &Link) -> String {
 /// IPv6 routes: the two entries that reject what no route matches (main and local table), which are the loopback's.
 pub(super) fn ipv6_route(links: &Links) -> String {
     let links = links.all();
-    let Some(lo) = links
-        .iter()
-        .find(|l| l.stored_flags.contains(IfFlags::LOOPBACK))
-    else {
+    let Some(lo) = links.iter().find(|l| l.stored_flags.contains(IfFlags::LOOPBACK)) else {
         return String::new();
     };
     let any = "00000000000000000000000000000000";
-    format!(
-        "{any} 00 {any} 00 {any} ffffffff 00000001 00000000 00200200 {:>8}\n",
-        lo.name()
-    )
-    .repeat(2)
+    format!("{any} 00 {any} 00 {any} ffffffff 00000001 00000000 00200200 {:>8}\n", lo.name()).repeat(2)
 }

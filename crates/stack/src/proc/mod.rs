@@ -22,23 +22,12 @@ pub const PROC_DIR_MODE: u16 = 0o555;
 pub fn proc_net_entries(links: &Links) -> Vec<Entry> {
     let mut out = Vec::new();
     for &(path, mode, content) in table::TABLE {
-        let kind = if matches!(content, Content::Dir | Content::PerDevice(_)) {
-            EntryKind::Dir
-        } else {
-            EntryKind::File
-        };
-        out.push(Entry {
-            path: path.into(),
-            kind,
-            mode,
-        });
+        let kind =
+            if matches!(content, Content::Dir | Content::PerDevice(_)) { EntryKind::Dir } else { EntryKind::File };
+        out.push(Entry { path: path.into(), kind, mode });
         if let Content::PerDevice(_) = content {
             let devices = links.all().into_iter().filter(|l| devices::has_inet6(l));
-            let file = |name: &str| Entry {
-                path: format!("{path}/{name}"),
-                kind: EntryKind::File,
-                mode: 0o444,
-            };
+            let file = |name: &str| Entry { path: format!("{path}/{name}"), kind: EntryKind::File, mode: 0o444 };
             out.extend(devices.map(|l| file(l.name().as_str())));
         }
     }
@@ -50,20 +39,16 @@ pub fn proc_net_entries(links: &Links) -> Vec<Entry> {
 #[must_use]
 pub fn proc_net_file(links: &Links, path: &str) -> Option<String> {
     let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
-    table::TABLE
-        .iter()
-        .find_map(|&(entry, _, content)| match content {
-            Content::Text(text) if entry == path => Some(text.into()),
-            Content::Lines(lines) if entry == path => Some(lines()),
-            Content::Derived(render) if entry == path => Some(render(links)),
-            Content::PerDevice(render) if entry == dir => {
-                let link = links
-                    .by_name(name)
-                    .filter(|l| l.name().as_str() == name && devices::has_inet6(l));
-                link.map(|l| render(&l))
-            }
-            _ => None,
-        })
+    table::TABLE.iter().find_map(|&(entry, _, content)| match content {
+        Content::Text(text) if entry == path => Some(text.into()),
+        Content::Lines(lines) if entry == path => Some(lines()),
+        Content::Derived(render) if entry == path => Some(render(links)),
+        Content::PerDevice(render) if entry == dir => {
+            let link = links.by_name(name).filter(|l| l.name().as_str() == name && devices::has_inet6(l));
+            link.map(|l| render(&l))
+        }
+        _ => None,
+    })
 }
 
 fn order(path: &str) -> Vec<(usize, &str)> {

@@ -31,32 +31,22 @@ pub struct NetlinkSocket {
 /// of its protocol.
 #[must_use]
 pub fn proc_net_netlink(links: &Links, sockets: &[NetlinkSocket]) -> String {
-    let mut out = String::from(
-        "sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n",
-    );
-    let mut protocols: Vec<u32> = KERNEL_SOCKETS
-        .into_iter()
-        .chain(sockets.iter().map(|s| s.protocol))
-        .collect();
+    let mut out =
+        String::from("sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode\n");
+    let mut protocols: Vec<u32> = KERNEL_SOCKETS.into_iter().chain(sockets.iter().map(|s| s.protocol)).collect();
     protocols.sort_unstable();
     protocols.dedup();
     for protocol in protocols {
-        let kernel = KERNEL_SOCKETS
-            .iter()
-            .position(|&p| p == protocol)
-            .map(|n| NetlinkSocket {
-                protocol,
-                portid: 0,
-                groups: 0,
-                receive_queue: 0,
-                dump: false,
-                drops: 0,
-                inode: u64::from(links.salt() & 0x00ff_fff8) + n as u64 + 1,
-            });
-        for s in kernel
-            .iter()
-            .chain(sockets.iter().filter(|s| s.protocol == protocol))
-        {
+        let kernel = KERNEL_SOCKETS.iter().position(|&p| p == protocol).map(|n| NetlinkSocket {
+            protocol,
+            portid: 0,
+            groups: 0,
+            receive_queue: 0,
+            dump: false,
+            drops: 0,
+            inode: u64::from(links.salt() & 0x00ff_fff8) + n as u64 + 1,
+        });
+        for s in kernel.iter().chain(sockets.iter().filter(|s| s.protocol == protocol)) {
             // Linux prints a hash of the socket's address, which only tells sockets apart.
             let sk = obscured(links.salt(), s.protocol, s.portid);
             let dump = u32::from(s.dump);
@@ -71,7 +61,5 @@ pub fn proc_net_netlink(links: &Links, sockets: &[NetlinkSocket]) -> String {
 }
 
 fn obscured(salt: u32, protocol: u32, portid: u32) -> u32 {
-    [protocol, portid].into_iter().fold(salt | 1, |hash, part| {
-        (hash ^ part).wrapping_mul(0x9e37_79b1).rotate_left(15)
-    })
+    [protocol, portid].into_iter().fold(salt | 1, |hash, part| (hash ^ part).wrapping_mul(0x9e37_79b1).rotate_left(15))
 }

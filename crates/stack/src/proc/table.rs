@@ -23,11 +23,7 @@ use Content::{Derived, Dir, Lines, PerDevice, Text};
 /// Path below `/proc/net`, mode, content.
 pub(super) const TABLE: &[(&str, u16, Content)] = &[
     ("anycast6", 0o444, Text("")),
-    (
-        "arp",
-        0o444,
-        Text("IP address       HW type     Flags       HW address            Mask     Device\n"),
-    ),
+    ("arp", 0o444, Text("IP address       HW type     Flags       HW address            Mask     Device\n")),
     // The xtables files list what is registered with the packet filter: no tables, matches or targets.
     ("arp_tables_matches", 0o440, Text("")),
     ("arp_tables_names", 0o440, Text("")),
@@ -37,25 +33,13 @@ pub(super) const TABLE: &[(&str, u16, Content)] = &[
     ("dev_snmp6", 0o555, PerDevice(devices::snmp6)),
     // No IPv4 routing table is made before the first route: not even a heading, here and in `route`.
     ("fib_trie", 0o444, Text("")),
-    (
-        "fib_triestat",
-        0o444,
-        Text("Basic info: size of leaf: 48 bytes, size of tnode: 40 bytes.\n"),
-    ),
+    ("fib_triestat", 0o444, Text("Basic info: size of leaf: 48 bytes, size of tnode: 40 bytes.\n")),
     ("icmp", 0o444, Lines(|| columns::sockets4(2, true, 127))),
     ("icmp6", 0o444, Lines(|| columns::sockets6(true))),
     ("if_inet6", 0o444, Text("")),
-    (
-        "igmp",
-        0o444,
-        Text("Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n"),
-    ),
+    ("igmp", 0o444, Text("Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n")),
     ("igmp6", 0o444, Derived(devices::igmp6)),
-    (
-        "ip6_flowlabel",
-        0o444,
-        Text("Label S Owner  Users  Linger Expires  Dst                              Opt\n"),
-    ),
+    ("ip6_flowlabel", 0o444, Text("Label S Owner  Users  Linger Expires  Dst                              Opt\n")),
     (
         "ip6_mr_cache",
         0o444,
@@ -63,66 +47,36 @@ pub(super) const TABLE: &[(&str, u16, Content)] = &[
             "Group                            Origin                           Iif      Pkts  Bytes     Wrong  Oifs\n",
         ),
     ),
-    (
-        "ip6_mr_vif",
-        0o444,
-        Text("Interface      BytesIn  PktsIn  BytesOut PktsOut Flags\n"),
-    ),
+    ("ip6_mr_vif", 0o444, Text("Interface      BytesIn  PktsIn  BytesOut PktsOut Flags\n")),
     ("ip6_tables_matches", 0o440, Text("")),
     ("ip6_tables_names", 0o440, Text("")),
     ("ip6_tables_targets", 0o440, Text("")),
     ("ip6t_hashlimit", 0o555, Dir),
-    (
-        "ip_mr_cache",
-        0o444,
-        Text("Group    Origin   Iif     Pkts    Bytes    Wrong Oifs\n"),
-    ),
-    (
-        "ip_mr_vif",
-        0o444,
-        Text("Interface      BytesIn  PktsIn  BytesOut PktsOut Flags Local    Remote\n"),
-    ),
+    ("ip_mr_cache", 0o444, Text("Group    Origin   Iif     Pkts    Bytes    Wrong Oifs\n")),
+    ("ip_mr_vif", 0o444, Text("Interface      BytesIn  PktsIn  BytesOut PktsOut Flags Local    Remote\n")),
     ("ip_tables_matches", 0o440, Text("")),
     ("ip_tables_names", 0o440, Text("")),
     ("ip_tables_targets", 0o440, Text("")),
     ("ipt_hashlimit", 0o555, Dir),
     ("ipv6_route", 0o444, Derived(devices::ipv6_route)),
-    (
-        "mcfilter",
-        0o444,
-        Text("Idx Device        MCA        SRC    INC    EXC\n"),
-    ),
+    ("mcfilter", 0o444, Text("Idx Device        MCA        SRC    INC    EXC\n")),
     (
         "mcfilter6",
         0o444,
-        Text(
-            "Idx Device                Multicast Address                   Source Address    INC    EXC\n",
-        ),
+        Text("Idx Device                Multicast Address                   Source Address    INC    EXC\n"),
     ),
     ("netfilter", 0o555, Dir),
     ("netfilter/nf_log", 0o444, Lines(columns::nf_log)),
     ("netfilter/nfnetlink_log", 0o440, Text("")),
     ("netfilter/nfnetlink_queue", 0o440, Text("")),
-    (
-        "netlink",
-        0o444,
-        Derived(|links| netlink::proc_net_netlink(links, &[])),
-    ),
+    ("netlink", 0o444, Derived(|links| netlink::proc_net_netlink(links, &[]))),
     ("netstat", 0o444, Lines(netstat)),
     ("nf_conntrack", 0o440, Text("")),
     ("nf_conntrack_expect", 0o440, Text("")),
-    (
-        "packet",
-        0o444,
-        Text("sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n"),
-    ),
+    ("packet", 0o444, Text("sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n")),
     ("protocols", 0o444, Lines(columns::protocols)),
     // Nanoseconds per scheduler tick and its resolution, as `tc` wants them: 1000, 64, 10^6, 10^9.
-    (
-        "psched",
-        0o444,
-        Text("000003e8 00000040 000f4240 3b9aca00\n"),
-    ),
+    ("psched", 0o444, Text("000003e8 00000040 000f4240 3b9aca00\n")),
     (
         "ptype",
         0o444,
@@ -134,11 +88,7 @@ pub(super) const TABLE: &[(&str, u16, Content)] = &[
     ("raw", 0o444, Lines(|| columns::sockets4(2, true, 0))),
     ("raw6", 0o444, Lines(|| columns::sockets6(true))),
     ("route", 0o444, Text("")),
-    (
-        "rt6_stats",
-        0o444,
-        Text("0000 0000 0000 0000 0000 0000 0000\n"),
-    ),
+    ("rt6_stats", 0o444, Text("0000 0000 0000 0000 0000 0000 0000\n")),
     // Binary: 256 realms of four 32-bit counters.
     ("rt_acct", 0o444, Lines(|| "\0".repeat(256 * 16))),
     ("rt_cache", 0o444, Lines(columns::rt_cache)),
@@ -155,9 +105,7 @@ pub(super) const TABLE: &[(&str, u16, Content)] = &[
     (
         "sockstat6",
         0o444,
-        Text(
-            "TCP6: inuse 0\nUDP6: inuse 0\nUDPLITE6: inuse 0\nRAW6: inuse 0\nFRAG6: inuse 0 memory 0\n",
-        ),
+        Text("TCP6: inuse 0\nUDP6: inuse 0\nUDPLITE6: inuse 0\nRAW6: inuse 0\nFRAG6: inuse 0 memory 0\n"),
     ),
     ("softnet_stat", 0o444, Lines(columns::softnet)),
     ("stat", 0o555, Dir),
@@ -170,16 +118,8 @@ pub(super) const TABLE: &[(&str, u16, Content)] = &[
     ("udp6", 0o444, Lines(|| columns::sockets6(true))),
     ("udplite", 0o444, Lines(|| columns::sockets4(3, true, 127))),
     ("udplite6", 0o444, Lines(|| columns::sockets6(true))),
-    (
-        "unix",
-        0o444,
-        Text("Num       RefCount Protocol Flags    Type St Inode Path\n"),
-    ),
-    (
-        "xfrm_stat",
-        0o444,
-        Lines(|| columns::zeros(names::XFRM, 24)),
-    ),
+    ("unix", 0o444, Text("Num       RefCount Protocol Flags    Type St Inode Path\n")),
+    ("xfrm_stat", 0o444, Lines(|| columns::zeros(names::XFRM, 24))),
     ("xt_recent", 0o555, Dir),
 ];
 
@@ -199,12 +139,6 @@ fn netstat() -> String {
 }
 
 fn snmp6() -> String {
-    let groups = [
-        names::IP6,
-        names::ICMP6_HEAD,
-        names::ICMP6_RATE,
-        names::ICMP6_TYPES,
-        names::UDP6,
-    ];
+    let groups = [names::IP6, names::ICMP6_HEAD, names::ICMP6_RATE, names::ICMP6_TYPES, names::UDP6];
     groups.iter().map(|g| columns::zeros(g, 32)).collect()
 }

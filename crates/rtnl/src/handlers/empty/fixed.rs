@@ -13,10 +13,7 @@ const HEADER: usize = 12;
 
 pub(super) const RULES: Handler = dump_of(RTM_GETRULE, rules);
 /// Only IPv6 has labels.
-pub(super) const LABELS: Handler = Handler {
-    family: AF_INET6 as u8,
-    ..dump_of(RTM_GETADDRLABEL, labels)
-};
+pub(super) const LABELS: Handler = Handler { family: AF_INET6 as u8, ..dump_of(RTM_GETADDRLABEL, labels) };
 
 /// A rule that sends everything to a table.
 struct Rule {
@@ -26,11 +23,7 @@ struct Rule {
 }
 
 const fn rule(family: u8, table: u8, priority: u32) -> Rule {
-    Rule {
-        family,
-        table,
-        priority,
-    }
+    Rule { family, table, priority }
 }
 
 /// IPv4, multicast routing of IPv4 (128) and IPv6 (129), IPv6: local (255), main (254), default (253).
@@ -138,13 +131,8 @@ fn labels(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -> Result<
             (header[0], header[2]) = (AF_INET6 as u8, *prefix);
             // The sequence number counts the changes of the list: one for each label.
             header[8..].copy_from_slice(&(BORN_LABELS.len() as u32).to_ne_bytes());
-            let address: Vec<u8> = address
-                .iter()
-                .flat_map(|group| group.to_be_bytes())
-                .collect();
-            m.put_raw(&header)
-                .put(IFAL_ADDRESS, &address)
-                .put_u32(IFAL_LABEL, *label);
+            let address: Vec<u8> = address.iter().flat_map(|group| group.to_be_bytes()).collect();
+            m.put_raw(&header).put(IFAL_ADDRESS, &address).put_u32(IFAL_LABEL, *label);
         })
     });
     Ok(step)

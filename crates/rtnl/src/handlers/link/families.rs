@@ -11,12 +11,7 @@ const AF_BRIDGE: u8 = 7;
 const RTNL_FAMILY_IPMR: u8 = 128;
 
 const fn dump_of(family: u8, dumpit: super::super::Dumpit) -> Handler {
-    Handler {
-        family,
-        ty: RTM_GETLINK,
-        doit: None,
-        dumpit: Some(dumpit),
-    }
+    Handler { family, ty: RTM_GETLINK, doit: None, dumpit: Some(dumpit) }
 }
 
 /// IPv6: devices with their IPv6 settings only.

@@ -96,8 +96,7 @@ pub(super) fn link(out: &mut Builder, link: &Link, view: View) {
         .put_u16(IFLA_TAILROOM, class.tailroom)
         .put_u8(IFLA_PROTO_DOWN, link.proto_down.into());
     if !link.address.as_bytes().is_empty() {
-        out.put(IFLA_ADDRESS, link.address.as_bytes())
-            .put(IFLA_BROADCAST, link.broadcast.as_bytes());
+        out.put(IFLA_ADDRESS, link.address.as_bytes()).put(IFLA_BROADCAST, link.broadcast.as_bytes());
     }
     stats(out, &link.stats());
     // No program is attached.
@@ -133,8 +132,7 @@ pub(super) fn link(out: &mut Builder, link: &Link, view: View) {
         });
     }
     // No port of a switch, no clock recovery: empty, and still sent.
-    out.nest_flagged(IFLA_DEVLINK_PORT, |_| {})
-        .nest_flagged(IFLA_DPLL_PIN, |_| {});
+    out.nest_flagged(IFLA_DEVLINK_PORT, |_| {}).nest_flagged(IFLA_DPLL_PIN, |_| {});
 }
 
 /// Header and attributes of a link in a dump of family AF_INET6 (`inet6_fill_ifinfo`).
@@ -146,8 +144,7 @@ pub(super) fn inet6_link(out: &mut Builder, link: &Link) {
     }
     out.put_u32(IFLA_MTU, link.mtu);
     lower(out, link);
-    out.put_u8(IFLA_OPERSTATE, link.operstate() as u8)
-        .nest(IFLA_PROTINFO, |out| inet6(out, link, true));
+    out.put_u8(IFLA_OPERSTATE, link.operstate() as u8).nest(IFLA_PROTINFO, |out| inet6(out, link, true));
 }
 
 /// Whether IPv6 runs on the device.
@@ -175,10 +172,7 @@ fn lower(out: &mut Builder, link: &Link) {
 fn stats(out: &mut Builder, stats: &LinkStats) {
     let counters = stats.named().map(|(_, value)| value);
     let wide: Vec<u8> = counters.iter().flat_map(|c| c.to_ne_bytes()).collect();
-    let narrow = counters
-        .iter()
-        .take(24)
-        .flat_map(|c| (*c as u32).to_ne_bytes());
+    let narrow = counters.iter().take(24).flat_map(|c| (*c as u32).to_ne_bytes());
     let narrow: Vec<u8> = narrow.collect();
     out.put(IFLA_STATS64, &wide).put(IFLA_STATS, &narrow);
 }
@@ -188,23 +182,14 @@ fn inet6(out: &mut Builder, link: &Link, with_stats: bool) {
     let mut conf = *link.class().inet6;
     conf.0[Inet6Conf::MTU] = link.mtu.cast_signed();
     let ready = if link.is_up() { INET6_READY } else { 0 };
-    let cache = [
-        MAX_REASSEMBLY,
-        link.inet6_changed,
-        link.inet6_reachable_ms,
-        RETRANS_MS,
-    ];
+    let cache = [MAX_REASSEMBLY, link.inet6_changed, link.inet6_reachable_ms, RETRANS_MS];
     let cache: Vec<u8> = cache.iter().flat_map(|v| v.to_ne_bytes()).collect();
-    out.put_u32(IFLA_INET6_FLAGS, ready)
-        .put(IFLA_INET6_CACHEINFO, &cache)
-        .put(IFLA_INET6_CONF, &words(&conf.0));
+    out.put_u32(IFLA_INET6_FLAGS, ready).put(IFLA_INET6_CACHEINFO, &cache).put(IFLA_INET6_CONF, &words(&conf.0));
     if with_stats {
         // The stack counts no IPv6 packets yet.
-        out.put(IFLA_INET6_STATS, &zero_counters(INET6_STATS))
-            .put(IFLA_INET6_ICMP6STATS, &zero_counters(ICMP6_STATS));
+        out.put(IFLA_INET6_STATS, &zero_counters(INET6_STATS)).put(IFLA_INET6_ICMP6STATS, &zero_counters(ICMP6_STATS));
     }
-    out.put(IFLA_INET6_TOKEN, &[0; 16])
-        .put_u8(IFLA_INET6_ADDR_GEN_MODE, 0);
+    out.put(IFLA_INET6_TOKEN, &[0; 16]).put_u8(IFLA_INET6_ADDR_GEN_MODE, 0);
 }
 
 fn words(values: &[i32]) -> Vec<u8> {

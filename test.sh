@@ -1,0 +1,40 @@
+#!/bin/sh
+# All tests, as CI runs them.  Installs what is missing where it may (root on Debian or Ubuntu), else says what.
+set -eu
+cd "$(dirname "$0")"
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+step() { printf '\n== %s\n' "$*"; }
+
+step "what the tests need"
+wanted=
+for need in ip:iproute2 python3:python3 unshare:util-linux ps:procps cc:gcc strace:strace go:golang-go; do
+    command -v "${need%%:*}" >/dev/null || wanted="$wanted ${need#*:}"
+done
+if [ -n "$wanted" ]; then
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        apt-get update -qq
+        # shellcheck disable=SC2086 # a list of words
+        DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $wanted >/dev/null
+    else
+        echo "missing: sudo apt-get install$wanted (tests that need them are skipped, and say so)"
+    fi
+fi
+
+step "format"
+cargo fmt --all --check
+step "lints"
+cargo clippy --workspace --all-targets --locked -- -D warnings
+step "each crate alone, as whoever depends on it builds it"
+for crate in pernet-wire pernet-stack pernet-rtnl pernet-run pernet-cli; do
+    cargo check --quiet --locked -p "$crate"
+done
+cargo check --quiet --locked -p pernet --no-default-features
+step "documentation"
+RUSTDOCFLAGS="-D warnings" cargo doc --quiet --locked --workspace --no-deps
+step "the program under test"
+cargo build --release --locked -p pernet-cli
+cargo build --locked -p pernet-run --example outer_filter
+PERNET_BIN=$PWD/${CARGO_TARGET_DIR:-target}/release/pernet
+export PERNET_BIN
+step "tests"
+cargo test --workspace --locked --no-fail-fast
