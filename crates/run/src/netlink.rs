@@ -19,7 +19,7 @@ use pernet_rtnl::{Datagram, SockAddr, Socket};
 
 use crate::listener::{Delivery, Notification};
 use crate::mem::Memory;
-use crate::msghdr::{LARGEST_MESSAGE, MsgHeader};
+use crate::msghdr::MsgHeader;
 use crate::replay::Unheard;
 use crate::sys;
 use crate::task::Task;
@@ -34,11 +34,12 @@ struct Meta {
     from: SockAddr,
     origin_nsid: Option<i32>,
     pktinfo_group: Option<u32>,
+    len: usize,
 }
 
 impl Meta {
     fn of(d: &Datagram) -> Self {
-        Self { from: d.from, origin_nsid: d.origin_nsid, pktinfo_group: d.pktinfo_group }
+        Self { from: d.from, origin_nsid: d.origin_nsid, pktinfo_group: d.pktinfo_group, len: d.bytes.len() }
     }
 }
 
@@ -48,7 +49,6 @@ struct State {
     error: Option<i32>,
     largest_receive: usize,
     parked: Vec<Parked>,
-    scratch: Vec<u8>,
 }
 
 struct Parked {
@@ -101,14 +101,8 @@ pub(crate) struct NetlinkFd {
 impl NetlinkFd {
     /// Joins the two sides.
     pub(crate) fn new(socket: Socket, ty: i32, supervisor: OwnedFd, kept: Option<OwnedFd>) -> Self {
-        let state = State {
-            sent: VecDeque::new(),
-            held_back: None,
-            error: None,
-            largest_receive: 0,
-            parked: Vec::new(),
-            scratch: Vec::new(),
-        };
+        let state =
+            State { sent: VecDeque::new(), held_back: None, error: None, largest_receive: 0, parked: Vec::new() };
         Self { socket, ty, supervisor, kept, state: Mutex::new(state) }
     }
 
@@ -125,26 +119,22 @@ impl NetlinkFd {
     /// Moves what can be moved, both ways, and serves those who wait.
     pub(crate) fn pump(&self, world: &World) {
         let mut state = lock(&self.state);
-        self.requests(world, &mut state);
+        self.requests(world);
         self.fill(&mut state);
         self.serve_parked(world, &mut state);
     }
 
-    fn requests(&self, world: &World, state: &mut State) {
-        let mut buffer = std::mem::take(&mut state.scratch);
-        buffer.resize(256 * 1024, 0);
-        while let Ok((n, pid)) = sys::recv_with_sender(self.supervisor.as_fd(), &mut buffer) {
-            if n == 0 && pid == 0 {
-                break; // closed
-            }
+    fn requests(&self, world: &World) {
+        // Mostly nothing is there, and then nothing is allocated: this look comes with every trapped call.
+        while let Ok(waiting) = rustix::io::ioctl_fionread(&self.supervisor)
+            && waiting > 0
+        {
+            let mut buffer = vec![0; waiting as usize];
+            let Ok((n, pid)) = sys::recv_with_sender(self.supervisor.as_fd(), &mut buffer) else { break };
             let client = TaskClient { world, task: Task::new(pid) };
             // A native send has returned already: its caller can only learn of a refusal from an answer.
             let _ = self.socket.send(&buffer[..n], None, &client);
         }
-        // The common case holds no memory: most sockets of this kind are idle.
-        buffer.truncate(0);
-        buffer.shrink_to(4096);
-        state.scratch = buffer;
     }
 
     fn fill(&self, state: &mut State) {
@@ -220,7 +210,7 @@ impl NetlinkFd {
     /// errno as the kernel's.
     pub(crate) fn send(&self, world: &World, task: Task, bytes: &[u8], to: Option<SockAddr>) -> Result<usize, i32> {
         let mut state = lock(&self.state);
-        self.requests(world, &mut state);
+        self.requests(world);
         let client = TaskClient { world, task };
         let r = self.socket.send(bytes, to, &client).map_err(|e| e.errno().get());
         self.fill(&mut state);
@@ -236,7 +226,7 @@ impl NetlinkFd {
             return answer(world, notification, Err(libc::EOPNOTSUPP));
         }
         let mut state = lock(&self.state);
-        self.requests(world, &mut state);
+        self.requests(world);
         self.fill(&mut state);
         let result = match self.receive_now(world, &mut state, task, fd, receive, flags) {
             Ok(None) if flags & libc::MSG_DONTWAIT != 0 || task.is_nonblocking(fd) => Err(libc::EAGAIN),
@@ -329,7 +319,7 @@ impl NetlinkFd {
             return Ok(None);
         };
         let peek = flags & libc::MSG_PEEK != 0;
-        let mut buffer = vec![0; target.room.min(LARGEST_MESSAGE)];
+        let mut buffer = vec![0; target.room.min(meta.len)];
         let (got, passcred) = self.with_app_end(world, task, fd, |app| {
             (sys::recv_datagram(app, &mut buffer, peek), rustix::net::sockopt::socket_passcred(app).unwrap_or(false))
         })?;
