@@ -110,6 +110,7 @@ struct Start {
     rooted: Vec<libc::sock_filter>,
     map_root: bool,
     privileged: bool,
+    killable: bool,
     inherited: Vec<RawFd>,
 }
 
@@ -127,10 +128,19 @@ impl Start {
             plain: bpf::assemble(&bpf::rules(false)),
             rooted: bpf::assemble(&bpf::rules(true)),
             map_root: options.map_root_user && !rustix::process::geteuid().is_root(),
+            killable: kernel_at_least(6, 17),
             privileged: crate::users::Users::natively_privileged(Task::new(std::process::id())),
             inherited,
         })
     }
+}
+
+/// Calls that only a fatal signal interrupts spare us and the program every answer that a signal would keep from it.
+/// Linux has had them since 5.19, with a race when the answer comes fast that was mended in 6.17.
+fn kernel_at_least(major: u32, minor: u32) -> bool {
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|n| n.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(major), Some(minor))
 }
 
 /// The directory that was listed is in the list too, and closed again.
@@ -255,6 +265,7 @@ fn supervise(start: &Start, signals: &Signals, front: Option<OwnedFd>, report: &
             rooted: &start.rooted,
             map_root: start.map_root,
             privileged: start.privileged,
+            notify: if start.killable { sys::Notify::Killable } else { sys::Notify::Interruptible },
             mask: &signals.before,
             status: status_out.as_fd(),
             go: go_in.as_fd(),
@@ -275,10 +286,11 @@ fn supervise(start: &Start, signals: &Signals, front: Option<OwnedFd>, report: &
         pidfd_getfd(&p, 0, PidfdGetfdFlags::empty()).is_ok()
             || pidfd_getfd(&p, listener_number, PidfdGetfdFlags::empty()).is_ok()
     });
-    let supervisor = Supervisor::new(listener, program, run_number(), can_getfd).map_err(|e: SetupError| {
-        kill(program, libc::SIGKILL);
-        RunError::Setup(e.to_string())
-    })?;
+    let supervisor =
+        Supervisor::new(listener, program, run_number(), can_getfd, start.killable).map_err(|e: SetupError| {
+            kill(program, libc::SIGKILL);
+            RunError::Setup(e.to_string())
+        })?;
     tag(program, supervisor.first_tag())?;
     rustix::io::write(&go_out, &[1]).map_err(io::Error::from)?;
     // The child says when the table is ours alone.

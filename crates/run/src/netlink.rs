@@ -22,11 +22,17 @@ use crate::mem::Memory;
 use crate::msghdr::MsgHeader;
 use crate::replay::Unheard;
 use crate::sys;
-use crate::task::Task;
+use crate::task::{FileId, Task};
 use crate::world::{TaskClient, World, lock};
 
 /// Unread bytes in the pair beyond which answers wait on our side: the socket's own queue decides about overrun.
 const IN_FLIGHT: usize = 64 * 1024;
+
+/// The same while a dump runs: its next part is made when an earlier one was read.
+const DUMP_IN_FLIGHT: usize = 16 * 1024;
+
+/// "Restart, or EINTR, as the signal's handler says": the kernel's, never seen by a program.
+const ERESTARTSYS: i32 = 512;
 
 /// What the kernel tells about a datagram beside its bytes.
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +93,8 @@ pub(crate) enum Receive {
 
 /// A netlink socket of a program.
 pub(crate) struct NetlinkFd {
+    /// The program's end.
+    id: FileId,
     /// The socket in the emulated system.
     pub(crate) socket: Socket,
     /// SOCK_RAW or SOCK_DGRAM, as the program asked.
@@ -100,10 +108,10 @@ pub(crate) struct NetlinkFd {
 
 impl NetlinkFd {
     /// Joins the two sides.
-    pub(crate) fn new(socket: Socket, ty: i32, supervisor: OwnedFd, kept: Option<OwnedFd>) -> Self {
+    pub(crate) fn new(id: FileId, socket: Socket, ty: i32, supervisor: OwnedFd, kept: Option<OwnedFd>) -> Self {
         let state =
             State { sent: VecDeque::new(), held_back: None, error: None, largest_receive: 0, parked: Vec::new() };
-        Self { socket, ty, supervisor, kept, state: Mutex::new(state) }
+        Self { id, socket, ty, supervisor, kept, state: Mutex::new(state) }
     }
 
     /// Our end, for registration.
@@ -140,10 +148,14 @@ impl NetlinkFd {
     fn fill(&self, state: &mut State) {
         loop {
             let unread = self.forget_read(state);
-            // One at a time where the socket's own queue must tell an overrun, and where the next part of a dump is made
-            // when the last was read.
-            let singly = self.socket.is_subscribed() || self.socket.dump_running();
-            if unread > IN_FLIGHT || (unread > 0 && singly) {
+            // One at a time where the socket's own queue must tell an overrun; of a dump a little ahead, so that who reads
+            // without waiting finds the next part.
+            let limit = match (self.socket.is_subscribed(), self.socket.dump_running()) {
+                (true, _) => 0,
+                (_, true) => DUMP_IN_FLIGHT,
+                _ => IN_FLIGHT,
+            };
+            if unread > limit {
                 return;
             }
             let datagram = match state.held_back.take() {
@@ -192,16 +204,33 @@ impl NetlinkFd {
                 Ok(Some(n)) => answer(world, p.notification, Ok(n)),
                 Err(e) => answer(world, p.notification, Err(e)),
                 Ok(None) if p.deadline.is_some_and(|d| d <= Instant::now()) => {
-                    answer(world, p.notification, Err(libc::EAGAIN))
+                    answer(world, p.notification, Err(libc::EAGAIN));
+                }
+                Ok(None)
+                    if world.killable
+                        && let Some(certain) = task.signal_waits() =>
+                {
+                    // With a time limit the kernel does not restart a receive.  Without one it does, if the signal's
+                    // handler says so: that errno is for the kernel's own signal path, and only safe where this very
+                    // thread is on its way into it.
+                    let restart = certain && p.deadline.is_none();
+                    answer(world, p.notification, Err(if restart { ERESTARTSYS } else { libc::EINTR }));
                 }
                 Ok(None) => state.parked.push(p),
             }
         }
     }
 
-    /// Does a parked receive have a deadline?
-    pub(crate) fn has_deadline(&self) -> bool {
-        lock(&self.state).parked.iter().any(|p| p.deadline.is_some())
+    /// Does somebody wait whom only the clock, or a look, can release?
+    pub(crate) fn has_watched(&self, world: &World) -> bool {
+        lock(&self.state).parked.iter().any(|p| world.killable || p.deadline.is_some())
+    }
+
+    /// The program's last descriptor is gone: whoever still waits on it is answered.
+    pub(crate) fn close(&self, world: &World) {
+        for p in std::mem::take(&mut lock(&self.state).parked) {
+            answer(world, p.notification, Err(libc::EBADF));
+        }
     }
 
     /// A trapped send: in order behind what was sent natively.
@@ -234,8 +263,8 @@ impl NetlinkFd {
                 let deadline = self.with_app_end(world, task, fd, sys::receive_timeout).ok().flatten();
                 let deadline = deadline.map(|d| Instant::now() + d);
                 state.parked.push(Parked { notification, receive, deadline });
-                if deadline.is_some() {
-                    world.sockets.deadline_parked();
+                if world.killable || deadline.is_some() {
+                    world.sockets.watch_parked();
                     world.reactor.wake();
                 }
                 return;
@@ -258,7 +287,7 @@ impl NetlinkFd {
         match &self.kept {
             Some(kept) => Ok(f(kept.as_fd())),
             None => {
-                let copy = world.copy_fd(task, fd)?;
+                let copy = world.copy_fd(task, fd, self.id)?;
                 Ok(f(copy.as_fd()))
             }
         }
@@ -343,15 +372,23 @@ fn receive_flags(n: &Notification) -> i32 {
     }
 }
 
-/// Answers, and remembers an answer that a signal kept from its caller.
+/// Answers.  Where signals interrupt a waiting call, an answer that was not heard must not be lost: it is kept before it
+/// is sent, for the repeated call may reach another worker before we learn that it was not heard.
 pub(crate) fn answer(world: &World, n: Notification, result: Result<i64, i32>) {
     let call = n.call;
-    let (delivery, unheard) = match result {
-        Ok(v) => (n.value(v), Unheard::Value(v)),
-        Err(e) => (n.errno(e), Unheard::Errno(e)),
-    };
-    if delivery == Delivery::Interrupted {
+    if !world.killable {
+        let unheard = match result {
+            Ok(v) => Unheard::Value(v),
+            Err(e) => Unheard::Errno(e),
+        };
         lock(&world.replay).keep(&call, unheard);
+    }
+    let delivery = match result {
+        Ok(v) => n.value(v),
+        Err(e) => n.errno(e),
+    };
+    if !world.killable && delivery == Delivery::Delivered {
+        lock(&world.replay).forget(&call);
     }
 }
 

@@ -158,7 +158,7 @@ fn try_filter() -> Result<Filter, i32> {
     let status = in_child(|| {
         // SAFETY: numbers only.
         unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
-        match sys::install_filter(&program, true) {
+        match sys::install_filter(&program, sys::Notify::Interruptible) {
             Ok(Some(fd)) => {
                 let add = libc::seccomp_notif_addfd {
                     id: 0,
@@ -227,7 +227,7 @@ fn user_namespaces() -> Result<String, i32> {
 pub fn enter_container_profile() -> std::io::Result<()> {
     // SAFETY: numbers only.
     unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
-    sys::install_filter(&bpf::assemble(&bpf::container_profile()), false).map(drop)
+    sys::install_filter(&bpf::assemble(&bpf::container_profile()), sys::Notify::No).map(drop)
 }
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ pub(crate) struct Birth<'a> {
     pub(crate) map_root: bool,
     /// It may install a filter without giving up set-user-id programs.
     pub(crate) privileged: bool,
+    /// How its calls wait.
+    pub(crate) notify: sys::Notify,
     /// The signal mask of the caller.
     pub(crate) mask: &'a libc::sigset_t,
     /// Tells the supervisor.
@@ -42,7 +44,7 @@ pub(crate) fn become_program(birth: &Birth<'_>) -> ! {
         libc::signal(libc::SIGPIPE, libc::SIG_DFL);
         libc::sigprocmask(libc::SIG_SETMASK, birth.mask, std::ptr::null_mut());
     }
-    let number = match sys::install_filter(filter, true) {
+    let number = match sys::install_filter(filter, birth.notify) {
         // The supervisor takes it over by number, in the table that we share.
         Ok(Some(listener)) => listener.into_raw_fd(),
         Ok(None) => -libc::ENOSYS,

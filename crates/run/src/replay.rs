@@ -30,6 +30,11 @@ impl Replay {
         self.by_tid.insert(call.tid, (call.nr, call.args, answer));
     }
 
+    /// The thread heard it.
+    pub(crate) fn forget(&mut self, call: &Call) {
+        self.by_tid.remove(&call.tid);
+    }
+
     /// The thread calls: the answer it missed, if this is the same call again.
     pub(crate) fn take(&mut self, call: &Call) -> Option<Unheard> {
         if self.by_tid.is_empty() {

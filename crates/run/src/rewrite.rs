@@ -26,16 +26,23 @@ pub(crate) fn with_user_namespace(
     // Without a thread the notification is dropped, and the caller gets ENOSYS.
     let _ = thread.spawn(move || {
         let task = Task::new(notification.call.tid);
+        let tracing = lock(&world.tracing);
         lock(&world.helped).insert(task.tid);
-        match rewrite(&world, task) {
+        match rewrite(&world, task, notification) {
             Ok(true) => joined(&world, task),
             // The kernel's own refusal stands in the caller's register.
             Ok(false) => {}
-            Err(e) => crate::netlink::answer(&world, notification, Err(e.raw_os_error().unwrap_or(libc::EPERM))),
+            // Its call was not changed, or it is gone: dropping the notification answered it.
+            Err(_) => {}
         }
         lock(&world.helped).remove(&task.tid);
+        drop(tracing);
+        // Children that ended meanwhile wait to be reaped.
+        world.reactor.wake();
     });
 }
+
+const ERESTARTSYS: i32 = 512;
 
 fn ptrace(request: libc::c_uint, tid: u32, data: usize) -> io::Result<()> {
     // SAFETY: the requests used here take no address but one in `data`, which callers keep live.
@@ -69,10 +76,15 @@ fn set_registers(tid: u32, regs: &libc::user_regs_struct) -> io::Result<()> {
 }
 
 /// True if the kernel made the namespaces.
-fn rewrite(world: &World, task: Task) -> io::Result<bool> {
+fn rewrite(world: &World, task: Task, notification: Notification) -> io::Result<bool> {
     let tid = task.tid;
     ptrace(libc::PTRACE_SEIZE, tid, libc::PTRACE_O_TRACESYSGOOD as usize)?;
     ptrace(libc::PTRACE_INTERRUPT, tid, 0)?;
+    if world.killable {
+        // It does not leave its wait for a tracer.  This answer sends it into the kernel's signal path, where the trap
+        // that was just set stops it, and from where the call is restarted.
+        notification.errno(ERESTARTSYS);
+    }
     wait_stop(tid)?;
     // Whatever fails from here on, the caller must not stay traced.
     let result = rewrite_stopped(world, task);

@@ -42,8 +42,8 @@ pub(crate) struct Sockets {
     missed: Mutex<HashMap<FileId, u32>>,
     /// Netlink sockets with something to move.  A leaf lock: it is taken inside the core's critical sections.
     ready: Arc<Mutex<Vec<FileId>>>,
-    /// Some receive may be parked with a deadline.
-    deadlines: AtomicBool,
+    /// Some receive may be parked that must be looked at from time to time.
+    watched: AtomicBool,
 }
 
 thread_local! {
@@ -58,7 +58,7 @@ impl Sockets {
             table: RwLock::default(),
             missed: Mutex::default(),
             ready: Arc::default(),
-            deadlines: AtomicBool::new(false),
+            watched: AtomicBool::new(false),
         }
     }
 
@@ -196,26 +196,27 @@ impl Sockets {
     }
 
     /// Somebody waits with a deadline.
-    pub(crate) fn has_deadlines(&self) -> bool {
-        self.deadlines.load(Ordering::Acquire) && self.netlink().iter().any(|n| n.has_deadline())
+    pub(crate) fn has_watched(&self, world: &World) -> bool {
+        self.watched.load(Ordering::Acquire) && self.netlink().iter().any(|n| n.has_watched(world))
     }
 
     /// A receive with a deadline was parked.
-    pub(crate) fn deadline_parked(&self) {
-        self.deadlines.store(true, Ordering::Release);
+    pub(crate) fn watch_parked(&self) {
+        self.watched.store(true, Ordering::Release);
     }
 
     /// Answers receives whose deadline has come.
-    pub(crate) fn serve_deadlines(&self, world: &World) {
-        if self.deadlines.load(Ordering::Acquire) {
-            let sockets = self.netlink();
+    pub(crate) fn serve_watched(&self, world: &World) {
+        if self.watched.load(Ordering::Acquire) {
+            let mut sockets = self.netlink();
+            sockets.retain(|n| n.has_watched(world));
             for n in &sockets {
                 n.pump(world);
             }
             // One parked between the look and the store sets it again: the store comes first.
-            self.deadlines.store(false, Ordering::Release);
-            if sockets.iter().any(|n| n.has_deadline()) {
-                self.deadlines.store(true, Ordering::Release);
+            self.watched.store(false, Ordering::Release);
+            if sockets.iter().any(|n| n.has_watched(world)) {
+                self.watched.store(true, Ordering::Release);
             }
         }
     }

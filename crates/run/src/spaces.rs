@@ -265,17 +265,19 @@ impl Spaces {
         self.leave_if_gone(tgid, from);
     }
 
-    /// Before a task of a split process makes a child: the child starts where this thread is.
+    /// Before a task makes a child: the child starts where this thread is, and its parent is known.
     pub(crate) fn before_clone(&mut self, task: Task) {
-        if self.split.is_empty() {
+        let Some(tag) = self.tag(task) else { return };
+        if tag.space == self.first && self.split.is_empty() {
             return;
         }
         let Some(tgid) = task.tgid() else { return };
-        if self.split.contains_key(&tgid)
-            && let Some(tag) = self.tag(task)
-        {
+        if self.split.contains_key(&tgid) {
             self.write_tag(task.tid, tag);
         }
+        // Whoever makes a child is known from then on.  So `settle`, which looks through /proc under the same lock, can
+        // only miss a process that has no child, never one whose child has taken its place meanwhile.
+        self.enter(tgid, tag.space);
     }
 
     /// Marks a task that asked for a mount namespace it cannot have.

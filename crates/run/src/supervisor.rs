@@ -1,5 +1,6 @@
 //! The supervisor's threads: workers answer calls, the main thread waits for everything else.
 
+use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -27,8 +28,8 @@ use crate::world::{Deaths, World, lock};
 const LOOK: Duration = Duration::from_millis(200);
 /// How many looks in a row must miss a socket before it counts as closed.
 const SWEEPS: u32 = 2;
-/// How often parked calls with a deadline are looked at.
-const DEADLINE: Duration = Duration::from_millis(5);
+/// How often parked calls are looked at that have a deadline, or whose caller's signals we must look for.
+const DEADLINE: Duration = Duration::from_millis(10);
 
 /// Why a run could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +58,8 @@ pub(crate) struct Supervisor {
     world: Arc<World>,
     deaths: Arc<Deaths>,
     listener: Listener,
+    /// A child changed state and was not looked at yet.
+    unreaped: Cell<bool>,
 }
 
 impl Supervisor {
@@ -64,7 +67,13 @@ impl Supervisor {
     ///
     /// # Errors
     /// [`SetupError`].
-    pub(crate) fn new(listener: OwnedFd, first: Task, run: u64, can_getfd: bool) -> Result<Self, SetupError> {
+    pub(crate) fn new(
+        listener: OwnedFd,
+        first: Task,
+        run: u64,
+        can_getfd: bool,
+        killable: bool,
+    ) -> Result<Self, SetupError> {
         let core = |e: &dyn std::fmt::Display| SetupError::Core(e.to_string());
         let reactor = Arc::new(Reactor::new()?);
         let wake = reactor.clone();
@@ -90,9 +99,11 @@ impl Supervisor {
             replay: Mutex::new(Replay::default()),
             reactor,
             helped: Mutex::default(),
+            tracing: Mutex::new(()),
+            killable,
             can_getfd: AtomicBool::new(can_getfd),
         };
-        Ok(Self { world: Arc::new(world), deaths, listener: Listener::new(listener) })
+        Ok(Self { world: Arc::new(world), deaths, listener: Listener::new(listener), unreaped: Cell::new(false) })
     }
 
     /// What the first process must carry in its limit, before it is let go.
@@ -132,7 +143,7 @@ impl Supervisor {
                 for (token, hung) in events {
                     self.react(token, hung, &child_events, front.as_ref(), family);
                 }
-                self.house_keeping(&mut last_look);
+                self.house_keeping(&mut last_look, family);
             });
             syscalls::pump_ready(world);
         }
@@ -142,7 +153,7 @@ impl Supervisor {
     }
 
     fn patience(&self) -> Option<Duration> {
-        if self.world.sockets.has_deadlines() {
+        if self.world.sockets.has_watched(&self.world) {
             return Some(DEADLINE);
         }
         let look = lock(&self.world.spaces).needs_looking() || self.world.sockets.needs_sweeping();
@@ -164,7 +175,7 @@ impl Supervisor {
             Token::Process(tgid) => lock(&world.spaces).process_ended(tgid),
             Token::Child => {
                 let _ = rustix::io::read(child_events, &mut [0u8; 1024]);
-                family.child_changed();
+                self.unreaped.set(true);
             }
             Token::Front => {
                 if let Some(front) = front {
@@ -181,21 +192,30 @@ impl Supervisor {
                     Emulated::Control(c) => c.serve(world),
                     Emulated::Inet(_) | Emulated::Unix(_) => {}
                 }
-                if hung {
-                    drop(world.sockets.remove(id));
+                if hung && let Some(closed) = world.sockets.remove(id) {
+                    if let Emulated::Netlink(n) = &closed {
+                        n.close(world);
+                    }
                 }
             }
             Token::Filter => {}
         }
     }
 
-    fn house_keeping(&self, last_look: &mut Instant) {
+    fn house_keeping(&self, last_look: &mut Instant, family: &mut dyn Family) {
         let world = &self.world;
+        // Not while a thread of ours traces a task: waiting for any child would take its stops away from there.
+        if self.unreaped.get()
+            && let Ok(_not_tracing) = world.tracing.try_lock()
+        {
+            self.unreaped.set(false);
+            family.child_changed();
+        }
         world.tear_down();
         for cookie in std::mem::take(&mut *lock(&self.deaths.dead)) {
             lock(&world.spaces).died(cookie);
         }
-        world.sockets.serve_deadlines(world);
+        world.sockets.serve_watched(world);
         // By the clock, not when nothing else happens: a busy program must not keep the dead alive.
         if last_look.elapsed() >= LOOK {
             *last_look = Instant::now();

@@ -69,10 +69,25 @@ pub(crate) fn open_elsewhere(fd: BorrowedFd<'_>) -> bool {
     false
 }
 
+/// What a filter's notifications do to the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Notify {
+    /// There are none.
+    No,
+    /// It waits as in any blocking call: a signal takes it out.
+    Interruptible,
+    /// Once we have seen it, only a fatal signal does.
+    Killable,
+}
+
 /// Installs a seccomp program on the calling thread and returns the notification descriptor.
-pub(crate) fn install_filter(program: &[libc::sock_filter], notify: bool) -> io::Result<Option<OwnedFd>> {
+pub(crate) fn install_filter(program: &[libc::sock_filter], notify: Notify) -> io::Result<Option<OwnedFd>> {
     let fprog = libc::sock_fprog { len: program.len() as u16, filter: program.as_ptr().cast_mut() };
-    let flags = if notify { libc::SECCOMP_FILTER_FLAG_NEW_LISTENER } else { 0 };
+    let flags = match notify {
+        Notify::No => 0,
+        Notify::Interruptible => libc::SECCOMP_FILTER_FLAG_NEW_LISTENER,
+        Notify::Killable => libc::SECCOMP_FILTER_FLAG_NEW_LISTENER | libc::SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV,
+    };
     // SAFETY: `fprog` describes `program`, both live; the kernel copies them.
     let fd = unsafe {
         libc::syscall(
@@ -86,7 +101,7 @@ pub(crate) fn install_filter(program: &[libc::sock_filter], notify: bool) -> io:
         return Err(io::Error::last_os_error());
     }
     // SAFETY: with NEW_LISTENER a non-negative result is a fresh descriptor that nobody else owns.
-    Ok(notify.then(|| unsafe { OwnedFd::from_raw_fd(fd as RawFd) }))
+    Ok((notify != Notify::No).then(|| unsafe { OwnedFd::from_raw_fd(fd as RawFd) }))
 }
 
 /// One datagram from `fd` without waiting, and the process that sent it (needs SO_PASSCRED).

@@ -55,6 +55,27 @@ impl Task {
         status_field(&self.status()?, "Tgid:")?.parse().ok()
     }
 
+    /// The thread itself where the kernel can open one (Linux 6.9), else its process: its first thread may be gone, and
+    /// threads may have tables of their own.
+    pub(crate) fn pidfd(self) -> Option<OwnedFd> {
+        let thread = PidfdFlags::from_bits_retain(libc::O_EXCL as u32);
+        let pid = Pid::from_raw(i32::try_from(self.tid).ok()?)?;
+        pidfd_open(pid, thread).ok().or_else(|| pidfd_of(self.tgid()?))
+    }
+
+    /// Does a signal wait for this thread that it has not blocked?  `Some(true)`: it is certainly this thread that will
+    /// take it.
+    pub(crate) fn signal_waits(self) -> Option<bool> {
+        let status = self.status()?;
+        let mask = |name| status_field(&status, name).and_then(|v| u64::from_str_radix(v, 16).ok()).unwrap_or(0);
+        let open = !mask("SigBlk:");
+        let alone = status_field(&status, "Threads:") == Some("1");
+        if mask("SigPnd:") & open != 0 {
+            return Some(true);
+        }
+        (mask("ShdPnd:") & open != 0).then_some(alone)
+    }
+
     /// What file is descriptor `fd`?  `None` if it is not open.
     pub(crate) fn file(self, fd: i32) -> Option<FileId> {
         if fd < 0 {

@@ -14,9 +14,9 @@ use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 use crate::paths::Binds;
 use crate::reactor::Reactor;
 use crate::replay::Replay;
-use crate::sockets::Sockets;
+use crate::sockets::{Sockets, identity};
 use crate::spaces::Spaces;
-use crate::task::{Task, pidfd_of};
+use crate::task::{FileId, Task, pidfd_of};
 use crate::users::Users;
 use crate::vfs::Vfs;
 
@@ -47,6 +47,10 @@ pub(crate) struct World {
     pub(crate) reactor: Arc<Reactor>,
     /// Threads whose `unshare` is being repeated: it is the kernel's.  A leaf lock.
     pub(crate) helped: Mutex<HashSet<u32>>,
+    /// Held while a thread of ours traces a task: its stops are not to be reaped by another.
+    pub(crate) tracing: Mutex<()>,
+    /// A waiting call is interrupted by fatal signals only; else by any.
+    pub(crate) killable: bool,
     /// pidfd_getfd(2) works (a container's filter may refuse it).
     pub(crate) can_getfd: AtomicBool,
 }
@@ -57,16 +61,25 @@ pub(crate) fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl World {
-    /// A copy of descriptor `fd` of a task, sharing its open file.
+    /// A copy of descriptor `fd` of a task, sharing its open file, if it is still the file `expected`: another thread may
+    /// have put another there since we looked.
     ///
     /// # Errors
     /// EBADF if it is not open there, EPERM where the machine refuses such copies.
-    pub(crate) fn copy_fd(&self, task: Task, fd: i32) -> Result<OwnedFd, i32> {
+    pub(crate) fn copy_fd(&self, task: Task, fd: i32, expected: FileId) -> Result<OwnedFd, i32> {
+        let copy = self.copy_any_fd(task, fd)?;
+        if identity(&copy)? == expected { Ok(copy) } else { Err(libc::EBADF) }
+    }
+
+    /// As [`Self::copy_fd`], whatever it is.
+    ///
+    /// # Errors
+    /// The same.
+    pub(crate) fn copy_any_fd(&self, task: Task, fd: i32) -> Result<OwnedFd, i32> {
         if !self.can_getfd.load(Ordering::Relaxed) {
             return Err(libc::EPERM);
         }
-        let tgid = task.tgid().ok_or(libc::ESRCH)?;
-        let pidfd = pidfd_of(tgid).ok_or(libc::ESRCH)?;
+        let pidfd = task.pidfd().ok_or(libc::ESRCH)?;
         match pidfd_getfd(&pidfd, fd, PidfdGetfdFlags::empty()) {
             Ok(copy) => Ok(copy),
             Err(rustix::io::Errno::PERM | rustix::io::Errno::NOSYS) => Err(libc::EPERM),

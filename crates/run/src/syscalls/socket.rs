@@ -127,7 +127,7 @@ fn netlink_socket(world: &World, task: Task, ty: i32, protocol: i32, nonblocking
     sys::set_socket_int(supervisor.as_fd(), libc::SOL_SOCKET, libc::SO_PASSCRED, 1).map_err(|e| sys::errno_of(&e))?;
     let socket = world.rtnl.open(&net, protocol, &world.users.cred(task));
     let kept = keep(world, &app)?;
-    let fd = Arc::new(NetlinkFd::new(socket, ty, supervisor, kept));
+    let fd = Arc::new(NetlinkFd::new(id, socket, ty, supervisor, kept));
     fd.socket.on_ready(Some(world.sockets.notifier(id, world.reactor.clone())));
     world.sockets.insert(id, Emulated::Netlink(fd.clone()));
     world.reactor.edges(fd.supervisor_end(), Token::Socket(id.ino)).map_err(|e| sys::errno_of(&e))?;
@@ -272,7 +272,7 @@ fn on_inet(world: &World, task: Task, call: &Call, s: &InetFd) -> Result<i64, i3
         libc::SYS_shutdown => zero(s.shutdown(call.int(1))),
         libc::SYS_listen => match s.kept() {
             Some(app) => zero(s.listen(world, app, call.int(1))),
-            None => zero(s.listen(world, world.copy_fd(task, call.int(0))?.as_fd(), call.int(1))),
+            None => zero(s.listen(world, world.copy_fd(task, call.int(0), s.id)?.as_fd(), call.int(1))),
         },
         libc::SYS_sendto => s.reach(world, &address(task, call.args[4], call.int(5))?, false).map(|()| 0),
         libc::SYS_sendmsg => inet_sendmsg(world, task, s, call.args[1]),
