@@ -23,6 +23,8 @@ impl Uid {
 #[repr(u8)]
 #[non_exhaustive]
 pub enum Cap {
+    /// `CAP_DAC_OVERRIDE`: pass by the permissions of files.
+    DacOverride = 1,
     /// `CAP_SETGID`: map groups into a user namespace.
     SetGid = 6,
     /// `CAP_SETUID`: map users into a user namespace.

@@ -197,6 +197,10 @@ fn namespace_rules() -> Vec<Rule> {
             SYS_ioctl,
             vec![
                 (Test::Masked(1, 0xff00, 0xb700), Notify), // nsfs
+                // TUNSETIFF and its kin (0x54c8 to 0x54e3) would make a device of the host's.
+                (Test::Masked(1, 0xfff0, 0x54c0), Errno(EPERM as u16)),
+                (Test::Masked(1, 0xfff0, 0x54d0), Errno(EPERM as u16)),
+                (Test::Masked(1, 0xfff0, 0x54e0), Errno(EPERM as u16)),
                 // 0x8901..0x8907 are owner, mark and time stamp: native on any socket.
                 (Test::Masked(1, 0xffff_ff00, 0x8900), Notify),
             ],
@@ -205,6 +209,8 @@ fn namespace_rules() -> Vec<Rule> {
         Rule::new(SYS_prlimit64, vec![(Test::Is(1, RLIMIT_LOCKS), Notify)], Allow),
         Rule::new(SYS_getrlimit, vec![(Test::Is(0, RLIMIT_LOCKS), Notify)], Allow),
         Rule::new(SYS_setrlimit, vec![(Test::Is(0, RLIMIT_LOCKS), Notify)], Allow),
+        // Programs attached to the host's devices, for those who could attach them.
+        Rule::always(SYS_bpf, Errno(EPERM as u16)),
         // A program that hides its memory could no longer be served.
         Rule::new(SYS_prctl, vec![(Test::Is(0, PR_SET_DUMPABLE as u32), Notify)], Allow),
     ];
@@ -262,6 +268,7 @@ fn path_rules() -> Vec<Rule> {
         SYS_llistxattr,
         SYS_truncate,
         SYS_chmod,
+        SYS_inotify_add_watch,
         SYS_fchmodat,
         SYS_rename,
         SYS_renameat,
@@ -389,6 +396,7 @@ mod tests {
         assert_eq!(decide(libc::SYS_ioctl, [3, 0xb701, 0, 0, 0, 0]), Action::Notify.value());
         assert_eq!(decide(libc::SYS_ioctl, [3, 0x8008_b70d, 0, 0, 0, 0]), Action::Notify.value());
         assert_eq!(decide(libc::SYS_ioctl, [3, 0x5401, 0, 0, 0, 0]), Action::Allow.value());
+        assert_eq!(decide(libc::SYS_ioctl, [3, 0x4004_54ca, 0, 0, 0, 0]), Action::Errno(libc::EPERM as u16).value());
     }
 
     #[test]

@@ -312,7 +312,12 @@ fn run_number() -> u64 {
 
 fn tag(program: Task, raw: u64) -> io::Result<()> {
     let old = sys::get_limit(program.tid, libc::RLIMIT_LOCKS)?;
-    sys::set_limit(program.tid, libc::RLIMIT_LOCKS, libc::rlimit64 { rlim_cur: raw.min(old.rlim_max), ..old })
+    if raw > old.rlim_max {
+        return Err(io::Error::other(
+            "the hard limit of RLIMIT_LOCKS is finite; start again from a shell where `ulimit -Hx` says unlimited",
+        ));
+    }
+    sys::set_limit(program.tid, libc::RLIMIT_LOCKS, libc::rlimit64 { rlim_cur: raw, ..old })
 }
 
 fn read_number(from: &OwnedFd) -> io::Result<i32> {

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use crate::tag::SpaceId;
@@ -42,6 +42,8 @@ pub(crate) enum Place {
     SysNet(PathBuf),
     /// A configuration knob of the host's network: it may be read, not changed.
     HostKnob,
+    /// Below a name in /run/netns, which is no directory; or a device of the host's network.
+    Nowhere,
     /// …/fd/N
     Descriptor(Who, i32),
 }
@@ -135,6 +137,9 @@ pub(crate) fn absolute(task: Task, dirfd: i32, path: &OsStr) -> Option<PathBuf> 
 
 /// What an absolute, normalised path is.  `None`: the kernel's own business.
 pub(crate) fn classify(path: &Path, binds: &Binds) -> Option<Place> {
+    if let Some(inner) = behind_root(path) {
+        return classify(&inner, binds);
+    }
     if let Some(place) = classify_netns(path).or_else(|| classify_proc(path)).or_else(|| classify_sys(path)) {
         return Some(place);
     }
@@ -147,8 +152,7 @@ fn classify_netns(path: &Path) -> Option<Place> {
     match (names.next(), names.next()) {
         (None, _) => Some(Place::NetnsDir),
         (Some(name), None) => Some(Place::NetnsEntry(name.as_os_str().to_owned())),
-        // Below a name is a path that leads nowhere; the private directory says so.
-        (Some(_), Some(_)) => Some(Place::NetnsEntry(OsString::from_vec(rest.as_os_str().as_bytes().to_vec()))),
+        (Some(_), Some(_)) => Some(Place::Nowhere),
     }
 }
 
@@ -158,7 +162,17 @@ fn classify_sys(path: &Path) -> Option<Place> {
             return Some(Place::SysNet(rest.to_path_buf()));
         }
     }
-    None
+    // The host's own devices show their network side there.
+    let host_device = path.starts_with("/sys/devices") && path.components().any(|c| c.as_os_str() == "net");
+    host_device.then_some(Place::Nowhere)
+}
+
+/// `/proc/self/root/…` is `/…` once more.
+fn behind_root(path: &Path) -> Option<PathBuf> {
+    let mut names = path.strip_prefix("/proc").ok()?.components();
+    let who = names.next()?.as_os_str().to_str()?;
+    let is_process = who == "self" || who == "thread-self" || who.parse::<u32>().is_ok();
+    (is_process && names.next()?.as_os_str() == "root").then(|| Path::new("/").join(names.as_path()))
 }
 
 fn classify_proc(path: &Path) -> Option<Place> {
@@ -221,6 +235,9 @@ mod tests {
         assert_eq!(place("/proc/5/net/stat/rt_cache"), Some(Place::ProcNet(Who::Pid(5), "stat/rt_cache".into())));
         assert_eq!(place("/sys/class/net/lo/mtu"), Some(Place::SysNet("lo/mtu".into())));
         assert_eq!(place("/proc/sys/net/ipv4/ip_forward"), Some(Place::HostKnob));
+        assert_eq!(place("/proc/self/root/proc/net/dev"), Some(Place::ProcNet(Who::Thread, "dev".into())));
+        assert_eq!(place("/run/netns/a/b"), Some(Place::Nowhere));
+        assert_eq!(place("/sys/devices/pci0/virtio2/net/eth0"), Some(Place::Nowhere));
         assert_eq!(place("/proc/self/fd/3"), Some(Place::Descriptor(Who::Process, 3)));
     }
 

@@ -112,9 +112,7 @@ fn rewrite_stopped(world: &World, task: Task) -> io::Result<bool> {
     let made = after.rax == 0;
     if made {
         map_ids(task)?;
-        if let Some(inode) = task.namespace("user") {
-            world.users.adopt(inode);
-        }
+        world.users.adopt(task);
     } else {
         // It could not be helped: the caller sees what an unprivileged one sees.
         after.rax = i64::from(-libc::EPERM) as u64;

@@ -6,12 +6,12 @@
 use std::collections::HashMap;
 use std::collections::HashSet;
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use pernet::NetRef;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, socketpair};
 
 use crate::control::ControlFd;
@@ -38,7 +38,10 @@ pub(crate) enum Emulated {
 pub(crate) struct Sockets {
     /// A leaf lock.
     table: RwLock<HashMap<FileId, Emulated>>,
-    /// How often in a row a sweep has not found a socket.  A leaf lock.
+    /// Program ends that close silently, watched for nothing but their presence: the kernel drops an entry when the last
+    /// copy of the socket is closed, wherever that was.
+    present: OwnedFd,
+    /// How often in a row a sweep has not found a socket that we keep a copy of.  A leaf lock.
     missed: Mutex<HashMap<FileId, u32>>,
     /// Netlink sockets with something to move.  A leaf lock: it is taken inside the core's critical sections.
     ready: Arc<Mutex<Vec<FileId>>>,
@@ -53,13 +56,17 @@ thread_local! {
 
 impl Sockets {
     /// None yet.
-    pub(crate) fn new() -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// Running out of descriptors.
+    pub(crate) fn new() -> std::io::Result<Self> {
+        Ok(Self {
             table: RwLock::default(),
+            present: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             missed: Mutex::default(),
             ready: Arc::default(),
             watched: AtomicBool::new(false),
-        }
+        })
     }
 
     /// The emulated socket behind a task's descriptor; `None` if it is something else.
@@ -86,6 +93,32 @@ impl Sockets {
     /// Takes in a new socket.
     pub(crate) fn insert(&self, id: FileId, socket: Emulated) {
         self.table.write().unwrap_or_else(PoisonError::into_inner).insert(id, socket);
+    }
+
+    /// Takes in a new socket whose end nobody reports; `app` is the program's end, not yet in the program.
+    ///
+    /// # Errors
+    /// errno of watching it.
+    pub(crate) fn insert_silent(
+        &self,
+        id: FileId,
+        socket: Emulated,
+        app: &OwnedFd,
+        reactor: &Reactor,
+    ) -> Result<(), i32> {
+        epoll::add(&self.present, app, epoll::EventData::new_u64(id.ino), epoll::EventFlags::empty())
+            .map_err(|e| e.raw_os_error())?;
+        self.insert(id, socket);
+        // The main loop may be waiting without a limit: from now on it has to look.
+        reactor.wake();
+        Ok(())
+    }
+
+    /// The inode numbers of the ends that are still open anywhere, in flight between two programs included.
+    fn present(&self) -> HashSet<u64> {
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", self.present.as_raw_fd())).unwrap_or_default();
+        let data = |line: &str| u64::from_str_radix(line.split("data:").nth(1)?.split_whitespace().next()?, 16).ok();
+        info.lines().filter(|l| l.starts_with("tfd:")).filter_map(data).collect()
     }
 
     /// The program's last descriptor is gone.
@@ -126,30 +159,33 @@ impl Sockets {
         table.values().any(Emulated::closes_silently)
     }
 
-    /// Drops the sockets that no program has open any more.  One on its way to its program, or between two, is open
-    /// nowhere for a moment: it takes `misses` looks in a row.
+    /// Drops the sockets that no program has open any more.
+    ///
+    /// Where we keep a copy ourselves, the kernel cannot tell: then /proc is looked through, where a socket on its way
+    /// to its program, or between two, is open nowhere for a moment.  So it takes `misses` looks in a row.
     pub(crate) fn sweep(&self, misses: u32) {
-        let silent: Vec<FileId> = {
-            let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-            table.iter().filter(|(_, e)| e.closes_silently()).map(|(&id, _)| id).collect()
-        };
-        if silent.is_empty() {
-            return;
+        let mut silent: Vec<FileId> = Vec::new();
+        let mut kept: Vec<FileId> = Vec::new();
+        for (&id, e) in self.table.read().unwrap_or_else(PoisonError::into_inner).iter() {
+            match (e.closes_silently(), e.is_kept()) {
+                (true, true) => kept.push(id),
+                (true, false) => silent.push(id),
+                (false, _) => {}
+            }
         }
-        let open = open_sockets();
         let mut gone = Vec::new();
-        {
+        if !silent.is_empty() {
+            let present = self.present();
+            gone.extend(silent.into_iter().filter(|id| !present.contains(&id.ino)));
+        }
+        if !kept.is_empty() {
+            let open = open_sockets();
             let mut missed = lock(&self.missed);
-            missed.retain(|id, _| silent.contains(id));
-            for id in silent {
-                if open.contains(&id.ino) {
-                    missed.remove(&id);
-                    continue;
-                }
+            missed.retain(|id, _| kept.contains(id) && !open.contains(&id.ino));
+            for id in kept.into_iter().filter(|id| !open.contains(&id.ino)) {
                 let times = missed.entry(id).or_insert(0);
                 *times += 1;
                 if *times >= misses {
-                    missed.remove(&id);
                     gone.push(id);
                 }
             }
@@ -229,6 +265,15 @@ impl Sockets {
 }
 
 impl Emulated {
+    /// Do we keep a copy of the program's end?
+    fn is_kept(&self) -> bool {
+        match self {
+            Self::Netlink(n) => n.keeps_app_end(),
+            Self::Inet(i) => i.kept().is_some(),
+            Self::Control(_) | Self::Unix(_) => false,
+        }
+    }
+
     fn closes_silently(&self) -> bool {
         match self {
             Self::Netlink(n) => n.keeps_app_end(),

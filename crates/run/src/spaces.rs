@@ -178,7 +178,13 @@ impl Spaces {
     // --- where a task is ---
 
     fn read_tag(&self, tid: u32) -> Option<Tag> {
-        Tag::decode(sys::get_limit(tid, RLIMIT_LOCKS).ok()?.rlim_cur, self.run)
+        let raw = match sys::get_limit(tid, RLIMIT_LOCKS) {
+            Ok(limit) => limit.rlim_cur,
+            // A program that took on another user's ids: its limits can still be read where everybody can.
+            Err(e) if e.raw_os_error() == Some(libc::EPERM) => Task::new(tid).file_locks_limit()?,
+            Err(_) => return None,
+        };
+        Tag::decode(raw, self.run)
     }
 
     fn write_tag(&self, tid: u32, tag: Tag) {
@@ -198,15 +204,15 @@ impl Spaces {
             let (at, done) = match &pending {
                 Pending::NewUser { before, old, new, owner } => match now {
                     Some(now) if now != *before => {
-                        self.users.adopt_as(now, owner.clone());
+                        self.users.adopt_as(task, owner.clone());
                         (*new, true)
                     }
                     _ => (*old, true),
                 },
                 Pending::Child { parent, old, new, owner } => {
                     let child = task.tgid()? != *parent;
-                    if let (true, Some(owner), Some(now)) = (child, owner, now) {
-                        self.users.adopt_as(now, owner.clone());
+                    if let (true, Some(owner)) = (child, owner) {
+                        self.users.adopt_as(task, owner.clone());
                     }
                     (if child { *new } else { *old }, child)
                 }

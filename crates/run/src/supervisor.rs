@@ -93,7 +93,7 @@ impl Supervisor {
             rtnl,
             spaces: Mutex::new(spaces),
             binds: Mutex::new(Binds::default()),
-            sockets: Sockets::new(),
+            sockets: Sockets::new()?,
             users,
             vfs: Vfs::new(),
             replay: Mutex::new(Replay::default()),
@@ -192,10 +192,8 @@ impl Supervisor {
                     Emulated::Control(c) => c.serve(world),
                     Emulated::Inet(_) | Emulated::Unix(_) => {}
                 }
-                if hung && let Some(closed) = world.sockets.remove(id) {
-                    if let Emulated::Netlink(n) = &closed {
-                        n.close(world);
-                    }
+                if hung && let Some(Emulated::Netlink(n)) = world.sockets.remove(id) {
+                    n.close(world);
                 }
             }
             Token::Filter => {}

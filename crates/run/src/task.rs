@@ -76,6 +76,12 @@ impl Task {
         (mask("ShdPnd:") & open != 0).then_some(alone)
     }
 
+    /// The soft limit of RLIMIT_LOCKS as `/proc/TID/limits` tells everybody; `None` if there is none.
+    pub(crate) fn file_locks_limit(self) -> Option<u64> {
+        let limits = read_small(&self.proc("limits"))?;
+        status_field(&limits, "Max file locks")?.split_whitespace().next()?.parse().ok()
+    }
+
     /// What file is descriptor `fd`?  `None` if it is not open.
     pub(crate) fn file(self, fd: i32) -> Option<FileId> {
         if fd < 0 {

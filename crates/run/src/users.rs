@@ -12,10 +12,18 @@ use pernet::{Caps, Cred, Uid, UserNs};
 
 use crate::sys;
 use crate::task::Task;
+use crate::world::lock;
 
 const NS_GET_USERNS: u64 = 0xb701;
 const CAP_SYS_ADMIN: u64 = 1 << 21;
 const CAP_NET_ADMIN: u64 = 1 << 12;
+
+#[derive(Debug)]
+struct Known {
+    user_ns: UserNs,
+    /// While it is open the kernel gives its number to no other.
+    _pin: Option<OwnedFd>,
+}
 
 /// The mapping from the kernel's user namespaces to pernet's.
 #[derive(Debug)]
@@ -23,8 +31,8 @@ pub(crate) struct Users {
     root: UserNs,
     /// The run was started by someone who holds the capabilities that matter: then each task's own decide.
     own_caps_decide: bool,
-    /// Lock order: a leaf; nothing else is taken while it is held.
-    known: Mutex<HashMap<u64, UserNs>>,
+    /// By inode number.  Lock order: a leaf; nothing else is taken while it is held.
+    known: Mutex<HashMap<u64, Known>>,
 }
 
 impl Users {
@@ -37,19 +45,27 @@ impl Users {
         };
         let base = first.namespace("user");
         let own_caps_decide = base == me.namespace("user") && strong(me);
-        let known = base.into_iter().map(|ino| (ino, root.clone())).collect();
+        let base = base.map(|ino| (ino, Known { user_ns: root.clone(), _pin: first.open_namespace("user") }));
+        let known = base.into_iter().collect();
         Self { root, own_caps_decide, known: Mutex::new(known) }
+    }
+
+    /// Could programs of this run change the host's own network settings, if nobody stopped them?
+    pub(crate) fn host_powers(&self) -> bool {
+        self.own_caps_decide
     }
 
     /// Makes a user namespace that we had to create for a program stand for the initial one: the program did not ask
     /// for it and must not notice.
-    pub(crate) fn adopt(&self, inode: u64) {
-        self.adopt_as(inode, self.root.clone());
+    pub(crate) fn adopt(&self, task: Task) {
+        self.adopt_as(task, self.root.clone());
     }
 
-    /// The kernel made the user namespace that pernet made beforehand, to own what was created with it.
-    pub(crate) fn adopt_as(&self, inode: u64, user_ns: UserNs) {
-        self.known.lock().unwrap_or_else(|e| e.into_inner()).insert(inode, user_ns);
+    /// The user namespace that a task is in now is the one that pernet made beforehand, to own what was created with it.
+    pub(crate) fn adopt_as(&self, task: Task, user_ns: UserNs) {
+        if let Some(inode) = task.namespace("user") {
+            lock(&self.known).insert(inode, Known { user_ns, _pin: task.open_namespace("user") });
+        }
     }
 
     /// The credentials of a task.  A task that cannot be read has none.
@@ -79,7 +95,7 @@ impl Users {
         let mut at = task.open_namespace("user")?;
         loop {
             let ino = rustix::fs::fstat(&at).ok()?.st_ino;
-            let known = self.known.lock().unwrap_or_else(|e| e.into_inner()).get(&ino).cloned();
+            let known = lock(&self.known).get(&ino).map(|k| k.user_ns.clone());
             if known.as_ref() == Some(wanted) {
                 return Some(at);
             }
@@ -88,12 +104,12 @@ impl Users {
     }
 
     fn find(&self, task: Task, inode: u64) -> Option<UserNs> {
-        if let Some(found) = self.known.lock().unwrap_or_else(|e| e.into_inner()).get(&inode) {
-            return Some(found.clone());
+        if let Some(found) = lock(&self.known).get(&inode) {
+            return Some(found.user_ns.clone());
         }
         // Unknown: walk towards the root until a known one is met, then build the path back down.
         let mut chain = vec![(inode, task.open_namespace("user")?)];
-        let mut known = self.known.lock().unwrap_or_else(|e| e.into_inner());
+        let mut known = lock(&self.known);
         let top = loop {
             let (_, fd) = chain.last()?;
             // Of a user namespace NS_GET_USERNS answers the parent.
@@ -102,7 +118,7 @@ impl Users {
             };
             let ino = rustix::fs::fstat(&parent).ok()?.st_ino;
             if let Some(found) = known.get(&ino) {
-                break found.clone();
+                break found.user_ns.clone();
             }
             chain.push((ino, parent));
         };
@@ -110,7 +126,7 @@ impl Users {
         for (ino, fd) in chain.into_iter().rev() {
             let owner = sys::ns_owner_uid(fd.as_fd()).unwrap_or(u32::MAX);
             at = at.child(&Cred { user_ns: at.clone(), euid: Uid(owner), caps: Caps::EMPTY });
-            known.insert(ino, at.clone());
+            known.insert(ino, Known { user_ns: at.clone(), _pin: Some(fd) });
         }
         Some(at)
     }

@@ -12,7 +12,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
@@ -181,9 +181,13 @@ fn clear_leftovers(base: &Path, prefix: &str) {
         if !entry.file_name().to_str().is_some_and(|n| n.starts_with(prefix)) {
             continue;
         }
-        let Ok(file) = fs::File::open(entry.path().join("lock")) else {
+        // Others may write here too: what is not our own directory with a plain file in it is not looked into.
+        let ours = entry.metadata().is_ok_and(|m| m.is_dir() && m.uid() == rustix::process::geteuid().as_raw());
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        if !ours {
             continue;
-        };
+        }
+        let Ok(file) = open(entry.path().join("lock"), flags, Mode::empty()) else { continue };
         if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
             let _ = fs::remove_dir_all(entry.path());
         }

@@ -75,11 +75,12 @@ fn socket(world: &World, task: Task, call: &Call, request: u32) -> Outcome {
     if request < FIRST_INTERFACE_REQUEST {
         return Outcome::Proceed;
     }
+    // None of these is ever passed on: another thread may put a socket where there was none.
     let Some(link) = task.fd_link(call.int(0)) else {
-        return Outcome::Proceed;
+        return Outcome::Errno(libc::EBADF);
     };
     if !link.to_string_lossy().starts_with("socket:") {
-        return Outcome::Proceed;
+        return Outcome::Errno(libc::ENOTTY);
     }
     // A native AF_UNIX socket belongs to the namespace that its maker was in; we see who asks, which is the same but
     // for programs that moved since.

@@ -2,14 +2,18 @@
 
 use pernet::{Cap, Caps, CreateError, Cred, UserNs};
 
+use std::os::fd::AsFd;
+
 use super::Outcome;
 use super::resolve::{MountPoint, mount_point, namespace_at};
 use crate::listener::Call;
+use crate::sys;
 use crate::tag::SpaceId;
 use crate::task::Task;
 use crate::users::Users;
 use crate::world::{World, lock};
 
+const NS_GET_NSTYPE: u64 = 0xb703;
 const NEWNET: i32 = libc::CLONE_NEWNET;
 /// Flags of `setns` with a pidfd that name a kind of namespace.
 const KINDS: i32 = libc::CLONE_NEWNS
@@ -68,8 +72,11 @@ fn setns(world: &World, call: &Call) -> Outcome {
         }
         return if kind == NEWNET { Outcome::Value(0) } else { Outcome::Proceed };
     }
-    // The machine's own network namespaces are not ours to enter.
-    if task.fd_link(fd).is_some_and(|l| l.to_string_lossy().starts_with("net:[")) {
+    // The machine's own network namespaces are not ours to enter, by whatever path they were opened.
+    let by_name = task.fd_link(fd).is_some_and(|l| l.to_string_lossy().starts_with("net:["));
+    let by_type =
+        || world.copy_fd(task, fd, file).is_ok_and(|copy| sys::ns_ioctl(copy.as_fd(), NS_GET_NSTYPE) == Ok(NEWNET));
+    if by_name || by_type() {
         return Outcome::Errno(libc::EINVAL);
     }
     Outcome::Proceed

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::Outcome;
-use super::resolve::{Arg, Backing, back, place_of, space_of, space_of_descriptor};
+use super::resolve::{Arg, Backing, back, may_write, place_of, space_of, space_of_descriptor};
 use crate::listener::Call;
 use crate::mem::Memory;
 use crate::paths::{Place, netns_path};
@@ -80,6 +80,7 @@ pub(crate) fn handle(world: &World, call: &Call) -> Outcome {
         SYS_listxattr | SYS_llistxattr => self::xattr(world, call, Ok(0)),
         SYS_chmod => self::chmod(world, call, plain(call, 0), call.int(1) as u32),
         SYS_fchmodat => self::chmod(world, call, at(call, 0, 1), call.int(2) as u32),
+        SYS_inotify_add_watch => watch(world, call),
         SYS_truncate => self::refuse(world, call, plain(call, 0), EINVAL),
         SYS_rename => self::rename(world, call, plain(call, 0), plain(call, 1)),
         SYS_renameat | SYS_renameat2 => self::rename(world, call, at(call, 0, 1), at(call, 2, 3)),
@@ -107,10 +108,11 @@ macro_rules! backing {
 
 fn open(world: &World, call: &Call, arg: Arg, flags: i32, mode: u32) -> Outcome {
     let task = task_of(call);
-    let Some(place) = place_of(world, task, arg) else {
-        return Outcome::Proceed;
-    };
     let writes = flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_TRUNC != 0;
+    let Some(place) = place_of(world, task, arg) else {
+        let knob = writes && world.users.host_powers() && leads_to_knob(task, arg);
+        return if knob { Outcome::Errno(libc::EACCES) } else { Outcome::Proceed };
+    };
     if place == Place::HostKnob {
         // Never the host's network: a knob that every namespace has of its own is not one we have yet.
         return if writes { Outcome::Errno(libc::EACCES) } else { Outcome::Proceed };
@@ -139,12 +141,31 @@ fn open(world: &World, call: &Call, arg: Arg, flags: i32, mode: u32) -> Outcome 
                 Ok(theirs)
             })
         }
-        Ok(Some(Backing::Real(path))) => open_real(task, &path, flags, mode),
+        Ok(Some(Backing::Real(path))) => {
+            let changes = writes || flags & libc::O_CREAT != 0;
+            if changes && !o_path && !may_write(world, task) {
+                Err(libc::EACCES)
+            } else {
+                open_real(task, &path, flags, mode)
+            }
+        }
     };
     match file {
         Ok(fd) => Outcome::Fd(fd, flags & libc::O_CLOEXEC != 0),
         Err(e) => Outcome::Errno(e),
     }
+}
+
+/// Does a path end at a network knob of the host, by a link or another mount of /proc?  Asked only where the programs
+/// could turn it: of someone without privileges the kernel's own permissions are enough.
+fn leads_to_knob(task: Task, arg: Arg) -> bool {
+    let Ok(raw) = Memory::of(task.tid).path(arg.address) else { return false };
+    let Some(path) = crate::paths::absolute(task, arg.dirfd, &raw) else { return false };
+    let real = crate::world::proc_path(task, "root").join(path.strip_prefix("/").unwrap_or(&path));
+    let Ok(file) = rustix::fs::open(&real, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) else { return false };
+    let on_proc = sys::statfs_of(file.as_fd()).is_ok_and(|st| st.f_type == libc::PROC_SUPER_MAGIC);
+    let name = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).unwrap_or_default();
+    on_proc && name.to_string_lossy().contains("/sys/net/")
 }
 
 fn reopen(file: &OwnedFd) -> Result<OwnedFd, i32> {
@@ -153,8 +174,14 @@ fn reopen(file: &OwnedFd) -> Result<OwnedFd, i32> {
 }
 
 fn open_real(task: Task, path: &Path, flags: i32, mode: u32) -> Result<OwnedFd, i32> {
-    // A descriptor opened with O_PATH cannot be handed over; a readable one can do all that one can.
-    let flags = (OFlags::from_bits_retain(flags as u32) | OFlags::CLOEXEC | OFlags::NOCTTY).difference(OFlags::PATH);
+    // A descriptor opened with O_PATH cannot be handed over; a readable one can do all that one can.  Neither a link nor
+    // a pipe may lead or hold us anywhere: only plain files and directories are private ones.
+    let flags = (OFlags::from_bits_retain(flags as u32)
+        | OFlags::CLOEXEC
+        | OFlags::NOCTTY
+        | OFlags::NOFOLLOW
+        | OFlags::NONBLOCK)
+        .difference(OFlags::PATH);
     rustix::fs::open(path, flags, Mode::from_raw_mode(mode & !umask(task) & 0o7777)).map_err(os)
 }
 
@@ -288,7 +315,13 @@ fn readlink(world: &World, call: &Call, arg: Arg, to: u64, size: u64) -> Outcome
 
 fn mkdir(world: &World, call: &Call, arg: Arg, mode: u32) -> Outcome {
     let task = task_of(call);
-    let (_, b) = backing!(world, task, arg, false);
+    let (place, b) = backing!(world, task, arg, false);
+    if place == Place::NetnsDir {
+        return Outcome::Errno(libc::EEXIST);
+    }
+    if !may_write(world, task) {
+        return Outcome::Errno(libc::EACCES);
+    }
     Outcome::from(match b {
         Backing::Real(path) => {
             rustix::fs::mkdir(&path, Mode::from_raw_mode(mode & !umask(task) & 0o7777)).map(|()| 0).map_err(os)
@@ -300,6 +333,9 @@ fn mkdir(world: &World, call: &Call, arg: Arg, mode: u32) -> Outcome {
 fn unlink(world: &World, call: &Call, arg: Arg, directory: bool) -> Outcome {
     let task = task_of(call);
     let (place, b) = backing!(world, task, arg, false);
+    if !may_write(world, task) {
+        return Outcome::Errno(libc::EACCES);
+    }
     Outcome::from(match (place, b) {
         // Something is mounted on it.
         (_, Backing::Namespace(_)) | (Place::NetnsDir, _) => Err(libc::EBUSY),
@@ -312,6 +348,9 @@ fn unlink(world: &World, call: &Call, arg: Arg, directory: bool) -> Outcome {
 fn symlink(world: &World, call: &Call, text: u64, arg: Arg) -> Outcome {
     let task = task_of(call);
     let (place, b) = backing!(world, task, arg, false);
+    if !may_write(world, task) {
+        return Outcome::Errno(libc::EACCES);
+    }
     let target = match Memory::of(task.tid).path(text) {
         Ok(t) => t,
         Err(e) => return Outcome::Errno(e.errno()),
@@ -323,6 +362,19 @@ fn symlink(world: &World, call: &Call, text: u64, arg: Arg) -> Outcome {
         (Place::NetnsEntry(_) | Place::NetnsDir, _) => Err(libc::EEXIST),
         _ => Err(libc::EPERM),
     })
+}
+
+/// `inotify_add_watch`: `ip netns monitor` watches /run/netns.  The watch is put on what stands behind it, on the
+/// program's own instance.
+fn watch(world: &World, call: &Call) -> Outcome {
+    let task = task_of(call);
+    let (_, b) = backing!(world, task, plain(call, 1), true);
+    let Backing::Real(path) = b else { return Outcome::Errno(libc::EACCES) };
+    let flags = rustix::fs::inotify::WatchFlags::from_bits_retain(call.args[2] as u32);
+    let added = world
+        .copy_any_fd(task, call.int(0))
+        .and_then(|instance| rustix::fs::inotify::add_watch(&instance, &path, flags).map_err(os));
+    Outcome::from(added.map(i64::from))
 }
 
 fn statfs(world: &World, call: &Call) -> Outcome {
@@ -368,7 +420,11 @@ fn xattr(world: &World, call: &Call, none: Result<i64, i32>) -> Outcome {
 }
 
 fn chmod(world: &World, call: &Call, arg: Arg, mode: u32) -> Outcome {
-    let (place, b) = backing!(world, task_of(call), arg, true);
+    let task = task_of(call);
+    let (place, b) = backing!(world, task, arg, true);
+    if !may_write(world, task) {
+        return Outcome::Errno(libc::EPERM);
+    }
     Outcome::from(match (place, b) {
         (Place::NetnsEntry(_) | Place::NetnsDir, Backing::Real(path)) => {
             rustix::fs::chmod(&path, Mode::from_raw_mode(mode & 0o7777)).map(|()| 0).map_err(os)
@@ -389,6 +445,9 @@ fn rename(world: &World, call: &Call, from: Arg, to: Arg) -> Outcome {
     let task = task_of(call);
     match (place_of(world, task, from), place_of(world, task, to)) {
         (None | Some(Place::Descriptor(..)), None | Some(Place::Descriptor(..))) => Outcome::Proceed,
+        (Some(Place::NetnsEntry(_)), Some(Place::NetnsEntry(_))) if !may_write(world, task) => {
+            Outcome::Errno(libc::EACCES)
+        }
         (Some(Place::NetnsEntry(a)), Some(Place::NetnsEntry(b))) => {
             let binds = lock(&world.binds);
             if binds.get(&netns_path(&a)).is_some() || binds.get(&netns_path(&b)).is_some() {

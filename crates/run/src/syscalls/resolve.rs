@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use pernet::Cap;
+
 use crate::mem::Memory;
 use crate::paths::{NETNS_DIR, Place, Who, absolute, classify, may_be_virtual, netns_path, normalise};
 use crate::tag::SpaceId;
@@ -86,6 +88,12 @@ pub(crate) fn space_of_descriptor(world: &World, task: Task, who: Who, fd: i32) 
     Some((space, file.ino))
 }
 
+/// May this task make, remove and change names in /run/netns?  It is root's directory, as the run knows root.
+pub(crate) fn may_write(world: &World, task: Task) -> bool {
+    let cred = world.users.cred(task);
+    cred.capable(world.namespaces.init_user_ns(), Cap::DacOverride)
+}
+
 /// What stands behind a place; `None`: the kernel's own.
 ///
 /// # Errors
@@ -108,7 +116,8 @@ pub(crate) fn back(world: &World, task: Task, place: &Place, follow: bool) -> Re
                                 place = next;
                                 continue;
                             }
-                            None => Backing::Real(target),
+                            // What lies outside is not opened with our rights.
+                            None => return Err(libc::EACCES),
                         }
                     }
                     _ => Backing::Real(real),
@@ -131,6 +140,7 @@ pub(crate) fn back(world: &World, task: Task, place: &Place, follow: bool) -> Re
                 Some((space, _)) => Backing::Namespace(space),
                 None => return Ok(None),
             },
+            Place::Nowhere => return Err(libc::ENOENT),
             Place::HostKnob | Place::Descriptor(..) => return Ok(None),
         }));
     }

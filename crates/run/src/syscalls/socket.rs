@@ -152,7 +152,7 @@ fn unix_socket(world: &World, task: Task, ty: i32, protocol: i32, nonblocking: b
     let net = spaces.net(at).ok_or(libc::ESRCH)?;
     drop(spaces);
     let (fd, id) = unix_of(ty, protocol, nonblocking)?;
-    world.sockets.insert(id, Emulated::Unix(net));
+    world.sockets.insert_silent(id, Emulated::Unix(net), &fd, &world.reactor)?;
     Ok(Some(fd))
 }
 
@@ -168,7 +168,8 @@ fn inet_socket(
     let kind = Kind::check(domain, ty, protocol, &world.users.cred(task), &net)?;
     let (app, id) = lone_socket(ty == libc::SOCK_STREAM, nonblocking)?;
     let kept = keep(world, &app)?;
-    world.sockets.insert(id, Emulated::Inet(Arc::new(InetFd::new(id, kind, net, kept))));
+    let socket = Emulated::Inet(Arc::new(InetFd::new(id, kind, net, kept)));
+    world.sockets.insert_silent(id, socket, &app, &world.reactor)?;
     Ok(app)
 }
 
