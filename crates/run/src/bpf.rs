@@ -214,7 +214,8 @@ fn namespace_rules() -> Vec<Rule> {
         // A program that hides its memory could no longer be served.
         Rule::new(SYS_prctl, vec![(Test::Is(0, PR_SET_DUMPABLE as u32), Notify)], Allow),
     ];
-    let notify = [SYS_setns, SYS_unshare, SYS_clone, SYS_fork, SYS_vfork, SYS_mount, SYS_umount2];
+    let notify =
+        [SYS_setns, SYS_unshare, SYS_clone, SYS_fork, SYS_vfork, SYS_execve, SYS_execveat, SYS_mount, SYS_umount2];
     rules.extend(notify.map(|nr| Rule::always(nr, Notify)));
     // The new mount calls fall back to mount(2) when absent, whose arguments we can follow.
     let absent = [

@@ -15,6 +15,7 @@ use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, socket_with}
 
 use crate::paths::{NETNS_DIR, netns_path};
 use crate::sys;
+use crate::syscalls::namespace::in_turn;
 use crate::tag::SpaceId;
 use crate::task::{Task, numbers};
 use crate::world::{World, lock};
@@ -194,7 +195,7 @@ fn carry_out(world: &World, task: Task, request: &Request) -> Result<String, Str
             if !world.users.cred(task).capable(net.owner(), Cap::SysAdmin) {
                 return Err(format!("entering \"{name}\" needs CAP_SYS_ADMIN in it"));
             }
-            lock(&world.spaces).join(task, space);
+            in_turn(world, |spaces| spaces.join(task, space));
             Ok(String::new())
         }
         Request::Identify(pid) => {

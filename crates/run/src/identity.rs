@@ -4,8 +4,10 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use rustix::fs::inotify;
 use rustix::fs::{MemfdFlags, Mode, OFlags, fchmod, fstat, memfd_create, open};
 
+use crate::reactor::{Reactor, Token};
 use crate::sys;
 use crate::task::FileId;
 
@@ -66,9 +68,49 @@ impl Identity {
     }
 }
 
+/// Lets inotify say when a file was closed somewhere.
+///
+/// # Errors
+/// errno of watching.
+pub(crate) fn watch(inotify: &mut Option<OwnedFd>, reactor: &Reactor, file: &mut Identity) -> Result<(), i32> {
+    if inotify.is_none() {
+        let fd = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
+            .map_err(|e| e.raw_os_error())?;
+        reactor.readable(&fd, Token::Inotify).map_err(|e| sys::errno_of(&e))?;
+        *inotify = Some(fd);
+    }
+    if let Some(inotify) = inotify {
+        let path = format!("/proc/self/fd/{}", file.fd.as_raw_fd());
+        let number =
+            inotify::add_watch(inotify, path, inotify::WatchFlags::CLOSE_NOWRITE).map_err(|e| e.raw_os_error())?;
+        file.watch = Some(number);
+    }
+    Ok(())
+}
+
+/// The watches whose files were closed since the last look; -1 among them says that some were lost.
+///
+/// Equal events are merged by the kernel: they say which file to look at, they cannot be counted.
+pub(crate) fn closed(inotify: &OwnedFd) -> Vec<i32> {
+    let mut touched = Vec::new();
+    let mut buffer = [0u8; 4096];
+    while let Ok(n) = rustix::io::read(inotify, &mut buffer)
+        && n > 0
+    {
+        let mut rest = &buffer[..n];
+        while let Some((head, tail)) = rest.split_first_chunk::<16>() {
+            let word = |i: usize| i32::from_ne_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]);
+            touched.push(word(0));
+            rest = tail.get(word(12) as usize..).unwrap_or_default();
+        }
+    }
+    touched.sort_unstable();
+    touched.dedup();
+    touched
+}
+
 /// Can this machine tell whether such a file is open elsewhere?
 pub(crate) fn identity_works() -> Result<String, i32> {
-    use rustix::fs::inotify;
     let identity = Identity::new()?;
     inotify::init(inotify::CreateFlags::CLOEXEC).map_err(|e| e.raw_os_error())?;
     if identity.is_open_elsewhere() { Err(libc::EOPNOTSUPP) } else { Ok(String::new()) }

@@ -13,20 +13,26 @@
 //! file, which the kernel grants only to a sole opener, tells whether one is left.
 
 use std::collections::HashMap;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use pernet::{NetHandle, NetRef, UserNs};
 use rustix::fs::inotify;
 
-use crate::identity::Identity;
+use crate::identity::{Identity, closed, watch};
+use crate::pending::Pending;
 use crate::reactor::{Reactor, Token};
+use crate::split::Split;
 use crate::sys;
 use crate::tag::{SpaceId, Tag};
 use crate::task::{FileId, Task, has_exited, numbers, pidfd_of};
 use crate::users::Users;
 
 const RLIMIT_LOCKS: u32 = libc::RLIMIT_LOCKS;
+
+/// How long a thread that was let go to make a child may take before its process's limit may change.
+const LATELY: Duration = Duration::from_millis(2);
 
 #[derive(Debug)]
 struct Space {
@@ -38,23 +44,6 @@ struct Space {
     binds: u32,
     /// Processes known to be inside; others are found by looking when these are gone.
     members: usize,
-}
-
-/// A call that the kernel decides after we have answered "go on": what it becomes depends on what it did.
-#[derive(Clone, Debug)]
-enum Pending {
-    /// `unshare(NEWUSER|NEWNET)`: it worked if the task's user namespace is another one now.
-    NewUser { before: u64, old: SpaceId, new: SpaceId, owner: UserNs },
-    /// `clone(NEWNET)`: the child is in the new one, the parent where it was.
-    Child { parent: u32, old: SpaceId, new: SpaceId, owner: Option<UserNs> },
-}
-
-impl Pending {
-    fn destination(&self) -> SpaceId {
-        match self {
-            Self::NewUser { new, .. } | Self::Child { new, .. } => *new,
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -78,7 +67,9 @@ pub(crate) struct Spaces {
     by_cookie: HashMap<u64, SpaceId>,
     members: HashMap<u32, Member>,
     /// Threads of split processes: process → thread → where it is.
-    split: HashMap<u32, HashMap<u32, SpaceId>>,
+    split: HashMap<u32, Split>,
+    /// Processes of several threads that were let go to make a child, and when.
+    lately: HashMap<u32, Instant>,
     inotify: Option<OwnedFd>,
     by_watch: HashMap<i32, SpaceId>,
     reactor: Arc<Reactor>,
@@ -98,6 +89,7 @@ impl Spaces {
             by_cookie: HashMap::new(),
             members: HashMap::new(),
             split: HashMap::new(),
+            lately: HashMap::new(),
             inotify: None,
             by_watch: HashMap::new(),
             reactor,
@@ -230,10 +222,13 @@ impl Spaces {
         }
         if !self.split.is_empty()
             && let Some(tgid) = task.tgid()
-            && let Some(threads) = self.split.get_mut(&tgid)
+            && let Some(split) = self.split.get_mut(&tgid)
         {
-            // A thread not seen before starts where its creator was, which clone() wrote into the limit.
-            tag.space = *threads.entry(task.tid).or_insert(tag.space);
+            tag.space = split.place(task.tid, tag.space);
+            self.unite(tgid);
+            if task.tid == tgid && !self.split.contains_key(&tgid) {
+                tag = self.read_tag(tgid)?;
+            }
         }
         Some(tag)
     }
@@ -253,37 +248,91 @@ impl Spaces {
         self.net(id)
     }
 
-    /// Moves a task: one thread only, as `setns` does.
-    pub(crate) fn join(&mut self, task: Task, to: SpaceId) {
-        let Some(tag) = self.tag(task) else { return };
+    /// Ends the care for a split process that needs none any more: its limit alone says where it is.
+    fn unite(&mut self, tgid: u32) {
+        let Some(split) = self.split.get_mut(&tgid) else { return };
+        let before: Vec<SpaceId> = split.pins.values().copied().collect();
+        if let Some(place) = split.united(&Task::threads(tgid)) {
+            self.split.remove(&tgid);
+            if let Some(tag) = self.read_tag(tgid) {
+                self.write_tag(tgid, Tag { space: place, ..tag });
+            }
+            self.enter(tgid, place);
+        }
+        for id in before {
+            self.leave_if_gone(tgid, id);
+        }
+    }
+
+    /// May this task move, make a child or execute now?  False while another thread of its process has its turn.
+    fn has_turn(&mut self, tgid: u32) -> bool {
+        if let Some(split) = self.split.get_mut(&tgid) {
+            return split.free(tgid);
+        }
+        // Not split yet: who moves while another thread makes a child would give that child the wrong place.
+        self.lately.get(&tgid).is_none_or(|at| at.elapsed() > LATELY)
+    }
+
+    /// Moves a task: one thread only, as `setns` does.  False: not now, another thread makes a child.
+    pub(crate) fn join(&mut self, task: Task, to: SpaceId) -> bool {
+        let Some(tag) = self.tag(task) else { return true };
         let from = tag.space;
-        let Some(tgid) = task.tgid() else { return };
+        let Some(tgid) = task.tgid() else { return true };
         let threads = Task::threads(tgid);
         if threads.len() > 1 || self.split.contains_key(&tgid) {
-            let pins = self.split.entry(tgid).or_default();
-            for tid in threads {
-                pins.entry(tid).or_insert(from);
+            if !self.has_turn(tgid) {
+                return false;
             }
-            pins.insert(task.tid, to);
+            let split = self.split.entry(tgid).or_default();
+            for tid in threads {
+                split.pins.entry(tid).or_insert(from);
+            }
+            split.pins.insert(task.tid, to);
         }
         self.write_tag(task.tid, Tag { space: to, ..tag });
         self.enter(tgid, to);
         self.leave_if_gone(tgid, from);
+        true
     }
 
-    /// Before a task makes a child: the child starts where this thread is, and its parent is known.
-    pub(crate) fn before_clone(&mut self, task: Task) {
-        let Some(tag) = self.tag(task) else { return };
-        if tag.space == self.first && self.split.is_empty() {
-            return;
+    /// Before a task executes another program, which only its own thread survives.  False: not now.
+    pub(crate) fn before_exec(&mut self, task: Task) -> bool {
+        if self.split.is_empty() {
+            return true;
         }
-        let Some(tgid) = task.tgid() else { return };
-        if self.split.contains_key(&tgid) {
+        let (Some(tgid), Some(tag)) = (task.tgid(), self.tag(task)) else { return true };
+        let Some(split) = self.split.get_mut(&tgid) else { return true };
+        if !split.free(tgid) {
+            return false;
+        }
+        split.exec(tag.space);
+        self.write_tag(task.tid, tag);
+        true
+    }
+
+    /// Before a task makes a child: the child starts where this thread is, and its parent is known.  False: not now.
+    pub(crate) fn before_clone(&mut self, task: Task) -> bool {
+        let Some(tag) = self.tag(task) else { return true };
+        let Some(tgid) = task.tgid() else { return true };
+        if let Some(split) = self.split.get_mut(&tgid) {
+            if !split.free(tgid) {
+                return false;
+            }
+            split.make(tgid, task.tid, tag.space);
             self.write_tag(task.tid, tag);
+        } else {
+            if self.lately.len() > 256 {
+                self.lately.retain(|_, at| at.elapsed() <= LATELY);
+            }
+            self.lately.insert(tgid, Instant::now());
+        }
+        if tag.space == self.first {
+            return true;
         }
         // Whoever makes a child is known from then on.  So `settle`, which looks through /proc under the same lock, can
         // only miss a process that has no child, never one whose child has taken its place meanwhile.
         self.enter(tgid, tag.space);
+        true
     }
 
     /// Marks a task that asked for a mount namespace it cannot have.
@@ -344,7 +393,7 @@ impl Spaces {
 
     /// A process left `id`, unless another of its threads is still there.
     fn leave_if_gone(&mut self, tgid: u32, id: SpaceId) {
-        if self.split.get(&tgid).is_some_and(|pins| pins.values().any(|&at| at == id)) {
+        if self.split.get(&tgid).is_some_and(|split| split.pins.values().any(|&at| at == id)) {
             return;
         }
         let Some(member) = self.members.get_mut(&tgid) else {
@@ -400,7 +449,7 @@ impl Spaces {
         for pid in numbers("/proc") {
             // Of a split process the limit says only where its next child starts.
             let inside = match self.split.get(&pid) {
-                Some(pins) => pins.values().any(|&at| at == id),
+                Some(split) => split.pins.values().any(|&at| at == id),
                 None => self.read_tag(pid).is_some_and(|t| t.space == id),
             };
             if inside {
@@ -461,25 +510,7 @@ impl Spaces {
     pub(crate) fn look(&mut self) {
         let processes: Vec<u32> = self.split.keys().copied().collect();
         for tgid in processes {
-            let living = Task::threads(tgid);
-            let Some(pins) = self.split.get_mut(&tgid) else {
-                continue;
-            };
-            let before: Vec<SpaceId> = pins.values().copied().collect();
-            pins.retain(|tid, _| living.contains(tid));
-            // One thread, or all of one mind: the limit alone says it again.
-            let mut places = pins.values().copied();
-            if let Some(place) = places.next()
-                && places.all(|at| at == place)
-            {
-                self.split.remove(&tgid);
-                if let Some(tag) = self.read_tag(tgid) {
-                    self.write_tag(tgid, Tag { space: place, ..tag });
-                }
-            }
-            for id in before {
-                self.leave_if_gone(tgid, id);
-            }
+            self.unite(tgid);
         }
         // A child that ended without ever being seen leaves its mark with nobody.
         let markers: Vec<SpaceId> = self.pending.keys().copied().collect();
@@ -550,21 +581,7 @@ impl Spaces {
     /// Some namespace file was closed: see who lost its last opener.
     pub(crate) fn files_closed(&mut self) {
         let Some(fd) = &self.inotify else { return };
-        let mut touched = Vec::new();
-        let mut buffer = [0u8; 4096];
-        // Equal events are merged by the kernel: they say which file to look at, they cannot be counted.
-        while let Ok(n) = rustix::io::read(fd, &mut buffer)
-            && n > 0
-        {
-            let mut rest = &buffer[..n];
-            while let Some((head, tail)) = rest.split_first_chunk::<16>() {
-                let word = |i: usize| i32::from_ne_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]);
-                touched.push(word(0));
-                rest = tail.get(word(12) as usize..).unwrap_or_default();
-            }
-        }
-        touched.sort_unstable();
-        touched.dedup();
+        let touched = closed(fd);
         // -1: the queue overflowed and events were lost.
         let ids: Vec<SpaceId> = if touched.contains(&-1) {
             self.alive()
@@ -575,21 +592,4 @@ impl Spaces {
             self.settle(id);
         }
     }
-}
-
-/// Lets inotify say when a file was closed somewhere.
-fn watch(inotify: &mut Option<OwnedFd>, reactor: &Reactor, file: &mut Identity) -> Result<(), i32> {
-    if inotify.is_none() {
-        let fd = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)
-            .map_err(|e| e.raw_os_error())?;
-        reactor.readable(&fd, Token::Inotify).map_err(|e| sys::errno_of(&e))?;
-        *inotify = Some(fd);
-    }
-    if let Some(inotify) = inotify {
-        let path = format!("/proc/self/fd/{}", file.fd.as_raw_fd());
-        let number =
-            inotify::add_watch(inotify, path, inotify::WatchFlags::CLOSE_NOWRITE).map_err(|e| e.raw_os_error())?;
-        file.watch = Some(number);
-    }
-    Ok(())
 }

@@ -7,6 +7,7 @@ use std::os::fd::AsFd;
 use super::Outcome;
 use super::resolve::{MountPoint, mount_point, namespace_at};
 use crate::listener::Call;
+use crate::spaces::Spaces;
 use crate::sys;
 use crate::tag::SpaceId;
 use crate::task::Task;
@@ -32,7 +33,19 @@ pub(crate) fn handle(world: &World, call: &Call) -> Outcome {
         libc::SYS_unshare => unshare(world, call),
         libc::SYS_mount => mount(world, call),
         libc::SYS_umount2 => umount(world, call),
+        libc::SYS_execve | libc::SYS_execveat => {
+            in_turn(world, |spaces| spaces.before_exec(Task::new(call.tid)));
+            Outcome::Proceed
+        }
         _ => clone(world, call),
+    }
+}
+
+/// Does what the threads of a process do in turns.  A turn lasts as long as the kernel takes to make a child: waiting
+/// for it here holds up one worker for some microseconds, and never longer than a turn may last.
+pub(crate) fn in_turn(world: &World, mut act: impl FnMut(&mut Spaces) -> bool) {
+    while !act(&mut lock(&world.spaces)) {
+        std::thread::sleep(std::time::Duration::from_micros(30));
     }
 }
 
@@ -88,7 +101,7 @@ fn enter(world: &World, task: Task, space: SpaceId) -> Result<(), i32> {
     if !cred.capable(net.owner(), Cap::SysAdmin) || !cred.capable(&cred.user_ns, Cap::SysAdmin) {
         return Err(libc::EPERM);
     }
-    lock(&world.spaces).join(task, space);
+    in_turn(world, |spaces| spaces.join(task, space));
     Ok(())
 }
 
@@ -123,7 +136,7 @@ fn unshare(world: &World, call: &Call) -> Outcome {
             return Outcome::WithUserNamespace { new_net: true };
         }
         match create(world, task) {
-            Ok(space) => lock(&world.spaces).join(task, space),
+            Ok(space) => in_turn(world, |spaces| spaces.join(task, space)),
             Err(e) => return Outcome::Errno(e),
         }
     }
@@ -156,19 +169,17 @@ fn create_owned_by_new(world: &World, task: Task) -> Result<(SpaceId, UserNs), i
 /// Moves a task into a new namespace; a quota that is used up leaves it where it is.
 pub(crate) fn join_new(world: &World, task: Task) {
     if let Ok(space) = create(world, task) {
-        lock(&world.spaces).join(task, space);
+        in_turn(world, |spaces| spaces.join(task, space));
     }
 }
 
 fn clone(world: &World, call: &Call) -> Outcome {
     let task = Task::new(call.tid);
     let flags = if call.nr == libc::SYS_clone { call.int(0) } else { 0 };
-    let mut spaces = lock(&world.spaces);
-    spaces.before_clone(task);
+    in_turn(world, |spaces| spaces.before_clone(task));
     if flags & NEWNET == 0 {
         return Outcome::Proceed;
     }
-    drop(spaces);
     let created = if flags & libc::CLONE_NEWUSER != 0 {
         create_owned_by_new(world, task).map(|(space, owner)| (space, Some(owner)))
     } else {
