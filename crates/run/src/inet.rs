@@ -234,8 +234,15 @@ impl InetFd {
                 return Ok(port);
             }
             // The holder may have been closed: that is only seen by looking.
-            world.sockets.sweep(1);
-            return if self.conflicts(world, port, address) { Err(libc::EADDRINUSE) } else { Ok(port) };
+            for _ in 0..3 {
+                world.sockets.sweep(1);
+                if !self.conflicts(world, port, address) {
+                    return Ok(port);
+                }
+                // A socket that we have just handed over is open here for some microseconds more.
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+            return Err(libc::EADDRINUSE);
         }
         if self.option(libc::SOL_IP, IP_BIND_ADDRESS_NO_PORT).is_some_and(|v| v.iter().any(|&b| b != 0)) {
             return Ok(0);

@@ -55,6 +55,8 @@ struct State {
     error: Option<i32>,
     largest_receive: usize,
     parked: Vec<Parked>,
+    /// What the call that is being answered took, until it is known to have heard.
+    taken: Vec<(Meta, Vec<u8>)>,
 }
 
 struct Parked {
@@ -109,8 +111,14 @@ pub(crate) struct NetlinkFd {
 impl NetlinkFd {
     /// Joins the two sides.
     pub(crate) fn new(id: FileId, socket: Socket, ty: i32, supervisor: OwnedFd, kept: Option<OwnedFd>) -> Self {
-        let state =
-            State { sent: VecDeque::new(), held_back: None, error: None, largest_receive: 0, parked: Vec::new() };
+        let state = State {
+            sent: VecDeque::new(),
+            held_back: None,
+            error: None,
+            largest_receive: 0,
+            parked: Vec::new(),
+            taken: Vec::new(),
+        };
         Self { id, socket, ty, supervisor, kept, state: Mutex::new(state) }
     }
 
@@ -201,10 +209,10 @@ impl NetlinkFd {
             let task = Task::new(p.notification.call.tid);
             let flags = receive_flags(&p.notification);
             match self.receive_now(world, state, task, p.notification.call.int(0), p.receive, flags) {
-                Ok(Some(n)) => answer(world, p.notification, Ok(n)),
-                Err(e) => answer(world, p.notification, Err(e)),
+                Ok(Some(n)) => self.hand_over(world, state, p.notification, Ok(n)),
+                Err(e) => self.hand_over(world, state, p.notification, Err(e)),
                 Ok(None) if p.deadline.is_some_and(|d| d <= Instant::now()) => {
-                    answer(world, p.notification, Err(libc::EAGAIN));
+                    self.hand_over(world, state, p.notification, Err(libc::EAGAIN));
                 }
                 Ok(None)
                     if world.killable
@@ -214,7 +222,7 @@ impl NetlinkFd {
                     // handler says so: that errno is for the kernel's own signal path, and only safe where this very
                     // thread is on its way into it.
                     let restart = certain && p.deadline.is_none();
-                    answer(world, p.notification, Err(if restart { ERESTARTSYS } else { libc::EINTR }));
+                    self.hand_over(world, state, p.notification, Err(if restart { ERESTARTSYS } else { libc::EINTR }));
                 }
                 Ok(None) => state.parked.push(p),
             }
@@ -273,8 +281,36 @@ impl NetlinkFd {
             Err(e) => Err(e),
         };
         self.fill(&mut state);
-        drop(state);
-        answer(world, notification, result);
+        self.hand_over(world, &mut state, notification, result);
+    }
+
+    /// Answers a receive.  What a signal kept from its caller goes back into the queue, in its old place: the call may be
+    /// repeated or not, and the next one may be a native one.
+    ///
+    /// The one answer that is given under a socket's lock: nobody may receive between the answer and the putting back.
+    fn hand_over(&self, world: &World, state: &mut State, n: Notification, result: Result<i64, i32>) {
+        let (task, fd) = (Task::new(n.call.tid), n.call.int(0));
+        let delivery = deliver(n, result);
+        let taken = std::mem::take(&mut state.taken);
+        if delivery == Delivery::Delivered || taken.is_empty() {
+            return;
+        }
+        let mut again = taken;
+        let _ = self.with_app_end(world, task, fd, |app| {
+            for (meta, _) in std::mem::take(&mut state.sent) {
+                let mut bytes = vec![0; meta.len];
+                if sys::recv_datagram(app, &mut bytes, false).is_ok() {
+                    again.push((meta, bytes));
+                }
+            }
+        });
+        for (meta, bytes) in again {
+            let before = sys::unread_by_peer(self.supervisor.as_fd());
+            if sys::send_datagram(self.supervisor.as_fd(), &bytes).is_ok() {
+                let now = sys::unread_by_peer(self.supervisor.as_fd());
+                state.sent.push_back((meta, now.saturating_sub(before).max(1)));
+            }
+        }
     }
 
     fn with_app_end<T>(
@@ -303,6 +339,7 @@ impl NetlinkFd {
         receive: Receive,
         flags: i32,
     ) -> Result<Option<i64>, i32> {
+        state.taken.clear();
         let Receive::Many { headers, count } = receive else {
             return self.receive_one(world, state, task, fd, receive, flags);
         };
@@ -348,7 +385,9 @@ impl NetlinkFd {
             return Ok(None);
         };
         let peek = flags & libc::MSG_PEEK != 0;
-        let mut buffer = vec![0; target.room.min(meta.len)];
+        // Whole, where it may have to be put back.
+        let may_return = !world.killable && !peek;
+        let mut buffer = vec![0; if may_return { meta.len } else { target.room.min(meta.len) }];
         let (got, passcred) = self.with_app_end(world, task, fd, |app| {
             (sys::recv_datagram(app, &mut buffer, peek), rustix::net::sockopt::socket_passcred(app).unwrap_or(false))
         })?;
@@ -358,7 +397,10 @@ impl NetlinkFd {
             Err(e) if e.raw_os_error() == Some(libc::EAGAIN) => return Ok(None),
             Err(e) => return Err(sys::errno_of(&e)),
         };
-        buffer.truncate(whole);
+        if may_return {
+            state.taken.push((meta, buffer.clone()));
+        }
+        buffer.truncate(whole.min(target.room));
         target.write(memory, &buffer, whole, meta, passcred).map_err(|e| e.errno())?;
         let returned = if flags & libc::MSG_TRUNC != 0 { whole } else { buffer.len() };
         Ok(Some(returned as i64))
@@ -372,23 +414,31 @@ fn receive_flags(n: &Notification) -> i32 {
     }
 }
 
-/// Answers.  Where signals interrupt a waiting call, an answer that was not heard must not be lost: it is kept before it
-/// is sent, for the repeated call may reach another worker before we learn that it was not heard.
-pub(crate) fn answer(world: &World, n: Notification, result: Result<i64, i32>) {
-    let call = n.call;
-    if !world.killable {
-        let unheard = match result {
-            Ok(v) => Unheard::Value(v),
-            Err(e) => Unheard::Errno(e),
-        };
-        lock(&world.replay).keep(&call, unheard);
-    }
-    let delivery = match result {
+fn deliver(n: Notification, result: Result<i64, i32>) -> Delivery {
+    match result {
         Ok(v) => n.value(v),
         Err(e) => n.errno(e),
+    }
+}
+
+/// Answers.  Where signals interrupt a waiting call, an answer that was not heard must not be lost: the call may be
+/// repeated, and must not be acted upon twice.
+///
+/// The lock is held while the answer is sent, and that is the point: the repeated call, on another worker, finds the
+/// answer kept, and the next call of one that has heard finds none.
+pub(crate) fn answer(world: &World, n: Notification, result: Result<i64, i32>) {
+    if world.killable {
+        deliver(n, result);
+        return;
+    }
+    let call = n.call;
+    let unheard = match result {
+        Ok(v) => Unheard::Value(v),
+        Err(e) => Unheard::Errno(e),
     };
-    if !world.killable && delivery == Delivery::Delivered {
-        lock(&world.replay).forget(&call);
+    let mut replay = lock(&world.replay);
+    if deliver(n, result) == Delivery::Interrupted {
+        replay.keep(&call, unheard);
     }
 }
 

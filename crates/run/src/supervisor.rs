@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use crate::listener::Listener;
 use crate::paths::Binds;
 use crate::reactor::{Reactor, Token};
-use crate::replay::Replay;
+use crate::replay::{Busy, Replay};
 use crate::sockets::{Emulated, Sockets};
 use crate::spaces::Spaces;
 use crate::syscalls;
@@ -97,6 +97,7 @@ impl Supervisor {
             users,
             vfs: Vfs::new(),
             replay: Mutex::new(Replay::default()),
+            busy: Busy::default(),
             reactor,
             helped: Mutex::default(),
             tracing: Mutex::new(()),

@@ -13,7 +13,7 @@ use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 
 use crate::paths::Binds;
 use crate::reactor::Reactor;
-use crate::replay::Replay;
+use crate::replay::{Busy, Replay};
 use crate::sockets::{Sockets, identity};
 use crate::spaces::Spaces;
 use crate::task::{FileId, Task, pidfd_of};
@@ -43,6 +43,8 @@ pub(crate) struct World {
     pub(crate) vfs: Vfs,
     /// Answers that a signal kept from their caller.
     pub(crate) replay: Mutex<Replay>,
+    /// Whose call is being acted upon, where a call can be repeated meanwhile.
+    pub(crate) busy: Busy,
     /// What the main thread waits for.
     pub(crate) reactor: Arc<Reactor>,
     /// Threads whose `unshare` is being repeated: it is the kernel's.  A leaf lock.

@@ -62,6 +62,7 @@ pub(crate) fn pump_ready(world: &World) {
 
 fn dispatch(world: &Arc<World>, notification: Notification) {
     let call = notification.call;
+    let _acting = (!world.killable).then(|| world.busy.enter(call.tid));
     let missed = lock(&world.replay).take(&call);
     match missed {
         Some(Unheard::Value(v)) => return answer(world, notification, Ok(v)),
