@@ -1,0 +1,444 @@
+//! What once went wrong, or was made to: programs that race, die, interrupt themselves, or reach for what is not theirs.
+//!
+//! The C programs of `programs/` say what they saw. Where root may make namespaces the kernel answers first, and its answer
+//! has to be the expected one too.
+#![forbid(unsafe_code)]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use e2e::{Kernel, Scratch, Session, Skip, Subject, everybody, is_root, package_dir, run_limited, skip};
+
+/// Compiles a program of `programs/` into a scratch folder; `None`, said aloud, where there is no compiler.
+fn compiled(scratch: &Scratch, name: &str) -> Option<PathBuf> {
+    let source = package_dir().join("programs").join(format!("{name}.c"));
+    let program = scratch.path().join(name);
+    let built = Command::new("cc").args(["-O1", "-Wall", "-pthread", "-o"]).args([&program, &source]).output();
+    match built {
+        Ok(output) => {
+            assert!(output.status.success(), "{name}.c: {}", String::from_utf8_lossy(&output.stderr));
+            Some(program)
+        }
+        Err(error) => {
+            skip(name, &Skip::NoCompiler(format!("cc: {error}")));
+            None
+        }
+    }
+}
+
+/// What the kernel says to a command; `None` where it cannot be asked.
+fn kernel(scratch: &Scratch, command: &[&str]) -> Option<String> {
+    Kernel::probe().ok()?;
+    let command: Vec<String> = command.iter().map(|word| (*word).to_owned()).collect();
+    let mut command = scratch.command(&Kernel::argv(&command));
+    let done = run_limited(&mut command, Session::LIMIT).expect("the kernel's side runs");
+    assert!(done.status.is_some_and(|status| status.success()) && done.err.is_empty(), "{done:#?}");
+    Some(done.out)
+}
+
+/// A program of `programs/` says the same everywhere: in a namespace of the kernel, and under pernet as everybody.
+fn says(name: &str, args: &[&str], expected: &str) {
+    static ASKED: OnceLock<()> = OnceLock::new();
+    let scratch = Scratch::new().expect("a scratch folder");
+    let Some(program) = compiled(&scratch, name) else { return };
+    let path = program.to_string_lossy();
+    let mut command = vec![&*path];
+    command.extend(args);
+    match kernel(&scratch, &command) {
+        Some(said) => assert_eq!(said, expected, "the kernel itself, {name} {args:?}"),
+        None => {
+            ASKED.get_or_init(|| e2e::say("NOTE: the kernel cannot be asked here; the expected answers stand alone"));
+        }
+    }
+    everybody(name, |session| {
+        let mut all = vec!["run", "--"];
+        all.extend(&command);
+        assert_eq!(session.pernet(&all).expect_quiet(), expected, "{name} {args:?}");
+    });
+}
+
+fn text(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_default()
+}
+
+/// A session as root, or `None` and the reason said.
+fn as_root(what: &str) -> Option<Session> {
+    if !is_root() {
+        skip(what, &Skip::NotRoot);
+        return None;
+    }
+    Some(Session::new(Subject::find().expect("a pernet binary")))
+}
+
+/// A file that only its owner may read.
+fn secret(session: &Session) {
+    let path = session.scratch.file("secret", "nobody reads this\n").expect("writes");
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600)).expect("chmod");
+}
+
+const DROP: &str = "setpriv --reuid 65534 --regid 65534 --clear-groups";
+
+#[test]
+fn who_dropped_root_gets_none_of_the_supervisors_rights() {
+    let Some(session) = as_root("a program that dropped root") else { return };
+    secret(&session);
+    fs::create_dir(session.scratch.path().join("closed")).expect("mkdir");
+    let script = format!(
+        "ip netns add known; ln -s $W/secret /run/netns/made; ln -s $W/closed /run/netns/out
+        cat >drop.sh <<'END'
+no() {{ \"$@\" >>said 2>&1 && echo \"done: $*\"; }}
+no ln -s $W/secret /run/netns/f; no head -1 /run/netns/f; no head -1 /run/netns/made; no cat $W/secret
+no mkdir /run/netns/d; no touch /run/netns/t; no mkdir /run/netns/out/d; no touch /run/netns/out/t
+no rm /run/netns/known; no rm -f /run/netns/made; no mv /run/netns/known /run/netns/other; no ip netns add mine
+no ln /run/netns/known /run/netns/hard; no chmod 777 /run/netns/known; no sh -c 'echo x >/run/netns/made'
+no head -1 /proc/self/root/run/netns/made; no mkdir /proc/self/root/run/netns/d; no unshare -n true
+id -u
+END
+        chmod 755 drop.sh; touch said; chmod 666 said; {DROP} sh drop.sh; ls /run/netns; grep -c nobody said"
+    );
+    // The last line is the count of lines that quote the secret.
+    let done = session.sh(&script, &[]);
+    assert_eq!((done.out.as_str(), done.err.as_str()), ("65534\nknown\nmade\nout\n0\n", ""), "{done:#?}");
+    let refused = text(&session.scratch.path().join("said"));
+    assert!(refused.lines().count() >= 17, "{refused}");
+    assert_eq!(text(&session.scratch.path().join("secret")), "nobody reads this\n");
+    assert!(fs::read_dir(session.scratch.path().join("closed")).expect("lists").next().is_none());
+}
+
+#[test]
+fn links_out_of_the_names_are_refused() {
+    everybody("links out of /run/netns", |session| {
+        session.scratch.file("mine", "kept\n").expect("writes");
+        let script = "ln -s $W/mine /run/netns/f; ln -s $W /run/netns/g; ln -s $W/new /run/netns/h
+            no() { \"$@\" 2>/dev/null && echo \"done: $*\"; }
+            cat /run/netns/f; no sh -c 'echo lost >/run/netns/f'; no sh -c 'echo >/run/netns/h'; no ip netns exec f true
+            no mkdir /run/netns/g/dir; no touch /run/netns/g/file; no cat /run/netns/g/mine
+            cat /run/netns/../netns/f; cat /proc/self/root/run/netns/f; readlink /run/netns/h; rm /run/netns/[fgh]; ls /run/netns";
+        let done = session.sh(script, &[]);
+        let new = session.scratch.path().join("new");
+        assert_eq!(done.out, format!("{}\n", new.display()), "{done:#?}");
+        let refused: Vec<&str> = done.err.lines().collect();
+        assert!(
+            refused.len() == 3 && refused.iter().all(|line| line.ends_with("netns/f: Permission denied")),
+            "{done:#?}"
+        );
+        assert_eq!(text(&session.scratch.path().join("mine")), "kept\n");
+        for name in ["new", "dir", "file"] {
+            assert!(!session.scratch.path().join(name).exists(), "{name}");
+        }
+    });
+}
+
+#[test]
+fn a_pipe_behind_a_link_holds_nobody_up() {
+    everybody("a pipe behind a link", |session| {
+        let script = "mkfifo pipe; ln -s $W/pipe /run/netns/h
+            for n in 1 2 3 4; do timeout 8 cat /run/netns/h >/dev/null 2>&1 & done
+            sleep 0.3; ip -br link | wc -l; rm /run/netns/h; ip netns add x; ip netns list; wait; echo waited";
+        let done = session.sh(script, &[]);
+        assert_eq!(done.expect_quiet(), "1\nx\nwaited\n");
+        assert!(done.took < Duration::from_secs(5), "{done:#?}");
+    });
+}
+
+#[test]
+fn a_program_that_changed_its_user_sees_its_namespace() {
+    let Some(session) = as_root("a program that changed its user") else { return };
+    let look = "readlink /proc/self/ns/net; ip -br link; cat /proc/net/dev | wc -l; ls /sys/class/net";
+    let script = format!(
+        "look() {{ \"$@\" sh -c '{look}'; }}; ip netns add red
+        same() {{ [ \"$1\" = \"$2\" ] && echo same || echo \"$1\" or \"$2\"; }}
+        same \"$(look env)\" \"$(look {DROP})\"
+        same \"$(look ip netns exec red)\" \"$(look ip netns exec red {DROP})\"
+        same \"$(look unshare -n {DROP} | wc -l)\" 4; {DROP} ip -br link | wc -l"
+    );
+    assert_eq!(session.sh(&script, &[]).expect_quiet(), "same\nsame\nsame\n1\n");
+}
+
+#[test]
+fn the_knobs_of_the_host_cannot_be_turned() {
+    const KNOB: &str = "/proc/sys/net/ipv4/ip_default_ttl";
+    let Some(session) = as_root("knobs of the host") else { return };
+    let before = text(Path::new(KNOB));
+    let value: u8 = before.trim().parse().expect("a number");
+    let other = if value == 255 { 254 } else { value + 1 };
+    let script = format!(
+        "ln -s {KNOB} knob; ln -s /proc/sys/net folder; ln -s $W/knob twice
+        for way in {KNOB} /proc/self/root{KNOB} /proc/$$/root{KNOB} knob twice folder/ipv4/ip_default_ttl; do
+            sh -c 'echo {other} >\"$0\"' $way 2>/dev/null && echo written by $way
+        done; cd /proc/sys/net/ipv4; sh -c 'echo {other} >ip_default_ttl' 2>/dev/null && echo written in place; cat {KNOB}"
+    );
+    let done = session.sh(&script, &[]);
+    let after = text(Path::new(KNOB));
+    if after != before {
+        let _ = fs::write(KNOB, &before);
+    }
+    assert_eq!(done.expect_quiet(), before);
+    assert_eq!(after, before, "the host's own value");
+}
+
+#[test]
+fn no_devices_and_no_sockets_of_the_host() {
+    const PROGRAM: &str = r"
+import errno, fcntl, os, socket, struct, sys
+def attempt(what, call, *arguments):
+    try: r = 'passed: %r' % (call(*arguments),)
+    except OSError as e: r = errno.errorcode[e.errno]
+    print(what, r)
+for family, kind in ((40, 1), (44, 3), (40, 2)): attempt('family %d' % family, socket.socket, family, kind, 0)
+pair = socket.socketpair()[0]
+# Down, as it is in the run: nothing changes on the host should it pass (and its lo is not called so).
+attempt('SIOCSIFFLAGS', fcntl.ioctl, pair, 0x8914, struct.pack('16sH22x', b'no-such-link', 0))
+try: tun = os.open('/dev/net/tun', os.O_RDWR)
+except OSError: print('TUNSETIFF EPERM')
+else: attempt('TUNSETIFF', fcntl.ioctl, tun, 0x400454ca, struct.pack('16sH22x', sys.argv[1].encode() if len(sys.argv) > 1 else b'hard%d', 0x1002))
+";
+    let name = format!("hard{}", std::process::id());
+    let on_host = || Path::new("/sys/class/net").join(&name).exists();
+    everybody("devices of the host", |session| {
+        let done = session.pernet(&["run", "--", "python3", "-c", PROGRAM, &name]);
+        let said = done.expect_quiet();
+        let sockets = "family 40 EAFNOSUPPORT\nfamily 44 EAFNOSUPPORT\nfamily 40 EAFNOSUPPORT\nSIOCSIFFLAGS ";
+        let rest = said.strip_prefix(sockets).unwrap_or_else(|| panic!("{said}"));
+        let (flags, tun) = rest.split_once('\n').unwrap_or_else(|| panic!("{said}"));
+        assert!(["EPERM", "ENOTTY", "ENODEV"].contains(&flags), "{said}");
+        assert_eq!(tun, "TUNSETIFF EPERM\n");
+        let added = session.sh("ip tuntap add dev $1 mode tap 2>/dev/null; echo $?; ip -br link | wc -l", &[&name]);
+        let there = on_host();
+        if there {
+            let _ = Command::new("ip").args(["link", "del", &name]).status();
+        }
+        assert_eq!(added.expect_quiet(), "1\n1\n");
+        assert!(!there, "{name} is on the host");
+    });
+}
+
+#[test]
+fn a_namespace_is_handed_down_a_chain_of_the_dying() {
+    says("chain", &["300"], "moved 1, same at the end 1, answer 7\n");
+}
+
+/// Arguments of `storm`, see there.
+fn storm(args: [&str; 4]) {
+    let restart = args[0] == "1";
+    let expected = "signals came, rounds ran\n\
+        lost 0, twice 0, other errors 0, ids too many 0, descriptors left 0\nafter a wait: answer 4711\n";
+    let last = if restart { "interrupted 0, waiting 0\n" } else { "waiting was interrupted: yes\n" };
+    says("storm", &args, &format!("{expected}{last}"));
+}
+
+#[test]
+fn a_storm_of_signals() {
+    storm(["0", "0", "200", "0"]);
+    storm(["1", "0", "100", "0"]);
+}
+
+#[test]
+fn a_storm_of_signals_whose_handler_makes_calls() {
+    storm(["0", "1", "300", "0"]);
+    storm(["1", "1", "300", "0"]);
+}
+
+/// Which thread takes a signal of the process is not known; that all but one block it could be.
+#[test]
+#[ignore = "a waiting receive of a process with threads answers EINTR where the kernel restarts it"]
+fn a_storm_of_signals_among_threads() {
+    storm(["1", "0", "200", "1"]);
+}
+
+#[test]
+fn receives_end_when_and_as_the_kernels_do() {
+    let expected = "a limit: EAGAIN\na limit, signals that restart: EINTR\na limit, signals that do not: EINTR\n\
+        no limit, signals that do not: EINTR\nno limit, signals that restart: answer 31\n";
+    says("timeouts", &[], expected);
+}
+
+/// A thread waits on a descriptor that is closed or becomes another socket. The kernel goes on with the socket that it was;
+/// ours may answer EBADF instead, but never takes what is another socket's, nor loses an answer.
+#[test]
+fn a_wait_on_a_descriptor_that_is_replaced() {
+    let like_the_kernel = "\
+replaced by a netlink socket: answer 11
+    answers 1
+    the other: answer 22
+    the other again: EAGAIN
+replaced by a pair: answer 11
+    answers 1
+    the pair: z
+closed: answer 11
+    answers 1
+closed for good: EAGAIN
+    within a second 1
+";
+    let scratch = Scratch::new().expect("a scratch folder");
+    let Some(program) = compiled(&scratch, "replaced") else { return };
+    let path = program.to_string_lossy();
+    if let Some(said) = kernel(&scratch, &[&path]) {
+        assert_eq!(said, like_the_kernel, "the kernel itself");
+    }
+    everybody("a replaced descriptor", |session| {
+        let done = session.pernet(&["run", "--", &path]);
+        let said = done.expect_quiet();
+        let alike = |(ours, kernels): (&str, &str)| {
+            ours == kernels
+                || !kernels.starts_with(' ')
+                    && kernels.split_once(':').is_some_and(|(what, _)| ours == format!("{what}: EBADF"))
+        };
+        assert_eq!(said.lines().count(), like_the_kernel.lines().count(), "{said}");
+        assert!(said.lines().zip(like_the_kernel.lines()).all(alike), "{said}");
+    });
+}
+
+#[test]
+fn internet_sockets_stay_what_they_are() {
+    let expected = "a table of its own: 0, domain 2\nafter its journey: 0, domain 2\nmany made 1, changed 0\n";
+    says("identity", &[], expected);
+}
+
+#[test]
+fn a_process_whose_first_thread_ended() {
+    says("leaderless", &[], "the first thread ended: yes\nnetlink: answer 5\nunshare: 0, moved 1\n");
+}
+
+#[test]
+fn the_first_program_makes_a_pid_namespace_too() {
+    // The machine itself has to allow it, to one who holds nothing.
+    let mut plain: Vec<&str> = if is_root() { DROP.split(' ').collect() } else { Vec::new() };
+    plain.extend(["unshare", "--user", "--pid", "--fork", "true"]);
+    let scratch = Scratch::new().expect("a scratch folder");
+    let plain: Vec<String> = plain.into_iter().map(str::to_owned).collect();
+    let allowed = run_limited(&mut scratch.command(&plain), Session::LIMIT).expect("runs");
+    if !allowed.status.is_some_and(|status| status.success()) {
+        let why = format!("this machine refuses user namespaces: {}", allowed.err.trim());
+        return skip("a pid namespace", &Skip::NothingToDo(why));
+    }
+    everybody("a pid namespace", |session| {
+        for _ in 0..5 {
+            let done = session.pernet(&["run", "--", "unshare", "-np", "-f", "sh", "-c", "echo $$"]);
+            assert_eq!(done.expect_quiet(), "1\n");
+        }
+    });
+}
+
+/// More than the kernel since 6.10 lists without an error, so it is not asked.
+#[test]
+fn a_long_list_read_without_waiting() {
+    const PROGRAM: &str = r"
+import nl, os, socket, struct, time
+s = nl.Socket(); held = [nl.new() for _ in range(300)]
+print({s.assign(fd, n) for n, fd in enumerate(held)})
+for way in ('read', 'recv'):
+    one = socket.socket(16, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
+    one.sendto(nl.message(nl.GETNSID, nl.REQUEST | nl.DUMP, bytes(4), seq=9), (0, 0))
+    found, done, end, again = [], None, time.monotonic() + 2, 0
+    while done is None and time.monotonic() < end:
+        try: data = os.read(one.fileno(), 8192) if way == 'read' else one.recv(8192)
+        except BlockingIOError:
+            again += 1; time.sleep(0.001); continue
+        at = 0
+        while at < len(data):
+            length, kind = struct.unpack_from('=IH', data, at)
+            if kind == nl.DONE: done = struct.unpack_from('=i', data, at + 16)[0]
+            else: found.append(dict(nl.attributes(data[at + 20:at + length]))[nl.NSID])
+            at += (length + 3) & ~3
+    print(way, found == [struct.pack('=i', n) for n in range(300)], done, 'again' if again > 100 else '')
+";
+    everybody("a long list", |session| {
+        assert_eq!(session.python(PROGRAM).expect_quiet(), "{'0'}\nread True 0 \nrecv True 0 \n");
+    });
+}
+
+#[test]
+fn names_are_watched_as_they_come_and_go() {
+    const SCRIPT: &str = "stdbuf -oL ip netns monitor >log 2>&1 & monitor=$!
+        shown() { for n in $(seq 200); do grep -qx \"$1\" log && return; sleep 0.02; done; echo never \"$1\"; cat log; }
+        for n in $(seq 100); do ip netns add early; ip netns del early; [ -s log ] && break; sleep 0.05; done
+        ip netns add one; shown 'add one'; ip netns add two; shown 'add two'
+        ip netns del one; shown 'delete one'; ip netns del two; shown 'delete two'
+        kill $monitor; wait $monitor 2>wait; echo $?; grep -v early log";
+    everybody("ip netns monitor", |session| {
+        let done = session.sh(SCRIPT, &[]);
+        assert_eq!(done.expect_quiet(), "143\nadd one\nadd two\ndelete one\ndelete two\n");
+    });
+}
+
+#[test]
+fn twenty_monitors_end_at_once() {
+    const PROGRAM: &str = r"
+import nl, os, signal, subprocess, time
+for how in (signal.SIGINT, signal.SIGTERM):
+    logs = [open('log%d' % n, 'w+') for n in range(20)]
+    all = [subprocess.Popen(['ip', 'monitor'], stdout=log, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)) for log in logs]
+    def heard():
+        # An event that every one of them prints, made until they do: they listen, and are in their receive again.
+        subprocess.check_call(['ip', 'netns', 'add', 'x']); subprocess.check_call(['ip', 'netns', 'set', 'x', 'auto'])
+        subprocess.check_call(['ip', 'netns', 'del', 'x']); time.sleep(0.05)
+        return all_of(os.fstat(log.fileno()).st_size for log in logs)
+    all_of = lambda sizes: min(sizes) > 0
+    print('all listen', nl.until(heard, 10))
+    start = time.monotonic()
+    for one in all: one.send_signal(how)
+    print({one.wait() for one in all} == {-how}, 'at once' if time.monotonic() - start < 1 else 'late')
+";
+    everybody("twenty monitors", |session| {
+        let expected = "all listen True\nTrue at once\n".repeat(2);
+        assert_eq!(session.python(PROGRAM).expect_quiet(), expected);
+    });
+}
+
+/// Whether a program that a machine need not have is there.
+fn has(program: &str) -> bool {
+    let there = e2e::SCRIPT_PATH.split(':').any(|dir| Path::new(dir).join(program).is_file());
+    if !there {
+        skip(program, &Skip::NothingToDo(format!("{program} is not installed")));
+    }
+    there
+}
+
+#[test]
+fn strace_inside() {
+    if !has("strace") {
+        return;
+    }
+    everybody("strace", |session| {
+        let done = session.pernet(&["run", "--", "strace", "-f", "-o", "trace", "ip", "-br", "link"]);
+        assert_eq!(done.expect_quiet().split_whitespace().next(), Some("lo"));
+        let trace = text(&session.scratch.path().join("trace"));
+        for what in ["execve(", "socket(AF_NETLINK, SOCK_RAW|SOCK_CLOEXEC, NETLINK_ROUTE)", "recvmsg(", "exited with 0"]
+        {
+            assert!(trace.contains(what), "{what}:\n{trace}");
+        }
+    });
+}
+
+#[test]
+fn gdb_inside() {
+    if !has("gdb") {
+        return;
+    }
+    everybody("gdb", |session| {
+        let stop = [
+            "-nx",
+            "-batch",
+            "-ex",
+            "set confirm off",
+            "-ex",
+            "catch syscall bind",
+            "-ex",
+            "run",
+            "-ex",
+            "info inferiors",
+        ];
+        let mut all = vec!["run", "--", "gdb"];
+        all.extend(stop);
+        all.extend(["-ex", "delete", "-ex", "continue", "--args", "ip", "-br", "link"]);
+        let done = session.pernet(&all);
+        for what in ["(call to syscall bind)", "process ", "\nlo ", "exited normally]"] {
+            assert!(done.out.contains(what), "{what}: {done:#?}");
+        }
+    });
+}
