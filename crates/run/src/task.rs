@@ -65,15 +65,27 @@ impl Task {
 
     /// Does a signal wait for this thread that it has not blocked?  `Some(true)`: it is certainly this thread that will
     /// take it.
+    ///
+    /// One sent to the process is taken by its first thread, if that has not blocked it; else by any other.
     pub(crate) fn signal_waits(self) -> Option<bool> {
         let status = self.status()?;
-        let mask = |name| status_field(&status, name).and_then(|v| u64::from_str_radix(v, 16).ok()).unwrap_or(0);
-        let open = !mask("SigBlk:");
-        let alone = status_field(&status, "Threads:") == Some("1");
-        if mask("SigPnd:") & open != 0 {
+        let mask =
+            |text: &str, name| status_field(text, name).and_then(|v| u64::from_str_radix(v, 16).ok()).unwrap_or(0);
+        let open = !mask(&status, "SigBlk:");
+        if mask(&status, "SigPnd:") & open != 0 {
             return Some(true);
         }
-        (mask("ShdPnd:") & open != 0).then_some(alone)
+        let shared = mask(&status, "ShdPnd:") & open;
+        if shared == 0 {
+            return None;
+        }
+        let first = status_field(&status, "Tgid:")?.parse().ok()?;
+        if first == self.tid {
+            return Some(true);
+        }
+        let blocked_there = Self::new(first).status().map_or(u64::MAX, |text| mask(&text, "SigBlk:"));
+        let alone = status_field(&status, "Threads:") == Some("1");
+        (shared & blocked_there != 0).then_some(alone)
     }
 
     /// The soft limit of RLIMIT_LOCKS as `/proc/TID/limits` tells everybody; `None` if there is none.
