@@ -92,7 +92,7 @@ int main(int argc, char **argv) {
         close(fd);
     }
     /* One receive that has to wait, through hundreds of signals. */
-    int fd = route_socket();
+    int fd = AGAIN(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE));
     pthread_t thread;
     pid_t process = 0;
     long waited, broke = 0;
