@@ -111,8 +111,7 @@ fn socket(world: &World, task: Task, call: &Call, request: u32) -> Outcome {
         SIOCETHTOOL => ethtool(world, task, &net, call.args[2]),
         _ => match IfRequest::from_number(request) {
             Some(request) => ifreq(world, task, &net, family, request, call.args[2]),
-            // Setting belongs to the control plane to come: refused, as to someone without privileges.
-            None if (0x8914..=0x8948).contains(&request) => Outcome::Errno(libc::EPERM),
+            None if (0x8914..=0x8948).contains(&request) => set(world, task, &net, call.args[2]),
             None => Outcome::Errno(libc::ENOTTY),
         },
     }
@@ -133,6 +132,24 @@ fn ifreq(world: &World, task: Task, net: &NetRef, family: i32, request: IfReques
     }
 }
 
+/// A request to change an interface: its caller's rights and the interface are judged as ever; no change is known yet.
+fn set(world: &World, task: Task, net: &NetRef, at: u64) -> Outcome {
+    let mut raw = [0; IFREQ_LEN];
+    if let Err(e) = Memory::of(task.tid).read(at, &mut raw) {
+        return Outcome::Errno(e.errno());
+    }
+    if !world.users.cred(task).capable(net.owner(), Cap::NetAdmin) {
+        return Outcome::Errno(libc::EPERM);
+    }
+    let known = world.stack.links(net).is_some_and(|l| l.by_name(&device_name(&raw)).is_some());
+    Outcome::Errno(if known { libc::EOPNOTSUPP } else { libc::ENODEV })
+}
+
+fn device_name(ifreq: &[u8; IFREQ_LEN]) -> String {
+    let name = ifreq[..16].split(|&b| b == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(name).into_owned()
+}
+
 fn ifconf(world: &World, task: Task, net: &NetRef, at: u64) -> Outcome {
     if world.stack.links(net).is_none() {
         return Outcome::Errno(libc::EINVAL);
@@ -147,11 +164,9 @@ fn ethtool(world: &World, task: Task, net: &NetRef, at: u64) -> Outcome {
     if let Err(e) = memory.read(at, &mut raw) {
         return Outcome::Errno(e.errno());
     }
-    let name = String::from_utf8_lossy(&raw[..16]);
-    let name = name.split('\0').next().unwrap_or_default();
-    let Some(_) = world.stack.links(net).and_then(|l| l.by_name(name)) else {
+    if world.stack.links(net).is_none_or(|l| l.by_name(&device_name(&raw)).is_none()) {
         return Outcome::Errno(libc::ENODEV);
-    };
+    }
     let data = u64::from_ne_bytes(raw[16..24].try_into().unwrap_or_default());
     match memory.u32(data) {
         // No device here has a driver to ask.
