@@ -113,6 +113,7 @@ scenarios! {
     nl_sockets
     nsenter_unshare
     setns
+    sundry
     threads
     views
 }

@@ -44,6 +44,8 @@ pub(crate) enum Place {
     HostKnob,
     /// Below a name in /run/netns, which is no directory; or a device of the host's network.
     Nowhere,
+    /// …/mounts or …/mountinfo: the kernel's list, and what is bound here.
+    Mounts(Who, &'static str),
     /// …/fd/N
     Descriptor(Who, i32),
 }
@@ -183,6 +185,9 @@ fn classify_proc(path: &Path) -> Option<Place> {
         // The link itself is the kernel's; what it leads to is ours.
         return Some(Place::ProcNet(Who::Thread, names.collect()));
     }
+    if first == "mounts" {
+        return names.next().is_none().then_some(Place::Mounts(Who::Process, "mounts"));
+    }
     if first == "sys" {
         return (names.next()? == "net").then_some(Place::HostKnob);
     }
@@ -199,6 +204,8 @@ fn classify_proc(path: &Path) -> Option<Place> {
     match second.to_str()? {
         "ns" => (names.next()? == "net" && names.next().is_none()).then_some(Place::NsNet(who)),
         "net" => Some(Place::ProcNet(who, names.collect())),
+        "mounts" => names.next().is_none().then_some(Place::Mounts(who, "mounts")),
+        "mountinfo" => names.next().is_none().then_some(Place::Mounts(who, "mountinfo")),
         "fd" => {
             let fd = names.next()?.to_str()?.parse().ok()?;
             names.next().is_none().then_some(Place::Descriptor(who, fd))
@@ -238,6 +245,8 @@ mod tests {
         assert_eq!(place("/proc/self/root/proc/net/dev"), Some(Place::ProcNet(Who::Thread, "dev".into())));
         assert_eq!(place("/run/netns/a/b"), Some(Place::Nowhere));
         assert_eq!(place("/sys/devices/pci0/virtio2/net/eth0"), Some(Place::Nowhere));
+        assert_eq!(place("/proc/mounts"), Some(Place::Mounts(Who::Process, "mounts")));
+        assert_eq!(place("/proc/7/mountinfo"), Some(Place::Mounts(Who::Pid(7), "mountinfo")));
         assert_eq!(place("/proc/self/fd/3"), Some(Place::Descriptor(Who::Process, 3)));
     }
 

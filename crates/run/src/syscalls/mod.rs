@@ -4,6 +4,7 @@
 
 pub(crate) mod ids;
 pub(crate) mod ioctl;
+pub(crate) mod mounts;
 pub(crate) mod namespace;
 pub(crate) mod path;
 pub(crate) mod resolve;

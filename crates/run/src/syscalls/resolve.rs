@@ -67,7 +67,7 @@ fn visible(world: &World, path: &Path) -> PathBuf {
 }
 
 /// The task that `/proc/WHO` is about.
-fn target_of(task: Task, who: Who) -> Option<Task> {
+pub(crate) fn target_of(task: Task, who: Who) -> Option<Task> {
     match who {
         Who::Process => task.tgid().map(Task::new),
         Who::Thread => Some(task),
@@ -141,6 +141,8 @@ pub(crate) fn back(world: &World, task: Task, place: &Place, follow: bool) -> Re
                 None => return Ok(None),
             },
             Place::Nowhere => return Err(libc::ENOENT),
+            Place::Mounts(who, name) if follow => return super::mounts::list(world, task, *who, name),
+            Place::Mounts(..) => return Ok(None),
             Place::HostKnob | Place::Descriptor(..) => return Ok(None),
         }));
     }
