@@ -3,8 +3,7 @@
 //! A descriptor's number says nothing: it is copied, passed on and reused.  The inode of the stand-in socket is the
 //! same through `dup`, `fork`, `exec` and SCM_RIGHTS, and `/proc/TID/fd/N` shows it.
 
-use std::collections::HashMap;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -430,8 +430,9 @@ impl Spaces {
 
     /// Drops the run's reference to a namespace if nothing keeps it any more.
     ///
-    /// Cannot race with a program that is about to use it: whoever could name the namespace (a member, an open file, a
-    /// path) is what is looked for here, and all of that changes only under this lock or by a close.
+    /// Whoever could still name the namespace (a member, an open file, a path) is looked for here, and all of that changes
+    /// only under this lock or by a close.  A process that forks meanwhile is a member before its child exists: see
+    /// [`Self::before_clone`].
     pub(crate) fn settle(&mut self, id: SpaceId) {
         if id == self.first || self.pending.values().any(|p| p.destination() == id) {
             return;

@@ -22,8 +22,9 @@ use crate::vfs::Vfs;
 
 /// One emulated system and the programs in it.
 ///
-/// Lock order: a socket's own lock → `binds` → `spaces` → the core's locks.  `sockets`, `users` and `replay` are
-/// leaves.  No lock is held while a notification is answered.
+/// Lock order: a socket's own lock → `binds` → `spaces` → the core's locks.  `sockets`, `users`, `busy`
+/// and `helped` are leaves; `tracing` comes before all.  While a call is answered, only a receive's own socket's lock and,
+/// where signals interrupt calls, `replay` are held: see there.
 pub(crate) struct World {
     /// The namespaces.
     pub(crate) namespaces: Namespaces,
