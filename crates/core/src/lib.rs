@@ -46,20 +46,29 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+mod account;
 mod error;
 mod event;
+mod life;
+mod list;
 mod namespaces;
 mod net;
 mod numbers;
 mod owner;
 mod peers;
 mod platform;
+mod provisional;
+mod queue;
 mod refs;
 mod registry;
+mod report;
+mod round;
 mod setup;
+mod shard;
 mod slots;
 mod subsys;
 mod sync;
+mod system;
 mod teardown;
 #[cfg(feature = "std")]
 mod worker;
@@ -71,6 +80,8 @@ pub use net::{Cookie, DyingNet, Inum, Net, NetHandle, NetRef};
 pub use owner::{Cap, Caps, Cred, Uid, UserNs};
 pub use peers::{Nsid, NsidPage};
 pub use platform::{Grace, Platform};
+pub use report::{Held, Report};
+pub use round::{Busy, Phase};
 pub use slots::Key;
 pub use subsys::{Batch, KillList, Subsystem};
 pub use teardown::Round;

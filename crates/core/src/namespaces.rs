@@ -1,19 +1,23 @@
 //! One emulated system: its registry, its list, its initial namespace. There are no globals; a
 //! process may hold many.
 
+use crate::account::Account;
 use crate::error::{CreateError, RegisterError};
 use crate::event::{EventSink, Sinks};
-use crate::net::{Claims, Cookie, DyingNet, Identity, Inum, Net, NetRef};
-use crate::numbers::Inums;
-use crate::owner::{Cred, Uid, UserNs};
+use crate::net::{Cookie, Inum, Net, NetRef};
+use crate::numbers::{INUMS, Inums};
+use crate::owner::{Cred, Shared, Uid, UserNs};
 use crate::platform::{Bare, Platform};
-use crate::registry::{self, Class, Registry};
+use crate::registry::{self, Class, OldLists, Registry};
+use crate::report::Report;
+use crate::round::{Busy, Rounds};
 use crate::setup;
+use crate::shard::{Home, Shard, Walk};
 use crate::slots::Key;
 use crate::subsys::Subsystem;
-use crate::sync::{AtomicU64, Mutex, Once, RwLock};
-use crate::teardown::{self, DeathQueue, Round};
-use alloc::collections::BTreeMap;
+use crate::sync::{AtomicU64, AtomicUsize, Mutex, Once};
+use crate::system::{Admitted, OnWork, System};
+use crate::teardown::{self, Round};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::fmt;
@@ -24,9 +28,6 @@ const INIT_USER_NS_ID: u64 = 3;
 const INIT_NET_COOKIE: u64 = 7;
 const FIRST_DYNAMIC_ID: u64 = 9;
 
-/// The `on_work` hook of a [`Builder`].
-pub(crate) type OnWork = Arc<dyn Fn() + Send + Sync>;
-
 /// One emulated system. Clones are the same one.
 ///
 /// It exists as long as a `Namespaces`, a [`NetRef`] or a [`Worker`](crate::Worker) of it does.
@@ -34,8 +35,8 @@ pub(crate) type OnWork = Arc<dyn Fn() + Send + Sync>;
 /// have not run by then do not run. Call [`step`](Self::step) before, or let a worker's drop do it.
 #[derive(Clone)]
 pub struct Namespaces {
-    /// A reference to the initial namespace is what keeps a system running. Each other living
-    /// namespace holds one too (as a bare unit, see `setup::create`).
+    /// A reference to the initial namespace is what keeps a system running. Each shard with living
+    /// namespaces holds one too (as a bare unit, see `setup::create`).
     init: NetRef,
 }
 
@@ -46,13 +47,27 @@ pub struct Builder {
     init_owner_uid: Uid,
     on_work: Option<OnWork>,
     platform: Arc<dyn Platform>,
+    shards: usize,
+    inums: u32,
+    track_holders: bool,
 }
 
 impl Default for Builder {
     fn default() -> Self {
-        Self { max_net_namespaces: i32::MAX as u32, init_owner_uid: Uid::ROOT, on_work: None, platform: Arc::new(Bare) }
+        Self {
+            max_net_namespaces: i32::MAX as u32,
+            init_owner_uid: Uid::ROOT,
+            on_work: None,
+            platform: Arc::new(Bare),
+            shards: crate::sync::processors(),
+            inums: INUMS,
+            track_holders: cfg!(debug_assertions),
+        }
     }
 }
+
+/// More shards than this are no use: each is looked at by every step and walk.
+const MAX_SHARDS: usize = 256;
 
 impl Builder {
     /// The limit of the initial user namespace, 0..=2147483647 (default; larger ones are cut).
@@ -86,23 +101,52 @@ impl Builder {
         self
     }
 
+    /// In how many shards creations are to keep out of each other's way, 1..=256 (others are cut);
+    /// by default as many as there are processors, without `std` one. See
+    /// [`Platform::shard`].
+    #[must_use]
+    pub fn shards(mut self, shards: usize) -> Self {
+        self.shards = shards.clamp(1, MAX_SHARDS);
+        self
+    }
+
+    /// How many inode numbers there are from 0xF0000000 up, for an embedder who keeps the rest for
+    /// other kinds. Default and maximum: 268435456.
+    #[must_use]
+    pub fn inums(mut self, inums: u32) -> Self {
+        self.inums = inums;
+        self
+    }
+
+    /// Whether to note where in the source each active reference was taken, for
+    /// [`Net::holders`] and [`Namespaces::report`]. Default: in debug builds. It costs a lock and a
+    /// look into a tree for each reference taken and dropped.
+    #[must_use]
+    pub fn track_holders(mut self, track: bool) -> Self {
+        self.track_holders = track;
+        self
+    }
+
     /// The system, with its initial namespace and nothing registered.
     #[must_use]
     #[track_caller]
     pub fn build(self) -> Namespaces {
-        let ids = Arc::new(AtomicU64::new(FIRST_DYNAMIC_ID));
-        let seed = hashbrown::DefaultHashBuilder::default().hash_one(Arc::as_ptr(&ids) as usize);
+        let shared = Shared::new(FIRST_DYNAMIC_ID);
+        let seed = hashbrown::DefaultHashBuilder::default().hash_one(Arc::as_ptr(&shared) as usize);
         let init_user_ns =
-            UserNs::initial(INIT_USER_NS_ID, self.init_owner_uid, self.max_net_namespaces, Arc::clone(&ids));
+            UserNs::initial(INIT_USER_NS_ID, self.init_owner_uid, self.max_net_namespaces, Arc::clone(&shared));
+        let account = Account::open(&init_user_ns, Uid::ROOT);
         let sys = Arc::new(System {
-            round: Mutex::new(()),
-            registry: RwLock::new(Registry::new(seed)),
-            list: Mutex::new(NetList::default()),
-            deaths: DeathQueue::new(),
+            registry: Mutex::new(Registry::new(seed)),
+            old_lists: Mutex::new(OldLists::default()),
+            rounds: Mutex::new(Rounds::default()),
+            shards: (0..self.shards).map(|_| Shard::new()).collect(),
+            places: AtomicU64::new(0),
+            postponed: AtomicUsize::new(0),
             shells: Mutex::new(Vec::new()),
             sinks: Sinks::default(),
-            ids,
-            inums: Inums::new(),
+            shared,
+            inums: Inums::new(self.inums),
             init_user_ns,
             init_net: Once::new(),
             platform: self.platform,
@@ -110,16 +154,22 @@ impl Builder {
             #[cfg(feature = "std")]
             workers: Mutex::new(Vec::new()),
             seed,
+            track_holders: self.track_holders,
         });
-        let identity = Identity {
-            cookie: Cookie::new(INIT_NET_COOKIE),
+        for (shard, part) in sys.shards.iter().enumerate() {
+            part.body.lock().home = Some(Arc::new(Home { sys: Arc::clone(&sys), shard }));
+        }
+        let admitted = Admitted {
+            account,
             inum: Inum::INIT,
-            hash_mix: sys.hash_mix(INIT_NET_COOKIE),
-            owner: sys.init_user_ns.clone(),
+            cookie: Cookie::new(INIT_NET_COOKIE),
+            ops: Arc::default(),
+            home: Arc::new(Home { sys: Arc::clone(&sys), shard: 0 }),
         };
-        let init = Net::build(Arc::clone(&sys), identity, Claims { _inum: None, _charge: None });
+        let init = Net::build(admitted);
         sys.init_net.call_once(|| Weak::clone(&init.me));
-        setup::publish(&sys, &init);
+        // The list of subsystems is as empty as the one it was built with.
+        setup::publish(&init, &crate::registry::OpsList::default());
         Namespaces { init }
     }
 }
@@ -164,8 +214,8 @@ impl Namespaces {
         Self { init: NetRef::adopt(init) }
     }
 
-    pub(crate) fn sys(&self) -> &Arc<System> {
-        &self.init.sys
+    pub(crate) fn sys(&self) -> &System {
+        self.init.sys()
     }
 
     /// The initial user namespace.
@@ -184,8 +234,9 @@ impl Namespaces {
     /// Registers a subsystem (`register_pernet_subsys`): behind all subsystems, before all devices.
     ///
     /// Its init runs for every listed namespace, in order of creation, before this returns; every
-    /// later namespace gets it too. Exclusive: waits for a running round and for creations in
-    /// progress, and may therefore not be called from a callback.
+    /// later namespace gets it too. Creations and teardown go on meanwhile, also if there are
+    /// 100,000 namespaces: a namespace is in hand for one callback. Registrations follow one
+    /// another.
     ///
     /// # Errors
     /// [`RegisterError::Init`] if an init failed; it has been undone where it had succeeded.
@@ -203,7 +254,8 @@ impl Namespaces {
     }
 
     /// Unregisters whatever `key` stands for (`unregister_pernet_subsys`, `…_device`): runs its
-    /// exits for every listed namespace. After return none of its callbacks runs or will run.
+    /// exits for every listed namespace, while creations and teardown go on. After return none of
+    /// its callbacks runs or will run; so not from a callback, which it would wait for.
     ///
     /// A key that is not registered does nothing.
     pub fn unregister<S: Subsystem>(&self, key: Key<S>) {
@@ -217,7 +269,21 @@ impl Namespaces {
     /// [`CreateError`]; nothing of the attempt remains.
     #[track_caller]
     pub fn create(&self, cred: &Cred) -> Result<NetRef, CreateError> {
-        setup::create(&self.init, cred)
+        setup::create(&self.init, cred, None)
+    }
+
+    /// Creates a namespace after the model of another: each subsystem builds its state by
+    /// [`Subsystem::init_from`] the template's, which is an ordinary `init` unless it says otherwise.
+    ///
+    /// Identity, owner and quota are the new one's own, as by [`create`](Self::create); peer ids are
+    /// not copied: they are the observer's. What is changed in the template meanwhile is seen or not
+    /// by each subsystem for itself.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    #[track_caller]
+    pub fn create_from(&self, template: &Net, cred: &Cred) -> Result<NetRef, CreateError> {
+        setup::create(&self.init, cred, Some(template))
     }
 
     /// `copy_net_ns`: a new namespace if `new_net` (`CLONE_NEWNET`), else `current` once more.
@@ -231,10 +297,11 @@ impl Namespaces {
 
     /// Calls `f` for every namespace alive now, in order of creation, the initial one first.
     ///
-    /// A snapshot is taken first; `f` runs with no lock held and may do anything.
+    /// Those that are created or die meanwhile may be met or not. `f` runs with no lock held and may
+    /// do anything.
     #[track_caller]
     pub fn for_each_net(&self, mut f: impl FnMut(&NetRef)) {
-        for net in self.sys().listed() {
+        for net in Walk::new(self.sys()) {
             if net.active.try_get() {
                 f(&NetRef::adopt(net));
             }
@@ -244,7 +311,7 @@ impl Namespaces {
     /// How many namespaces are listed: the living ones, and the dead that wait for their round.
     #[must_use]
     pub fn listed(&self) -> usize {
-        self.sys().list.lock().nets.len()
+        self.sys().listed()
     }
 
     /// Adds a receiver of events. For ever; see [`EventSink`] for what it may do.
@@ -252,111 +319,54 @@ impl Namespaces {
         self.sys().sinks.add(sink);
     }
 
-    /// Runs one teardown round in the caller's context: everything that has died so far.
+    /// Runs one teardown round in the caller's context: up to 1,024 of those that have died.
     ///
-    /// Waits for a round that is running elsewhere; not to be called from a callback.
+    /// Any number of threads may step at the same time, each on a batch of its own. Callbacks may
+    /// step too, at the price of their stack.
     pub fn step(&self) -> Round {
-        teardown::round(self.sys())
+        teardown::step(self.sys(), 0)
     }
 
-    /// Waits until everything that died before the call is gone, its exits run and its numbers
-    /// given back; runs the round itself if nobody else has begun it.
+    /// Takes over the rest of a round that is in a callback of one namespace, and runs it to its end;
+    /// that namespace stays with whoever called the callback, and goes on when it returns.
     ///
-    /// Stronger than the kernel's `net_ns_barrier`, which waits for a running round only.
+    /// For embedders who step from threads of their own and find that one of them does not come
+    /// back; a [`Worker`](crate::Worker) does it by itself. Nothing is done if no round can be split
+    /// (it has one namespace only, or is in a callback for all of them).
+    pub fn rescue(&self) -> Round {
+        teardown::rescue(self.sys(), 0, |_, _| true).unwrap_or_default()
+    }
+
+    /// What the rounds that run are doing at this moment: with what `holders` says, the answer to
+    /// "why does it not go away".
+    #[must_use]
+    pub fn busy(&self) -> Vec<Busy> {
+        teardown::busy(self.sys())
+    }
+
+    /// Who holds what, in words and figures; see [`Report`]. Looks at every namespace.
+    #[must_use]
+    pub fn report(&self) -> Report {
+        Report::of(self.sys())
+    }
+
+    /// Waits until everything that died before the call is gone, its exits run and its state
+    /// dropped; runs what nobody else has begun. Not from a callback, which it would wait for.
+    ///
+    /// Stronger than the kernel's `net_ns_barrier`; see [`net_ns_barrier`](Self::net_ns_barrier).
     pub fn barrier(&self) {
-        // A round takes the whole queue, and rounds exclude each other: when ours returns, whatever
-        // was taken by an earlier one is done, and the rest was ours.
-        self.step();
+        teardown::barrier(self.sys());
+    }
+
+    /// Waits until every round that runs at the time of the call has ended (`net_ns_barrier`): what
+    /// is dead but in no round yet may stay so.
+    pub fn net_ns_barrier(&self) {
+        teardown::wait_for_rounds(self.sys());
     }
 }
 
 impl fmt::Debug for Namespaces {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Namespaces").field("listed", &self.listed()).finish_non_exhaustive()
-    }
-}
-
-/// What all namespaces of one system share.
-///
-/// Lock order: round → registry → list → (a stack's) → a peer table → (a netlink bus's). Below all
-/// of them, as leaves: back-references, claims, numbers, charges, shells, holders, workers.
-pub(crate) struct System {
-    /// Held during a teardown round.
-    pub(crate) round: Mutex<()>,
-    pub(crate) registry: RwLock<Registry>,
-    pub(crate) list: Mutex<NetList>,
-    pub(crate) deaths: DeathQueue,
-    /// Dead namespaces that somebody held for a moment when they were to be freed. Leaf lock.
-    pub(crate) shells: Mutex<Vec<DyingNet>>,
-    pub(crate) sinks: Sinks,
-    /// Cookies and user namespace ids.
-    pub(crate) ids: Arc<AtomicU64>,
-    pub(crate) inums: Arc<Inums>,
-    init_user_ns: UserNs,
-    init_net: Once<Weak<Net>>,
-    pub(crate) platform: Arc<dyn Platform>,
-    on_work: Option<OnWork>,
-    /// Who is to be woken when the death queue is no longer empty. Leaf lock.
-    #[cfg(feature = "std")]
-    pub(crate) workers: Mutex<Vec<std::thread::Thread>>,
-    seed: u64,
-}
-
-impl System {
-    /// Every listed namespace in order of creation, the dead among them included.
-    pub(crate) fn listed(&self) -> Vec<Arc<Net>> {
-        self.list.lock().nets.values().cloned().collect()
-    }
-
-    pub(crate) fn init_net(&self) -> Option<Arc<Net>> {
-        self.init_net.get()?.upgrade()
-    }
-
-    /// The death queue is no longer empty.
-    pub(crate) fn raise_alarm(&self) {
-        #[cfg(feature = "std")]
-        for worker in self.workers.lock().iter() {
-            worker.unpark();
-        }
-        if let Some(hook) = &self.on_work {
-            hook();
-        }
-    }
-
-    /// A number nobody can guess from the cookie: splitmix64's finaliser over the seed.
-    pub(crate) fn hash_mix(&self, cookie: u64) -> u32 {
-        let mut z = self.seed ^ cookie.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        (z >> 32) as u32
-    }
-
-    /// Nobody is left who could use the system. The list owns its namespaces and they own the
-    /// system: letting go of them breaks the circle.
-    pub(crate) fn power_off(&self) {
-        let nets = core::mem::take(&mut self.list.lock().nets);
-        let shells = core::mem::take(&mut *self.shells.lock());
-        // Outside the locks: dropping states runs foreign code.
-        drop((nets, shells));
-    }
-}
-
-/// The global list, in order of publication. Protected by its lock in [`System`].
-#[derive(Default)]
-pub(crate) struct NetList {
-    nets: BTreeMap<u64, Arc<Net>>,
-    last: u64,
-}
-
-impl NetList {
-    /// Places count from 1 and are never reused.
-    pub(crate) fn append(&mut self, net: Arc<Net>) -> u64 {
-        self.last += 1;
-        self.nets.insert(self.last, net);
-        self.last
-    }
-
-    pub(crate) fn remove(&mut self, place: u64) -> Option<Arc<Net>> {
-        self.nets.remove(&place)
     }
 }

@@ -9,14 +9,19 @@
 //! What the kernel asks for in comments ("get_net only if you can prove the count is positive") is
 //! asked here by types: a `&Net` exists only behind an active reference.
 
-use crate::namespaces::{Namespaces, System};
-use crate::numbers::InumLease;
-use crate::owner::{Charge, UserNs};
+use crate::account::Account;
+use crate::life::Life;
+use crate::namespaces::Namespaces;
+use crate::numbers::InumStock;
+use crate::owner::UserNs;
 use crate::peers::Peers;
+use crate::provisional::Provisional;
 use crate::refs::{Holder, Holders, StickyCount};
+use crate::shard::Home;
 use crate::slots::{Key, Slots};
 use crate::subsys::Subsystem;
-use crate::sync::{AtomicU8, AtomicU64, Mutex, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
+use crate::system::{Admitted, System};
 use crate::teardown;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
@@ -63,95 +68,84 @@ impl Inum {
     }
 }
 
-/// Where a namespace is in its life. One-way.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-pub(crate) enum Phase {
-    /// In its creator's hands.
-    Building = 0,
-    /// Listed. Its active count may have reached zero: then it is queued.
-    Listed = 1,
-    /// Taken off the list by a teardown round.
-    Unlisted = 2,
-    /// Its creation failed and was undone; it was never listed.
-    Undone = 3,
-}
-
-/// What a namespace has of limited things; given back when dropped.
-pub(crate) struct Claims {
-    /// The initial namespace's number is a constant.
-    pub(crate) _inum: Option<InumLease>,
-    /// The initial namespace is charged to nobody.
-    pub(crate) _charge: Option<Charge>,
-}
-
 /// A network namespace, reachable only through an active reference.
 pub struct Net {
     /// Itself, for `to_ref` and `handle`: what a borrow alone cannot give.
     pub(crate) me: Weak<Self>,
-    pub(crate) sys: Arc<System>,
+    home: Arc<Home>,
     pub(crate) active: StickyCount,
     pub(crate) slots: Slots,
+    pub(crate) provisional: Provisional,
     pub(crate) peers: Peers,
+    pub(crate) life: Life,
     cookie: Cookie,
     inum: Inum,
     hash_mix: u32,
-    phase: AtomicU8,
-    /// Its key in the list of namespaces, in order of publication; 0 before.
+    /// Whose unit of quota it has; the owner too.
+    account: Arc<Account>,
+    /// Inode number and quota have been given back, or never were taken.
+    given_back: AtomicBool,
+    /// Its place in order of publication, among all; 0 before.
     pub(crate) place: AtomicU64,
+    /// Its number in its shard's list; 0 before.
+    pub(crate) at: AtomicU64,
     /// The next older one in the death queue; the queue's own business.
     pub(crate) next_dead: AtomicU64,
-    owner: UserNs,
-    /// Leaf lock; taken twice in a life.
-    claims: Mutex<Option<Claims>>,
     holders: Holders,
-}
-
-/// What [`Net::build`] needs to know.
-pub(crate) struct Identity {
-    pub(crate) cookie: Cookie,
-    pub(crate) inum: Inum,
-    pub(crate) hash_mix: u32,
-    pub(crate) owner: UserNs,
 }
 
 impl Net {
     /// A namespace under construction, active count 1.
     #[track_caller]
-    pub(crate) fn build(sys: Arc<System>, identity: Identity, claims: Claims) -> NetRef {
+    pub(crate) fn build(admitted: Admitted) -> NetRef {
+        let Admitted { account, inum, cookie, home, ops: _ } = admitted;
+        let hash_mix = home.sys.hash_mix(cookie);
         let net = Arc::new_cyclic(|me| Self {
             me: Weak::clone(me),
-            sys,
+            home,
             active: StickyCount::one(),
             slots: Slots::default(),
+            provisional: Provisional::default(),
             peers: Peers::default(),
-            cookie: identity.cookie,
-            inum: identity.inum,
-            hash_mix: identity.hash_mix,
-            phase: AtomicU8::new(Phase::Building as u8),
+            life: Life::building(),
+            cookie,
+            inum,
+            hash_mix,
+            account,
+            // The initial namespace's number is a constant, and it is charged to nobody.
+            given_back: AtomicBool::new(inum == Inum::INIT),
             place: AtomicU64::new(0),
+            at: AtomicU64::new(0),
             next_dead: AtomicU64::new(0),
-            owner: identity.owner,
-            claims: Mutex::new(Some(claims)),
             holders: Holders::default(),
         });
         NetRef::adopt(net)
     }
 
-    pub(crate) fn enter_phase(&self, phase: Phase) {
-        self.phase.store(phase as u8, Ordering::Release);
+    pub(crate) fn sys(&self) -> &System {
+        &self.home.sys
+    }
+
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
     }
 
     /// Published and not yet unlisted. Together with a positive active count: alive.
     pub(crate) fn is_listed(&self) -> bool {
-        self.phase.load(Ordering::Acquire) == Phase::Listed as u8
+        self.life.is_listed()
     }
 
-    /// Gives inode number and quota back. Once; later calls find nothing.
-    pub(crate) fn give_back(&self) {
-        // The guard is dropped at the end of the statement, before the claims run their drops.
-        let claims = self.claims.lock().take();
-        drop(claims);
+    /// Gives inode number and quota back. Once; later calls do nothing.
+    pub(crate) fn give_back(&self, stock: Option<&mut InumStock>) {
+        if self.given_back.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let store = &self.sys().inums;
+        match stock {
+            Some(stock) => stock.give(self.inum, store),
+            None => store.give(self.inum),
+        }
+        self.account.put();
     }
 
     fn arc(&self) -> Arc<Self> {
@@ -180,7 +174,7 @@ impl Net {
     #[must_use]
     #[track_caller]
     pub fn namespaces(&self) -> Namespaces {
-        Namespaces::of(&self.sys)
+        Namespaces::of(self.sys())
     }
 
     /// The state of the subsystem that `key` stands for (`net_generic`).
@@ -209,7 +203,7 @@ impl Net {
     /// The user namespace every capability question about this namespace is asked in.
     #[must_use]
     pub fn owner(&self) -> &UserNs {
-        &self.owner
+        self.account.user_ns()
     }
 
     /// A random salt, so that equal keys of different namespaces spread in a shared hash table.
@@ -224,11 +218,18 @@ impl Net {
         self.inum == Inum::INIT
     }
 
-    /// In debug builds: where in the source its active references were taken, and how many each.
-    /// Empty in release builds. The counterpart of `ref_tracker_dir_print`.
+    /// Where in the source its active references were taken, and how many each: if the system
+    /// tracks them ([`Builder::track_holders`](crate::Builder::track_holders), by default in debug
+    /// builds), else nothing. The counterpart of `ref_tracker_dir_print`.
     #[must_use]
     pub fn holders(&self) -> Vec<(&'static Location<'static>, usize)> {
         self.holders.list()
+    }
+}
+
+impl Drop for Net {
+    fn drop(&mut self) {
+        self.give_back(None);
     }
 }
 
@@ -261,7 +262,7 @@ impl NetRef {
     /// Wraps a unit of the active count that the caller has taken.
     #[track_caller]
     pub(crate) fn adopt(net: Arc<Net>) -> Self {
-        let holder = net.holders.enter();
+        let holder = if net.sys().track_holders { Holder::enter(&net.holders) } else { Holder::untracked() };
         Self { net, holder }
     }
 
@@ -287,7 +288,7 @@ impl Clone for NetRef {
 impl Drop for NetRef {
     /// `put_net`.
     fn drop(&mut self) {
-        self.net.holders.leave(self.holder);
+        self.holder.leave(&self.net.holders);
         if self.net.active.put() {
             teardown::last_put(&self.net);
         }
@@ -388,6 +389,7 @@ impl fmt::Debug for NetHandle {
 ///
 /// In a teardown the namespace is dead. In an [`unregister`](Namespaces::unregister), and in the
 /// undo of a failed registration, it lives on without the subsystem.
+#[derive(Clone)]
 pub struct DyingNet(pub(crate) Arc<Net>);
 
 impl DyingNet {
@@ -417,7 +419,8 @@ impl DyingNet {
         self.0.cookie
     }
 
-    /// Inode number; still reserved while the exits run.
+    /// Inode number. It has been given back: a younger namespace may have it already. Compare
+    /// cookies.
     #[must_use]
     pub fn inum(&self) -> Inum {
         self.0.inum
@@ -426,7 +429,7 @@ impl DyingNet {
     /// The owning user namespace.
     #[must_use]
     pub fn owner(&self) -> &UserNs {
-        &self.0.owner
+        self.0.owner()
     }
 
     /// As [`Net::hash_mix`].

@@ -1,8 +1,9 @@
 //! Number spaces that hand out the lowest free number: inode numbers and slot indices.
 
+use crate::net::Inum;
 use crate::sync::Mutex;
 use alloc::collections::BinaryHeap;
-use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::cmp::Reverse;
 
 /// Numbers `0..limit`, lowest free first.
@@ -37,36 +38,55 @@ impl Lowest {
 
 /// The first dynamic inode number, as in the kernel.
 const FIRST_INUM: u32 = 0xF000_0000;
+/// How many there are, up to 0xFFFFFFFF.
+pub(crate) const INUMS: u32 = u32::MAX - FIRST_INUM + 1;
+/// How many a shard takes or gives back at a time.
+const HANDFUL: usize = 32;
 
 /// The inode numbers of one system. Leaf lock.
 pub(crate) struct Inums(Mutex<Lowest>);
 
 impl Inums {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self(Mutex::new(Lowest::new(u32::MAX - FIRST_INUM + 1))))
+    /// `limit` is at most [`INUMS`].
+    pub(crate) fn new(limit: u32) -> Self {
+        Self(Mutex::new(Lowest::new(limit.min(INUMS))))
+    }
+
+    /// Gives one back, past any shard's stock.
+    pub(crate) fn give(&self, inum: Inum) {
+        self.0.lock().give(inum.get() - FIRST_INUM);
     }
 }
 
-/// An inode number, given back on drop.
-pub(crate) struct InumLease {
-    from: Arc<Inums>,
-    number: u32,
-}
+/// A shard's own stock of free inode numbers, so that creations in different shards do not meet.
+#[derive(Default)]
+pub(crate) struct InumStock(Vec<u32>);
 
-impl InumLease {
-    pub(crate) fn new(from: &Arc<Inums>) -> Option<Self> {
-        let number = from.0.lock().take()?;
-        Some(Self { from: Arc::clone(from), number })
+impl InumStock {
+    /// `None` if there is none here and none in the common store; other shards may have some.
+    pub(crate) fn take(&mut self, store: &Inums) -> Option<Inum> {
+        if self.0.is_empty() {
+            let mut store = store.0.lock();
+            self.0.extend(core::iter::from_fn(|| store.take()).take(HANDFUL));
+            // The lowest is popped first.
+            self.0.reverse();
+        }
+        Some(Inum::new(FIRST_INUM + self.0.pop()?))
     }
 
-    pub(crate) fn inum(&self) -> crate::Inum {
-        crate::Inum::new(FIRST_INUM + self.number)
+    pub(crate) fn give(&mut self, inum: Inum, store: &Inums) {
+        self.0.push(inum.get() - FIRST_INUM);
+        if self.0.len() > 2 * HANDFUL {
+            let mut store = store.0.lock();
+            // From the front: what was given last is still warm.
+            self.0.drain(..HANDFUL).for_each(|number| store.give(number));
+        }
     }
-}
 
-impl Drop for InumLease {
-    fn drop(&mut self) {
-        self.from.0.lock().give(self.number);
+    /// Everything goes to the common store: another shard has run dry.
+    pub(crate) fn surrender(&mut self, store: &Inums) {
+        let mut store = store.0.lock();
+        self.0.drain(..).for_each(|number| store.give(number));
     }
 }
 
@@ -86,11 +106,31 @@ mod tests {
 
     #[test]
     fn inums_start_at_the_dynamic_base_and_return() {
-        let inums = Inums::new();
-        let first = InumLease::new(&inums).unwrap();
-        let second = InumLease::new(&inums).unwrap();
-        assert_eq!((first.inum().get(), second.inum().get()), (0xF000_0000, 0xF000_0001));
-        drop(first);
-        assert_eq!(InumLease::new(&inums).unwrap().inum().get(), 0xF000_0000);
+        let (store, mut stock) = (Inums::new(INUMS), InumStock::default());
+        let first = stock.take(&store).unwrap();
+        let second = stock.take(&store).unwrap();
+        assert_eq!((first.get(), second.get()), (0xF000_0000, 0xF000_0001));
+        stock.give(first, &store);
+        assert_eq!(stock.take(&store), Some(first));
+    }
+
+    #[test]
+    fn a_stock_that_grows_gives_back_and_one_that_is_asked_gives_all() {
+        let (store, mut hoarder, mut other) = (Inums::new(100), InumStock::default(), InumStock::default());
+        let mut mine: Vec<Inum> = core::iter::from_fn(|| hoarder.take(&store)).collect();
+        assert_eq!(mine.len(), 100);
+        assert_eq!(other.take(&store), None);
+        while let Some(inum) = mine.pop() {
+            hoarder.give(inum, &store);
+        }
+        assert!(hoarder.0.len() <= 2 * HANDFUL);
+        let again = other.take(&store).unwrap();
+        other.give(again, &store);
+        hoarder.surrender(&store);
+        other.surrender(&store);
+        let mut all: Vec<u32> = core::iter::from_fn(|| other.take(&store)).map(Inum::get).collect();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), 100);
     }
 }

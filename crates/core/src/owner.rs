@@ -3,9 +3,11 @@
 //! A user namespace here is what the network core needs of one: a place in the tree, the user who
 //! created it, and how many network namespaces may be charged to it.
 
+use crate::account::{Account, Record};
 use crate::error::LimitError;
-use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::fmt;
 use hashbrown::HashMap;
 
@@ -148,16 +150,29 @@ impl Cred {
 #[derive(Clone)]
 pub struct UserNs(Arc<Inner>);
 
+/// What all user namespaces of a system share.
+pub(crate) struct Shared {
+    /// Ids of all kinds come from one generator.
+    pub(crate) ids: AtomicU64,
+    /// Changes whenever a limit is set anywhere.
+    epoch: AtomicU32,
+}
+
+impl Shared {
+    pub(crate) fn new(first_id: u64) -> Arc<Self> {
+        Arc::new(Self { ids: AtomicU64::new(first_id), epoch: AtomicU32::new(0) })
+    }
+}
+
 struct Inner {
     id: u64,
     level: u32,
     owner: Uid,
     parent: Option<UserNs>,
-    /// Shared with the whole system: ids of all kinds come from one generator.
-    ids: Arc<AtomicU64>,
+    shared: Arc<Shared>,
     max_net_namespaces: AtomicU64,
     /// Network namespaces charged here, by the user charged. Leaf lock.
-    charged: Mutex<HashMap<Uid, u32>>,
+    charged: Mutex<HashMap<Uid, Record>>,
 }
 
 impl Drop for Inner {
@@ -174,13 +189,13 @@ impl Drop for Inner {
 const MAX_LIMIT: u32 = i32::MAX as u32;
 
 impl UserNs {
-    pub(crate) fn initial(id: u64, owner: Uid, max_net_namespaces: u32, ids: Arc<AtomicU64>) -> Self {
+    pub(crate) fn initial(id: u64, owner: Uid, max_net_namespaces: u32, shared: Arc<Shared>) -> Self {
         Self(Arc::new(Inner {
             id,
             level: 0,
             owner,
             parent: None,
-            ids,
+            shared,
             max_net_namespaces: AtomicU64::new(u64::from(max_net_namespaces.min(MAX_LIMIT))),
             charged: Mutex::new(HashMap::new()),
         }))
@@ -193,11 +208,11 @@ impl UserNs {
     #[must_use]
     pub fn child(&self, creator: &Cred) -> Self {
         Self(Arc::new(Inner {
-            id: self.0.ids.fetch_add(1, Ordering::Relaxed),
+            id: self.0.shared.ids.fetch_add(1, Ordering::Relaxed),
             level: self.0.level.saturating_add(1),
             owner: creator.euid,
             parent: Some(self.clone()),
-            ids: Arc::clone(&self.0.ids),
+            shared: Arc::clone(&self.0.shared),
             max_net_namespaces: AtomicU64::new(u64::from(MAX_LIMIT)),
             charged: Mutex::new(HashMap::new()),
         }))
@@ -211,7 +226,9 @@ impl UserNs {
     pub fn set_max_net_namespaces(&self, limit: i64) -> Result<(), LimitError> {
         match u32::try_from(limit) {
             Ok(limit) if limit <= MAX_LIMIT => {
-                self.0.max_net_namespaces.store(u64::from(limit), Ordering::Relaxed);
+                self.0.max_net_namespaces.store(u64::from(limit), Ordering::Release);
+                // After the limit: whoever sees the epoch sees the limit.
+                self.0.shared.epoch.fetch_add(1, Ordering::AcqRel);
                 Ok(())
             }
             _ => Err(LimitError::OutOfRange),
@@ -252,32 +269,53 @@ impl UserNs {
     /// Network namespaces charged to `uid` here at the moment, by itself and by what lies below.
     #[must_use]
     pub fn net_namespaces(&self, uid: Uid) -> u32 {
-        self.0.charged.lock().get(&uid).copied().unwrap_or(0)
+        // Dropped after the guard: the last owner of an account gives its units back.
+        let accounts;
+        let charged = self.0.charged.lock();
+        let Some(record) = charged.get(&uid) else { return 0 };
+        accounts = record.accounts();
+        // Units that go back meanwhile were counted in both or, if they were taken, in neither.
+        record.charged.saturating_sub(accounts.iter().map(|account| account.unused()).sum())
     }
 
-    /// +1 unless the limit is reached.
-    fn take_one(&self, uid: Uid) -> bool {
+    pub(crate) fn epoch(&self) -> u32 {
+        self.0.shared.epoch.load(Ordering::Acquire)
+    }
+
+    /// Who is charged where: the creator in its own user namespace, then at each ancestor the user
+    /// who created the child below it.
+    pub(crate) fn levels(&self, uid: Uid) -> impl Iterator<Item = (&Self, Uid)> {
+        core::iter::successors(Some((self, uid)), |(ns, _)| ns.parent().map(|parent| (parent, ns.owner())))
+    }
+
+    /// Charges `units`, if `distance` more could be.
+    pub(crate) fn charge(&self, uid: Uid, units: u32, distance: u32) -> bool {
         let mut charged = self.0.charged.lock();
-        let count = charged.entry(uid).or_insert(0);
-        if *count < self.max_net_namespaces() {
-            *count += 1;
+        let record = charged.entry(uid).or_default();
+        let wanted = record.charged.saturating_add(units);
+        if wanted.saturating_add(distance) <= self.max_net_namespaces() {
+            record.charged = wanted;
             return true;
-        }
-        // Leave no empty record behind: a failed call leaves no trace.
-        if *count == 0 {
-            charged.remove(&uid);
         }
         false
     }
 
-    fn return_one(&self, uid: Uid) {
+    pub(crate) fn discharge(&self, uid: Uid, units: u32) {
         let mut charged = self.0.charged.lock();
-        if let Some(count) = charged.get_mut(&uid) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(record) = charged.get_mut(&uid) {
+            record.charged -= units;
+            if record.is_idle() {
                 charged.remove(&uid);
             }
         }
+    }
+
+    pub(crate) fn introduce(&self, uid: Uid, account: &Arc<Account>) {
+        self.0.charged.lock().entry(uid).or_default().introduce(account);
+    }
+
+    pub(crate) fn accounts(&self, uid: Uid) -> Vec<Arc<Account>> {
+        self.0.charged.lock().get(&uid).map(Record::accounts).unwrap_or_default()
     }
 }
 
@@ -299,49 +337,12 @@ impl fmt::Debug for UserNs {
     }
 }
 
-/// One network namespace charged to a user and to every level above; returned on drop.
-///
-/// The counterpart of a `ucounts` reference with its charge.
-pub(crate) struct Charge {
-    user_ns: UserNs,
-    uid: Uid,
-}
-
-impl Charge {
-    /// `inc_net_namespaces`. The error is the level that refused; nothing stays charged then.
-    pub(crate) fn new(user_ns: &UserNs, uid: Uid) -> Result<Self, u32> {
-        for (taken, (ns, charged)) in levels(user_ns, uid).enumerate() {
-            if !ns.take_one(charged) {
-                for (ns, charged) in levels(user_ns, uid).take(taken) {
-                    ns.return_one(charged);
-                }
-                return Err(ns.level());
-            }
-        }
-        Ok(Self { user_ns: user_ns.clone(), uid })
-    }
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        for (ns, charged) in levels(&self.user_ns, self.uid) {
-            ns.return_one(charged);
-        }
-    }
-}
-
-/// Who is charged where: the creator in its own user namespace, then at each ancestor the user who
-/// created the child below it.
-fn levels(user_ns: &UserNs, uid: Uid) -> impl Iterator<Item = (&UserNs, Uid)> {
-    core::iter::successors(Some((user_ns, uid)), |(ns, _)| ns.parent().map(|parent| (parent, ns.owner())))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn init(limit: u32) -> UserNs {
-        UserNs::initial(3, Uid::ROOT, limit, Arc::new(AtomicU64::new(9)))
+        UserNs::initial(3, Uid::ROOT, limit, Shared::new(9))
     }
 
     #[test]
@@ -349,13 +350,47 @@ mod tests {
         let top = init(1);
         let maker = Cred::user(&top, Uid(7));
         let low = top.child(&maker);
-        let first = Charge::new(&low, Uid(9)).map_err(drop).unwrap();
+        let (nine, ten) = (Account::open(&low, Uid(9)), Account::open(&low, Uid(10)));
+        assert_eq!(nine.take(), Ok(()));
         assert_eq!((top.net_namespaces(Uid(7)), low.net_namespaces(Uid(9))), (1, 1));
-        assert_eq!(Charge::new(&low, Uid(10)).err(), Some(0), "the ancestor's limit binds");
+        assert_eq!(ten.take(), Err(0), "the ancestor's limit binds");
         assert_eq!(low.net_namespaces(Uid(10)), 0);
-        drop(first);
+        nine.put();
         assert_eq!((top.net_namespaces(Uid(7)), low.net_namespaces(Uid(9))), (0, 0));
-        assert!(top.0.charged.lock().is_empty() && low.0.charged.lock().is_empty());
+        assert_eq!(ten.take(), Ok(()), "what nobody uses refuses nobody");
+        ten.put();
+        drop((nine, ten));
+        assert_eq!((top.net_namespaces(Uid(7)), low.net_namespaces(Uid(10))), (0, 0));
+    }
+
+    #[test]
+    fn units_drawn_in_advance_are_nobodys_loss() {
+        let top = init(10_000);
+        let (one, other) = (Account::open(&top, Uid(7)), Account::open(&top, Uid(7)));
+        assert_eq!((one.take(), other.take()), (Ok(()), Ok(())));
+        assert!(one.unused() > 0 && other.unused() > 0);
+        assert_eq!(top.net_namespaces(Uid(7)), 2);
+        top.set_max_net_namespaces(3).unwrap();
+        assert_eq!((one.take(), one.take(), other.take()), (Ok(()), Err(0), Err(0)), "a limit binds at once");
+        other.put();
+        assert_eq!(one.take(), Ok(()));
+        drop(other);
+        for _ in 0..3 {
+            one.put();
+        }
+        assert_eq!(top.net_namespaces(Uid(7)), 0);
+        drop(one);
+        assert_eq!(top.net_namespaces(Uid(7)), 0);
+    }
+
+    #[test]
+    fn an_account_that_grows_gives_back() {
+        let top = init(1_000_000);
+        let account = Account::open(&top, Uid(7));
+        (0..1000).for_each(|_| account.take().unwrap());
+        (0..1000).for_each(|_| account.put());
+        assert!(account.unused() < 100);
+        assert_eq!(top.net_namespaces(Uid(7)), 0);
     }
 
     #[test]

@@ -211,7 +211,7 @@ impl Net {
         table.free.take(id);
         table.by_id.insert(id, handle.clone());
         table.generation += 1;
-        self.sys.sinks.emit(&Event::NsidNew { observer: self, peer: &handle, id, origin });
+        self.sys().sinks.emit(&Event::NsidNew { observer: self, peer: &handle, id, origin });
         Ok(Outcome::New(id))
     }
 
@@ -291,7 +291,7 @@ fn forget(observer: &Net, peer: &Net, id: Nsid) {
     // Nobody listens in an observer that is dying itself.
     pin = Pinned::new(observer);
     if pin.is_some() {
-        observer.sys.sinks.emit(&Event::NsidDel { observer, id });
+        observer.sys().sinks.emit(&Event::NsidDel { observer, id });
     }
 }
 

@@ -23,6 +23,23 @@ pub trait Platform: Send + Sync {
     /// Called after the exits and before the numbers of a namespace are given back: returns when
     /// callbacks that exits have deferred are done (`rcu_barrier`).
     fn drain_deferred(&self) {}
+
+    /// Which shard the caller belongs to: the number of its processor, say. Any number will do at
+    /// any time; creations do best when those that run at the same time get different ones. By
+    /// default, threads are numbered in the order in which they first ask; without `std`, there is
+    /// one shard.
+    fn shard(&self) -> usize {
+        crate::sync::thread_number()
+    }
+
+    /// Called in a loop by whoever waits for another thread ([`barrier`](crate::Namespaces::barrier),
+    /// a registration or unregistration), `attempt` counting from 0: gives way for a moment. By default a thread
+    /// yields, and after many attempts sleeps; without `std` it spins, which is not enough where the
+    /// one who is waited for may need this processor: a kernel that can be interrupted in a callback
+    /// schedules here.
+    fn relax(&self, attempt: u32) {
+        crate::sync::relax(attempt);
+    }
 }
 
 /// What a process gets when it installs nothing.

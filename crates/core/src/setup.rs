@@ -1,79 +1,85 @@
-//! Creation: quota, number, inits in order; on failure the undo, phase by phase.
+//! Creation: quota, numbers, inits in order; on failure the undo, phase by phase.
 //!
-//! Everything a creation takes is owned by a value that gives it back when dropped, so there is no
-//! error path that could forget something.
+//! What a creation takes is owned by the namespace it builds, which gives it back when it is
+//! dropped: there is no error path that could forget something.
 
 use crate::error::CreateError;
 use crate::event::Event;
-use crate::namespaces::System;
-use crate::net::{Claims, Cookie, DyingNet, Identity, Net, NetRef, Phase};
-use crate::numbers::InumLease;
-use crate::owner::{Cap, Charge, Cred};
+use crate::net::{DyingNet, Net, NetRef};
+use crate::owner::{Cap, Cred};
 use crate::platform::Grace;
-use crate::registry;
+use crate::registry::{self, OpsList};
+use crate::round;
 use crate::sync::Ordering;
-use crate::teardown::{Segment, free, undo};
+use crate::system::System;
+use crate::teardown;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-/// `copy_net_ns(CLONE_NEWNET, …)`.
-///
-/// `init` is the initial namespace, of which the new one holds a unit for as long as it is alive:
-/// that keeps the system running.
+/// `copy_net_ns(CLONE_NEWNET, …)`. `init` is the initial namespace.
 #[track_caller]
-pub(crate) fn create(init: &NetRef, cred: &Cred) -> Result<NetRef, CreateError> {
-    let sys = &init.sys;
+pub(crate) fn create(init: &NetRef, cred: &Cred, template: Option<&Net>) -> Result<NetRef, CreateError> {
+    let sys = init.sys();
     // Before any question of quota, as in the kernel.
     if !cred.capable(&cred.user_ns, Cap::SysAdmin) {
         return Err(CreateError::NotPermitted);
     }
-    let charge = Charge::new(&cred.user_ns, cred.euid).map_err(|level| CreateError::QuotaExceeded { level })?;
-    let inum = InumLease::new(&sys.inums).ok_or(CreateError::InumsExhausted)?;
-
-    // Shared: creations run beside each other and beside a teardown round.
-    let registry = sys.registry.read();
-    let cookie = sys.ids.fetch_add(1, Ordering::Relaxed);
-    let identity = Identity {
-        cookie: Cookie::new(cookie),
-        inum: inum.inum(),
-        hash_mix: sys.hash_mix(cookie),
-        owner: cred.user_ns.clone(),
-    };
-    // Given back by `last_put` of the new namespace.
-    init.active.get();
-    let net = Net::build(Arc::clone(sys), identity, Claims { _inum: Some(inum), _charge: Some(charge) });
-
-    if let Err((done, error)) = registry::init_all(&registry, &net) {
-        let nets = Vec::from([DyingNet(Arc::clone(net.arc_ref()))]);
-        {
-            let segments: Vec<Segment<'_>> =
-                registry.ops()[..done].iter().map(|ops| Segment::of(&**ops, &nets)).collect();
-            undo(sys, &segments, &nets, Grace::Ordinary);
-        }
-        drop(registry);
-        sys.platform.drain_deferred();
-        // Before `net` is dropped: its last put must not queue it.
-        net.enter_phase(Phase::Undone);
-        // Explicitly, in case an init has kept a handle or a reference somewhere.
-        net.give_back();
-        drop(net);
-        free(sys, nets);
-        return Err(error);
+    let admitted = sys.admit(cred)?;
+    // Given back by `last_put` of the shard's last one. Two threads may cross here, one making the
+    // first and one losing the last: each has a unit of its own in hand meanwhile.
+    if admitted.home.shard().living.fetch_add(1, Ordering::AcqRel) == 0 {
+        init.active.get();
     }
-    publish(sys, &net);
-    drop(registry);
-    Ok(net)
+    let mut ops = Arc::clone(&admitted.ops);
+    let net = Net::build(admitted);
+
+    let mut made = registry::init_all(&ops, None, &net, template);
+    while made.is_ok()
+        && let Some(newer) = publish(&net, &ops)
+    {
+        made = registry::catch_up(sys, net.arc_ref(), &ops, &newer, template);
+        ops = newer;
+    }
+    match made {
+        Ok(()) => Ok(net),
+        Err(error) => {
+            undo(sys, net, &ops);
+            Err(error)
+        }
+    }
 }
 
-/// Appends a finished namespace to the list. Until here nothing could find or name it.
+/// Appends a finished namespace to the list, unless there is a newer list of subsystems than the
+/// one it was made with. Until here nothing could find or name it.
 ///
-/// The event is emitted under the list lock: nobody else can have seen the namespace before its
+/// The event is emitted under the shard's lock: nobody else can have seen the namespace before its
 /// subscribers know of it.
-pub(crate) fn publish(sys: &System, net: &NetRef) {
-    let mut list = sys.list.lock();
-    let place = list.append(Arc::clone(net.arc_ref()));
+pub(crate) fn publish(net: &NetRef, ops: &OpsList) -> Option<Arc<OpsList>> {
+    let sys = net.sys();
+    let mut body = net.home().shard().body.lock();
+    if body.ops.version != ops.version {
+        return Some(Arc::clone(&body.ops));
+    }
+    let at = body.list.append(Arc::clone(net.arc_ref()));
+    net.at.store(at, Ordering::Relaxed);
+    // Under the lock, so that a shard's list is in order. Release: a walk that sees the count finds
+    // what was counted before.
+    let place = sys.places.fetch_add(1, Ordering::AcqRel) + 1;
     net.place.store(place, Ordering::Relaxed);
-    // Release: whoever sees "listed" sees the place too.
-    net.enter_phase(Phase::Listed);
+    net.life.publish();
     sys.sinks.emit(&Event::NetNew { net });
+    None
+}
+
+/// Takes a namespace apart that was never published.
+fn undo(sys: &System, net: NetRef, ops: &Arc<OpsList>) {
+    let dying = Vec::from([DyingNet(Arc::clone(net.arc_ref()))]);
+    let nets = round::dismantle(sys, Arc::clone(ops), dying, Grace::Ordinary);
+    sys.platform.drain_deferred();
+    // Before `net` is dropped: its last put must not queue it.
+    net.life.undo();
+    // Explicitly, in case an init has kept a handle or a reference somewhere.
+    net.give_back(Some(&mut net.home().shard().body.lock().inums));
+    drop(net);
+    teardown::free(sys, nets);
 }

@@ -15,7 +15,7 @@
 //! that namespace. The `id` in the key is never reused: it decides which of them is meant, so an
 //! index can neither be mistaken for another type nor show another registration's data.
 
-use crate::sync::{AtomicU64, AtomicUsize, Once, Ordering};
+use crate::sync::{AtomicU8, AtomicU64, AtomicUsize, Once, Ordering};
 use alloc::boxed::Box;
 use core::any::Any;
 use core::cmp::Ordering::{Equal, Greater, Less};
@@ -67,15 +67,37 @@ impl<S> fmt::Debug for Key<S> {
     }
 }
 
+/// What has been done to a state. Each thing once, by whoever has the namespace in hand then.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub(crate) enum Stage {
+    Up = 0,
+    PreExited = 1,
+    Unregistered = 2,
+    Exited = 3,
+    Batched = 4,
+}
+
 /// A value and the registration it belongs to.
 pub(crate) struct Tagged<T> {
     id: AtomicU64,
+    stage: AtomicU8,
     pub(crate) value: T,
 }
 
 impl<T: Send + Sync + 'static> Tagged<T> {
     pub(crate) fn boxed(id: u64, value: T) -> Box<Erased> {
-        Box::new(Self { id: AtomicU64::new(id), value })
+        Box::new(Self { id: AtomicU64::new(id), stage: AtomicU8::new(Stage::Up as u8), value })
+    }
+
+    /// Whether `stage` is yet to come; from now on it has.
+    pub(crate) fn reach(&self, stage: Stage) -> bool {
+        // Relaxed, and no exchange: only one has the namespace in hand, and passes it on in order.
+        let reached = self.stage.load(Ordering::Relaxed);
+        if reached < stage as u8 {
+            self.stage.store(stage as u8, Ordering::Relaxed);
+        }
+        reached < stage as u8
     }
 
     /// From now on no key finds this value. Borrows that exist keep it readable.
@@ -172,12 +194,12 @@ impl Slots {
         }
     }
 
-    /// As [`get`](Self::get), for callers that know the type only behind a trait object.
-    pub(crate) fn get_erased<T: Send + Sync + 'static>(&self, index: u32, id: u64) -> Option<&Erased> {
+    /// As [`get`](Self::get), with its tag.
+    pub(crate) fn tagged<T: Send + Sync + 'static>(&self, index: u32, id: u64) -> Option<&Tagged<T>> {
         let first = self.slot(index as usize)?.get()?;
         match first.downcast_ref::<Tagged<T>>() {
-            Some(tagged) if tagged.is(id) => Some(&**first),
-            _ => Some(self.find_reused::<T>(id)?),
+            Some(tagged) if tagged.is(id) => Some(tagged),
+            _ => self.find_reused::<T>(id),
         }
     }
 
@@ -252,8 +274,7 @@ mod tests {
         let slots = Slots::default();
         slots.put(3, 10, Tagged::boxed(10, 7u32));
         let old = slots.get::<u32>(3, 10).unwrap();
-        let erased = slots.get_erased::<u32>(3, 10).unwrap();
-        erased.downcast_ref::<Tagged<u32>>().unwrap().retire();
+        slots.tagged::<u32>(3, 10).unwrap().retire();
         assert!(slots.get::<u32>(3, 10).is_none());
         slots.put(3, 11, Tagged::boxed(11, String::from("new type")));
         slots.put(3, 12, Tagged::boxed(12, 8u32));

@@ -2,11 +2,10 @@
 
 use crate::error::InitError;
 use crate::net::{DyingNet, Net};
-use crate::slots::{Erased, Key, Tagged};
+use crate::slots::{Erased, Key, Stage, Tagged};
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
-use core::marker::PhantomData;
 
 /// Something of which every namespace has its own.
 ///
@@ -18,14 +17,17 @@ use core::marker::PhantomData;
 /// Inits run in list order (subsystems before devices), exits in reverse. Every phase of an undo
 /// is complete, for all its namespaces and subsystems, before the next begins.
 ///
-/// Callbacks of different namespaces may run at the same time. A callback may take and drop
-/// references, use peer ids and read other states. It must not create a namespace, register,
-/// unregister, step or wait for a teardown: all of these need the registry lock it runs under. A
-/// subsystem that owns a [`NetRef`](crate::NetRef) or [`Namespaces`](crate::Namespaces) keeps its
-/// system alive for ever.
+/// Callbacks of one namespace follow one another; those of different namespaces may run at the same
+/// time. They run with no lock of this crate held, except that a registration or unregistration, of
+/// which there is one at a time, waits for those it calls. A callback may take and drop references,
+/// use peer ids, read other states, even create a namespace. It must not unregister, and not wait
+/// for a teardown ([`barrier`](crate::Namespaces::barrier)): both would wait for the callback; and
+/// one that a registration called must not register. A subsystem that owns a
+/// [`NetRef`](crate::NetRef) or [`Namespaces`](crate::Namespaces) keeps its system alive for ever.
 ///
 /// The state's memory goes with the namespace, even if the subsystem is unregistered before: a
-/// reader may still hold a borrow. So `exit` should empty the state of what is large.
+/// reader may still hold a borrow. So `exit` should empty the state of what is large. (A state of a
+/// registration that failed goes at once: nobody was ever given its key.)
 pub trait Subsystem: Send + Sync + 'static {
     /// Name for errors and logs.
     const NAME: &'static str;
@@ -38,6 +40,18 @@ pub trait Subsystem: Send + Sync + 'static {
     /// # Errors
     /// After cleaning up whatever it did: creation (or registration) fails with this error.
     fn init(&self, net: &Net) -> Result<Self::State, InitError>;
+
+    /// Builds the state of `net` after that of another namespace, which lives
+    /// ([`Namespaces::create_from`](crate::Namespaces::create_from)). The default is an ordinary
+    /// [`init`](Self::init). `template` may be in use meanwhile: what in it changes needs its own
+    /// lock.
+    ///
+    /// # Errors
+    /// As [`init`](Self::init).
+    fn init_from(&self, net: &Net, template: &Self::State) -> Result<Self::State, InitError> {
+        let _ = template;
+        self.init(net)
+    }
 
     /// Makes the state unreachable for new lock-free readers; must not dismantle what they use.
     fn pre_exit(&self, net: &DyingNet, state: &Self::State) {
@@ -64,33 +78,31 @@ pub trait Subsystem: Send + Sync + 'static {
 
 /// The namespaces of one undo, with one subsystem's state of each.
 pub struct Batch<'a, T> {
-    nets: &'a [DyingNet],
-    states: &'a [Option<&'a Erased>],
-    state: PhantomData<&'a T>,
+    members: &'a [(&'a DyingNet, &'a T)],
 }
 
-impl<'a, T: Send + Sync + 'static> Batch<'a, T> {
+impl<'a, T> Batch<'a, T> {
     /// The namespaces in the order in which they died (or were created, in an unregistration).
     pub fn iter(&self) -> impl Iterator<Item = (&'a DyingNet, &'a T)> + use<'a, T> {
-        self.nets.iter().zip(self.states).filter_map(|(net, state)| Some((net, value::<T>((*state)?)?)))
+        self.members.iter().copied()
     }
 
     /// How many namespaces.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.nets.len()
+        self.members.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.nets.is_empty()
+        self.members.is_empty()
     }
 }
 
 impl<T> fmt::Debug for Batch<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.nets).finish()
+        f.debug_list().entries(self.members.iter().map(|(net, _)| net)).finish()
     }
 }
 
@@ -101,6 +113,10 @@ impl<T> fmt::Debug for Batch<'_, T> {
 pub struct KillList(Vec<Box<dyn FnOnce() + Send>>);
 
 impl KillList {
+    pub(crate) fn into_inner(self) -> Vec<Box<dyn FnOnce() + Send>> {
+        self.0
+    }
+
     /// Queues one unregistration.
     pub fn push(&mut self, kill: impl FnOnce() + Send + 'static) {
         self.0.push(Box::new(kill));
@@ -132,17 +148,21 @@ impl fmt::Debug for KillList {
 }
 
 /// A registered subsystem without its type.
+///
+/// Each exit-type callback runs at most once for a state, in order; where the subsystem has no
+/// state, it does nothing. The caller has the namespaces in hand.
 pub(crate) trait Ops: Send + Sync {
     fn name(&self) -> &'static str;
     fn id(&self) -> u64;
     fn index(&self) -> u32;
-    fn init(&self, net: &Net) -> Result<Box<Erased>, InitError>;
-    fn state<'n>(&self, net: &'n Net) -> Option<&'n Erased>;
-    fn retire(&self, state: &Erased);
-    fn pre_exit(&self, net: &DyingNet, state: &Erased);
-    fn exit_rtnl(&self, net: &DyingNet, state: &Erased, kill: &mut KillList);
-    fn exit(&self, net: &DyingNet, state: &Erased);
-    fn exit_batch(&self, nets: &[DyingNet], states: &[Option<&Erased>]);
+    fn has(&self, net: &Net) -> bool;
+    fn init(&self, net: &Net, template: Option<&Net>) -> Result<Box<Erased>, InitError>;
+    fn pre_exit(&self, net: &DyingNet);
+    fn exit_rtnl(&self, net: &DyingNet, kill: &mut KillList);
+    fn exit(&self, net: &DyingNet);
+    fn exit_batch(&self, nets: &[DyingNet], even_if_empty: bool);
+    /// No key finds the state any more.
+    fn retire(&self, net: &Net);
 }
 
 pub(crate) struct Registered<S> {
@@ -150,8 +170,24 @@ pub(crate) struct Registered<S> {
     pub(crate) key: Key<S>,
 }
 
-fn value<T: Send + Sync + 'static>(state: &Erased) -> Option<&T> {
-    state.downcast_ref::<Tagged<T>>().map(|tagged| &tagged.value)
+impl<S: Subsystem> Registered<S> {
+    fn tagged<'n>(&self, net: &'n Net) -> Option<&'n Tagged<S::State>> {
+        net.slots.tagged(self.key.index, self.key.id)
+    }
+
+    /// Calls back, if `stage` is yet to come for the state in `net`.
+    fn reach(&self, net: &DyingNet, stage: Stage, callback: impl FnOnce(&S, &S::State)) {
+        let call = |tagged: &Tagged<S::State>| {
+            // Before the callback: it is not called again, whatever becomes of it.
+            if tagged.reach(stage) {
+                callback(&self.subsystem, &tagged.value);
+            }
+        };
+        match self.tagged(&net.0) {
+            Some(tagged) => call(tagged),
+            None => net.0.provisional.lend(self.key.id, |state| state.downcast_ref().map_or((), call)),
+        }
+    }
 }
 
 impl<S: Subsystem> Ops for Registered<S> {
@@ -167,39 +203,50 @@ impl<S: Subsystem> Ops for Registered<S> {
         self.key.index
     }
 
-    fn init(&self, net: &Net) -> Result<Box<Erased>, InitError> {
-        Ok(Tagged::boxed(self.key.id, self.subsystem.init(net)?))
+    fn has(&self, net: &Net) -> bool {
+        self.tagged(net).is_some() || net.provisional.is_of(self.key.id)
     }
 
-    fn state<'n>(&self, net: &'n Net) -> Option<&'n Erased> {
-        net.slots.get_erased::<S::State>(self.key.index, self.key.id)
+    fn init(&self, net: &Net, template: Option<&Net>) -> Result<Box<Erased>, InitError> {
+        let state = match template.and_then(|template| template.get(self.key)) {
+            Some(original) => self.subsystem.init_from(net, original)?,
+            None => self.subsystem.init(net)?,
+        };
+        Ok(Tagged::boxed(self.key.id, state))
     }
 
-    fn retire(&self, state: &Erased) {
-        if let Some(tagged) = state.downcast_ref::<Tagged<S::State>>() {
+    fn pre_exit(&self, net: &DyingNet) {
+        self.reach(net, Stage::PreExited, |subsystem, state| subsystem.pre_exit(net, state));
+    }
+
+    fn exit_rtnl(&self, net: &DyingNet, kill: &mut KillList) {
+        self.reach(net, Stage::Unregistered, |subsystem, state| subsystem.exit_rtnl(net, state, kill));
+    }
+
+    fn exit(&self, net: &DyingNet) {
+        self.reach(net, Stage::Exited, |subsystem, state| subsystem.exit(net, state));
+    }
+
+    fn exit_batch(&self, nets: &[DyingNet], even_if_empty: bool) {
+        let provisional: Vec<Option<Box<Erased>>> =
+            nets.iter().map(|net| net.0.provisional.take(self.key.id)).collect();
+        let lent = provisional.iter().map(|state| state.as_deref()?.downcast_ref());
+        let members: Vec<(&DyingNet, &S::State)> = nets
+            .iter()
+            .zip(lent)
+            .filter_map(|(net, lent)| Some((net, lent.or_else(|| self.tagged(&net.0))?)))
+            .filter(|(_, tagged): &(_, &Tagged<S::State>)| tagged.reach(Stage::Batched))
+            .map(|(net, tagged)| (net, &tagged.value))
+            .collect();
+        if even_if_empty || !members.is_empty() {
+            self.subsystem.exit_batch(&Batch { members: &members });
+        }
+        // A provisional state ends here: nobody was ever given its key.
+    }
+
+    fn retire(&self, net: &Net) {
+        if let Some(tagged) = self.tagged(net) {
             tagged.retire();
         }
-    }
-
-    fn pre_exit(&self, net: &DyingNet, state: &Erased) {
-        if let Some(state) = value(state) {
-            self.subsystem.pre_exit(net, state);
-        }
-    }
-
-    fn exit_rtnl(&self, net: &DyingNet, state: &Erased, kill: &mut KillList) {
-        if let Some(state) = value(state) {
-            self.subsystem.exit_rtnl(net, state, kill);
-        }
-    }
-
-    fn exit(&self, net: &DyingNet, state: &Erased) {
-        if let Some(state) = value(state) {
-            self.subsystem.exit(net, state);
-        }
-    }
-
-    fn exit_batch(&self, nets: &[DyingNet], states: &[Option<&Erased>]) {
-        self.subsystem.exit_batch(&Batch { nets, states, state: PhantomData });
     }
 }

@@ -7,12 +7,33 @@
 //! at each point where foreign code (an event sink) can unwind, so a panic of one sink must not
 //! make a namespace unusable for everyone else.
 
-pub(crate) use core::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+pub(crate) use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 #[cfg(feature = "std")]
 mod imp {
+    pub(crate) use std::sync::MutexGuard;
     use std::sync::PoisonError;
-    pub(crate) use std::sync::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
+
+    pub(crate) fn processors() -> usize {
+        std::thread::available_parallelism().map_or(1, usize::from)
+    }
+
+    /// Threads are numbered in the order in which they first ask.
+    pub(crate) fn thread_number() -> usize {
+        use core::sync::atomic::{AtomicUsize, Ordering};
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        std::thread_local!(static NUMBER: usize = NEXT.fetch_add(1, Ordering::Relaxed));
+        // A thread that is ending has no number of its own any more.
+        NUMBER.try_with(|number| *number).unwrap_or(0)
+    }
+
+    pub(crate) fn relax(attempt: u32) {
+        if attempt < 64 {
+            std::thread::yield_now();
+        } else {
+            std::thread::sleep(core::time::Duration::from_micros(100));
+        }
+    }
 
     #[derive(Default)]
     pub(crate) struct Mutex<T>(std::sync::Mutex<T>);
@@ -22,33 +43,36 @@ mod imp {
             Self(std::sync::Mutex::new(value))
         }
 
+        pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+            match self.0.try_lock() {
+                Ok(guard) => Some(guard),
+                Err(std::sync::TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+                Err(std::sync::TryLockError::WouldBlock) => None,
+            }
+        }
+
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
             self.0.lock().unwrap_or_else(PoisonError::into_inner)
-        }
-    }
-
-    #[derive(Default)]
-    pub(crate) struct RwLock<T>(std::sync::RwLock<T>);
-
-    impl<T> RwLock<T> {
-        pub(crate) const fn new(value: T) -> Self {
-            Self(std::sync::RwLock::new(value))
-        }
-
-        pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
-            self.0.read().unwrap_or_else(PoisonError::into_inner)
-        }
-
-        pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
-            self.0.write().unwrap_or_else(PoisonError::into_inner)
         }
     }
 }
 
 #[cfg(not(feature = "std"))]
 mod imp {
-    pub(crate) use spin::{Mutex, RwLock};
+    pub(crate) fn processors() -> usize {
+        1
+    }
+
+    pub(crate) fn thread_number() -> usize {
+        0
+    }
+
+    pub(crate) fn relax(_: u32) {
+        core::hint::spin_loop();
+    }
+
+    pub(crate) use spin::{Mutex, MutexGuard};
 }
 
-pub(crate) use imp::{Mutex, RwLock};
+pub(crate) use imp::{Mutex, MutexGuard, processors, relax, thread_number};
 pub(crate) use spin::Once;

@@ -27,7 +27,7 @@ fn c002_living_namespaces_have_distinct_dynamic_numbers() {
 }
 
 #[test]
-fn c004_a_number_returns_after_teardown_not_before() {
+fn c004_a_number_returns_with_a_round_not_before() {
     let (ns, _) = system();
     let first = create(&ns);
     let inum = first.inum();

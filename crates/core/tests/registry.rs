@@ -335,58 +335,6 @@ fn c041_two_creations_run_one_init_at_the_same_time() {
 }
 
 #[test]
-fn c042_no_callback_beside_a_registration() {
-    let (ns, log) = system();
-    let inside = Arc::new(AtomicUsize::new(0));
-    let registering = Arc::new(AtomicBool::new(false));
-    let (count, flag) = (Arc::clone(&inside), Arc::clone(&registering));
-    let watch = move || {
-        count.fetch_add(1, Ordering::SeqCst);
-        std::thread::yield_now();
-        assert!(!flag.load(Ordering::SeqCst));
-        count.fetch_sub(1, Ordering::SeqCst);
-    };
-    let exit_watch = watch.clone();
-    ns.register_subsys(
-        probe(1, &log)
-            .on_init(move |_| {
-                watch();
-                Ok(())
-            })
-            .on_exit(move |_| exit_watch()),
-    )
-    .unwrap();
-    let creator = std::thread::spawn({
-        let ns = ns.clone();
-        move || {
-            for _ in 0..300 {
-                drop(create(&ns));
-                ns.step();
-            }
-        }
-    });
-    for _ in 0..200 {
-        // A loop of writers alone would starve the creator.
-        std::thread::sleep(std::time::Duration::from_micros(50));
-        // This init runs under the exclusive lock.
-        let (inside, registering) = (Arc::clone(&inside), Arc::clone(&registering));
-        let key = ns
-            .register_subsys(probe(2, &log).on_init(move |net| {
-                if net.is_init() {
-                    registering.store(true, Ordering::SeqCst);
-                    std::thread::yield_now();
-                    assert_eq!(inside.load(Ordering::SeqCst), 0);
-                    registering.store(false, Ordering::SeqCst);
-                }
-                Ok(())
-            }))
-            .unwrap();
-        ns.unregister(key);
-    }
-    creator.join().unwrap();
-}
-
-#[test]
 fn c043_a_failed_creation_undoes_exactly_what_was_done() {
     let (ns, log) = system();
     ns.register_subsys(probe(1, &log)).unwrap();

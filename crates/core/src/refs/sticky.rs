@@ -66,6 +66,12 @@ impl StickyCount {
         }
     }
 
+    /// How many references there are, for people to read: it may have changed already.
+    pub(crate) fn units(&self) -> u64 {
+        let seen = self.0.load(Ordering::Relaxed);
+        if seen & ZERO == 0 { seen } else { 0 }
+    }
+
     /// Whether the count is zero. If the answer is yes it stays yes: a raw zero that a decrementer
     /// has not made official yet is made so here.
     pub(crate) fn is_zero(&self) -> bool {

@@ -212,3 +212,35 @@ pub(crate) fn split_freed(calls: Vec<Call>) -> (Vec<Call>, Vec<(u32, Cookie)>) {
     freed.sort_unstable();
     (rest, freed)
 }
+
+/// A place where a callback stops until the test lets it go on.
+#[derive(Clone, Default)]
+pub(crate) struct Gate(Arc<(Mutex<(bool, bool)>, std::sync::Condvar)>);
+
+impl Gate {
+    /// For the callback: returns when the gate is open.
+    pub(crate) fn pass(&self) {
+        let (state, changed) = &*self.0;
+        let mut state = state.lock().unwrap();
+        state.0 = true;
+        changed.notify_all();
+        while !state.1 {
+            state = changed.wait(state).unwrap();
+        }
+    }
+
+    /// For the test: returns when somebody stands at the gate.
+    pub(crate) fn wait(&self) {
+        let (state, changed) = &*self.0;
+        let mut state = state.lock().unwrap();
+        while !state.0 {
+            state = changed.wait(state).unwrap();
+        }
+    }
+
+    pub(crate) fn open(&self) {
+        let (state, changed) = &*self.0;
+        state.lock().unwrap().1 = true;
+        changed.notify_all();
+    }
+}
