@@ -69,7 +69,7 @@ pub use event::{Event, EventSink, Origin};
 pub use namespaces::{Builder, Namespaces};
 pub use net::{Cookie, DyingNet, Inum, Net, NetHandle, NetRef};
 pub use owner::{Cap, Caps, Cred, Uid, UserNs};
-pub use peers::{Nsid, NsidPage};
+pub use peers::{Nsid, NsidDump, NsidEntry, NsidPage};
 pub use platform::{Grace, Platform};
 pub use slots::Key;
 pub use subsys::{Batch, KillList, Subsystem};

@@ -1,6 +1,6 @@
 //! Peer ids: RTM_NEWNSID and RTM_GETNSID. There is no RTM_DELNSID: ids live as long as the peer.
 
-use pernet::{AssignError, NetRef, Nsid, Origin};
+use pernet::{AssignError, NetRef, Nsid, NsidEntry, Origin};
 use pernet_wire::uapi::*;
 use pernet_wire::{Attr, AttrTable, Errno, ExtAck, Kind, Policy, Strictness, parse};
 
@@ -129,11 +129,11 @@ fn dump(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -> Result<St
     // A page asks for what can fit, so that no more is read from the table than is sent.
     while let Some(from) = i32::try_from(out.cursor.next).ok().and_then(Nsid::new) {
         let wanted = out.room() / entry_len + 1;
-        let page = table.nsids_from(from, wanted);
+        let page = table.dump_nsids(from, wanted, target.is_some().then_some(request.net));
         out.observe(page.generation);
         let complete = page.entries.len() < wanted;
-        for (id, peer) in page.entries {
-            let current = target.is_some().then(|| peer.upgrade().and_then(|peer| request.net.peernet2id(&peer)));
+        for NsidEntry { id, current } in page.entries {
+            let current = target.is_some().then_some(current);
             match out.entry(RTM_NEWNSID, |message| fill_nsid(message, Some(id), current)) {
                 Ok(()) => out.cursor.next = id.get().unsigned_abs().into(),
                 Err(Full) => return Ok(Step::More),
