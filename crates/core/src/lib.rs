@@ -78,7 +78,7 @@ pub use event::{Event, EventSink, Origin};
 pub use namespaces::{Builder, Namespaces};
 pub use net::{Cookie, DyingNet, Inum, Net, NetHandle, NetRef};
 pub use owner::{Cap, Caps, Cred, Uid, UserNs};
-pub use peers::{Nsid, NsidPage};
+pub use peers::{Nsid, NsidDump, NsidEntry, NsidPage};
 pub use platform::{Grace, Platform};
 pub use report::{Held, Report};
 pub use round::{Busy, Phase};

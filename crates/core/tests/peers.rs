@@ -100,7 +100,7 @@ fn c076_ids_are_directional() {
 
 /// A dead namespace can only be met through a borrow in an init under registration.
 #[test]
-fn c077_c078_the_dying_neither_name_nor_are_named() {
+fn c077_c078_the_dying_are_not_named_and_do_not_name() {
     let (ns, log) = system();
     let alive = create(&ns);
     let dead = create(&ns);
@@ -181,6 +181,78 @@ fn events_say_who_asked_and_failures_say_nothing() {
         log.take(),
         [Call::New(cookies.0, cookies.1, 5, origin), Call::New(cookies.0, cookies.2, 0, Origin::KERNEL)]
     );
+}
+
+/// The first observer's entry stands apart from the others' in memory; nobody may see that.
+#[test]
+fn observers_are_told_in_order_of_their_creation_whoever_named_first() {
+    let (ns, log) = system();
+    let observers: Vec<_> = (0..4).map(|_| create(&ns)).collect();
+    let peer = create(&ns);
+    for (at, wanted) in [(2, 20), (0, 0), (3, 30), (1, 10)] {
+        assert_eq!(assign(&observers[at], &peer, wanted), Ok(wanted));
+    }
+    let ids: Vec<_> = observers.iter().map(|observer| observer.peernet2id(&peer).unwrap().get()).collect();
+    assert_eq!(ids, [0, 10, 20, 30]);
+    assert_eq!(ns.init_net().peernet2id(&peer), None);
+    let cookies: Vec<_> = observers.iter().map(|observer| observer.cookie()).collect();
+    ns.subscribe(Arc::new(log.clone()));
+    drop(peer);
+    ns.step();
+    let told: Vec<_> = log.take().into_iter().filter(|call| matches!(call, Call::Del(..))).collect();
+    let expected: Vec<_> = (0..).zip(&cookies).map(|(at, cookie)| Call::Del(*cookie, at * 10)).collect();
+    assert_eq!(told, expected);
+}
+
+/// An answer is right whatever comes and goes beside it: the question takes no lock as a rule.
+#[test]
+fn an_answer_does_not_depend_on_other_observers_that_come_and_go() {
+    let (ns, _) = system();
+    let (peer, named, stranger) = (create(&ns), create(&ns), create(&ns));
+    // Not the first observer, so that the first place is free for those that come and go.
+    let first = create(&ns);
+    first.peernet2id_alloc(&peer).unwrap();
+    assert_eq!(assign(&named, &peer, 77), Ok(77));
+    drop(first);
+    ns.step();
+    std::thread::scope(|scope| {
+        let churn = scope.spawn(|| {
+            for wanted in 0..3000 {
+                let observer = create(&ns);
+                assert_eq!(assign(&observer, &peer, wanted), Ok(wanted));
+                assert_eq!(observer.peernet2id(&peer), Some(id(wanted)));
+                drop(observer);
+                ns.step();
+            }
+        });
+        while !churn.is_finished() {
+            assert_eq!(named.peernet2id(&peer), Some(id(77)));
+            assert_eq!(stranger.peernet2id(&peer), None);
+        }
+        churn.join().unwrap();
+    });
+}
+
+/// The numbers of a dump, with what another namespace calls the same peers.
+#[test]
+fn a_dump_says_the_numbers_of_two_namespaces() {
+    let (ns, _) = system();
+    let (observer, asking) = (create(&ns), create(&ns));
+    let mut peers: Vec<_> = (0..4).map(|_| Some(create(&ns))).collect();
+    for (at, peer) in (0..).zip(&peers) {
+        assign(&observer, peer.as_ref().unwrap(), at * 5).unwrap();
+    }
+    assign(&asking, peers[1].as_ref().unwrap(), 9).unwrap();
+    peers[2] = None;
+    let pairs = |from, max, current: Option<&NetRef>| {
+        let dump = observer.dump_nsids(id(from), max, current.map(|net| &**net));
+        assert_eq!(dump.generation, observer.nsids_from(Nsid::ZERO, 0).generation);
+        dump.entries.iter().map(|entry| (entry.id.get(), entry.current.map(Nsid::get))).collect::<Vec<_>>()
+    };
+    assert_eq!(pairs(0, 9, Some(&asking)), [(0, None), (5, Some(9)), (15, None)]);
+    assert_eq!(pairs(1, 1, Some(&asking)), [(5, Some(9))]);
+    assert_eq!(pairs(0, 9, None), [(0, None), (5, None), (15, None)]);
+    assert!(asking.dump_nsids(id(10), 9, None).entries.is_empty());
 }
 
 /// The all-nsid delivery asks, inside the event, what each listener calls the observer.

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::*;
 
 use pernet::{Cred, NetRef};
 use pernet_wire::uapi::*;
-use pernet_wire::{Builder, Errno, ExtAck, Messages, MsgHeader, done};
+use pernet_wire::{Builder, Errno, ExtAck, HEADER_LEN, Messages, MsgHeader, done};
 
 use crate::endpoint::{Endpoint, flag, lock};
 use crate::handlers::{Dumpit, Request};
@@ -61,11 +61,7 @@ impl DumpOut {
     /// Appends a message of type `ty`, flagged `NLM_F_MULTI`, or takes it back when it does not fit.
     pub(crate) fn entry(&mut self, ty: u16, fill: impl FnOnce(&mut Builder)) -> Result<(), Full> {
         let before = self.buf.len();
-        let mut flags = NLM_F_MULTI;
-        if self.cursor.interrupted {
-            flags |= NLM_F_DUMP_INTR;
-        }
-        self.buf.begin(&MsgHeader::new(ty, flags, self.seq, self.portid));
+        self.buf.begin(&MsgHeader::new(ty, self.flags(), self.seq, self.portid));
         fill(&mut self.buf);
         if self.buf.len() > self.capacity {
             self.buf.truncate(before);
@@ -73,6 +69,30 @@ impl DumpOut {
         }
         self.buf.end();
         Ok(())
+    }
+
+    /// As [`entry`](Self::entry), for a message whose size is known: written in one go. `N` is a multiple of four.
+    pub(crate) fn fixed<const N: usize>(&mut self, ty: u16, body: &[u8; N]) -> Result<(), Full> {
+        const { assert!(N.is_multiple_of(4)) };
+        let len = HEADER_LEN + N;
+        if self.buf.len() + len > self.capacity {
+            return Err(Full);
+        }
+        let mut header = MsgHeader::new(ty, self.flags(), self.seq, self.portid);
+        header.len = len as u32;
+        self.buf.put_raw(&header.to_bytes()).put_raw(body);
+        Ok(())
+    }
+
+    /// Makes room for entries of `bytes` in all, so that an empty datagram does not grow to its size by steps.
+    pub(crate) fn expect(&mut self, bytes: usize) {
+        if self.buf.is_empty() {
+            self.buf = Builder::append_to(Vec::with_capacity((bytes + DONE_LEN).min(self.capacity)));
+        }
+    }
+
+    fn flags(&self) -> u16 {
+        if self.cursor.interrupted { NLM_F_MULTI | NLM_F_DUMP_INTR } else { NLM_F_MULTI }
     }
 
     /// The listing is restricted as the request asked: `NLM_F_DUMP_FILTERED` on the closing DONE. Entries carry it by

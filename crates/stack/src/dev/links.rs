@@ -1,9 +1,9 @@
 //! The devices of one namespace.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::{IfName, Link};
+use super::{IfName, LOOPBACK, Link, NameAssign};
 use crate::errno;
 
 /// Names are looked up by walking the table up to this many devices; beyond, an index is kept. Most namespaces have a
@@ -60,12 +60,16 @@ pub struct LinkPage {
 /// The device table of a namespace (`dev_base_head`, the two hashes beside it, `ifindex` and `dev_base_seq`).
 #[derive(Debug)]
 pub struct Links {
-    /// Protects the whole table, and nothing else. It ranks with its namespace's stack in the lock order (below the
-    /// namespace list, above the peer table and the netlink bus). Nothing is called while it is held but the closure of
-    /// [`Links::update`], which only edits a value.
-    table: RwLock<Table>,
+    /// Made by whoever asks first: most namespaces are created and dropped without anybody looking at their devices.
+    ///
+    /// The lock protects the whole table, and nothing else. It ranks with its namespace's stack in the lock order (below
+    /// the namespace list, above the peer table and the netlink bus). Nothing is called while it is held but the closure
+    /// of [`Links::update`], which only edits a value.
+    table: OnceLock<Box<RwLock<Table>>>,
     /// A number that differs between namespaces; see [`Links::salt`].
     salt: u32,
+    /// When the loopback device came, in hundredths of a second of the monotonic clock; `None` for a table without.
+    born: Option<u32>,
 }
 
 #[derive(Debug)]
@@ -84,8 +88,14 @@ impl Links {
     /// An empty table. `salt` is a number that differs from namespace to namespace.
     #[must_use]
     pub const fn new(salt: u32) -> Self {
-        let table = Table { by_index: Vec::new(), by_name: None, last_index: 0, generation: 1 };
-        Self { table: RwLock::new(table), salt }
+        Self { table: OnceLock::new(), salt, born: None }
+    }
+
+    /// A table that begins with the loopback device, index 1, which came at `now` (hundredths of a second of the
+    /// monotonic clock).
+    #[must_use]
+    pub(super) const fn with_loopback(salt: u32, now: u32) -> Self {
+        Self { table: OnceLock::new(), salt, born: Some(now) }
     }
 
     /// The namespace's salt, for values that must differ between namespaces but mean nothing (obscured pointers).
@@ -102,23 +112,8 @@ impl Links {
     ///
     /// # Errors
     /// If the index or one of the link's names is in use, or no index is left.
-    pub fn insert(&self, mut link: Link, wanted: Option<u32>) -> Result<Arc<Link>, LinkError> {
-        let mut table = self.write();
-        let mut names = std::iter::once(link.name.as_str()).chain(link.alt_names.iter().map(AsRef::as_ref));
-        if names.any(|name| table.named(name).is_some()) {
-            return Err(LinkError::NameTaken);
-        }
-        link.index = match wanted {
-            Some(index) if index == 0 || index > MAX_INDEX => return Err(LinkError::BadIndex),
-            Some(index) if table.at(index).is_ok() => return Err(LinkError::IndexTaken),
-            Some(index) => index,
-            None => table.next_index()?,
-        };
-        let link = Arc::new(link);
-        let place = table.by_index.partition_point(|l| l.index < link.index);
-        table.by_index.insert(place, Arc::clone(&link));
-        table.listed(&link);
-        Ok(link)
+    pub fn insert(&self, link: Link, wanted: Option<u32>) -> Result<Arc<Link>, LinkError> {
+        self.write().insert(link, wanted)
     }
 
     /// Takes a device out of the table (`unlist_netdevice`); those who hold it keep their reading.
@@ -237,15 +232,57 @@ impl Links {
 
     // A panic while the lock is held can only be one of `edit`'s, which works on a copy: the table is whole.
     fn read(&self) -> RwLockReadGuard<'_, Table> {
-        self.table.read().unwrap_or_else(PoisonError::into_inner)
+        self.table().read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Table> {
-        self.table.write().unwrap_or_else(PoisonError::into_inner)
+        self.table().write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn table(&self) -> &RwLock<Table> {
+        self.table.get_or_init(|| Box::new(RwLock::new(Table::new(self.born.map(|born| loopback(self.salt, born))))))
     }
 }
 
+/// The loopback device as it came to be at `born`.
+fn loopback(salt: u32, born: u32) -> Link {
+    let mut lo = Link::new(&LOOPBACK, IfName::LO);
+    lo.name_assign = NameAssign::Predictable;
+    lo.inet6_changed = born;
+    // RFC 4861 wants ReachableTime spread over half to one and a half of 30 s; the salt is as random as it needs.
+    lo.inet6_reachable_ms = 15_000 + salt % 30_000;
+    lo
+}
+
 impl Table {
+    fn new(first: Option<Link>) -> Self {
+        let mut table = Self { by_index: Vec::new(), by_name: None, last_index: 0, generation: 1 };
+        if let Some(first) = first {
+            table.by_index.reserve_exact(1);
+            // Into an empty table: no name and no index can be taken.
+            let _ = table.insert(first, None);
+        }
+        table
+    }
+
+    fn insert(&mut self, mut link: Link, wanted: Option<u32>) -> Result<Arc<Link>, LinkError> {
+        let mut names = std::iter::once(link.name.as_str()).chain(link.alt_names.iter().map(AsRef::as_ref));
+        if names.any(|name| self.named(name).is_some()) {
+            return Err(LinkError::NameTaken);
+        }
+        link.index = match wanted {
+            Some(index) if index == 0 || index > MAX_INDEX => return Err(LinkError::BadIndex),
+            Some(index) if self.at(index).is_ok() => return Err(LinkError::IndexTaken),
+            Some(index) => index,
+            None => self.next_index()?,
+        };
+        let link = Arc::new(link);
+        let place = self.by_index.partition_point(|l| l.index < link.index);
+        self.by_index.insert(place, Arc::clone(&link));
+        self.listed(&link);
+        Ok(link)
+    }
+
     /// The place of the device with that index, or the place where it belongs.
     fn at(&self, index: u32) -> Result<usize, usize> {
         self.by_index.binary_search_by_key(&index, |l| l.index)
@@ -396,6 +433,19 @@ mod tests {
         assert_eq!(rename(2, "y"), Err(LinkError::NameTaken));
         assert_eq!(rename(2, "b"), Ok(()));
         assert_eq!(rename(9, "z"), Err(LinkError::NoSuchLink));
+    }
+
+    #[test]
+    fn an_idle_namespace_has_no_device_in_memory_and_a_loopback_when_asked() {
+        let links = Links::with_loopback(40_007, 1234);
+        assert!(size_of::<Links>() <= 32 && links.table.get().is_none());
+        assert_eq!((links.salt(), links.table.get().is_none()), (40_007, true), "the salt is no reason to make it");
+        let lo = links.by_index(1).unwrap();
+        assert_eq!((lo.name().as_str(), lo.inet6_changed, lo.inet6_reachable_ms), ("lo", 1234, 25_007));
+        assert_eq!((links.len(), links.generation()), (1, 2), "as if it had been there from the beginning");
+        assert!(Arc::ptr_eq(&lo, &links.by_name("lo").unwrap()), "there is one");
+        assert_eq!(links.insert(named("next"), None).unwrap().index(), 2);
+        assert!(Links::new(0).is_empty());
     }
 
     #[test]

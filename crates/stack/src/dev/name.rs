@@ -36,6 +36,12 @@ impl NameError {
 }
 
 impl IfName {
+    /// The loopback device's, `lo`.
+    pub const LO: Self = match Self::new("lo") {
+        Ok(name) => name,
+        Err(_) => unreachable!(),
+    };
+
     /// Checks `name` as `dev_valid_name` does.
     ///
     /// # Errors
