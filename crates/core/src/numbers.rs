@@ -74,6 +74,25 @@ impl Drop for InumLease {
 mod tests {
     use super::*;
 
+    /// W22: the kernel forgets to free the object for which it found no number.
+    #[test]
+    fn a_creation_without_a_number_leaves_nothing() {
+        let ns = crate::Namespaces::new();
+        let cred = crate::Cred::root(ns.init_user_ns());
+        let owners = Arc::strong_count(ns.sys());
+        // As if all smaller numbers were taken.
+        ns.sys().inums.0.lock().top = u32::MAX - FIRST_INUM;
+        let last = ns.create(&cred).unwrap();
+        assert_eq!(last.inum().get(), u32::MAX);
+        let error = ns.create(&cred).unwrap_err();
+        assert_eq!((error, error.errno()), (crate::CreateError::InumsExhausted, crate::Errno::ENOSPC));
+        assert_eq!((ns.init_user_ns().net_namespaces(crate::Uid::ROOT), ns.listed()), (1, 2), "only the last one");
+        drop(last);
+        while ns.step().more {}
+        assert_eq!(Arc::strong_count(ns.sys()), owners, "each namespace owns a share of its system: none is left");
+        assert_eq!(ns.create(&cred).map(|net| net.inum().get()), Ok(u32::MAX));
+    }
+
     #[test]
     fn lowest_free_first_and_bounded() {
         let mut numbers = Lowest::new(3);

@@ -359,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_says_so() {
+    fn c103_a_full_table_says_so() {
         let mut ids = Ids::default();
         ids.1.top = Nsid::MAX.0; // as if all smaller ids were taken
         assert_eq!(ids.auto(), Some(i32::MAX));
