@@ -98,36 +98,45 @@ fn no_lookup_by_id_resurrects() {
     let observer = create(&ns);
     let wrong = AtomicUsize::new(0);
     let meet = Barrier::new(3);
-    let (send, receive) = channel::<NetRef>();
+    // How many peers have been dropped.
+    let dropped = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
-                for _ in 0..ROUNDS {
+                for round in 0..ROUNDS {
                     meet.wait();
-                    // Until the number leads nowhere; and then for good.
-                    while let Some(net) = observer.net_by_nsid(0) {
-                        let whole = net.get(key).is_some_and(|state| state.net == net.cookie());
-                        wrong.fetch_add(usize::from(!whole), Ordering::Relaxed);
+                    loop {
+                        let over = dropped.load(Ordering::SeqCst) > round;
+                        let found = observer.net_by_nsid(0);
+                        // Alive is alive, all of it; and once everybody has let go, nobody finds it.
+                        let whole = |net: &NetRef| net.get(key).is_some_and(|state| state.net == net.cookie());
+                        if !found.as_ref().is_none_or(whole) {
+                            wrong.fetch_add(1, Ordering::Relaxed);
+                        }
+                        if over {
+                            break;
+                        }
                     }
-                    let again = observer.net_by_nsid(0).is_some();
-                    wrong.fetch_add(usize::from(again), Ordering::Relaxed);
+                    meet.wait();
+                    if observer.net_by_nsid(0).is_some() {
+                        wrong.fetch_add(1, Ordering::Relaxed);
+                    }
                     meet.wait();
                 }
             });
         }
-        let dropper = scope.spawn(move || receive.iter().for_each(drop));
         for _ in 0..ROUNDS {
             let peer = create(&ns);
             let id = observer.peernet2id_alloc(&peer);
             meet.wait();
-            send.send(peer).unwrap();
+            drop(peer);
+            dropped.fetch_add(1, Ordering::SeqCst);
+            meet.wait();
             meet.wait();
             // One death, one burial, and the number is free for the next.
-            let right = id == Some(Nsid::ZERO) && settle(&ns) == 1;
+            let right = id == Some(Nsid::ZERO) && ns.step().destroyed == 1;
             wrong.fetch_add(usize::from(!right), Ordering::Relaxed);
         }
-        drop(send);
-        dropper.join().unwrap();
     });
     assert_eq!(wrong.load(Ordering::Relaxed), 0);
     let exits = log.take().iter().filter(|call| matches!(call, Call::Exit(..))).count();
