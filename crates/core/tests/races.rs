@@ -54,9 +54,8 @@ impl EventSink for Told {
                 all.alive.insert(net.cookie());
             }
             Event::NetDead { net } => {
-                if !all.alive.remove(&net.cookie()) || !all.dead.insert(net.cookie()) {
-                    all.wrong.push(format!("{net:?} died twice, or was never listed"));
-                }
+                let first = all.alive.remove(&net.cookie()) && all.dead.insert(net.cookie());
+                all.wrong.extend((!first).then(|| format!("{net:?} died twice, or was never listed")));
             }
             _ => {}
         }
@@ -353,9 +352,11 @@ fn no_slot_is_missed_where_registration_meets_creation() {
     }
 }
 
+type Late = Box<dyn FnOnce() + Send>;
+
 /// Runs what exits have put off.
 #[derive(Clone, Default)]
-struct Later(Arc<Mutex<Vec<Box<dyn FnOnce() + Send>>>>);
+struct Later(Arc<Mutex<Vec<Late>>>);
 
 impl Platform for Later {
     fn drain_deferred(&self) {
