@@ -113,6 +113,7 @@ scenarios! {
     nl_sockets
     nsenter_unshare
     setns
+    statements
     sundry
     threads
     views

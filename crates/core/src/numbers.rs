@@ -93,6 +93,29 @@ impl InumStock {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::sync::Arc;
+
+    /// W22: the kernel forgets to free the object for which it found no number.
+    #[test]
+    fn a_creation_without_a_number_leaves_nothing() {
+        let ns = crate::Namespaces::new();
+        let cred = crate::Cred::root(ns.init_user_ns());
+        let homes = ns.sys().shards.iter().map(|shard| shard.body.lock().home.clone());
+        let homes: Vec<Arc<crate::shard::Home>> = homes.flatten().collect();
+        let owners = || homes.iter().map(Arc::strong_count).sum::<usize>();
+        let before = owners();
+        // As if all smaller numbers were taken.
+        ns.sys().inums.0.lock().top = u32::MAX - FIRST_INUM;
+        let last = ns.create(&cred).unwrap();
+        assert_eq!(last.inum().get(), u32::MAX);
+        let error = ns.create(&cred).unwrap_err();
+        assert_eq!((error, error.errno()), (crate::CreateError::InumsExhausted, crate::Errno::ENOSPC));
+        assert_eq!((ns.init_user_ns().net_namespaces(crate::Uid::ROOT), ns.listed()), (1, 2), "only the last one");
+        drop(last);
+        while ns.step().more {}
+        assert_eq!(owners(), before, "each namespace owns a share of its system: none is left");
+        assert_eq!(ns.create(&cred).map(|net| net.inum().get()), Ok(u32::MAX));
+    }
 
     #[test]
     fn lowest_free_first_and_bounded() {

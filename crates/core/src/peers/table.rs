@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_table_says_so() {
+    fn c103_a_full_table_says_so() {
         let mut table = Table::<(), 3>::default();
         table.put(id(3), ());
         assert_eq!([(); 4].map(|()| auto(&mut table)), [Some(0), Some(1), Some(2), None]);

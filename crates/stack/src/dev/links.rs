@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn indexes_go_up_and_are_not_reused_at_once() {
+    fn c175_indexes_go_up_and_are_not_reused_at_once() {
         let links = Links::new(0);
         for (name, index) in [("lo", 1), ("a0", 2), ("a1", 3)] {
             assert_eq!(links.insert(named(name), None).unwrap().index(), index);
