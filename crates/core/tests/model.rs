@@ -6,8 +6,14 @@
 //! How cases are run and repeated is told in `model/runner.rs`, what is this crate's own choice
 //! of order in `model/rules.rs`.
 
+#[path = "model/asks.rs"]
+mod asks;
 #[path = "model/checks.rs"]
 mod checks;
+#[path = "model/corpus.rs"]
+mod corpus;
+#[path = "model/makes.rs"]
+mod makes;
 #[path = "model/ops.rs"]
 mod ops;
 #[path = "model/phases.rs"]
@@ -28,4 +34,12 @@ mod world;
 #[test]
 fn the_core_behaves_as_the_model() {
     runner::run_all();
+}
+
+/// Short sequences, each of which has told a broken core, or a broken model, from a whole one.
+#[test]
+fn what_once_failed() {
+    for (what, ops) in corpus::REGRESSIONS {
+        runner::replay(what, ops);
+    }
 }

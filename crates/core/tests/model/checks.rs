@@ -75,7 +75,10 @@ impl World<'_> {
             let expected = state.map(|state| (state.tag, net.cookie, state.content));
             let got = key.read(&**real);
             if got != expected {
-                return Err(format!("state of registration {tag} in {}: got {got:?}, expected {expected:?}", net.cookie));
+                return Err(format!(
+                    "state of registration {tag} in {}: got {got:?}, expected {expected:?}",
+                    net.cookie
+                ));
             }
         }
         let foreign = |key: &AnyKey| key.read(&**real).is_some();

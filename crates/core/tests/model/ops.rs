@@ -14,6 +14,8 @@ pub(crate) enum Op {
     Drop(u8),
     /// Whose it is, which init fails, and what an init does on the side.
     Create(u8, Option<u8>, Act),
+    /// So many that die at once.
+    Burst(u16),
     /// Subsystem or device, of which type, in which namespace its init fails, and the same.
     Register(bool, u8, Option<u8>, Act),
     /// By any key there ever was, of this system or of another.
@@ -63,6 +65,78 @@ pub(crate) enum Until {
     Freed,
 }
 
+impl Op {
+    /// Operations that say less.
+    pub(crate) fn simpler(self) -> Vec<Self> {
+        let number = |n: u8| [0, n / 2, n.saturating_sub(1)].into_iter().filter(move |less| *less < n);
+        let one = |n: u8, to: fn(u8) -> Self| number(n).map(to).collect();
+        let two = |a: u8, b: u8, to: fn(u8, u8) -> Self| -> Vec<Self> {
+            number(a).map(|a| to(a, b)).chain(number(b).map(|b| to(a, b))).collect()
+        };
+        match self {
+            Self::Upgrade(n) => one(n, Self::Upgrade),
+            Self::Clone(n) => one(n, Self::Clone),
+            Self::Drop(n) => one(n, Self::Drop),
+            Self::Unregister(n) => one(n, Self::Unregister),
+            Self::Alloc(o, p) => two(o, p, Self::Alloc),
+            Self::Page(o, max) => two(o, max, Self::Page),
+            Self::ForEach(at, n) => two(at, n, Self::ForEach),
+            Self::NewUser(parent, uid) => two(parent, uid, Self::NewUser),
+            Self::Burst(n) => (1..n).take(1).map(Self::Burst).collect(),
+            Self::Limit(user, limit) => number(user).map(|user| Self::Limit(user, limit)).collect(),
+            Self::Lookup(o, id) => number(o).map(|o| Self::Lookup(o, id)).collect(),
+            Self::Poke(n, key, value) => number(n).map(|n| Self::Poke(n, key, value)).collect(),
+            Self::Assign(o, p, want) => {
+                let pairs = number(o).map(|o| (o, p)).chain(number(p).map(|p| (o, p)));
+                pairs.map(|(o, p)| Self::Assign(o, p, want)).chain([Self::Alloc(o, p)]).collect()
+            }
+            Self::Create(cred, fail, act) => {
+                let acts = act.simpler().into_iter().map(|act| Self::Create(cred, fail, act));
+                let fails = fail.into_iter().flat_map(|n| number(n).map(Some).chain([None]));
+                let fails = fails.map(|fail| Self::Create(cred, fail, act));
+                number(cred).map(|cred| Self::Create(cred, fail, act)).chain(fails).chain(acts).collect()
+            }
+            Self::Register(device, kind, fail, act) => {
+                let acts = act.simpler().into_iter().map(|act| Self::Register(device, kind, fail, act));
+                let fails = fail.into_iter().flat_map(|n| number(n).map(Some).chain([None]));
+                let fails = fails.map(|fail| Self::Register(device, kind, fail, act));
+                let plain = device.then_some(Self::Register(false, kind, fail, act)).into_iter();
+                let kinds = number(kind).map(|kind| Self::Register(device, kind, fail, act));
+                plain.chain(kinds).chain(fails).chain(acts).collect()
+            }
+            Self::Stash(n, key, whom, until) => {
+                let owners = number(n).map(|n| (n, key, whom)).chain(number(key).map(|key| (n, key, whom)));
+                let all = owners.chain(number(whom).map(|whom| (n, key, whom)));
+                all.map(|(n, key, whom)| Self::Stash(n, key, whom, until)).collect()
+            }
+            Self::Barrier => vec![Self::Step],
+            Self::Step => Vec::new(),
+        }
+    }
+}
+
+impl Act {
+    fn simpler(self) -> Vec<Self> {
+        match self {
+            Self::Nothing => Vec::new(),
+            Self::KeepHandle(0) | Self::KeepRef(0) | Self::DropRef(0, 0) | Self::Name(0, 0) => vec![Self::Nothing],
+            Self::KeepHandle(n) => vec![Self::Nothing, Self::KeepHandle(n / 2), Self::KeepHandle(n - 1)],
+            Self::KeepRef(n) => vec![Self::Nothing, Self::KeepRef(n / 2), Self::KeepRef(n - 1)],
+            Self::DropRef(at, n) => {
+                vec![
+                    Self::Nothing,
+                    Self::DropRef(at / 2, n),
+                    Self::DropRef(at, n / 2),
+                    Self::DropRef(at, n.saturating_sub(1)),
+                ]
+            }
+            Self::Name(at, n) => {
+                vec![Self::Nothing, Self::Name(at / 2, n), Self::Name(at, n / 2), Self::Name(at, n.saturating_sub(1))]
+            }
+        }
+    }
+}
+
 type Args = [u8; 4];
 
 fn act([what, at, other, _]: Args) -> Act {
@@ -102,8 +176,11 @@ fn rarely(n: u8) -> Option<u8> {
     n.is_multiple_of(4).then_some(n / 4)
 }
 
-/// How often, out of the sum, and what. The harmless first: numbers shrink towards 0.
-const KINDS: [(u8, fn(Args) -> Op); 16] = [
+/// How often, out of the sum, and what it is made of.
+type Kind = (u8, fn(Args) -> Op);
+
+/// All kinds. The harmless first: numbers shrink towards 0.
+const KINDS: [Kind; 17] = [
     (3, |[n, ..]| Op::Upgrade(n)),
     (7, |[n, ..]| Op::Clone(n)),
     (28, |[o, p, ..]| Op::Alloc(few(o), p)),
@@ -112,11 +189,12 @@ const KINDS: [(u8, fn(Args) -> Op); 16] = [
     (20, |[o, max, ..]| Op::Page(few(o), max % 4)),
     (3, |[n, key, value, _]| Op::Poke(n, key, value)),
     (12, |[n, key, whom, when]| Op::Stash(n, key, whom, until(when))),
-    (3, |[at, victim, ..]| Op::ForEach(at, victim)),
+    (4, |[at, victim, ..]| Op::ForEach(at, victim)),
     (2, |[parent, uid, ..]| Op::NewUser(parent, uid)),
     (5, |[user, n, ..]| Op::Limit(user, limit(n))),
     (26, |[cred, fail, what, at]| Op::Create(cred, rarely(fail), act([what, at, cred / 2, 0]))),
     (16, |[kind, fail, what, at]| Op::Register(kind & 1 != 0, kind / 2 % 3, rarely(fail), act([what, at, kind, 0]))),
+    (2, |[n, ..]| Op::Burst(1 + u16::from(n % 4))),
     (10, |[key, ..]| Op::Unregister(key)),
     (30, |[n, ..]| Op::Drop(n)),
     (18, |[n, ..]| if n < 200 { Op::Step } else { Op::Barrier }),

@@ -11,7 +11,9 @@ use pernet::{Grace, Origin};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Created {
     Yes(usize),
-    Refused { level: u32 },
+    Refused {
+        level: u32,
+    },
     /// The init of this registration failed.
     Failed(u32),
 }
@@ -63,8 +65,12 @@ impl Model {
     /// Undoes a stretch of the list for some namespaces: phase by phase, within a phase the last
     /// registration first, within a registration namespace by namespace.
     fn undo(&mut self, tags: &[u32], nets: &[usize], how: Grace) -> Res {
-        let pairs: Vec<(u32, usize)> =
-            tags.iter().rev().flat_map(|tag| nets.iter().map(|n| (*tag, *n))).filter(|(tag, n)| self.has(*n, *tag)).collect();
+        let pairs: Vec<(u32, usize)> = tags
+            .iter()
+            .rev()
+            .flat_map(|tag| nets.iter().map(|n| (*tag, *n)))
+            .filter(|(tag, n)| self.has(*n, *tag))
+            .collect();
         for &(tag, n) in &pairs {
             self.expect(Call::PreExit { tag, net: self.cookie(n), seen: self.seen(n), alive: self.alive(n) })?;
             self.release(tag, n, Until::PreExit, Reached::DiedInPreExit)?;
@@ -100,7 +106,7 @@ impl Model {
     /// These states, and no others, are freed now, in any order.
     fn freed(&mut self, n: usize, mut tags: Vec<u32>) -> Res {
         while !tags.is_empty() {
-            self.pass_loose();
+            self.pass_loose()?;
             let freed = match self.script.peek() {
                 Some(Call::Freed { tag, net }) if net == self.cookie(n) => tags.iter().position(|of| *of == tag),
                 _ => None,
@@ -242,8 +248,8 @@ impl Model {
     /// One round: how many are gone, and whether more have died.
     pub(crate) fn step(&mut self) -> Res<(usize, bool)> {
         // Those that a refused creation has unlisted come first.
-        self.unlist(rules::ROUND.saturating_sub(self.doomed.len()))?;
-        let round = rules::ROUND.min(self.doomed.len());
+        self.unlist(rules::round().saturating_sub(self.doomed.len()))?;
+        let round = rules::round().min(self.doomed.len());
         let batch: Vec<usize> = self.doomed.drain(..round).collect();
         if batch.is_empty() {
             return Ok((0, false));

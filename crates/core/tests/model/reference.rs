@@ -3,8 +3,8 @@
 //! It runs each operation after the system has, against the lines that the system wrote meanwhile:
 //! every callback must come when the model says, in the order of the specification.
 
-use crate::probe::{Call, Deed};
 use crate::ops::Until;
+use crate::probe::{Call, Deed};
 use crate::rules;
 use crate::script::{Reached, Res, Script, Tally};
 use pernet::{AssignError, Origin};
@@ -104,7 +104,7 @@ impl Model {
 
     /// The system must have written this line next.
     pub(crate) fn expect(&mut self, want: Call) -> Res {
-        self.pass_loose();
+        self.pass_loose()?;
         if self.script.peek() == Some(want) {
             self.script.skip();
             return Ok(());
@@ -114,22 +114,22 @@ impl Model {
 
     /// The system must have written nothing more.
     pub(crate) fn end_of_lines(&mut self) -> Res {
-        self.pass_loose();
+        self.pass_loose()?;
         if self.script.peek().is_none() { Ok(()) } else { Err(self.script.error("the end")) }
     }
 
     /// States of namespaces that somebody held may be freed at any time once nobody does.
-    pub(crate) fn pass_loose(&mut self) {
+    pub(crate) fn pass_loose(&mut self) -> Res {
         while let Some(Call::Freed { tag, net }) = self.script.peek() {
-            let Some(at) = self.find(net) else { return };
-            let net = &mut self.nets[at];
-            let Some(state) = net.states.iter().position(|state| state.tag == tag) else { return };
-            if !net.loose || net.active + net.pins > 0 {
-                return;
-            }
-            net.states.remove(state);
+            let Some(n) = self.find(net) else { break };
+            let net = &mut self.nets[n];
+            let state = net.states.iter().position(|state| state.tag == tag);
+            let Some(at) = state.filter(|_| net.loose && net.active + net.pins == 0) else { break };
+            net.states.remove(at);
             self.script.skip();
+            self.release(tag, n, Until::Freed, Reached::DiedWhenAStateWasFreed)?;
         }
+        Ok(())
     }
 
     pub(crate) fn find(&self, cookie: u64) -> Option<usize> {
