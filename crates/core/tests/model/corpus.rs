@@ -6,7 +6,7 @@ use crate::ops::Act::*;
 use crate::ops::Op::{self, *};
 use crate::ops::Until::*;
 
-pub(crate) const REGRESSIONS: [(&str, &[Op]); 16] = [
+pub(crate) const REGRESSIONS: [(&str, &[Op]); 17] = [
     ("a batch callback left out", &[Register(false, 0, Some(0), Nothing)]),
     (
         "exits in the order of inits",
@@ -72,6 +72,28 @@ pub(crate) const REGRESSIONS: [(&str, &[Op]); 16] = [
             Register(false, 0, None, KeepRef(62)),
             Step,
             Create(0, Some(59), DropRef(0, 0)),
+        ],
+    ),
+    (
+        "memory that somebody held, freed at the end of a round",
+        &[
+            Register(false, 0, None, Nothing),
+            Create(0, None, Nothing),
+            Create(0, None, Nothing),
+            Create(0, None, Nothing),
+            Stash(178, 0, 7, Freed),
+            Drop(0),
+            Create(0, None, Nothing),
+            Create(0, None, Nothing),
+            Register(false, 0, None, KeepRef(49)),
+            Drop(0),
+            Step,
+            Drop(82),
+            Create(0, None, Nothing),
+            Register(false, 0, None, KeepRef(118)),
+            Create(0, None, Nothing),
+            Drop(156),
+            Step,
         ],
     ),
     (

@@ -252,7 +252,8 @@ impl Model {
         let round = rules::round().min(self.doomed.len());
         let batch: Vec<usize> = self.doomed.drain(..round).collect();
         if batch.is_empty() {
-            return Ok((0, false));
+            self.pass_loose()?;
+            return Ok((0, rules::EMPTY_ROUND_TELLS_MORE && !self.queue.is_empty()));
         }
         self.reach_if(batch.len() > 1, Reached::RoundOfSeveral);
         let list = self.list.clone();
@@ -264,6 +265,7 @@ impl Model {
         for &n in &batch {
             self.free(n)?;
         }
+        self.pass_loose()?;
         let more = !self.queue.is_empty() || !self.doomed.is_empty();
         self.reach_if(more, Reached::RoundLeftMore);
         Ok((batch.len(), more))

@@ -32,3 +32,7 @@ pub(crate) const DEAD_OBSERVER_FINDS: bool = true;
 /// Whether the states of a failed registration are freed before it returns, or with their
 /// namespaces.
 pub(crate) const FAILED_REGISTRATION_FREES: bool = true;
+
+/// Whether a round that finds nobody dead, and frees what somebody held before, tells of those whose
+/// last reference was in there. (The alarm does in either case.)
+pub(crate) const EMPTY_ROUND_TELLS_MORE: bool = false;
