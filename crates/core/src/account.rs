@@ -83,41 +83,48 @@ impl Account {
             self.keep(epoch, HANDFUL - 1);
             return Ok(());
         }
-        let Err((refused, uid)) = self.charge(1, 0) else { return Ok(()) };
-        for account in refused.accounts(uid) {
-            account.surrender();
+        let mut refused = u32::MAX;
+        while let Err((level, uid)) = self.charge(1, 0) {
+            // Levels are asked from the owner upwards: each is asked again once, then the next.
+            if level.level() >= refused {
+                return Err(level.level());
+            }
+            refused = level.level();
+            for account in level.accounts(uid) {
+                account.surrender();
+            }
         }
-        self.charge(1, 0).map_err(|(level, _)| level.level())
+        Ok(())
     }
 
     /// Puts units drawn in `epoch` into the account, or back if the epoch is over.
     fn keep(&self, epoch: u32, units: u32) {
-        let mut seen = self.credit.load(Ordering::Acquire);
-        loop {
-            let (of, have) = unpack(seen);
-            // An account that holds units of another epoch keeps its label until it surrenders.
-            if epoch != self.user_ns.epoch() || (of != epoch && have > 0) {
-                return self.give_back(units);
-            }
-            let kept = pack(epoch, have + units);
-            match self.credit.compare_exchange_weak(seen, kept, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return,
-                Err(now) => seen = now,
-            }
-        }
+        let fits = |(of, have): (u32, u32)| of == epoch || have == 0;
+        self.add(epoch, units, fits);
     }
 
     /// `dec_net_namespaces`: a namespace is gone.
     pub(crate) fn put(&self) {
-        let (epoch, have) = unpack(self.credit.load(Ordering::Acquire));
-        if have > PLENTY {
+        if self.unused() > PLENTY {
             self.surrender();
         }
-        if epoch == self.user_ns.epoch() {
-            self.keep(epoch, 1);
-        } else {
-            self.give_back(1);
+        // Only beside units that were drawn in this epoch: then the account's levels were far from
+        // their limits when it began, and are within them. Else a limit may have been lowered
+        // below what is in use, and the unit must not be used again.
+        let epoch = self.user_ns.epoch();
+        self.add(epoch, 1, |(of, have)| of == epoch && have > 0);
+    }
+
+    fn add(&self, epoch: u32, units: u32, fits: impl Fn((u32, u32)) -> bool) {
+        let mut seen = self.credit.load(Ordering::Acquire);
+        while epoch == self.user_ns.epoch() && fits(unpack(seen)) {
+            let more = pack(epoch, unpack(seen).1 + units);
+            match self.credit.compare_exchange_weak(seen, more, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return,
+                Err(now) => seen = now,
+            }
         }
+        self.give_back(units);
     }
 
     /// Gives back what is not in use.

@@ -229,6 +229,8 @@ fn leave(sys: &System, mut registry: MutexGuard<'_, Registry>, ops: &Arc<dyn Ops
     each(sys, |net| ops.exit(net));
 
     let mut walk = Walk::new(sys).peekable();
+    // An empty one too, as in the kernel, if there is none at all.
+    let mut even_if_empty = true;
     loop {
         let mut changes = Vec::new();
         let mut batch = Vec::new();
@@ -238,8 +240,7 @@ fn leave(sys: &System, mut registry: MutexGuard<'_, Registry>, ops: &Arc<dyn Ops
                 batch.push(DyingNet(net));
             }
         }
-        // An empty one too, as in the kernel, if there is none at all.
-        ops.exit_batch(&batch, true);
+        ops.exit_batch(&batch, core::mem::take(&mut even_if_empty));
         if walk.peek().is_none() {
             break;
         }
@@ -249,13 +250,15 @@ fn leave(sys: &System, mut registry: MutexGuard<'_, Registry>, ops: &Arc<dyn Ops
     // Others may register meanwhile: what is waited for here may be a callback that takes its time.
     drop(registry);
     sys.wait_until(|| {
-        // Batches that nobody has begun to dismantle hold lists too.
-        teardown::run_waiting(sys);
         let (forgotten, named) = {
             let mut old = sys.old_lists.lock();
             (old.forgotten(), old.name(ops.id()))
         };
         drop(forgotten);
+        // Batches that nobody has begun to dismantle hold lists too.
+        if named {
+            teardown::run_waiting(sys);
+        }
         !named
     });
     sys.platform.drain_deferred();

@@ -241,12 +241,18 @@ impl<S: Subsystem> Ops for Registered<S> {
         if even_if_empty || !members.is_empty() {
             self.subsystem.exit_batch(&Batch { members: &members });
         }
-        // A provisional state ends here: nobody was ever given its key.
+        for (net, state) in nets.iter().zip(provisional) {
+            if let Some(state) = state {
+                net.0.provisional.put(self, state);
+            }
+        }
     }
 
     fn retire(&self, net: &Net) {
-        if let Some(tagged) = self.tagged(net) {
-            tagged.retire();
+        match self.tagged(net) {
+            Some(tagged) => tagged.retire(),
+            // Its memory goes now: nobody was ever given its key.
+            None => drop(net.provisional.take(self.key.id)),
         }
     }
 }

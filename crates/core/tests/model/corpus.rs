@@ -6,7 +6,23 @@ use crate::ops::Act::*;
 use crate::ops::Op::{self, *};
 use crate::ops::Until::*;
 
-pub(crate) const REGRESSIONS: [(&str, &[Op]); 17] = [
+pub(crate) const REGRESSIONS: [(&str, &[Op]); 19] = [
+    (
+        "a unit returned above a lowered limit, and used again",
+        &[Create(0, None, Nothing), Limit(0, 0), Drop(0), Create(0, None, Nothing)],
+    ),
+    (
+        "units drawn in advance at two levels, of which one is asked to give them back",
+        &[
+            Create(1, None, Nothing),
+            Create(2, None, Nothing),
+            NewUser(0, 0),
+            Limit(0, 3),
+            Limit(211, 2),
+            Register(false, 0, None, DropRef(0, 0)),
+            Create(16, None, Nothing),
+        ],
+    ),
     ("a batch callback left out", &[Register(false, 0, Some(0), Nothing)]),
     (
         "exits in the order of inits",

@@ -2,7 +2,7 @@
 
 use crate::ops::Until;
 use crate::probe::{Call, Deed, first_content};
-use crate::reference::{Life, Model, State};
+use crate::reference::{Doomed, Life, Model, State};
 use crate::rules::{self, Return};
 use crate::script::{Reached, Res};
 use pernet::{Grace, Origin};
@@ -64,7 +64,9 @@ impl Model {
 
     /// Undoes a stretch of the list for some namespaces: phase by phase, within a phase the last
     /// registration first, within a registration namespace by namespace.
-    fn undo(&mut self, tags: &[u32], nets: &[usize], how: Grace) -> Res {
+    ///
+    /// `together`: for how many namespaces what `exit_rtnl` queues is done in one go.
+    fn undo(&mut self, tags: &[u32], nets: &[usize], how: Grace, together: usize) -> Res {
         let pairs: Vec<(u32, usize)> = tags
             .iter()
             .rev()
@@ -77,13 +79,15 @@ impl Model {
         }
         self.expect(Call::Grace { how, charged: self.charged_at_the_top() })?;
         // This one namespace by namespace, and so are the kills that it queues.
-        let by_net = || nets.iter().flat_map(|n| pairs.iter().filter(move |(_, of)| of == n));
-        for &(tag, n) in by_net() {
-            self.expect(Call::ExitRtnl { tag, net: self.cookie(n), seen: self.seen(n), alive: self.alive(n) })?;
-        }
-        for &(tag, n) in by_net() {
-            self.expect(Call::Killed { tag, net: self.cookie(n) })?;
-            self.release(tag, n, Until::Killed, Reached::DiedInAKill)?;
+        for nets in nets.chunks(together) {
+            let by_net = || nets.iter().flat_map(|n| pairs.iter().filter(move |(_, of)| of == n));
+            for &(tag, n) in by_net() {
+                self.expect(Call::ExitRtnl { tag, net: self.cookie(n), seen: self.seen(n), alive: self.alive(n) })?;
+            }
+            for &(tag, n) in by_net() {
+                self.expect(Call::Killed { tag, net: self.cookie(n) })?;
+                self.release(tag, n, Until::Killed, Reached::DiedInAKill)?;
+            }
         }
         for &tag in tags.iter().rev() {
             let members: Vec<usize> = nets.iter().copied().filter(|n| self.has(*n, tag)).collect();
@@ -91,13 +95,18 @@ impl Model {
                 self.expect(Call::Exit { tag, net: self.cookie(n), seen: self.seen(n), alive: self.alive(n) })?;
                 self.release(tag, n, Until::Exit, Reached::DiedInAnExit)?;
             }
-            let listed = if members.is_empty() { 0 } else { self.order.len() };
-            self.expect(Call::Batch { tag, len: nets.len(), listed })?;
-            for &n in &members {
-                self.expect(Call::Member { tag, net: self.cookie(n), seen: self.seen(n) })?;
+            if members.is_empty() {
+                self.expect(Call::Batch { tag, len: 0, listed: 0 })?;
             }
-            for &n in &members {
-                self.release(tag, n, Until::Batch, Reached::DiedInABatch)?;
+            for members in members.chunks(rules::ROUND) {
+                let listed = self.order.len();
+                self.expect(Call::Batch { tag, len: members.len(), listed })?;
+                for &n in members {
+                    self.expect(Call::Member { tag, net: self.cookie(n), seen: self.seen(n) })?;
+                }
+                for &n in members {
+                    self.release(tag, n, Until::Batch, Reached::DiedInABatch)?;
+                }
             }
         }
         Ok(())
@@ -135,6 +144,7 @@ impl Model {
     pub(crate) fn register(&mut self, device: bool) -> Res<Result<(), usize>> {
         let tag = self.devices.len() as u32;
         self.devices.push(device);
+        self.version += 1;
         let nets = self.order.clone();
         let dead = !self.queue.is_empty();
         self.reach_if(dead, Reached::RegistrationMetTheDead);
@@ -143,7 +153,7 @@ impl Model {
                 continue;
             }
             self.reach(if at == 0 { Reached::RegistrationFailedAtOnce } else { Reached::RegistrationFailed });
-            self.undo(&[tag], &nets[..at], Grace::Ordinary)?;
+            self.undo(&[tag], &nets[..at], Grace::Ordinary, rules::TOGETHER)?;
             self.expect(Call::Drained { charged: self.charged_at_the_top() })?;
             if rules::FAILED_REGISTRATION_FREES {
                 for &n in &nets[..at] {
@@ -174,8 +184,12 @@ impl Model {
         let dead = !self.queue.is_empty();
         self.reach_if(dead, Reached::UnregistrationMetTheDead);
         self.list.remove(at);
+        self.version += 1;
         let nets = self.order.clone();
-        self.undo(&[tag], &nets, Grace::Ordinary)?;
+        self.undo(&[tag], &nets, Grace::Ordinary, rules::TOGETHER)?;
+        while self.doomed.iter().any(|batch| batch.list.contains(&tag)) {
+            self.run_waiting()?;
+        }
         self.expect(Call::Drained { charged: self.charged_at_the_top() })?;
         // What was stashed in these states until they are freed stays there until then.
         nets.into_iter().for_each(|n| self.readable(n, tag, false));
@@ -187,8 +201,10 @@ impl Model {
     /// A copy of a template belongs here: the contents of the states are then the template's.
     pub(crate) fn create(&mut self, user: usize, uid: u32, cookie: Option<u64>) -> Res<Created> {
         let mut refused = self.refused(user, uid);
-        if refused.is_some() && rules::REFUSAL_UNLISTS_THE_DEAD {
-            self.unlist(usize::MAX)?;
+        if refused.is_some() && rules::REFUSAL_UNLISTS_THE_DEAD && self.doomed.len() < rules::BACKLOG {
+            let dead = !self.queue.is_empty();
+            self.reach_if(dead, Reached::RefusalUnlistedTheDead);
+            self.unlist()?;
             refused = self.refused(user, uid);
         }
         if let Some(level) = refused {
@@ -211,7 +227,7 @@ impl Model {
                 continue;
             }
             self.reach(if at == 0 { Reached::CreationFailedAtOnce } else { Reached::CreationFailed });
-            self.undo(&tags[..at], &[n], Grace::Ordinary)?;
+            self.undo(&tags[..at], &[n], Grace::Ordinary, usize::MAX)?;
             self.expect(Call::Drained { charged: self.charged_at_the_top() })?;
             self.give_back(n);
             self.nets[n].life = Life::Undone;
@@ -227,37 +243,43 @@ impl Model {
         Ok(Created::Yes(n))
     }
 
-    /// Takes the oldest dead off the list, and their numbers from everybody.
-    fn unlist(&mut self, max: usize) -> Res {
-        let batch: Vec<usize> = self.queue.drain(..max.min(self.queue.len())).collect();
-        self.order.retain(|n| !batch.contains(n));
-        for &n in &batch {
+    /// Takes the dead off the list, oldest first: they wait for their rounds.
+    fn unlist(&mut self) -> Res {
+        for n in std::mem::take(&mut self.queue) {
+            self.order.retain(|listed| *listed != n);
             self.nets[n].life = Life::Unlisted;
+            self.expect(Call::NetDead { net: self.cookie(n), alive: false })?;
             if rules::CLAIMS_RETURN == Return::Unlisted {
                 self.give_back(n);
             }
+            match self.doomed.back_mut() {
+                Some(batch) if batch.version == self.version && batch.nets.len() < rules::ROUND => batch.nets.push(n),
+                _ => self.doomed.push_back(Doomed { version: self.version, list: self.list.clone(), nets: vec![n] }),
+            }
         }
-        for &n in &batch {
-            self.expect(Call::NetDead { net: self.cookie(n), alive: false })?;
-        }
-        self.unhash(&batch)?;
-        self.doomed.extend(batch);
         Ok(())
     }
 
     /// One round: how many are gone, and whether more have died.
     pub(crate) fn step(&mut self) -> Res<(usize, bool)> {
-        // Those that a refused creation has unlisted come first.
-        self.unlist(rules::round().saturating_sub(self.doomed.len()))?;
-        let round = rules::round().min(self.doomed.len());
-        let batch: Vec<usize> = self.doomed.drain(..round).collect();
-        if batch.is_empty() {
+        self.unlist()?;
+        if self.doomed.is_empty() {
             self.pass_loose()?;
             return Ok((0, rules::EMPTY_ROUND_TELLS_MORE && !self.queue.is_empty()));
         }
+        let gone = self.run_waiting()?;
+        let more = !self.queue.is_empty() || !self.doomed.is_empty();
+        self.reach_if(more, Reached::RoundLeftMore);
+        Ok((gone, more))
+    }
+
+    /// The round of the batch that waits longest: how many are gone.
+    fn run_waiting(&mut self) -> Res<usize> {
+        let Some(Doomed { list, nets: batch, .. }) = self.doomed.pop_front() else { return Ok(0) };
         self.reach_if(batch.len() > 1, Reached::RoundOfSeveral);
-        let list = self.list.clone();
-        self.undo(&list, &batch, Grace::Expedited)?;
+        self.reach_if(list != self.list, Reached::ListChangedBeforeTheRound);
+        self.unhash(&batch)?;
+        self.undo(&list, &batch, Grace::Expedited, usize::MAX)?;
         self.expect(Call::Drained { charged: self.charged_at_the_top() })?;
         if rules::CLAIMS_RETURN == Return::Drained {
             batch.iter().for_each(|n| self.give_back(*n));
@@ -266,16 +288,14 @@ impl Model {
             self.free(n)?;
         }
         self.pass_loose()?;
-        let more = !self.queue.is_empty() || !self.doomed.is_empty();
-        self.reach_if(more, Reached::RoundLeftMore);
-        Ok((batch.len(), more))
+        Ok(batch.len())
     }
 
     /// Everything that was dead before is gone.
     pub(crate) fn barrier(&mut self) -> Res {
-        let mut dead = self.queue.len() + self.doomed.len();
-        while dead > 0 {
-            dead = dead.saturating_sub(self.step()?.0);
+        self.unlist()?;
+        for _ in 0..self.doomed.len() {
+            self.run_waiting()?;
         }
         Ok(())
     }

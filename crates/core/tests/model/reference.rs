@@ -8,7 +8,7 @@ use crate::probe::{Call, Deed};
 use crate::rules;
 use crate::script::{Reached, Res, Script, Tally};
 use pernet::{AssignError, Origin};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Life {
@@ -71,6 +71,14 @@ pub(crate) struct Orders {
     pub(crate) inits: usize,
 }
 
+/// A batch that waits.
+pub(crate) struct Doomed {
+    pub(crate) version: u64,
+    /// The registrations when it was unlisted.
+    pub(crate) list: Vec<u32>,
+    pub(crate) nets: Vec<usize>,
+}
+
 #[derive(Default)]
 pub(crate) struct Model {
     /// Every one there ever was; the numbers of namespaces in this file are places in it.
@@ -83,8 +91,10 @@ pub(crate) struct Model {
     pub(crate) devices: Vec<bool>,
     /// The dead, oldest first.
     pub(crate) queue: Vec<usize>,
-    /// Unlisted ahead of their round, oldest first; see the rules.
-    pub(crate) doomed: Vec<usize>,
+    /// Unlisted, in batches that wait for their round, oldest first.
+    pub(crate) doomed: VecDeque<Doomed>,
+    /// Of the list of registrations: changes with every attempt at one.
+    pub(crate) version: u64,
     pub(crate) stash: Vec<Stash>,
     pub(crate) users: Vec<User>,
     pub(crate) charges: BTreeMap<(usize, u32), u32>,

@@ -11,19 +11,23 @@ pub(crate) enum Return {
 }
 
 /// See [`Return`].
-pub(crate) const CLAIMS_RETURN: Return = Return::Drained;
+pub(crate) const CLAIMS_RETURN: Return = Return::Unlisted;
 
 /// Whether a creation that the quota refuses unlists what is dead (which returns its quota, see
 /// [`CLAIMS_RETURN`], and runs none of its callbacks) and tries once more.
-pub(crate) const REFUSAL_UNLISTS_THE_DEAD: bool = false;
+pub(crate) const REFUSAL_UNLISTS_THE_DEAD: bool = true;
+
+/// How many batches may wait for their round while it does.
+pub(crate) const BACKLOG: usize = 16;
+
+/// How many namespaces' queued work an unregistration does together.
+pub(crate) const TOGETHER: usize = 64;
 
 /// How many namespaces one round takes at most.
-pub(crate) fn round() -> usize {
-    usize::MAX
-}
+pub(crate) const ROUND: usize = 1024;
 
 /// Whether a new namespace gets the lowest inode number that is free, or only a free one.
-pub(crate) const LOWEST_INUM: bool = true;
+pub(crate) const LOWEST_INUM: bool = false;
 
 /// Whether an observer whose last reference is gone still finds the ids it gave, until its round
 /// comes. Only an init that a registration runs for a dead but listed namespace can ask.
@@ -35,4 +39,4 @@ pub(crate) const FAILED_REGISTRATION_FREES: bool = true;
 
 /// Whether a round that finds nobody dead, and frees what somebody held before, tells of those whose
 /// last reference was in there. (The alarm does in either case.)
-pub(crate) const EMPTY_ROUND_TELLS_MORE: bool = false;
+pub(crate) const EMPTY_ROUND_TELLS_MORE: bool = true;

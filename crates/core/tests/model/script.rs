@@ -86,6 +86,8 @@ pub(crate) enum Reached {
     NineRegistered,
     RetiredKeyAsked,
     PoweredOffWithTheDead,
+    RefusalUnlistedTheDead,
+    ListChangedBeforeTheRound,
 }
 
 impl Reached {
@@ -124,8 +126,10 @@ impl Reached {
         Self::NineRegistered,
         Self::RetiredKeyAsked,
         Self::PoweredOffWithTheDead,
+        Self::RefusalUnlistedTheDead,
+        Self::ListChangedBeforeTheRound,
     ];
-    pub(crate) const COUNT: usize = Self::PoweredOffWithTheDead as usize + 1;
+    pub(crate) const COUNT: usize = Self::ListChangedBeforeTheRound as usize + 1;
 }
 
 /// How often each was reached.
