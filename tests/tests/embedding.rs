@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use e2e::{Finished, Skip, Subject, run_limited, skip};
 
-/// What the kernel may ask of the machine below: the copying that compilers emit calls for, and its own console and switch.
+/// What the kernel may ask of the machine below: the copying that compilers emit calls for, its own console and switch.
 const ALLOWED: &[&str] = &["memcpy", "memmove", "memset", "memcmp", "bcmp", "machine_write", "machine_halt"];
 
 /// Bytes and blocks that one more may take there, without std: upper bounds.

@@ -1,7 +1,9 @@
-//! What things cost in memory: allocations made, bytes kept. The guide for embedders (docs/embedding.md) quotes this table.
+//! What things cost in memory: allocations made, bytes kept. The guide for embedders (docs/embedding.md) quotes this
+//! table.
 //!
-//! What is measured may be a tenth below what is stated, and no more than a rounding above. To record them anew after a change, run
-//! `cargo test --release -p pernet --test costs`: it prints the whole table as it should stand here and in the guide.
+//! What is measured may be a tenth below what is stated, and no more than a rounding above. To record the table anew
+//! after a change, run `cargo test --release -p pernet --test costs`: it prints it as it should stand here and in the
+//! guide.
 //!
 //! The counting allocator is a crate's, because one of our own would need `unsafe`. It counts for each thread, so tests
 //! may run beside each other.
@@ -11,7 +13,8 @@ use allocation_counter::{AllocationInfo, measure};
 use pernet::{Cred, InitError, Key, Namespaces, Net, NetRef, Origin, Subsystem};
 use std::fmt::Write as _;
 
-/// What it is; for each of them, on average: allocations made (those given back at once too), bytes kept; namespaces made.
+/// What it is; for each of them, on average: allocations made (those given back at once too), bytes kept; and how many
+/// namespaces are made for each.
 type Cost = (&'static str, f64, f64, u32);
 
 /// On a 64-bit machine, in release builds.

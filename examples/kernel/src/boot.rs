@@ -15,7 +15,7 @@ use pernet::{Caps, Cred, Event, EventSink, Namespaces, Nsid, Origin, Uid};
 /// How many namespaces this machine allows beside the first.
 const QUOTA: u32 = 3;
 
-/// The netlink bus of this machine: a queue. A sink may only queue, since it is called under the observer's lock, and it
+/// The netlink bus of this machine: a queue. A sink may only queue, since it is called under the observer's lock, and
 /// owns no namespace, since it lives as long as the system.
 struct Bus(Lock<Vec<(&'static str, i32)>>);
 

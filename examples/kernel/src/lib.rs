@@ -1,7 +1,7 @@
 //! A kernel in miniature: what it takes to embed the namespace core where there is no std.
 //!
-//! The machine below it (`host.c` here, firmware or a hypervisor elsewhere) gives two calls: a console and a way to stop.
-//! Everything else is in this crate: memory, locks, the queue of deferred work, processes.
+//! The machine below it (`host.c` here, firmware or a hypervisor elsewhere) gives two calls: a console and a way to
+//! stop. Everything else is in this crate: memory, locks, the queue of deferred work, processes.
 //!
 //! | file | what it is in Linux |
 //! |---|---|

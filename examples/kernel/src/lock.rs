@@ -11,7 +11,8 @@ pub(crate) struct Lock<T> {
     value: UnsafeCell<T>,
 }
 
-// SAFETY: `with` is the only way to the value and lets one caller at a time in, so the value is never shared, only sent.
+// SAFETY: `with` is the only way to the value and lets one caller at a time in, so the value is never shared, only
+// sent.
 unsafe impl<T: Send> Sync for Lock<T> {}
 
 impl<T> Lock<T> {

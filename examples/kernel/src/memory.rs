@@ -30,8 +30,8 @@ pub(crate) struct Heap {
 #[repr(C, align(4096))]
 struct Arena(UnsafeCell<[MaybeUninit<u8>; ARENA]>);
 
-// SAFETY: the bytes are reached only through blocks, and a block has one owner: the allocator while it is in a free list
-// (under the lock of the books), its user otherwise.
+// SAFETY: the bytes are reached only through blocks, and a block has one owner: the allocator while it is in a free
+// list (under the lock of the books), its user otherwise.
 unsafe impl Sync for Arena {}
 
 struct Books {
