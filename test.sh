@@ -42,3 +42,5 @@ PERNET_BIN=$PWD/${CARGO_TARGET_DIR:-target}/release/pernet
 export PERNET_BIN
 step "tests"
 cargo test --workspace --locked --no-fail-fast
+step "tests of the core as a kernel has it: spinning locks, no std"
+cargo test -p pernet --no-default-features --locked --no-fail-fast
