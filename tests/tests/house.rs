@@ -18,6 +18,10 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
 /// The one crate that may hold `unsafe`.
 const UNSAFE_ROOM: &str = "run";
 
+/// Beside that crate, the files of the examples that may: a kernel has an allocator, a lock and a way to the machine.
+const UNSAFE_EXAMPLES: &[&str] =
+    &["kernel/src/console.rs", "kernel/src/lib.rs", "kernel/src/lock.rs", "kernel/src/memory.rs"];
+
 /// Lines a source file may have.
 const LONGEST: usize = 600;
 
@@ -228,6 +232,22 @@ fn unsafe_lives_in_one_room() {
             }
         }
     }
+}
+
+#[test]
+fn examples_are_unsafe_where_a_kernel_is() {
+    let root = e2e::workspace_dir().join("examples");
+    let files = sources(&root);
+    assert!(files.len() > UNSAFE_EXAMPLES.len(), "no examples in {}", root.display());
+    let found: Vec<String> = files
+        .iter()
+        .filter(|path| code_only(&fs::read_to_string(path).expect("reads")).lines().any(|l| has_word(l, "unsafe")))
+        .filter_map(|path| Some(path.strip_prefix(&root).ok()?.to_string_lossy().into_owned()))
+        .collect();
+    assert_eq!(found, UNSAFE_EXAMPLES);
+    // That each place has its reason, clippy sees to: the example is not in the workspace, so it says so itself.
+    let manifest = fs::read_to_string(root.join("kernel/Cargo.toml")).expect("reads");
+    assert!(manifest.contains("undocumented_unsafe_blocks = \"deny\""));
 }
 
 #[test]
