@@ -1,8 +1,9 @@
 //! pernet and the kernel measured side by side, in one run and with the same names.
 //!
 //! ```text
-//! cargo run --release -p bench -- core [--json] [--n 1,1000,100000]
-//! cargo run --release -p bench -- run  [--json] [--times 100]
+//! cargo run --release -p bench -- core  [--json] [--n 1,1000,100000]
+//! cargo run --release -p bench -- depth [--json] [--part alive,threads] [--at-most 1000000]
+//! cargo run --release -p bench -- run   [--json] [--times 100]
 //! ```
 //!
 //! Each group is one module with one `run` function; every figure it makes is a [`row::Row`], tagged with the side that
@@ -14,15 +15,19 @@
 #![forbid(unsafe_code)]
 
 mod child;
+mod depth;
 mod group_core;
+mod group_depth;
 mod group_run;
 mod kernel;
+mod life;
 mod limits;
 mod measure;
 mod message;
 mod ours;
 mod report;
 mod row;
+mod system;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -40,6 +45,8 @@ struct Cli {
 enum Group {
     /// Create, name, find, dump and tear down n namespaces.
     Core(group_core::Args),
+    /// What a table of `core` does not tell: threads, single deaths, a million, and more.
+    Depth(group_depth::Args),
     /// Start a program: `pernet run -- true` against `unshare -Urn true`.
     Run(group_run::Args),
     /// One half of `core`, in the process that this one starts for it.
@@ -50,6 +57,7 @@ enum Group {
 fn main() -> ExitCode {
     let done = match Cli::parse().group {
         Group::Core(args) => group_core::run(&args),
+        Group::Depth(args) => group_depth::run(&args),
         Group::Run(args) => group_run::run(&args),
         Group::Half(args) => child::run(&args),
     };
