@@ -7,7 +7,8 @@ step() { printf '\n== %s\n' "$*"; }
 
 step "what the tests need"
 wanted=
-for need in ip:iproute2 python3:python3 unshare:util-linux ps:procps cc:gcc strace:strace go:golang-go; do
+for need in ip:iproute2 python3:python3 unshare:util-linux ps:procps cc:gcc strace:strace go:golang-go \
+    valgrind:valgrind; do
     command -v "${need%%:*}" >/dev/null || wanted="$wanted ${need#*:}"
 done
 if [ -n "$wanted" ]; then
@@ -40,6 +41,10 @@ cargo build --release --locked -p pernet-cli
 cargo build --locked -p pernet-run --example outer_filter
 PERNET_BIN=$PWD/${CARGO_TARGET_DIR:-target}/release/pernet
 export PERNET_BIN
+step "the program whose instructions are counted (bench/gates.json; the test is bench/tests/gates.rs)"
+cargo build --release --locked -p bench
+PERNET_BENCH=$PWD/${CARGO_TARGET_DIR:-target}/release/bench
+export PERNET_BENCH
 step "tests"
 cargo test --workspace --locked --no-fail-fast
 step "tests of the core as a kernel has it: spinning locks, no std"

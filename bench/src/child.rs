@@ -1,7 +1,10 @@
 //! Halves in processes of their own: this program started again, its figures read back line by line.
 
+use crate::depth::{self, Part};
+use crate::kernel::Kernel;
+use crate::life;
+use crate::ours::World;
 use crate::row::{Row, Side};
-use crate::{kernel, ours};
 use anyhow::{Context, Result, ensure};
 use std::env;
 use std::io::{BufRead, BufReader, Write};
@@ -19,6 +22,9 @@ pub(crate) struct Args {
     /// How many namespaces.
     #[arg(long)]
     n: u64,
+    /// Of the group `depth`, this part; else the whole of `core`.
+    #[arg(long)]
+    part: Option<Part>,
 }
 
 /// Measures one half in this process and prints its rows as JSON.
@@ -30,10 +36,13 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             std::process::exit(1);
         }
     };
+    if let Some(part) = args.part {
+        return depth::of(args.side, part, args.n, emit);
+    }
     match args.side {
-        Side::Pernet => ours::measure(args.n, emit),
-        Side::Kernel => match kernel::enter() {
-            Ok(()) => kernel::measure(args.n, emit),
+        Side::Pernet => life::measure(&World::new()?, args.n, emit),
+        Side::Kernel => match Kernel::enter() {
+            Ok(kernel) => life::measure(&kernel, args.n, emit),
             Err(why) => {
                 emit(Row::capped(Side::Kernel, args.n, 0, why));
                 Ok(())
@@ -46,16 +55,23 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 ///
 /// # Errors
 /// What went wrong, with the rows that had been measured by then.
-pub(crate) fn half(side: Side, n: u64, deadline: Duration) -> (Vec<Row>, Result<()>) {
+pub(crate) fn half(side: Side, part: Option<Part>, n: u64, deadline: Duration) -> (Vec<Row>, Result<()>) {
     let mut rows = Vec::new();
-    let end = collect(side, n, deadline, &mut rows);
+    let end = collect(side, part, n, deadline, &mut rows);
     (rows, end)
 }
 
-fn collect(side: Side, n: u64, deadline: Duration, rows: &mut Vec<Row>) -> Result<()> {
+fn collect(side: Side, part: Option<Part>, n: u64, deadline: Duration, rows: &mut Vec<Row>) -> Result<()> {
     let program = env::current_exe().context("where is this program?")?;
-    let mut child = Command::new(program)
-        .args(["half", "--side", &side.to_string(), "--n", &n.to_string()])
+    let mut command = Command::new(program);
+    command.args(["half", "--side", &side.to_string(), "--n", &n.to_string()]);
+    if let Some(part) = part {
+        command.args(["--part", &part.to_string()]);
+    }
+    if part == Some(Part::Threads) {
+        command.env("GLIBC_TUNABLES", depth::KEEP);
+    }
+    let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()

@@ -29,10 +29,10 @@ pub(crate) struct Args {
 }
 
 /// How long pernet's half may take; only a hang takes so long.
-const DEADLINE: Duration = Duration::from_secs(600);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(600);
 
 /// Below the table.
-const NOTE: &str = "The kernel is asked by system calls, pernet by calls of its library.\n";
+pub(crate) const NOTE: &str = "The kernel is asked by system calls, pernet by calls of its library.\n";
 
 /// Measures and reports.
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             if rows.iter().any(|row| row.side == Side::Pernet && row.n == n) {
                 continue;
             }
-            let (made, end) = child::half(Side::Pernet, n, DEADLINE);
+            let (made, end) = child::half(Side::Pernet, None, n, DEADLINE);
             keep(made, args.json, &mut rows)?;
             if let Err(error) = end {
                 failed = Some(error.context(format!("pernet's half at n = {n}")));
@@ -76,7 +76,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 }
 
 /// Keeps the rows, and prints them at once where lines are wanted: a run cut short has then said what it knew.
-fn keep(made: Vec<Row>, json: bool, rows: &mut Vec<Row>) -> Result<()> {
+pub(crate) fn keep(made: Vec<Row>, json: bool, rows: &mut Vec<Row>) -> Result<()> {
     if json {
         report::print(&made, true, "")?;
     }
@@ -96,7 +96,7 @@ fn kernel_half(asked: u64, budget: u64, measured: &[Row]) -> Vec<Row> {
         return rows;
     }
     // The prediction may be wrong by some; what takes twice the budget is stopped.
-    let (made, end) = child::half(Side::Kernel, n, Duration::from_secs(budget.saturating_mul(2).max(30)));
+    let (made, end) = child::half(Side::Kernel, None, n, Duration::from_secs(budget.saturating_mul(2).max(30)));
     rows.extend(made);
     if let Err(error) = end {
         let error = anyhow!(error).context("the kernel's half is incomplete");

@@ -1,12 +1,16 @@
 //! pernet and the kernel measured side by side, in one run and with the same names.
 //!
 //! ```text
-//! cargo run --release -p bench -- core [--json] [--n 1,1000,100000]
-//! cargo run --release -p bench -- run  [--json] [--times 100]
+//! cargo run --release -p bench -- core  [--json] [--n 1,1000,100000]
+//! cargo run --release -p bench -- depth [--json] [--part alive,threads] [--at-most 1000000]
+//! cargo run --release -p bench -- run   [--json] [--times 100]
+//! cargo run --release -p bench -- gates [--write]
 //! ```
 //!
 //! Each group is one module with one `run` function; every figure it makes is a [`row::Row`], tagged with the side that
 //! it belongs to, so a new group adds a module and one arm below and gets the table, the ratios and `--json` for nothing.
+//!
+//! `gates` counts instructions instead of measuring time: the same on every run, so a test can insist on them.
 //!
 //! Every half runs in a process of its own ([`child`]): the kernel's half moves itself into fresh namespaces, which must
 //! not touch the process that goes on, and both measure memory, which only means something in a fresh heap.
@@ -14,15 +18,21 @@
 #![forbid(unsafe_code)]
 
 mod child;
+mod counted;
+mod depth;
 mod group_core;
+mod group_depth;
+mod group_gates;
 mod group_run;
 mod kernel;
+mod life;
 mod limits;
 mod measure;
 mod message;
 mod ours;
 mod report;
 mod row;
+mod system;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -40,18 +50,28 @@ struct Cli {
 enum Group {
     /// Create, name, find, dump and tear down n namespaces.
     Core(group_core::Args),
+    /// What a table of `core` does not tell: threads, single deaths, a million, and more.
+    Depth(group_depth::Args),
+    /// Count instructions (with valgrind) and compare them with those on file.
+    Gates(group_gates::Args),
     /// Start a program: `pernet run -- true` against `unshare -Urn true`.
     Run(group_run::Args),
     /// One half of `core`, in the process that this one starts for it.
     #[command(hide = true)]
     Half(child::Args),
+    /// One workload whose instructions are counted.
+    #[command(hide = true)]
+    Counted(counted::Args),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().group {
         Group::Core(args) => group_core::run(&args),
+        Group::Depth(args) => group_depth::run(&args),
+        Group::Gates(args) => group_gates::run(&args),
         Group::Run(args) => group_run::run(&args),
         Group::Half(args) => child::run(&args),
+        Group::Counted(args) => counted::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

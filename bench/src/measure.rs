@@ -33,6 +33,16 @@ pub(crate) fn rounds(n: u64) -> usize {
     usize::try_from(5000 / n.max(1)).unwrap_or(1).clamp(1, 32)
 }
 
+/// `many` indices below `population` in an order that no cache foresees, the same on every run.
+pub(crate) fn scattered(population: usize, many: usize) -> Vec<usize> {
+    let mut state = 0x9E37_79B9_7F4A_7C15u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap_or(0)
+    };
+    (0..many).map(|_| next() % population.max(1)).collect()
+}
+
 /// Runs `work` and says how long it took.
 pub(crate) fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(Duration, T)> {
     let start = Instant::now();
@@ -85,8 +95,17 @@ fn kib_of(text: &str, name: &str) -> Option<u64> {
 
 /// Anonymous memory of this process that is resident, in KiB.
 pub(crate) fn own_memory_kib() -> Result<u64> {
+    own_status("RssAnon")
+}
+
+/// The most memory that was ever resident in this process, in KiB.
+pub(crate) fn own_peak_kib() -> Result<u64> {
+    own_status("VmHWM")
+}
+
+fn own_status(name: &str) -> Result<u64> {
     let text = fs::read_to_string("/proc/self/status").context("reading /proc/self/status")?;
-    kib_of(&text, "RssAnon").context("/proc/self/status has no RssAnon line")
+    kib_of(&text, name).with_context(|| format!("/proc/self/status has no {name} line"))
 }
 
 #[cfg(test)]
@@ -114,6 +133,7 @@ mod tests {
         assert!(mem_available_kib().expect("MemAvailable") > 0);
         assert!(kernel_memory_kib().expect("kernel memory") > 0);
         assert!(own_memory_kib().expect("RssAnon") > 0);
+        assert!(own_peak_kib().expect("VmHWM") >= own_memory_kib().expect("RssAnon"));
     }
 
     #[test]
@@ -134,6 +154,15 @@ mod tests {
         assert_eq!(rounds(1000), 5);
         assert_eq!(rounds(100_000), 1);
         assert_eq!(rounds(0), 32);
+    }
+
+    #[test]
+    fn scattered_indices_are_in_range_and_always_the_same() {
+        let some = scattered(10, 1000);
+        assert_eq!(some, scattered(10, 1000));
+        assert!((0..10).all(|index| some.contains(&index)));
+        assert!(some.iter().all(|index| *index < 10));
+        assert_eq!(scattered(0, 2), [0, 0]);
     }
 
     #[test]

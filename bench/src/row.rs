@@ -27,8 +27,8 @@ impl fmt::Display for Side {
 pub(crate) struct Row {
     /// Who was measured.
     pub(crate) side: Side,
-    /// The operation: `create`, `name`, `find_first`, `find_last`, `dump`, `teardown`, `teardown_step`, `start`, and
-    /// `capped` for a line that only says why a side was measured at a smaller `n`, or not at all.
+    /// The operation: those of the group `core` are in [`crate::life`], those of `depth` in [`crate::depth`], `start` is
+    /// `run`'s, and `capped` stands for a line that only says why a side was measured at a smaller `n`, or not at all.
     pub(crate) what: String,
     /// How many namespaces (or, for `start`, how many times).
     pub(crate) n: u64,
@@ -53,6 +53,12 @@ pub(crate) struct Row {
     /// Nanoseconds for each entry delivered.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) ns_each: Option<f64>,
+    /// How often as fast as one thread several together are.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) speedup: Option<f64>,
+    /// The most memory that the process ever held, in MiB.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) peak_mib: Option<f64>,
     /// Milliseconds for all of them together.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) total_ms: Option<f64>,
@@ -81,6 +87,8 @@ impl Row {
             kib_over: None,
             entries_seen: None,
             ns_each: None,
+            speedup: None,
+            peak_mib: None,
             total_ms: None,
             rounds: None,
             asked: None,

@@ -1,0 +1,234 @@
+//! Small workloads that do the same on every run, for a machine that counts instructions: those of the function
+//! [`measured`], nothing before it and nothing after.
+//!
+//! One thread, no clock, no number from outside: what could still differ is where things lie in memory, because the hash
+//! tables are seeded with addresses. Whoever counts (see `group_gates`) therefore runs this program with an empty environment
+//! and under a loader that places everything alike each time.
+
+use crate::depth::known;
+use crate::depth::peers;
+use crate::depth::read::Small;
+use crate::measure;
+use crate::message::{self, Answer};
+use crate::ours::World;
+use crate::system::{Observer, System};
+use anyhow::{Context, Result, anyhow, ensure};
+use pernet::{Namespaces, NetRef};
+use std::hint::black_box;
+
+/// Arguments of `counted`.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Which.
+    name: String,
+}
+
+/// Does the work, and says for the log how often.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    let times = (find(&args.name)?.work)()?;
+    println!("{times}");
+    Ok(())
+}
+
+/// Something whose instructions are counted.
+pub(crate) struct Workload {
+    /// Its name in the file of gates.
+    pub(crate) name: &'static str,
+    /// One line for the table.
+    pub(crate) what: &'static str,
+    /// Does it, and says how often.
+    work: fn() -> Result<u64>,
+}
+
+impl Workload {
+    const fn new(name: &'static str, what: &'static str, work: fn() -> Result<u64>) -> Self {
+        Self { name, what, work }
+    }
+}
+
+/// All of them.
+pub(crate) const ALL: [Workload; 14] = [
+    Workload::new("create", "create, lo and netlink registered", || create(1000)),
+    Workload::new("create_second_half", "create when 10,000 are alive", || create(10_000)),
+    Workload::new("drop_step", "last put and step, one namespace", drop_step),
+    Workload::new("teardown", "step, each of 5,000 unnamed", || teardown(false)),
+    Workload::new("teardown_named", "step, each of 5,000 that one observer named", || teardown(true)),
+    Workload::new("peer_to_id_10", "peernet2id among 10", || peer_to_id(10)),
+    Workload::new("peer_to_id_1000", "peernet2id among 1,000", || peer_to_id(1000)),
+    Workload::new("peer_to_id_100000", "peernet2id among 100,000", || peer_to_id(100_000)),
+    Workload::new("death_known", "last put and step, named by 1 of 10,000 observers", || death(true)),
+    Workload::new("death_unknown", "the same, named by none", || death(false)),
+    Workload::new("read", "per-namespace data by key", read),
+    Workload::new("getnsid", "RTM_GETNSID round trip among 1,000", getnsid),
+    Workload::new("name", "RTM_NEWNSID round trip", name),
+    Workload::new("dump", "one entry of a dump", dump),
+];
+
+/// The workload of that name.
+pub(crate) fn find(name: &str) -> Result<&'static Workload> {
+    const FOUND: &[Workload] = &ALL;
+    FOUND.iter().find(|workload| workload.name == name).with_context(|| format!("there is no workload {name}"))
+}
+
+/// What is counted. The name is how the counting machine finds it, so it is neither inlined nor generic.
+#[inline(never)]
+fn measured(work: &mut dyn FnMut()) {
+    work();
+    // Something after the call, or it would be a jump and this function over before the work begins.
+    black_box(());
+}
+
+fn create(alive: u64) -> Result<u64> {
+    const TIMES: u64 = 2000;
+    let world = World::new()?;
+    let _alive = world.make(alive)?;
+    let mut made = Ok(Vec::new());
+    measured(&mut || made = world.make(TIMES));
+    ensure!(made?.len() as u64 == TIMES, "not all were made");
+    Ok(TIMES)
+}
+
+fn drop_step() -> Result<u64> {
+    const TIMES: u64 = 1000;
+    let world = World::new()?;
+    let _alive = world.make(1000)?;
+    for _ in 0..TIMES {
+        die(&world, world.create()?);
+    }
+    Ok(TIMES)
+}
+
+fn die(world: &World, net: NetRef) {
+    let mut net = Some(net);
+    measured(&mut || {
+        drop(net.take());
+        world.settle();
+    });
+}
+
+fn teardown(named: bool) -> Result<u64> {
+    const TIMES: u64 = 5000;
+    let world = World::new()?;
+    let mut observer = world.observe(world.make(TIMES)?)?;
+    if named {
+        observer.name_all()?;
+    }
+    let (nets, _stand) = observer.close();
+    let mut nets = Some(nets);
+    measured(&mut || {
+        drop(nets.take());
+        world.settle();
+    });
+    Ok(TIMES)
+}
+
+fn peer_to_id(n: u64) -> Result<u64> {
+    const TIMES: usize = 5000;
+    let namespaces = Namespaces::new();
+    let (observer, peers) = peers::named(&namespaces, n)?;
+    let order: Vec<&NetRef> = measure::scattered(peers.len(), TIMES).into_iter().map(|at| &peers[at]).collect();
+    let mut found = 0;
+    measured(&mut || {
+        for peer in &order {
+            found += usize::from(black_box(observer.peernet2id(black_box(peer))).is_some());
+        }
+    });
+    ensure!(found == TIMES, "{found} of {TIMES} peers were found");
+    Ok(TIMES as u64)
+}
+
+fn death(is_known: bool) -> Result<u64> {
+    const OBSERVERS: u64 = 10_000;
+    const TIMES: usize = 500;
+    let world = World::new()?;
+    let observers = known::observers(&world, OBSERVERS)?;
+    for at in measure::scattered(observers.len(), TIMES) {
+        let net = world.create()?;
+        if is_known {
+            observers[at].peernet2id_alloc(&net).context("naming it")?;
+        }
+        die(&world, net);
+    }
+    Ok(TIMES as u64)
+}
+
+fn read() -> Result<u64> {
+    const TIMES: u64 = 100_000;
+    let world = World::new()?;
+    let key = world.namespaces.register_subsys(Small).map_err(|error| anyhow!("{error:?}"))?;
+    let net = world.create()?;
+    measured(&mut || {
+        for _ in 0..TIMES {
+            black_box(black_box(&net).get(black_box(key)));
+        }
+    });
+    ensure!(net.get(key).is_some(), "there was nothing to read");
+    Ok(TIMES)
+}
+
+fn getnsid() -> Result<u64> {
+    const TIMES: usize = 2000;
+    let world = World::new()?;
+    let mut observer = world.observe(world.make(1000)?)?;
+    observer.name_all()?;
+    let mut asked = Vec::new();
+    for at in measure::scattered(1000, TIMES) {
+        let descriptor = observer.descriptor(at)?;
+        asked.push((message::find(descriptor), Answer::Nsid(descriptor)));
+    }
+    round_trips(&mut observer, &asked)
+}
+
+fn name() -> Result<u64> {
+    const TIMES: usize = 2000;
+    let world = World::new()?;
+    let mut observer = world.observe(world.make(TIMES as u64)?)?;
+    let mut asked = Vec::new();
+    for at in 0..TIMES {
+        let descriptor = observer.descriptor(at)?;
+        asked.push((message::name(descriptor, descriptor), Answer::Status(0)));
+    }
+    round_trips(&mut observer, &asked)
+}
+
+fn round_trips(observer: &mut impl Observer, asked: &[(Vec<u8>, Answer)]) -> Result<u64> {
+    let mut right = 0;
+    measured(&mut || {
+        for (request, want) in asked {
+            right += usize::from(observer.ask(request).is_ok_and(|answer| answer == *want));
+        }
+    });
+    ensure!(right == asked.len(), "{right} of {} answers were right", asked.len());
+    Ok(right as u64)
+}
+
+fn dump() -> Result<u64> {
+    const ENTRIES: u64 = 5000;
+    let world = World::new()?;
+    let mut observer = world.observe(world.make(ENTRIES)?)?;
+    observer.name_all()?;
+    let mut seen = Ok(0);
+    measured(&mut || seen = observer.dump());
+    let seen = seen?;
+    ensure!(seen == ENTRIES, "the dump showed {seen} of {ENTRIES}");
+    Ok(seen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_workload_does_what_it_says() {
+        // The largest is for machines that count, not for a debug build.
+        for workload in ALL.iter().filter(|workload| workload.name != "peer_to_id_100000") {
+            assert!((workload.work)().expect(workload.name) > 0, "{}", workload.name);
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_is_refused() {
+        assert!(find("create").is_ok());
+        assert!(find("nothing").is_err());
+    }
+}
