@@ -49,3 +49,6 @@ step "tests"
 cargo test --workspace --locked --no-fail-fast
 step "tests of the core as a kernel has it: spinning locks, no std"
 cargo test -p pernet --no-default-features --locked --no-fail-fast
+step "spans of the core, where they are asked for"
+cargo clippy -p pernet --all-targets --features tracing --locked -- -D warnings
+cargo test -p pernet --features tracing --test tracing --locked

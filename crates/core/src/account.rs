@@ -17,7 +17,7 @@ use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 
 /// How many units are drawn in advance.
-const HANDFUL: u32 = 32;
+const HANDFUL: u32 = 128;
 /// An account with more gives a handful back.
 const PLENTY: u32 = 2 * HANDFUL;
 /// How far a level must be from its limit for units to be drawn in advance.

@@ -39,12 +39,19 @@
 //! `std` (default): locks of the standard library and [`Namespaces::spawn_worker`]. Without it the
 //! crate needs `alloc` and 64-bit atomics, uses spinning locks, and the embedder calls
 //! [`Namespaces::step`].
+//!
+//! `tracing`: spans with target `pernet` around creations (`create`), registrations (`register`,
+//! `unregister`) and teardown rounds (`round`, in it `phase`), so that a subscriber can tell how long
+//! each takes and whose callback it was. Without it nothing of them is compiled.
 #![no_std]
 #![forbid(unsafe_code)]
 
 extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
+
+#[macro_use]
+mod trace;
 
 mod account;
 mod error;

@@ -15,7 +15,7 @@ use crate::setup;
 use crate::shard::{Home, Shard, Walk};
 use crate::slots::Key;
 use crate::subsys::Subsystem;
-use crate::sync::{AtomicU64, AtomicUsize, Mutex, Once};
+use crate::sync::{AtomicUsize, Mutex, Once, Padded};
 use crate::system::{Admitted, OnWork, System};
 use crate::teardown::{self, Round};
 use alloc::sync::{Arc, Weak};
@@ -141,7 +141,7 @@ impl Builder {
             old_lists: Mutex::new(OldLists::default()),
             rounds: Mutex::new(Rounds::default()),
             shards: (0..self.shards).map(|_| Shard::new()).collect(),
-            places: AtomicU64::new(0),
+            places: Padded::default(),
             postponed: AtomicUsize::new(0),
             shells: Mutex::new(Vec::new()),
             sinks: Sinks::default(),

@@ -41,7 +41,7 @@ const FIRST_INUM: u32 = 0xF000_0000;
 /// How many there are, up to 0xFFFFFFFF.
 pub(crate) const INUMS: u32 = u32::MAX - FIRST_INUM + 1;
 /// How many a shard takes or gives back at a time.
-const HANDFUL: usize = 32;
+const HANDFUL: usize = 128;
 
 /// The inode numbers of one system. Leaf lock.
 pub(crate) struct Inums(Mutex<Lowest>);
@@ -139,9 +139,9 @@ mod tests {
 
     #[test]
     fn a_stock_that_grows_gives_back_and_one_that_is_asked_gives_all() {
-        let (store, mut hoarder, mut other) = (Inums::new(100), InumStock::default(), InumStock::default());
+        let (store, mut hoarder, mut other) = (Inums::new(1000), InumStock::default(), InumStock::default());
         let mut mine: Vec<Inum> = core::iter::from_fn(|| hoarder.take(&store)).collect();
-        assert_eq!(mine.len(), 100);
+        assert_eq!(mine.len(), 1000);
         assert_eq!(other.take(&store), None);
         while let Some(inum) = mine.pop() {
             hoarder.give(inum, &store);
@@ -154,6 +154,6 @@ mod tests {
         let mut all: Vec<u32> = core::iter::from_fn(|| other.take(&store)).map(Inum::get).collect();
         all.sort_unstable();
         all.dedup();
-        assert_eq!(all.len(), 100);
+        assert_eq!(all.len(), 1000);
     }
 }

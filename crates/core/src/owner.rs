@@ -5,7 +5,7 @@
 
 use crate::account::{Account, Record};
 use crate::error::LimitError;
-use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, Padded};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -153,14 +153,14 @@ pub struct UserNs(Arc<Inner>);
 /// What all user namespaces of a system share.
 pub(crate) struct Shared {
     /// Ids of all kinds come from one generator.
-    pub(crate) ids: AtomicU64,
+    pub(crate) ids: Padded<AtomicU64>,
     /// Changes whenever a limit is set anywhere.
     epoch: AtomicU32,
 }
 
 impl Shared {
     pub(crate) fn new(first_id: u64) -> Arc<Self> {
-        Arc::new(Self { ids: AtomicU64::new(first_id), epoch: AtomicU32::new(0) })
+        Arc::new(Self { ids: Padded(AtomicU64::new(first_id)), epoch: AtomicU32::new(0) })
     }
 }
 

@@ -162,6 +162,7 @@ impl Registry {
 
 /// `register_pernet_subsys` / `register_pernet_device`.
 pub(crate) fn register<S: Subsystem>(sys: &System, subsystem: S, class: Class) -> Result<Key<S>, RegisterError> {
+    span!("register", subsystem = S::NAME);
     let mut registry = sys.registry();
     let key = registry.new_key().ok_or(RegisterError::SlotsExhausted)?;
     let ops: Arc<dyn Ops> = Arc::new(Registered { subsystem, key });
@@ -194,6 +195,7 @@ pub(crate) fn register<S: Subsystem>(sys: &System, subsystem: S, class: Class) -
 /// `unregister_pernet_subsys` / `unregister_pernet_device`. A key that is not registered (any
 /// more, or in this system) does nothing.
 pub(crate) fn unregister<S: Subsystem>(sys: &System, key: Key<S>) {
+    span!("unregister", subsystem = S::NAME);
     let registry = sys.registry();
     let Some(at) = registry.list.position(key.id) else { return };
     let ops = Arc::clone(&registry.list.entries[at].ops);

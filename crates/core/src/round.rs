@@ -170,6 +170,11 @@ impl Cleanup {
         Arc::clone(&self.ops)
     }
 
+    #[cfg(feature = "tracing")]
+    pub(crate) fn len(&self) -> usize {
+        self.nets.lock().len()
+    }
+
     /// The namespaces, before the phases begin.
     pub(crate) fn all(&self) -> Vec<DyingNet> {
         self.nets.lock().clone()
@@ -259,28 +264,20 @@ impl Runner<'_> {
         let nets = self.pins.len();
         if !round.graced.load(Ordering::Acquire) {
             for (op, entry) in ops.iter().enumerate().rev() {
+                span!("phase", phase = "pre_exit", subsystem = entry.ops.name(), namespaces = nets);
                 for at in 0..nets {
                     self.note(Phase::PreExit, op, at)?;
                     entry.ops.pre_exit(&self.pin(at)?);
                 }
             }
             self.note(Phase::Grace, 0, 0)?;
+            span!("phase", phase = "grace", namespaces = nets);
             sys.platform.grace_period(round.grace);
             round.graced.store(true, Ordering::Release);
         }
-        for at in 0..nets {
-            let mut kill = KillList::default();
-            for (op, entry) in ops.iter().enumerate().rev() {
-                self.note(Phase::ExitRtnl, op, at)?;
-                entry.ops.exit_rtnl(&self.pin(at)?, &mut kill);
-                if !kill.is_empty() {
-                    // Noted anew by whoever finds the round robbed: `at` is then another's.
-                    self.queue(at, &mut kill);
-                }
-            }
-        }
-        self.kill()?;
+        self.exit_rtnl()?;
         for (op, entry) in ops.iter().enumerate().rev() {
+            span!("phase", phase = "exit", subsystem = entry.ops.name(), namespaces = nets);
             for at in 0..nets {
                 self.note(Phase::Exit, op, at)?;
                 entry.ops.exit(&self.pin(at)?);
@@ -290,6 +287,24 @@ impl Runner<'_> {
             entry.ops.exit_batch(&batch, false);
         }
         self.note(Phase::Finish, 0, 0)
+    }
+
+    /// `exit_rtnl` of all, then what it queued.
+    fn exit_rtnl(&mut self) -> Result<(), Robbed> {
+        let nets = self.pins.len();
+        span!("phase", phase = "exit_rtnl", namespaces = nets);
+        for at in 0..nets {
+            let mut kill = KillList::default();
+            for (op, entry) in self.round.ops.entries.iter().enumerate().rev() {
+                self.note(Phase::ExitRtnl, op, at)?;
+                entry.ops.exit_rtnl(&self.pin(at)?, &mut kill);
+                if !kill.is_empty() {
+                    // Noted anew by whoever finds the round robbed: `at` is then another's.
+                    self.queue(at, &mut kill);
+                }
+            }
+        }
+        self.kill()
     }
 
     /// Queues what one `exit_rtnl` wants done, after what the ones before it wanted.

@@ -32,6 +32,7 @@ pub(crate) fn create(init: &NetRef, cred: &Cred, template: Option<&Net>) -> Resu
     }
     let mut ops = Arc::clone(&admitted.ops);
     let net = Net::build(admitted);
+    span!("create", cookie = net.cookie().get(), inum = net.inum().get(), template = template.is_some());
 
     let mut made = registry::init_all(&ops, None, &net, template);
     while made.is_ok()

@@ -19,7 +19,7 @@ use alloc::vec::Vec;
 use core::ops::Range;
 
 /// How many cookies a shard takes at a time.
-const COOKIES: u64 = 64;
+const COOKIES: u64 = 128;
 /// How many accounts a shard remembers.
 const ACCOUNTS: usize = 8;
 /// How many namespaces are taken from a list in one critical section.

@@ -9,6 +9,20 @@
 
 pub(crate) use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+/// Something that is written so often that nothing else is to lie in its cache line (or in the one
+/// that processors fetch with it).
+#[derive(Default)]
+#[repr(align(128))]
+pub(crate) struct Padded<T>(pub(crate) T);
+
+impl<T> core::ops::Deref for Padded<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
 #[cfg(feature = "std")]
 mod imp {
     pub(crate) use std::sync::MutexGuard;

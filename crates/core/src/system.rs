@@ -10,7 +10,7 @@ use crate::platform::Platform;
 use crate::registry::{OldLists, OpsList, Registry};
 use crate::round::Rounds;
 use crate::shard::{Body, Home, Shard};
-use crate::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Once};
+use crate::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Once, Padded};
 use crate::teardown;
 use alloc::boxed::Box;
 use alloc::sync::{Arc, Weak};
@@ -34,7 +34,7 @@ pub(crate) struct System {
     pub(crate) rounds: Mutex<Rounds>,
     pub(crate) shards: Box<[Shard]>,
     /// How many namespaces have been published: the last place given.
-    pub(crate) places: AtomicU64,
+    pub(crate) places: Padded<AtomicU64>,
     /// The dead that a round left to the registration that has them in hand.
     pub(crate) postponed: AtomicUsize,
     /// Dead namespaces that somebody held for a moment when they were to be freed. Leaf lock.

@@ -149,6 +149,7 @@ fn conduct(sys: &System, mut rounds: MutexGuard<'_, round::Rounds>, round: Clean
 /// Runs a round that is entered among the running ones, to its end.
 fn finish(sys: &System, round: Arc<Cleanup>) -> Round {
     let entered = Entered { sys, round };
+    span!("round", namespaces = entered.round.len(), worker = entered.round.worker);
     entered.round.run(sys);
     sys.platform.drain_deferred();
     let nets = entered.round.take();

@@ -19,8 +19,9 @@ use std::thread::{self, JoinHandle, Thread};
 const TICK: Duration = Duration::from_millis(50);
 /// After so many looks at nothing the watch sleeps until a round begins.
 const DROWSY: u32 = 20;
-/// How often a worker looks after namespaces that somebody was looking at when they were to go.
-const SHELLS: Duration = Duration::from_millis(100);
+/// How soon a worker looks after namespaces that somebody was looking at when they were to go, at
+/// first (it was whoever dropped the last reference, most likely, and is gone by then) and later.
+const SHELLS: [Duration; 2] = [Duration::from_micros(50), Duration::from_millis(100)];
 
 /// Threads that run teardown rounds. Dropping it runs what is queued and joins them.
 ///
@@ -118,6 +119,7 @@ impl Pool {
 
     fn work(&self, number: u64, stuck: Vec<(u64, u64)>) {
         let sys = self.sys();
+        let mut pause = SHELLS[0];
         for one in stuck {
             self.attempt(|| teardown::rescue(sys, number, |round, note| (round, note) == one));
         }
@@ -142,7 +144,7 @@ impl Pool {
             if last || self.is_surplus(number) {
                 return;
             }
-            self.sleep();
+            pause = if self.sleep(pause) { (pause * 2).min(SHELLS[1]) } else { SHELLS[0] };
         }
     }
 
@@ -157,21 +159,24 @@ impl Pool {
         threads.len() > self.target && threads.remove(&number).is_some()
     }
 
-    fn sleep(&self) {
+    /// Whether there are shells to be looked after, for which it sleeps no longer than `pause`.
+    fn sleep(&self, pause: Duration) -> bool {
         let sys = self.sys();
         let me = thread::current();
         sys.workers.lock().push(me.clone());
         // Entered first: what dies from here on wakes us, what died before is seen here. An unpark
         // that comes before the park makes it return at once.
+        let shells = !sys.shells.lock().is_empty();
         if !sys.has_dead() && !self.stop.load(Ordering::Acquire) {
-            if sys.shells.lock().is_empty() {
-                thread::park();
-            } else {
+            if shells {
                 // Their holders will not say when they let go.
-                thread::park_timeout(SHELLS);
+                thread::park_timeout(pause);
+            } else {
+                thread::park();
             }
         }
         sys.workers.lock().retain(|worker| worker.id() != me.id());
+        shells
     }
 
     fn rouse_watch(&self) {
