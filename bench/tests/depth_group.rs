@@ -37,6 +37,7 @@ const OURS: [&str; 25] = [
     "read_2_apart",
     "register_live",
     "create_meanwhile",
+    "create_beside_busy",
     "million_create",
     "million_name",
     "million_dump",

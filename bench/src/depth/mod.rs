@@ -9,7 +9,7 @@
 //! | `peers` | `peer_to_id`, `getnsid` | the second |
 //! | `known` | `death_unnamed`, `death_known`, `death_naming` | no |
 //! | `read` | `read`, `read_2_threads`, `read_2_apart` (two systems) | no |
-//! | `late` | `register_live`, `create_meanwhile` | no |
+//! | `late` | `register_live`, `create_meanwhile`, `create_beside_busy` | no |
 //! | `million` | `million`, and its stages | no |
 
 mod alive;
@@ -176,7 +176,7 @@ mod tests {
             (Part::Peers, &["peer_to_id", "getnsid"]),
             (Part::Known, &["death_unnamed", "death_known", "death_naming"]),
             (Part::Read, &["read", "read_2_threads", "read_2_apart"]),
-            (Part::Late, &["register_live", "create_meanwhile"]),
+            (Part::Late, &["register_live", "create_meanwhile", "create_beside_busy"]),
             (Part::Million, &["million_create", "million_name", "million_dump", "million_teardown", "million"]),
         ];
         assert_eq!(wanted.map(|(part, _)| part), Part::ALL);

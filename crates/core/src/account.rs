@@ -19,11 +19,13 @@ use alloc::vec::Vec;
 /// How many units are drawn in advance.
 const HANDFUL: u32 = 128;
 /// An account with more gives a handful back.
-const PLENTY: u32 = 2 * HANDFUL;
+pub(crate) const PLENTY: u32 = 2 * HANDFUL;
 /// How far a level must be from its limit for units to be drawn in advance.
 pub(crate) const DISTANCE: u32 = 4096;
 
-/// What one shard has in advance for one user of one user namespace.
+/// What one shard has in advance for one user of one user namespace. Padded: every creation writes
+/// its counts, and the next shard's are not to lie beside them.
+#[repr(align(128))]
 pub(crate) struct Account {
     user_ns: UserNs,
     uid: Uid,
@@ -105,8 +107,13 @@ impl Account {
 
     /// `dec_net_namespaces`: a namespace is gone.
     pub(crate) fn put(&self) {
-        if self.unused() > PLENTY {
-            self.surrender();
+        let seen = self.credit.load(Ordering::Acquire);
+        if unpack(seen).1 > PLENTY {
+            // Not all: an account without any keeps nothing of what comes back.
+            let fewer = seen - u64::from(HANDFUL);
+            if self.credit.compare_exchange(seen, fewer, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                self.give_back(HANDFUL);
+            }
         }
         // Only beside units that were drawn in this epoch: then the account's levels were far from
         // their limits when it began, and are within them. Else a limit may have been lowered

@@ -1,4 +1,4 @@
-//! Number spaces that hand out the lowest free number: inode numbers and slot indices.
+//! Number spaces: slot indices, lowest free first, and inode numbers.
 
 use crate::net::Inum;
 use crate::sync::Mutex;
@@ -43,18 +43,26 @@ pub(crate) const INUMS: u32 = u32::MAX - FIRST_INUM + 1;
 /// How many a shard takes or gives back at a time.
 const HANDFUL: usize = 128;
 
-/// The inode numbers of one system. Leaf lock.
-pub(crate) struct Inums(Mutex<Lowest>);
+/// The inode numbers of one system, in handfuls. Not the lowest first: that would cost more than all
+/// else in a creation, under a lock, and only "unique among the living" is promised. Leaf lock.
+pub(crate) struct Inums(Mutex<Store>);
+
+struct Store {
+    /// From here on no number was ever given.
+    top: u32,
+    limit: u32,
+    free: Vec<u32>,
+}
 
 impl Inums {
     /// `limit` is at most [`INUMS`].
     pub(crate) fn new(limit: u32) -> Self {
-        Self(Mutex::new(Lowest::new(limit.min(INUMS))))
+        Self(Mutex::new(Store { top: 0, limit: limit.min(INUMS), free: Vec::new() }))
     }
 
     /// Gives one back, past any shard's stock.
     pub(crate) fn give(&self, inum: Inum) {
-        self.0.lock().give(inum.get() - FIRST_INUM);
+        self.0.lock().free.push(inum.get() - FIRST_INUM);
     }
 }
 
@@ -66,10 +74,15 @@ impl InumStock {
     /// `None` if there is none here and none in the common store; other shards may have some.
     pub(crate) fn take(&mut self, store: &Inums) -> Option<Inum> {
         if self.0.is_empty() {
-            let mut store = store.0.lock();
-            self.0.extend(core::iter::from_fn(|| store.take()).take(HANDFUL));
-            // The lowest is popped first.
-            self.0.reverse();
+            let Store { top, limit, free } = &mut *store.0.lock();
+            if free.is_empty() {
+                let end = top.saturating_add(HANDFUL as u32).min(*limit);
+                // The lowest is taken first.
+                self.0.extend((*top..end).rev());
+                *top = end;
+            } else {
+                self.0.extend(free.drain(free.len().saturating_sub(HANDFUL)..));
+            }
         }
         Some(Inum::new(FIRST_INUM + self.0.pop()?))
     }
@@ -77,16 +90,14 @@ impl InumStock {
     pub(crate) fn give(&mut self, inum: Inum, store: &Inums) {
         self.0.push(inum.get() - FIRST_INUM);
         if self.0.len() > 2 * HANDFUL {
-            let mut store = store.0.lock();
             // From the front: what was given last is still warm.
-            self.0.drain(..HANDFUL).for_each(|number| store.give(number));
+            store.0.lock().free.extend(self.0.drain(..HANDFUL));
         }
     }
 
     /// Everything goes to the common store: another shard has run dry.
     pub(crate) fn surrender(&mut self, store: &Inums) {
-        let mut store = store.0.lock();
-        self.0.drain(..).for_each(|number| store.give(number));
+        store.0.lock().free.append(&mut self.0);
     }
 }
 

@@ -61,8 +61,9 @@ pub(crate) struct Entry {
     pub(crate) standing: Standing,
 }
 
-/// The list at one time.
+/// The list at one time. Padded: each shard has one of its own, for the sake of the count.
 #[derive(Clone, Default)]
+#[repr(align(128))]
 pub(crate) struct OpsList {
     /// In the order of inits.
     pub(crate) entries: Vec<Entry>,

@@ -48,7 +48,8 @@ pub(crate) struct Body {
     pub(crate) home: Option<Arc<Home>>,
 }
 
-/// A namespace's way to its system, one for each shard.
+/// A namespace's way to its system, one for each shard. Padded, for its count.
+#[repr(align(128))]
 pub(crate) struct Home {
     pub(crate) sys: Arc<System>,
     pub(crate) shard: usize,

@@ -228,23 +228,29 @@ impl<S: Subsystem> Ops for Registered<S> {
     }
 
     fn exit_batch(&self, nets: &[DyingNet], even_if_empty: bool) {
-        let provisional: Vec<Option<Box<Erased>>> =
-            nets.iter().map(|net| net.0.provisional.take(self.key.id)).collect();
-        let lent = provisional.iter().map(|state| state.as_deref()?.downcast_ref());
-        let members: Vec<(&DyingNet, &S::State)> = nets
-            .iter()
-            .zip(lent)
-            .filter_map(|(net, lent)| Some((net, lent.or_else(|| self.tagged(&net.0))?)))
-            .filter(|(_, tagged): &(_, &Tagged<S::State>)| tagged.reach(Stage::Batched))
-            .map(|(net, tagged)| (net, &tagged.value))
-            .collect();
+        let mut provisional: Vec<(&DyingNet, Box<Erased>)> = Vec::new();
+        let mut members: Vec<(&DyingNet, &S::State)> = Vec::with_capacity(nets.len());
+        for net in nets {
+            match self.tagged(&net.0) {
+                Some(tagged) if tagged.reach(Stage::Batched) => members.push((net, &tagged.value)),
+                Some(_) => {}
+                None => provisional.extend(net.0.provisional.take(self.key.id).map(|state| (net, state))),
+            }
+        }
+        // Either all of a registration's states are provisional or none is, but for what a creation
+        // in progress has confirmed: so the order of these among the others is nobody's concern.
+        for (net, state) in &provisional {
+            if let Some(tagged) = state.downcast_ref::<Tagged<S::State>>()
+                && tagged.reach(Stage::Batched)
+            {
+                members.push((net, &tagged.value));
+            }
+        }
         if even_if_empty || !members.is_empty() {
             self.subsystem.exit_batch(&Batch { members: &members });
         }
-        for (net, state) in nets.iter().zip(provisional) {
-            if let Some(state) = state {
-                net.0.provisional.put(self, state);
-            }
+        for (net, state) in provisional {
+            net.0.provisional.put(self, state);
         }
     }
 
