@@ -64,7 +64,7 @@ pub enum Event<'a> {
 /// Receives events.
 ///
 /// `emit` runs inside a critical section: of the observer's peer table for the `Nsid*` events, of
-/// the list of namespaces for the `Net*` events. It may
+/// the shard's list of namespaces for the `Net*` events. It may
 /// * queue, and take locks that are below the peer tables (the netlink bus);
 /// * take and drop references, ask [`Net::get`] and [`Net::peernet2id`] (whose lock is below);
 ///

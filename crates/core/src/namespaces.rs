@@ -78,9 +78,10 @@ impl Builder {
         self
     }
 
-    /// Called when the death queue goes from empty to not empty, once each time, by whoever dropped
-    /// the last reference, in its context: it may only pass the word on, to somebody who calls
-    /// [`Namespaces::step`]. A [`Worker`](crate::Worker) does not need it.
+    /// Called when a death queue (each shard has one) goes from empty to not empty, once each time, by
+    /// whoever dropped the last reference, in its context, or by a registration that lets go of a
+    /// dead namespace: it may only pass the word on, to somebody who calls [`Namespaces::step`]. A
+    /// [`Worker`](crate::Worker) does not need it.
     #[must_use]
     pub fn on_work(mut self, hook: Arc<dyn Fn() + Send + Sync>) -> Self {
         self.on_work = Some(hook);
@@ -351,7 +352,8 @@ impl Namespaces {
     }
 
     /// Waits until everything that died before the call is gone, its exits run and its state
-    /// dropped; runs what nobody else has begun. Not from a callback, which it would wait for.
+    /// dropped (but for what another thread looks at in that moment: a later step drops it); runs
+    /// what nobody else has begun. Not from a callback, which it would wait for.
     ///
     /// Stronger than the kernel's `net_ns_barrier`; see [`net_ns_barrier`](Self::net_ns_barrier).
     pub fn barrier(&self) {
@@ -359,7 +361,7 @@ impl Namespaces {
     }
 
     /// Waits until every round that runs at the time of the call has ended (`net_ns_barrier`): what
-    /// is dead but in no round yet may stay so.
+    /// is dead but in no round yet may stay so. Not from a callback.
     pub fn net_ns_barrier(&self) {
         teardown::wait_for_rounds(self.sys());
     }

@@ -419,8 +419,8 @@ impl DyingNet {
         self.0.cookie
     }
 
-    /// Inode number. It has been given back: a younger namespace may have it already. Compare
-    /// cookies.
+    /// Inode number. In a teardown it has been given back: a younger namespace may have it already.
+    /// Compare cookies.
     #[must_use]
     pub fn inum(&self) -> Inum {
         self.0.inum

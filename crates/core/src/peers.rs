@@ -97,7 +97,7 @@ pub struct NsidEntry {
 /// The peer ids of one namespace, both ways.
 #[derive(Default)]
 pub(crate) struct Peers {
-    /// Made on first use. Place in the lock order: after the net list and a stack's lock, before
+    /// Made on first use. Place in the lock order: after a shard's and a stack's lock, before
     /// the netlink bus.
     table: Mutex<Option<Box<Table>>>,
     /// Who names this namespace. Its lock is a leaf.

@@ -20,8 +20,8 @@ pub trait Platform: Send + Sync {
         let _ = how;
     }
 
-    /// Called after the exits and before the numbers of a namespace are given back: returns when
-    /// callbacks that exits have deferred are done (`rcu_barrier`).
+    /// Called after the exits and before the states are freed: returns when callbacks that exits have
+    /// deferred are done (`rcu_barrier`).
     fn drain_deferred(&self) {}
 
     /// Which shard the caller belongs to: the number of its processor, say. Any number will do at

@@ -82,7 +82,8 @@ pub struct Batch<'a, T> {
 }
 
 impl<'a, T> Batch<'a, T> {
-    /// The namespaces in the order in which they died (or were created, in an unregistration).
+    /// The namespaces in the order in which they died, shard by shard (or were created, in an
+    /// unregistration).
     pub fn iter(&self) -> impl Iterator<Item = (&'a DyingNet, &'a T)> + use<'a, T> {
         self.members.iter().copied()
     }

@@ -22,8 +22,8 @@ pub(crate) type OnWork = Arc<dyn Fn() + Send + Sync>;
 /// One emulated system.
 ///
 /// Lock order: registration → rounds → a shard → (a stack's) → a peer table → (a netlink bus's).
-/// Below all of them, as leaves: back-references, numbers, charges, shells, holders, workers, a
-/// namespace's provisional state, what is reported of a registration.
+/// Below all of them, as leaves: back-references, numbers, charges, shells, holders, workers, old
+/// lists, a namespace's provisional state; a round's namespaces, and after them what it has queued.
 pub(crate) struct System {
     /// Held while a registration or unregistration runs: they follow one another. Creations and
     /// teardown rounds do not take it.

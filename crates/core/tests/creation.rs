@@ -97,8 +97,6 @@ fn c050_limit_zero_forbids_all() {
     assert_eq!(ns.create(&root(&ns)).unwrap_err().errno(), Errno::ENOSPC);
 }
 
-/// And W8: a loop of create and drop never meets a limit that nothing in use explains, if the
-/// teardown runs: the quota returns with the exits, not after further waits.
 /// Linux returns it at the very end of the teardown (and 51 says so); a loop of create and drop at
 /// the limit then fails although nothing is in use (W8).
 #[test]
