@@ -80,6 +80,9 @@ impl Account {
 
     #[cold]
     fn draw(&self, epoch: u32) -> Result<(), u32> {
+        // Dropped after the guard: the last owner of an account takes the lock itself.
+        let mut asked = Vec::new();
+        let _till = self.user_ns.till();
         self.surrender();
         if self.charge(HANDFUL, DISTANCE).is_ok() {
             self.keep(epoch, HANDFUL - 1);
@@ -92,9 +95,9 @@ impl Account {
                 return Err(level.level());
             }
             refused = level.level();
-            for account in level.accounts(uid) {
-                account.surrender();
-            }
+            let accounts = level.accounts(uid);
+            accounts.iter().for_each(|account| account.surrender());
+            asked.push(accounts);
         }
         Ok(())
     }
@@ -110,6 +113,7 @@ impl Account {
         let seen = self.credit.load(Ordering::Acquire);
         if unpack(seen).1 > PLENTY {
             // Not all: an account without any keeps nothing of what comes back.
+            let _till = self.user_ns.till();
             let fewer = seen - u64::from(HANDFUL);
             if self.credit.compare_exchange(seen, fewer, Ordering::AcqRel, Ordering::Acquire).is_ok() {
                 self.give_back(HANDFUL);
@@ -134,8 +138,8 @@ impl Account {
         self.give_back(units);
     }
 
-    /// Gives back what is not in use.
-    pub(crate) fn surrender(&self) {
+    /// Gives back what is not in use. The caller has the till.
+    fn surrender(&self) {
         let epoch = self.user_ns.epoch();
         let (_, units) = unpack(self.credit.swap(pack(epoch, 0), Ordering::AcqRel));
         if units > 0 {
@@ -165,6 +169,7 @@ impl Account {
 
 impl Drop for Account {
     fn drop(&mut self) {
+        let _till = self.user_ns.till();
         // Also if there are none: a level forgets a user of whom nothing is left.
         self.give_back(self.unused());
     }

@@ -389,10 +389,14 @@ impl fmt::Debug for NetHandle {
 ///
 /// In a teardown the namespace is dead. In an [`unregister`](Namespaces::unregister), and in the
 /// undo of a failed registration, it lives on without the subsystem.
-#[derive(Clone)]
 pub struct DyingNet(pub(crate) Arc<Net>);
 
 impl DyingNet {
+    /// Not `Clone`: nobody outside is to keep one.
+    pub(crate) fn share(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+
     /// The state of another subsystem. Every state of the namespace stays readable until all
     /// exits of the undo have run; those of later subsystems are as their exit left them.
     #[must_use]

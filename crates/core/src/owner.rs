@@ -5,7 +5,7 @@
 
 use crate::account::{Account, Record};
 use crate::error::LimitError;
-use crate::sync::{AtomicU32, AtomicU64, Mutex, Ordering, Padded};
+use crate::sync::{AtomicU32, AtomicU64, Mutex, MutexGuard, Ordering, Padded};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -156,11 +156,14 @@ pub(crate) struct Shared {
     pub(crate) ids: Padded<AtomicU64>,
     /// Changes whenever a limit is set anywhere.
     epoch: AtomicU32,
+    /// Held while units go between accounts and levels in bulk: whoever looks for unused ones finds
+    /// them in an account or uncharged, not on the way. Above the leaf locks of the levels.
+    till: Mutex<()>,
 }
 
 impl Shared {
     pub(crate) fn new(first_id: u64) -> Arc<Self> {
-        Arc::new(Self { ids: Padded(AtomicU64::new(first_id)), epoch: AtomicU32::new(0) })
+        Arc::new(Self { ids: Padded(AtomicU64::new(first_id)), epoch: AtomicU32::new(0), till: Mutex::new(()) })
     }
 }
 
@@ -280,6 +283,11 @@ impl UserNs {
 
     pub(crate) fn epoch(&self) -> u32 {
         self.0.shared.epoch.load(Ordering::Acquire)
+    }
+
+    /// See [`Shared::till`].
+    pub(crate) fn till(&self) -> MutexGuard<'_, ()> {
+        self.0.shared.till.lock()
     }
 
     /// Who is charged where: the creator in its own user namespace, then at each ancestor the user

@@ -177,7 +177,7 @@ impl Cleanup {
 
     /// The namespaces, before the phases begin.
     pub(crate) fn all(&self) -> Vec<DyingNet> {
-        self.nets.lock().clone()
+        self.nets.lock().iter().map(DyingNet::share).collect()
     }
 
     /// The namespaces, when all phases have run.

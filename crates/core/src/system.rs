@@ -9,7 +9,7 @@ use crate::owner::{Cred, Shared, UserNs};
 use crate::platform::Platform;
 use crate::registry::{OldLists, OpsList, Registry};
 use crate::round::Rounds;
-use crate::shard::{Body, Home, Shard};
+use crate::shard::{Home, Shard};
 use crate::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Once, Padded};
 use crate::teardown;
 use alloc::boxed::Box;
@@ -89,26 +89,17 @@ impl System {
     /// Charges and numbers a new namespace. Nothing is held if it fails.
     pub(crate) fn admit(&self, cred: &Cred) -> Result<Admitted, CreateError> {
         let shard = self.here();
-        let mut refused = None;
-        loop {
-            let mut body = shard.body.lock();
-            let account = body.account(cred);
-            let Err(level) = account.take() else { return self.number(shard, body, account) };
-            drop(body);
+        self.try_admit(shard, cred).or_else(|refused| {
             // What is dead is in nobody's use: it goes off the list now, its exits wait for a round.
             // Once: who is refused again is refused.
-            if refused.replace(level).is_some() || !teardown::unlist_for_quota(self) {
-                return Err(CreateError::QuotaExceeded { level });
-            }
-        }
+            if teardown::unlist_for_quota(self) { self.try_admit(shard, cred) } else { Err(refused) }
+        })
     }
 
-    fn number<'a>(
-        &'a self,
-        shard: &'a Shard,
-        mut body: MutexGuard<'a, Body>,
-        account: Arc<Account>,
-    ) -> Result<Admitted, CreateError> {
+    fn try_admit(&self, shard: &Shard, cred: &Cred) -> Result<Admitted, CreateError> {
+        let mut body = shard.body.lock();
+        let account = body.account(cred);
+        account.take().map_err(|level| CreateError::QuotaExceeded { level })?;
         let mut inum = body.inums.take(&self.inums);
         if inum.is_none() {
             // Other shards may have stocks. One lock at a time.

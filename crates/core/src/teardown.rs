@@ -239,6 +239,8 @@ pub(crate) fn barrier(sys: &System) {
         wait_for_rounds(sys);
         // What a registration has in hand comes back to the queue.
         if sys.postponed.load(Ordering::Acquire) == 0 {
+            // What was looked at for a moment while its round freed it.
+            free(sys, Vec::new());
             return;
         }
         sys.platform.relax(0);
