@@ -170,6 +170,23 @@ pub(crate) struct Registered<S> {
     pub(crate) key: Key<S>,
 }
 
+/// Provisional states of a batch. They go back, also if the callback panics.
+struct Taken<'a> {
+    ops: &'a dyn Ops,
+    nets: &'a [DyingNet],
+    states: Vec<Option<Box<Erased>>>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        for (net, state) in self.nets.iter().zip(self.states.drain(..)) {
+            if let Some(state) = state {
+                net.0.provisional.put(self.ops, state);
+            }
+        }
+    }
+}
+
 impl<S: Subsystem> Registered<S> {
     fn tagged<'n>(&self, net: &'n Net) -> Option<&'n Tagged<S::State>> {
         net.slots.tagged(self.key.index, self.key.id)
@@ -228,9 +245,9 @@ impl<S: Subsystem> Ops for Registered<S> {
     }
 
     fn exit_batch(&self, nets: &[DyingNet], even_if_empty: bool) {
-        let provisional: Vec<Option<Box<Erased>>> =
-            nets.iter().map(|net| net.0.provisional.take(self.key.id)).collect();
-        let lent = provisional.iter().map(|state| state.as_deref()?.downcast_ref());
+        let states = nets.iter().map(|net| net.0.provisional.take(self.key.id)).collect();
+        let taken = Taken { ops: self, nets, states };
+        let lent = taken.states.iter().map(|state| state.as_deref()?.downcast_ref());
         let members: Vec<(&DyingNet, &S::State)> = nets
             .iter()
             .zip(lent)
@@ -240,11 +257,6 @@ impl<S: Subsystem> Ops for Registered<S> {
             .collect();
         if even_if_empty || !members.is_empty() {
             self.subsystem.exit_batch(&Batch { members: &members });
-        }
-        for (net, state) in nets.iter().zip(provisional) {
-            if let Some(state) = state {
-                net.0.provisional.put(self, state);
-            }
         }
     }
 

@@ -8,7 +8,7 @@ use crate::numbers::Inums;
 use crate::owner::{Cred, Shared, UserNs};
 use crate::platform::Platform;
 use crate::registry::{OldLists, OpsList, Registry};
-use crate::round::Rounds;
+use crate::round::{Dead, Rounds};
 use crate::shard::{Body, Home, Shard};
 use crate::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Once, Padded};
 use crate::teardown;
@@ -39,6 +39,8 @@ pub(crate) struct System {
     pub(crate) postponed: AtomicUsize,
     /// Dead namespaces that somebody held for a moment when they were to be freed. Leaf lock.
     pub(crate) shells: Mutex<Vec<DyingNet>>,
+    /// Held while shells are freed, which runs destructors of states: only ever tried.
+    pub(crate) freeing: Mutex<()>,
     pub(crate) sinks: Sinks,
     pub(crate) shared: Arc<Shared>,
     pub(crate) inums: Inums,
@@ -89,16 +91,24 @@ impl System {
     /// Charges and numbers a new namespace. Nothing is held if it fails.
     pub(crate) fn admit(&self, cred: &Cred) -> Result<Admitted, CreateError> {
         let shard = self.here();
-        let mut refused = None;
+        let mut refused = false;
         loop {
             let mut body = shard.body.lock();
             let account = body.account(cred);
-            let Err(level) = account.take() else { return self.number(shard, body, account) };
-            drop(body);
+            let error = match account.take() {
+                Ok(()) => match self.number(shard, body, account) {
+                    Ok(admitted) => return Ok(admitted),
+                    Err(error) => error,
+                },
+                Err(level) => {
+                    drop(body);
+                    CreateError::QuotaExceeded { level }
+                }
+            };
             // What is dead is in nobody's use: it goes off the list now, its exits wait for a round.
             // Once: who is refused again is refused.
-            if refused.replace(level).is_some() || !teardown::unlist_for_quota(self) {
-                return Err(CreateError::QuotaExceeded { level });
+            if core::mem::replace(&mut refused, true) || !teardown::unlist_for_creation(self) {
+                return Err(error);
             }
         }
     }
@@ -145,6 +155,12 @@ impl System {
         if let Some(hook) = &self.on_work {
             hook();
         }
+    }
+
+    /// A panic has come between: what is left is torn down like what has died.
+    pub(crate) fn abandon(&self, left: Dead) {
+        self.rounds.lock().waiting.push_back(left);
+        self.raise_alarm();
     }
 
     /// Returns once `done` answers true. Whoever waits here waits for other threads.
