@@ -497,3 +497,30 @@ fn a_panic_in_a_destructor_leaves_the_others_for_later() {
     ns.barrier();
     assert_eq!(ns.listed(), 1);
 }
+
+/// The numbers of one pool's workers are not another's.
+#[test]
+fn two_pools_of_workers_do_not_give_up_each_others_threads() {
+    watched(|| {
+        let (ns, log) = system();
+        let (gate, alive) = (Gate::default(), Arc::new(()));
+        let (hook, witness) = (gate.clone(), Arc::clone(&alive));
+        ns.register_subsys(probe(1, &log).on_exit(move |_| {
+            let _ = &witness;
+            hook.pass();
+        }))
+        .unwrap();
+        let pools = [ns.spawn_worker(), ns.spawn_worker()];
+        drop(create(&ns));
+        gate.wait();
+        // Time for both watches to find it twice. Nothing depends on it but that a fault shows.
+        thread::sleep(Duration::from_millis(300));
+        gate.open();
+        drop(pools);
+        ns.barrier();
+        drop(ns);
+        while Arc::strong_count(&alive) > 1 {
+            thread::yield_now(); // a thread that nobody remembers would keep the system
+        }
+    });
+}
