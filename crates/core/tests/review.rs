@@ -524,3 +524,57 @@ fn two_pools_of_workers_do_not_give_up_each_others_threads() {
         }
     });
 }
+
+/// A creation that catches up with two registrations at once meets them in the order of the list, which need not be
+/// that in which they came.
+#[test]
+fn c030_a_creation_that_catches_up_finds_every_state() {
+    watched(|| {
+        let (ns, waits, log) = waiting_system();
+        let gates = [Gate::default(), Gate::default(), Gate::default()];
+        let stops = |tag: u32, gate: &Gate| {
+            let gate = gate.clone();
+            probe(tag, &log).on_init(move |net| {
+                if !net.is_init() {
+                    gate.pass();
+                }
+                Ok(())
+            })
+        };
+        let gone = [1, 2].map(|tag| ns.register_subsys(probe(tag, &log)).unwrap());
+        ns.register_subsys(stops(3, &gates[0])).unwrap();
+        let creator = thread::spawn({
+            let ns = ns.clone();
+            move || create(&ns)
+        });
+        gates[0].wait(); // it has states of 1 and 2
+        let leaving = [("one", gone[0]), ("two", gone[1])].map(|(name, key)| {
+            let system = ns.clone();
+            let thread = named(name, move || system.unregister(key));
+            waits.until(name); // off the list, and waits for the creation
+            thread
+        });
+        ns.register_subsys(stops(4, &gates[1])).unwrap();
+        gates[0].open();
+        gates[1].wait();
+        ns.register_subsys(stops(5, &gates[2])).unwrap();
+        gates[1].open();
+        gates[2].wait(); // no list that it holds names 1 or 2 any more
+        for thread in leaving {
+            thread.join().unwrap();
+        }
+        let device = ns.register_device(probe(10, &log)).unwrap();
+        let subsystem = ns.register_subsys(probe(6, &log)).unwrap();
+        gates[2].open();
+        let net = creator.join().unwrap();
+        assert_eq!(tags(&net, &[subsystem, device]), [Some(6), Some(10)]);
+        let cookie = net.cookie();
+        drop(net);
+        log.take();
+        ns.barrier();
+        let calls = log.take();
+        for tag in [3, 4, 5, 6, 10] {
+            assert_eq!(count(&calls, &Call::Exit(tag, cookie)), 1, "{calls:?}");
+        }
+    });
+}
