@@ -61,6 +61,11 @@ impl Life {
         matches!(self.0.load(Ordering::Acquire), LISTED | CHANGING | CHANGING_DEAD)
     }
 
+    /// Unlisted: a teardown round has had it.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.0.load(Ordering::Acquire) == UNLISTED
+    }
+
     /// A registration takes it. `false`: it is a round's already, or was never listed.
     pub(crate) fn begin_change(&self) -> bool {
         // Acquire and release: callbacks before and after see each other's work.

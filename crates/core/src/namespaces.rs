@@ -145,6 +145,7 @@ impl Builder {
             places: Padded::default(),
             postponed: AtomicUsize::new(0),
             shells: Mutex::new(Vec::new()),
+            freeing: Mutex::new(()),
             sinks: Sinks::default(),
             shared,
             inums: Inums::new(self.inums),

@@ -389,6 +389,9 @@ impl fmt::Debug for NetHandle {
 ///
 /// In a teardown the namespace is dead. In an [`unregister`](Namespaces::unregister), and in the
 /// undo of a failed registration, it lives on without the subsystem.
+///
+/// It cannot be kept beyond the callback: its states are dropped when the exits have run, and who
+/// waits for that ([`barrier`](Namespaces::barrier)) is not to wait for whoever remembers it.
 pub struct DyingNet(pub(crate) Arc<Net>);
 
 impl DyingNet {

@@ -19,6 +19,18 @@ struct Held {
     state: Box<Erased>,
 }
 
+/// A state that comes back, also if the callback panics.
+struct Lent<'a> {
+    of: &'a Provisional,
+    held: Option<Box<Held>>,
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        *self.of.0.lock() = self.held.take();
+    }
+}
+
 impl Provisional {
     pub(crate) fn put(&self, ops: &dyn Ops, state: Box<Erased>) {
         *self.0.lock() = Some(Box::new(Held { index: ops.index(), id: ops.id(), state }));
@@ -41,8 +53,10 @@ impl Provisional {
     /// hand, so nobody misses the state meanwhile.
     pub(crate) fn lend(&self, id: u64, callback: impl FnOnce(&Erased)) {
         if let Some(held) = self.take_held(id) {
-            callback(&*held.state);
-            *self.0.lock() = Some(held);
+            let lent = Lent { of: self, held: Some(held) };
+            if let Some(held) = &lent.held {
+                callback(&*held.state);
+            }
         }
     }
 

@@ -34,7 +34,7 @@ use crate::subsys::{KillList, Ops, Registered, Subsystem};
 use crate::sync::MutexGuard;
 use crate::system::System;
 use crate::teardown;
-use alloc::sync::Arc;
+use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
 use core::marker::PhantomData;
 
@@ -164,10 +164,11 @@ impl Registry {
 /// `register_pernet_subsys` / `register_pernet_device`.
 pub(crate) fn register<S: Subsystem>(sys: &System, subsystem: S, class: Class) -> Result<Key<S>, RegisterError> {
     span!("register", subsystem = S::NAME);
-    let mut registry = sys.registry();
+    let mut registry = settled(sys);
     let key = registry.new_key().ok_or(RegisterError::SlotsExhausted)?;
     let ops: Arc<dyn Ops> = Arc::new(Registered { subsystem, key });
     registry.change(sys, |list| list.link(Arc::clone(&ops), class));
+    let mut joining = Joining { sys, registry: Some(registry), id: key.id };
 
     // Listed includes queued ones (dead, not yet picked up by a round): their round will run this
     // subsystem's exits like everyone's.
@@ -182,8 +183,9 @@ pub(crate) fn register<S: Subsystem>(sys: &System, subsystem: S, class: Class) -
         drop(change);
         Some(RegisterError::Init { inum: net.inum(), error })
     });
+    let Some(mut registry) = joining.registry.take() else { unreachable!("taken here only") };
     if let Some(error) = failed {
-        leave(sys, registry, &ops, key.index);
+        leave(sys, registry, &ops);
         return Err(error);
     }
     registry.change(sys, |list| list.set(key.id, Standing::Active));
@@ -193,14 +195,42 @@ pub(crate) fn register<S: Subsystem>(sys: &System, subsystem: S, class: Class) -
     Ok(key)
 }
 
+/// A registration under way. If an init panics, what it has done so far is taken back by the next
+/// who registers or unregisters: see [`settled`].
+struct Joining<'a> {
+    sys: &'a System,
+    registry: Option<MutexGuard<'a, Registry>>,
+    id: u64,
+}
+
+impl Drop for Joining<'_> {
+    fn drop(&mut self) {
+        if let Some(registry) = &mut self.registry {
+            // Creations pass it by from here on.
+            registry.change(self.sys, |list| list.set(self.id, Standing::Leaving));
+        }
+    }
+}
+
+/// The registration's lock, with no change half done: what a callback's panic has interrupted is
+/// brought to its end first.
+fn settled(sys: &System) -> MutexGuard<'_, Registry> {
+    loop {
+        let registry = sys.registry();
+        let entry = registry.list.entries.iter().find(|entry| entry.standing != Standing::Active);
+        let Some(ops) = entry.map(|entry| Arc::clone(&entry.ops)) else { return registry };
+        leave(sys, registry, &ops);
+    }
+}
+
 /// `unregister_pernet_subsys` / `unregister_pernet_device`. A key that is not registered (any
 /// more, or in this system) does nothing.
 pub(crate) fn unregister<S: Subsystem>(sys: &System, key: Key<S>) {
     span!("unregister", subsystem = S::NAME);
-    let registry = sys.registry();
+    let registry = settled(sys);
     let Some(at) = registry.list.position(key.id) else { return };
     let ops = Arc::clone(&registry.list.entries[at].ops);
-    leave(sys, registry, &ops, key.index);
+    leave(sys, registry, &ops);
 }
 
 /// How many namespaces' devices are unregistered together.
@@ -212,7 +242,7 @@ const TOGETHER: usize = 64;
 /// Phase by phase over all namespaces, as in a round; but no namespace is in hand for longer than
 /// one callback, except those for which `exit_rtnl` has queued something: they wait for it to be
 /// done, [`TOGETHER`] at a time.
-fn leave(sys: &System, mut registry: MutexGuard<'_, Registry>, ops: &Arc<dyn Ops>, index: u32) {
+fn leave(sys: &System, mut registry: MutexGuard<'_, Registry>, ops: &Arc<dyn Ops>) {
     registry.change(sys, |list| list.set(ops.id(), Standing::Leaving));
     each(sys, |net| ops.pre_exit(net));
     sys.platform.grace_period(Grace::Ordinary);
@@ -269,7 +299,12 @@ fn leave(sys: &System, mut registry: MutexGuard<'_, Registry>, ops: &Arc<dyn Ops
     for net in Walk::new(sys) {
         ops.retire(&net);
     }
-    sys.registry().indices.give(index);
+    // What has died since the exits is off the list, but not gone.
+    let dead = sys.rounds.lock().all();
+    for net in dead.iter().filter_map(Weak::upgrade) {
+        ops.retire(&net);
+    }
+    sys.registry().indices.give(ops.index());
 }
 
 /// Calls back for every listed namespace, which is in hand meanwhile.

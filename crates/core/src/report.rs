@@ -49,7 +49,7 @@ impl Report {
         Self {
             listed: Walk::new(sys).map(held).collect(),
             busy: teardown::busy(sys),
-            waiting: sys.rounds.lock().waiting.iter().map(|(_, nets)| nets.len()).sum(),
+            waiting: sys.rounds.lock().waiting.iter().map(|dead| dead.nets.len()).sum(),
             shells: sys.shells.lock().len(),
         }
     }

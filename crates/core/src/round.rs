@@ -7,7 +7,7 @@
 //! ```
 //!
 //! **Taking over.** Whoever runs a round notes before each callback what it is about to do, by an
-//! exchange with the note before. A rescuer exchanges the note for [`ROBBED`]; it then has all
+//! exchange with the note before. A rescuer marks the note as [`ROBBED`]; it then has all
 //! namespaces of the round but the one whose callback is running, and goes on with them. When the
 //! callback returns at last, its runner's next exchange fails, and it goes on with that one alone.
 //! Nothing is done twice and nothing forgotten, whichever way it is split: how far a state has come
@@ -57,16 +57,26 @@ pub enum Phase {
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Note(u64);
 
-/// The rest of the round has been taken over.
-const ROBBED: Note = Note(u64::MAX);
+/// Set in a note: all of the round but the namespace that it concerns has been taken over. What is
+/// noted besides is what that namespace is held up by.
+const ROBBED: u64 = 1 << 63;
 
 impl Note {
     fn new(phase: Phase, op: usize, net: usize) -> Self {
         Self((phase as u64) << 56 | (op as u64) << 24 | net as u64)
     }
 
+    fn is_robbed(self) -> bool {
+        self.0 & ROBBED != 0
+    }
+
+    /// As the rescuer leaves it: the namespace is the only one.
+    fn robbed(self) -> Self {
+        Self(Self::new(self.phase(), self.op(), 0).0 | ROBBED)
+    }
+
     fn phase(self) -> Phase {
-        match self.0 >> 56 {
+        match (self.0 & !ROBBED) >> 56 {
             1 => Phase::PreExit,
             2 => Phase::Grace,
             3 => Phase::ExitRtnl,
@@ -111,6 +121,28 @@ pub struct Busy {
 /// Something queued by `exit_rtnl` of the namespace at this position.
 type Kill = (usize, Box<dyn FnOnce() + Send>);
 
+/// Dead namespaces that wait for a round.
+pub(crate) struct Dead {
+    /// The list of subsystems that was current when they were unlisted.
+    pub(crate) ops: Arc<OpsList>,
+    pub(crate) nets: Vec<DyingNet>,
+    /// What an earlier round of theirs, in which a callback panicked, has queued and not done.
+    kills: VecDeque<Kill>,
+    /// That round came past its grace period.
+    graced: bool,
+}
+
+impl Dead {
+    pub(crate) fn new(ops: Arc<OpsList>, nets: Vec<DyingNet>) -> Self {
+        Self { ops, nets, kills: VecDeque::new(), graced: false }
+    }
+
+    /// Whether others that were unlisted with the list `ops` may join them.
+    pub(crate) fn has_room_for(&self, ops: &Arc<OpsList>) -> bool {
+        Arc::ptr_eq(&self.ops, ops) && self.nets.len() < LIMIT && !self.graced && self.kills.is_empty()
+    }
+}
+
 /// See the module text.
 pub(crate) struct Cleanup {
     ops: Arc<OpsList>,
@@ -131,7 +163,8 @@ pub(crate) struct Cleanup {
 struct Robbed;
 
 impl Cleanup {
-    pub(crate) fn new(ops: Arc<OpsList>, nets: Vec<DyingNet>, grace: Grace, worker: u64) -> Self {
+    pub(crate) fn new(dead: Dead, grace: Grace, worker: u64) -> Self {
+        let Dead { ops, nets, kills, graced } = dead;
         for net in &nets {
             // It is dying, and keeps what it has to its end.
             net.0.provisional.confirm(&net.0.slots);
@@ -141,8 +174,8 @@ impl Cleanup {
             grace,
             note: AtomicU64::new(0),
             nets: Mutex::new(nets),
-            kills: Mutex::default(),
-            graced: AtomicBool::new(false),
+            kills: Mutex::new(kills),
+            graced: AtomicBool::new(graced),
             worker,
         }
     }
@@ -166,8 +199,13 @@ impl Cleanup {
         self.nets.lock().iter().map(|net| Arc::downgrade(&net.0)).collect()
     }
 
-    pub(crate) fn ops(&self) -> Arc<OpsList> {
-        Arc::clone(&self.ops)
+    /// What is left after a callback has panicked, if anything is: to be gone on with by the next who
+    /// steps.
+    pub(crate) fn left(&self) -> Option<Dead> {
+        let nets = self.take();
+        let kills = core::mem::take(&mut *self.kills.lock());
+        let graced = self.graced.load(Ordering::Acquire);
+        (!nets.is_empty()).then(|| Dead { ops: Arc::clone(&self.ops), nets, kills, graced })
     }
 
     #[cfg(feature = "tracing")]
@@ -201,11 +239,11 @@ impl Cleanup {
     pub(crate) fn rob(&self, seen: u64, worker: u64) -> Option<Self> {
         let note = Note(seen);
         let mut nets = self.nets.lock();
-        if !note.is_of_one() || nets.len() < 2 {
+        if note.is_robbed() || !note.is_of_one() || nets.len() < 2 {
             return None;
         }
         let mut kills = self.kills.lock();
-        self.note.compare_exchange(seen, ROBBED.0, Ordering::AcqRel, Ordering::Acquire).ok()?;
+        self.note.compare_exchange(seen, note.robbed().0, Ordering::AcqRel, Ordering::Acquire).ok()?;
         let at = note.net();
         let left = nets.remove(at);
         let others = core::mem::replace(&mut *nets, Vec::from([left]));
@@ -226,7 +264,7 @@ impl Cleanup {
     pub(crate) fn busy(&self, round: u64) -> Busy {
         let nets = self.nets.lock();
         let note = Note(self.note());
-        let phase = if note == ROBBED { Phase::Start } else { note.phase() };
+        let phase = note.phase();
         let has_op = matches!(phase, Phase::PreExit | Phase::ExitRtnl | Phase::Exit | Phase::ExitBatch);
         Busy {
             round,
@@ -311,7 +349,7 @@ impl Runner<'_> {
     fn queue(&self, at: usize, kill: &mut KillList) {
         let mut kills = self.round.kills.lock();
         // Under the rescuer's lock: robbed meanwhile, the namespace is the only one left.
-        let at = if self.round.note() == ROBBED.0 { 0 } else { at };
+        let at = if Note(self.round.note()).is_robbed() { 0 } else { at };
         kills.extend(core::mem::take(kill).into_inner().into_iter().map(|kill| (at, kill)));
     }
 
@@ -330,9 +368,23 @@ impl Runner<'_> {
 
 /// Takes namespaces apart that belong to the caller; gives them back to be freed.
 pub(crate) fn dismantle(sys: &System, ops: Arc<OpsList>, nets: Vec<DyingNet>, grace: Grace) -> Vec<DyingNet> {
-    let round = Cleanup::new(ops, nets, grace, 0);
-    round.run(sys);
-    round.take()
+    let private = Private { sys, round: Cleanup::new(Dead::new(ops, nets), grace, 0) };
+    private.round.run(sys);
+    private.round.take()
+}
+
+/// A round that is not among the running ones. If a callback panics, the rest waits for a step.
+struct Private<'a> {
+    sys: &'a System,
+    round: Cleanup,
+}
+
+impl Drop for Private<'_> {
+    fn drop(&mut self) {
+        if let Some(left) = self.round.left() {
+            self.sys.abandon(left);
+        }
+    }
 }
 
 /// Rounds that run and batches that wait. Second in the lock order, after the registration's.
@@ -341,8 +393,10 @@ pub(crate) struct Rounds {
     /// Rounds are numbered from 1, in the order in which they begin.
     pub(crate) last: u64,
     pub(crate) running: Vec<(u64, Arc<Cleanup>)>,
-    /// Unlisted, with the list of subsystems that was current then.
-    pub(crate) waiting: VecDeque<(Arc<OpsList>, Vec<DyingNet>)>,
+    /// Unlisted.
+    pub(crate) waiting: VecDeque<Dead>,
+    /// How often something was left over, or put off: a barrier that sees it move looks again.
+    pub(crate) setbacks: u64,
 }
 
 impl Rounds {
@@ -356,6 +410,14 @@ impl Rounds {
         let round = Arc::new(round);
         self.running.push((number, Arc::clone(&round)));
         round
+    }
+
+    /// Everything that is off the list and may yet be called back for. Weak: whoever frees them is
+    /// not to find them in use.
+    pub(crate) fn all(&self) -> Vec<Weak<Net>> {
+        let mut all: Vec<Weak<Net>> = self.running.iter().flat_map(|(_, round)| round.pins()).collect();
+        all.extend(self.waiting.iter().flat_map(|dead| &dead.nets).map(|net| Arc::downgrade(&net.0)));
+        all
     }
 
     pub(crate) fn end(&mut self, ended: &Arc<Cleanup>) {

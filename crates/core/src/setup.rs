@@ -9,7 +9,7 @@ use crate::net::{DyingNet, Net, NetRef};
 use crate::owner::{Cap, Cred};
 use crate::platform::Grace;
 use crate::registry::{self, OpsList};
-use crate::round;
+use crate::round::{self, Dead};
 use crate::sync::Ordering;
 use crate::system::System;
 use crate::teardown;
@@ -30,22 +30,45 @@ pub(crate) fn create(init: &NetRef, cred: &Cred, template: Option<&Net>) -> Resu
     if admitted.home.shard().living.fetch_add(1, Ordering::AcqRel) == 0 {
         init.active.get();
     }
-    let mut ops = Arc::clone(&admitted.ops);
-    let net = Net::build(admitted);
+    let ops = Arc::clone(&admitted.ops);
+    let mut making = Making { sys, net: Some(Net::build(admitted)), ops };
+    let Some(net) = &making.net else { unreachable!("just put there") };
     span!("create", cookie = net.cookie().get(), inum = net.inum().get(), template = template.is_some());
 
-    let mut made = registry::init_all(&ops, None, &net, template);
+    let mut made = registry::init_all(&making.ops, None, net, template);
     while made.is_ok()
-        && let Some(newer) = publish(&net, &ops)
+        && let Some(newer) = publish(net, &making.ops)
     {
-        made = registry::catch_up(sys, net.arc_ref(), &ops, &newer, template);
-        ops = newer;
+        made = registry::catch_up(sys, net.arc_ref(), &making.ops, &newer, template);
+        making.ops = newer;
     }
+    let Some(net) = making.net.take() else { unreachable!("taken here only") };
     match made {
         Ok(()) => Ok(net),
         Err(error) => {
-            undo(sys, net, &ops);
+            undo(sys, net, &making.ops);
             Err(error)
+        }
+    }
+}
+
+/// A namespace under construction. If an init panics, it is torn down like one that has died.
+struct Making<'a> {
+    sys: &'a System,
+    net: Option<NetRef>,
+    ops: Arc<OpsList>,
+}
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        let Some(net) = self.net.take() else { return };
+        // Else it was a sink that panicked, and the last put queues it.
+        if !net.is_listed() {
+            net.life.undo();
+            net.give_back(Some(&mut net.home().shard().body.lock().inums));
+            let dying = Vec::from([DyingNet(Arc::clone(net.arc_ref()))]);
+            drop(net);
+            self.sys.abandon(Dead::new(Arc::clone(&self.ops), dying));
         }
     }
 }
@@ -74,11 +97,11 @@ pub(crate) fn publish(net: &NetRef, ops: &OpsList) -> Option<Arc<OpsList>> {
 
 /// Takes a namespace apart that was never published.
 fn undo(sys: &System, net: NetRef, ops: &Arc<OpsList>) {
+    // Before `net` is dropped: its last put must not queue it.
+    net.life.undo();
     let dying = Vec::from([DyingNet(Arc::clone(net.arc_ref()))]);
     let nets = round::dismantle(sys, Arc::clone(ops), dying, Grace::Ordinary);
     sys.platform.drain_deferred();
-    // Before `net` is dropped: its last put must not queue it.
-    net.life.undo();
     // Explicitly, in case an init has kept a handle or a reference somewhere.
     net.give_back(Some(&mut net.home().shard().body.lock().inums));
     drop(net);

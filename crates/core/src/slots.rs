@@ -15,7 +15,7 @@
 //! that namespace. The `id` in the key is never reused: it decides which of them is meant, so an
 //! index can neither be mistaken for another type nor show another registration's data.
 
-use crate::sync::{AtomicU8, AtomicU64, AtomicUsize, Once, Ordering};
+use crate::sync::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Once, Ordering};
 use alloc::boxed::Box;
 use core::any::Any;
 use core::cmp::Ordering::{Equal, Greater, Less};
@@ -120,11 +120,14 @@ struct Spill {
 /// A value with the id it was registered under.
 type Late = Once<(u64, Box<Erased>)>;
 
-/// Values whose index was still occupied by an unregistered predecessor, in order of registration,
-/// hence of id: a binary search finds one however often a module was reloaded.
+/// Values whose index was still occupied by an unregistered predecessor. As a rule in order of
+/// registration, hence of id: a binary search finds one however often a module was reloaded.
 #[derive(Default)]
 struct Reused {
     len: AtomicUsize,
+    /// They are not: a creation that caught up with several registrations at once met them in the
+    /// order of the list.
+    unordered: AtomicBool,
     chunks: [Once<Box<[Late]>>; CHUNKS],
 }
 
@@ -136,17 +139,28 @@ impl Reused {
         let Some(place) = self.chunks.get(chunk) else {
             return;
         };
+        if len.checked_sub(1).and_then(|last| self.at(last)).is_some_and(|(last, _)| *last > id) {
+            // Published with the length.
+            self.unordered.store(true, Ordering::Relaxed);
+        }
         place.call_once(|| (0..INLINE << chunk).map(|_| Late::new()).collect())[at].call_once(|| (id, value));
         // Release: a reader that sees the length sees the value.
         self.len.store(len + 1, Ordering::Release);
     }
 
+    fn at(&self, position: usize) -> Option<&(u64, Box<Erased>)> {
+        let (chunk, at) = locate(position + INLINE);
+        self.chunks.get(chunk)?.get()?.get(at)?.get()
+    }
+
     fn find(&self, id: u64) -> Option<&Erased> {
         let (mut low, mut high) = (0, self.len.load(Ordering::Acquire));
+        if self.unordered.load(Ordering::Relaxed) {
+            return (low..high).filter_map(|at| self.at(at)).find(|(found, _)| *found == id).map(|(_, value)| &**value);
+        }
         while low < high {
             let middle = low.midpoint(high);
-            let (chunk, at) = locate(middle + INLINE);
-            let (found, value) = self.chunks.get(chunk)?.get()?.get(at)?.get()?;
+            let (found, value) = self.at(middle)?;
             match found.cmp(&id) {
                 Less => low = middle + 1,
                 Greater => high = middle,

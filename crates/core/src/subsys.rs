@@ -171,6 +171,20 @@ pub(crate) struct Registered<S> {
     pub(crate) key: Key<S>,
 }
 
+/// Provisional states of a batch. They go back, also if the callback panics.
+struct Taken<'a> {
+    ops: &'a dyn Ops,
+    states: Vec<(&'a DyingNet, Box<Erased>)>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        for (net, state) in self.states.drain(..) {
+            net.0.provisional.put(self.ops, state);
+        }
+    }
+}
+
 impl<S: Subsystem> Registered<S> {
     fn tagged<'n>(&self, net: &'n Net) -> Option<&'n Tagged<S::State>> {
         net.slots.tagged(self.key.index, self.key.id)
@@ -229,18 +243,18 @@ impl<S: Subsystem> Ops for Registered<S> {
     }
 
     fn exit_batch(&self, nets: &[DyingNet], even_if_empty: bool) {
-        let mut provisional: Vec<(&DyingNet, Box<Erased>)> = Vec::new();
         let mut members: Vec<(&DyingNet, &S::State)> = Vec::with_capacity(nets.len());
+        let mut taken = Taken { ops: self, states: Vec::new() };
         for net in nets {
             match self.tagged(&net.0) {
                 Some(tagged) if tagged.reach(Stage::Batched) => members.push((net, &tagged.value)),
                 Some(_) => {}
-                None => provisional.extend(net.0.provisional.take(self.key.id).map(|state| (net, state))),
+                None => taken.states.extend(net.0.provisional.take(self.key.id).map(|state| (net, state))),
             }
         }
         // Either all of a registration's states are provisional or none is, but for what a creation
         // in progress has confirmed: so the order of these among the others is nobody's concern.
-        for (net, state) in &provisional {
+        for (net, state) in &taken.states {
             if let Some(tagged) = state.downcast_ref::<Tagged<S::State>>()
                 && tagged.reach(Stage::Batched)
             {
@@ -249,9 +263,6 @@ impl<S: Subsystem> Ops for Registered<S> {
         }
         if even_if_empty || !members.is_empty() {
             self.subsystem.exit_batch(&Batch { members: &members });
-        }
-        for (net, state) in provisional {
-            net.0.provisional.put(self, state);
         }
     }
 

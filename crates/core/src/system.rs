@@ -8,7 +8,7 @@ use crate::numbers::Inums;
 use crate::owner::{Cred, Shared, UserNs};
 use crate::platform::Platform;
 use crate::registry::{OldLists, OpsList, Registry};
-use crate::round::Rounds;
+use crate::round::{Dead, Rounds};
 use crate::shard::{Home, Shard};
 use crate::sync::{AtomicU64, AtomicUsize, Mutex, MutexGuard, Once, Padded};
 use crate::teardown;
@@ -39,6 +39,8 @@ pub(crate) struct System {
     pub(crate) postponed: AtomicUsize,
     /// Dead namespaces that somebody held for a moment when they were to be freed. Leaf lock.
     pub(crate) shells: Mutex<Vec<DyingNet>>,
+    /// Held while shells are freed, which runs destructors of states: only ever tried.
+    pub(crate) freeing: Mutex<()>,
     pub(crate) sinks: Sinks,
     pub(crate) shared: Arc<Shared>,
     pub(crate) inums: Inums,
@@ -92,7 +94,7 @@ impl System {
         self.try_admit(shard, cred).or_else(|refused| {
             // What is dead is in nobody's use: it goes off the list now, its exits wait for a round.
             // Once: who is refused again is refused.
-            if teardown::unlist_for_quota(self) { self.try_admit(shard, cred) } else { Err(refused) }
+            if teardown::unlist_for_creation(self) { self.try_admit(shard, cred) } else { Err(refused) }
         })
     }
 
@@ -136,6 +138,12 @@ impl System {
         if let Some(hook) = &self.on_work {
             hook();
         }
+    }
+
+    /// A panic has come between: what is left is torn down like what has died.
+    pub(crate) fn abandon(&self, left: Dead) {
+        self.rounds.lock().waiting.push_back(left);
+        self.raise_alarm();
     }
 
     /// Returns once `done` answers true. Whoever waits here waits for other threads.

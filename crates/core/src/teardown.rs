@@ -9,15 +9,15 @@
 
 use crate::event::Event;
 use crate::life::Unlist;
-use crate::net::{DyingNet, Net};
+use crate::net::{Cookie, DyingNet, Net};
 use crate::peers;
 use crate::platform::Grace;
-use crate::round::{self, Busy, Cleanup};
+use crate::round::{self, Busy, Cleanup, Dead};
 use crate::shard::{SECTION, Shard};
 use crate::sync::{MutexGuard, Ordering};
 use crate::system::System;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
+use alloc::vec::{self, Vec};
 
 /// What one teardown round did.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -65,43 +65,61 @@ pub(crate) fn requeue(sys: &System, net: &Net) {
     sys.postponed.fetch_sub(1, Ordering::AcqRel);
 }
 
+/// What was taken off a death queue. If a sink panics, the rest goes back.
+struct Unqueued<'a> {
+    shard: &'a Shard,
+    dead: vec::IntoIter<Arc<Net>>,
+}
+
+impl Drop for Unqueued<'_> {
+    fn drop(&mut self) {
+        for net in &mut self.dead {
+            self.shard.deaths.push(net.at.load(Ordering::Relaxed), &net.next_dead);
+        }
+    }
+}
+
 /// Takes the dead of a shard off its list, oldest death first. From here iteration cannot find them.
 fn unlist(sys: &System, shard: &Shard, rounds: &mut round::Rounds) {
-    let dead = shard.dead();
-    for section in dead.chunks(SECTION) {
+    let mut unqueued = Unqueued { shard, dead: shard.dead().into_iter() };
+    while unqueued.dead.len() > 0 {
         let mut body = shard.body.lock();
         let body = &mut *body;
-        for net in section {
+        for _ in 0..SECTION {
+            let Some(net) = unqueued.dead.next() else { break };
             if net.life.unlist() == Unlist::Postponed {
                 sys.postponed.fetch_add(1, Ordering::AcqRel);
+                rounds.setbacks += 1;
                 continue;
             }
             body.list.remove(net.at.load(Ordering::Relaxed));
+            // With the list that is current now: what it names, the namespace may have.
+            match rounds.waiting.back_mut() {
+                Some(dead) if dead.has_room_for(&body.ops) => dead.nets.push(DyingNet(Arc::clone(&net))),
+                _ => {
+                    let mut nets = Vec::with_capacity((unqueued.dead.len() + 1).min(round::LIMIT));
+                    nets.push(DyingNet(Arc::clone(&net)));
+                    rounds.waiting.push_back(Dead::new(Arc::clone(&body.ops), nets));
+                }
+            }
             // First the end of this one, then its number is free for another.
             sys.sinks.emit(&Event::NetDead { net: &net.handle() });
             net.give_back(Some(&mut body.inums));
-            // With the list that is current now: what it names, the namespace may have.
-            match rounds.waiting.back_mut() {
-                Some((ops, nets)) if Arc::ptr_eq(ops, &body.ops) && nets.len() < round::LIMIT => {
-                    nets.push(DyingNet(Arc::clone(net)));
-                }
-                _ => {
-                    let mut nets = Vec::with_capacity(dead.len().min(round::LIMIT));
-                    nets.push(DyingNet(Arc::clone(net)));
-                    rounds.waiting.push_back((Arc::clone(&body.ops), nets));
-                }
-            }
+        }
+    }
+}
+
+fn unlist_into(sys: &System, rounds: &mut round::Rounds) {
+    for shard in &sys.shards {
+        if !shard.deaths.is_empty() {
+            unlist(sys, shard, rounds);
         }
     }
 }
 
 fn unlist_all(sys: &System) -> MutexGuard<'_, round::Rounds> {
     let mut rounds = sys.rounds.lock();
-    for shard in &sys.shards {
-        if !shard.deaths.is_empty() {
-            unlist(sys, shard, &mut rounds);
-        }
-    }
+    unlist_into(sys, &mut rounds);
     rounds
 }
 
@@ -110,8 +128,8 @@ fn unlist_all(sys: &System) -> MutexGuard<'_, round::Rounds> {
 /// teardown for ever.
 const BACKLOG: usize = 16;
 
-/// A creation was refused: unlists what has died. Whether it may try again.
-pub(crate) fn unlist_for_quota(sys: &System) -> bool {
+/// A creation was refused a unit or a number: unlists what has died. Whether it may try again.
+pub(crate) fn unlist_for_creation(sys: &System) -> bool {
     let may = sys.rounds.lock().waiting.len() < BACKLOG;
     if may {
         drop(unlist_all(sys));
@@ -122,33 +140,32 @@ pub(crate) fn unlist_for_quota(sys: &System) -> bool {
 /// One step: a batch of what has died so far. `worker` is who steps: the number of a worker, or 0.
 pub(crate) fn step(sys: &System, worker: u64) -> Round {
     let mut rounds = unlist_all(sys);
-    let Some((ops, nets)) = rounds.waiting.pop_front() else {
+    let Some(dead) = rounds.waiting.pop_front() else {
         drop(rounds);
         free(sys, Vec::new());
         // A state that was freed may have been the last to hold another namespace.
         return Round { destroyed: 0, more: sys.has_dead() };
     };
-    conduct(sys, rounds, Cleanup::new(ops, nets, Grace::Expedited, worker))
+    conduct(sys, rounds, Cleanup::new(dead, Grace::Expedited, worker))
 }
 
 /// Runs one of the batches that wait, if there is any.
 pub(crate) fn run_waiting(sys: &System) -> bool {
     let mut rounds = sys.rounds.lock();
-    let Some((ops, nets)) = rounds.waiting.pop_front() else { return false };
-    conduct(sys, rounds, Cleanup::new(ops, nets, Grace::Expedited, 0));
+    let Some(dead) = rounds.waiting.pop_front() else { return false };
+    conduct(sys, rounds, Cleanup::new(dead, Grace::Expedited, 0));
     true
 }
 
 fn conduct(sys: &System, mut rounds: MutexGuard<'_, round::Rounds>, round: Cleanup) -> Round {
-    let round = rounds.begin(round);
+    let entered = Entered { sys, round: rounds.begin(round) };
     drop(rounds);
-    peers::unhash(&round.all());
-    finish(sys, round)
+    peers::unhash(&entered.round.all());
+    finish(sys, entered)
 }
 
 /// Runs a round that is entered among the running ones, to its end.
-fn finish(sys: &System, round: Arc<Cleanup>) -> Round {
-    let entered = Entered { sys, round };
+fn finish(sys: &System, entered: Entered<'_>) -> Round {
     span!("round", namespaces = entered.round.len(), worker = entered.round.worker);
     entered.round.run(sys);
     sys.platform.drain_deferred();
@@ -169,9 +186,9 @@ impl Drop for Entered<'_> {
     fn drop(&mut self) {
         let mut rounds = self.sys.rounds.lock();
         // A callback has panicked: the rest is done by the next who steps.
-        let left = self.round.take();
-        if !left.is_empty() {
-            rounds.waiting.push_front((self.round.ops(), left));
+        if let Some(left) = self.round.left() {
+            rounds.waiting.push_front(left);
+            rounds.setbacks += 1;
         }
         rounds.end(&self.round);
     }
@@ -189,7 +206,7 @@ pub(crate) fn rescue(sys: &System, worker: u64, mut stuck: impl FnMut(u64, u64) 
         });
         found.map(|(number, rest)| rounds.join(number, rest))
     };
-    robbed.map(|round| finish(sys, round))
+    robbed.map(|round| finish(sys, Entered { sys, round }))
 }
 
 /// Where a running round stands. Two equal ones are the same callback.
@@ -229,22 +246,47 @@ pub(crate) fn wait_for_rounds(sys: &System) {
 /// Returns when everything that died before the call is gone.
 pub(crate) fn barrier(sys: &System) {
     loop {
+        let (mut batches, setbacks, postponed) = {
+            // Under the lock, where namespaces are put off; they come back at any time, to the queue
+            // first. So if none is put off, and none is by us, then none is missing there.
+            let mut rounds = sys.rounds.lock();
+            let (setbacks, postponed) = (rounds.setbacks, sys.postponed.load(Ordering::Acquire));
+            unlist_into(sys, &mut rounds);
+            (rounds.waiting.len(), setbacks, postponed)
+        };
         // As many as wait now: first in, first out, so those are the ones; what dies meanwhile is
         // not waited for.
-        let mut batches = unlist_all(sys).waiting.len();
         while batches > 0 && run_waiting(sys) {
             batches -= 1;
         }
         // The rest is in a round that runs, or was.
         wait_for_rounds(sys);
-        // What a registration has in hand comes back to the queue.
-        if sys.postponed.load(Ordering::Acquire) == 0 {
-            // What was looked at for a moment while its round freed it.
-            free(sys, Vec::new());
-            return;
+        // What a registration has in hand comes back to the queue, what a panic has left has come.
+        if postponed == 0 && sys.rounds.lock().setbacks == setbacks {
+            break;
         }
         sys.platform.relax(0);
     }
+    wait_for_shells(sys);
+}
+
+/// Returns when all are freed that somebody was just looking at.
+fn wait_for_shells(sys: &System) {
+    // Not those of an undone creation, to which an init has kept a reference for good.
+    let shells = || sys.shells.lock().iter().filter(|net| net.0.life.is_dead()).map(DyingNet::cookie).collect();
+    let mut ours: Option<Vec<Cookie>> = None;
+    sys.wait_until(|| {
+        // Whoever frees old ones holds it: with it in hand, there are none but those in the list.
+        let Some(_alone) = sys.freeing.try_lock() else { return false };
+        let ours = ours.get_or_insert_with(shells);
+        if ours.is_empty() {
+            return true;
+        }
+        free_shells(sys);
+        let left: Vec<Cookie> = shells();
+        ours.retain(|cookie| left.contains(cookie));
+        ours.is_empty()
+    });
 }
 
 /// How often to look again for a passer-by to let go of a namespace that is to be freed.
@@ -258,11 +300,37 @@ const PATIENCE: usize = 64;
 /// takes the namespace only if it is the one owner, atomically, and otherwise keeps it for a later
 /// step (as the kernel keeps its shells).
 pub(crate) fn free(sys: &System, nets: Vec<DyingNet>) {
-    let mut shells = core::mem::take(&mut *sys.shells.lock());
-    shells.extend(nets);
-    let kept: Vec<DyingNet> = shells.into_iter().filter_map(free_one).collect();
-    if !kept.is_empty() {
-        sys.shells.lock().extend(kept);
+    // By one at a time, and nobody waits for him: others come by.
+    if let Some(_alone) = sys.freeing.try_lock() {
+        free_shells(sys);
+    }
+    free_all(sys, nets);
+}
+
+fn free_shells(sys: &System) {
+    let shells = core::mem::take(&mut *sys.shells.lock());
+    free_all(sys, shells);
+}
+
+/// Namespaces to be freed, and those that could not be. If a destructor panics, they wait.
+struct Freeing<'a> {
+    sys: &'a System,
+    nets: vec::IntoIter<DyingNet>,
+    kept: Vec<DyingNet>,
+}
+
+impl Drop for Freeing<'_> {
+    fn drop(&mut self) {
+        if self.nets.len() + self.kept.len() > 0 {
+            self.sys.shells.lock().extend(self.kept.drain(..).chain(&mut self.nets));
+        }
+    }
+}
+
+fn free_all(sys: &System, nets: Vec<DyingNet>) {
+    let mut freeing = Freeing { sys, nets: nets.into_iter(), kept: Vec::new() };
+    for net in freeing.nets.by_ref() {
+        freeing.kept.extend(free_one(net));
     }
 }
 

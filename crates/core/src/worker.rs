@@ -33,6 +33,8 @@ pub struct Worker {
     watch: Option<JoinHandle<()>>,
 }
 
+type Threads = BTreeMap<u64, JoinHandle<()>>;
+
 struct Pool {
     namespaces: Namespaces,
     /// How many workers there are to be.
@@ -40,9 +42,8 @@ struct Pool {
     stop: AtomicBool,
     /// No worker is left: the watch may go.
     closed: AtomicBool,
-    next: AtomicU64,
     /// Who works, by number. A thread that is not here any more ends when it can. Leaf lock.
-    threads: Mutex<BTreeMap<u64, JoinHandle<()>>>,
+    threads: Mutex<Threads>,
     /// The watch, while it sleeps. Leaf lock.
     asleep: Mutex<Option<Thread>>,
 }
@@ -68,7 +69,6 @@ impl Namespaces {
             target: count.max(1),
             stop: AtomicBool::new(false),
             closed: AtomicBool::new(false),
-            next: AtomicU64::new(1),
             threads: Mutex::default(),
             asleep: Mutex::default(),
         });
@@ -80,12 +80,16 @@ impl Namespaces {
         let mut worker = Worker { pool, watch: None };
         worker.watch = Some(watch.unwrap_or_else(|error| panic!("no thread to watch the teardown: {error}")));
         for _ in 0..worker.pool.target {
-            let started = worker.pool.start(Vec::new());
+            let started = worker.pool.start(&mut lock(&worker.pool.threads), Vec::new());
             started.unwrap_or_else(|error| panic!("no thread for the teardown worker: {error}"));
         }
         worker
     }
 }
+
+/// Workers are numbered across all pools: several may serve one system, and each watch sees the
+/// rounds of all. 0 is none of them.
+static NEXT: AtomicU64 = AtomicU64::new(1);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -104,11 +108,10 @@ impl Pool {
         self.namespaces.sys()
     }
 
-    /// A new worker, which begins by taking over the rest of these rounds.
-    fn start(self: &Arc<Self>, stuck: Vec<(u64, u64)>) -> io::Result<()> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        // Held until it is entered: it looks for itself there.
-        let mut threads = lock(&self.threads);
+    /// A new worker, which begins by taking over the rest of these rounds. It looks for itself among
+    /// the threads, whose lock is therefore held until it is entered.
+    fn start(self: &Arc<Self>, threads: &mut Threads, stuck: Vec<(u64, u64)>) -> io::Result<()> {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let thread = thread::Builder::new().name("netns".into()).spawn({
             let pool = Arc::clone(self);
             move || pool.work(number, stuck)
@@ -141,7 +144,7 @@ impl Pool {
                     _ => {}
                 }
             }
-            if last || self.is_surplus(number) {
+            if last || self.is_unwanted(number) {
                 return;
             }
             pause = if self.sleep(pause) { (pause * 2).min(SHELLS[1]) } else { SHELLS[0] };
@@ -153,10 +156,11 @@ impl Pool {
         catch_unwind(AssertUnwindSafe(work)).ok().flatten()
     }
 
-    /// More workers than wanted: one replaced a thread that was not ours.
-    fn is_surplus(&self, number: u64) -> bool {
+    /// It has been given up, in the moment in which its callback returned; or there are more workers
+    /// than wanted: one replaced a thread that was not ours.
+    fn is_unwanted(&self, number: u64) -> bool {
         let mut threads = lock(&self.threads);
-        threads.len() > self.target && threads.remove(&number).is_some()
+        !threads.contains_key(&number) || (threads.len() > self.target && threads.remove(&number).is_some())
     }
 
     /// Whether there are shells to be looked after, for which it sleeps no longer than `pause`.
@@ -214,12 +218,21 @@ impl Pool {
     /// Gives up the worker of a round that has not moved, and has another go on.
     fn replace(self: &Arc<Self>, stuck: Noted) {
         // Once for a worker; once for a round of somebody else's, as long as something can be taken.
-        let ours = lock(&self.threads).remove(&stuck.worker);
+        // In one critical section: whoever drops the pool finds one of them,
+        // and once it has closed it, none is started.
+        let mut threads = lock(&self.threads);
+        if self.closed.load(Ordering::Acquire) {
+            return;
+        }
+        let ours = threads.remove(&stuck.worker);
         if ours.is_some() || (stuck.worker == 0 && stuck.can_be_split) {
-            let started = self.start(Vec::from([(stuck.round, stuck.note)]));
-            if let (Err(_), Some(thread)) = (started, ours) {
+            let started = self.start(&mut threads, Vec::from([(stuck.round, stuck.note)]));
+            match (started, ours) {
                 // No thread to be had: perhaps at the next look.
-                lock(&self.threads).insert(stuck.worker, thread);
+                (Err(_), Some(thread)) => drop(threads.insert(stuck.worker, thread)),
+                // It may have gone to sleep since, and nobody else would wake it any more.
+                (Ok(()), Some(thread)) => thread.thread().unpark(),
+                (_, None) => {}
             }
         }
     }
@@ -233,23 +246,24 @@ impl Drop for Worker {
         // Not by joining: a callback may not return, and the watch has to find that first. A worker
         // that drops its own handle, from a callback, cannot wait for itself.
         let mut pause = Duration::from_micros(20);
-        loop {
-            let threads = lock(&pool.threads);
+        let threads = loop {
+            let mut threads = lock(&pool.threads);
             threads.values().for_each(|thread| thread.thread().unpark());
             if threads.values().all(|thread| thread.is_finished() || thread.thread().id() == me) {
-                break;
+                // In the same critical section: nobody is started from here on.
+                pool.closed.store(true, Ordering::Release);
+                break core::mem::take(&mut *threads);
             }
             drop(threads);
             thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(2));
-        }
-        for (_, thread) in core::mem::take(&mut *lock(&pool.threads)) {
+        };
+        for (_, thread) in threads {
             if thread.thread().id() != me {
                 // A panic has been reported by whoever panicked.
                 drop(thread.join());
             }
         }
-        pool.closed.store(true, Ordering::Release);
         if let Some(watch) = self.watch.take() {
             watch.thread().unpark();
             if watch.thread().id() != me {

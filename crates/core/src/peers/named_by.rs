@@ -13,7 +13,7 @@ use crate::peers::{NoMemory, Nsid};
 use crate::sync::{AtomicU64, Mutex, Ordering};
 use alloc::boxed::Box;
 use alloc::sync::Weak;
-use alloc::vec::Vec;
+use alloc::vec::{self, Vec};
 use hashbrown::HashMap;
 
 /// No namespace has this cookie.
@@ -39,6 +39,29 @@ struct Rest {
     first: Option<Weak<Net>>,
     /// By the observer's cookie.
     more: Option<Box<HashMap<u64, Further>>>,
+}
+
+/// Back-references that are being drained. If a sink panics, the rest goes back: the next round of
+/// the namespace finds it.
+struct Draining<'a> {
+    of: &'a NamedBy,
+    left: vec::IntoIter<Further>,
+}
+
+impl Drop for Draining<'_> {
+    fn drop(&mut self) {
+        if self.left.len() == 0 {
+            return;
+        }
+        let mut rest = self.of.rest.lock();
+        let more = rest.more.get_or_insert_default();
+        for further in &mut self.left {
+            if let Some(cookie) = further.observer.upgrade().map(|observer| observer.cookie().get()) {
+                more.insert(cookie, further);
+            }
+        }
+        self.of.word.fetch_or(MORE, Ordering::Release);
+    }
 }
 
 struct Further {
@@ -130,7 +153,8 @@ impl NamedBy {
             all.push(Further { observer, place, id });
         }
         all.sort_unstable_by_key(|further| further.place);
-        for Further { observer, id, .. } in all {
+        let mut draining = Draining { of: self, left: all.into_iter() };
+        for Further { observer, id, .. } in draining.left.by_ref() {
             if let Some(observer) = observer.upgrade() {
                 each(&observer, id);
             }
