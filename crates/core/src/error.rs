@@ -253,8 +253,8 @@ pub enum AssignError {
     Full,
     /// The table could not grow (`ENOMEM`).
     NoMemory,
-    /// Observer or peer is not a live namespace: its last reference is gone, or it is still being
-    /// built and may yet be undone (`EINVAL`).
+    /// Observer or peer is not a live namespace (of the same system): its last reference is gone, or
+    /// it is still being built and may yet be undone (`EINVAL`).
     Dying,
 }
 

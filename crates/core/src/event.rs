@@ -5,6 +5,8 @@
 //! order in which a sink sees the events of one observer *is* the order of the table's history, and
 //! replaying them gives its contents. The price is that a sink may only queue.
 
+#[cfg(doc)]
+use crate::Namespaces;
 use crate::net::{Net, NetHandle};
 use crate::peers::Nsid;
 use crate::sync::Once;
@@ -69,8 +71,10 @@ pub enum Event<'a> {
 /// * take and drop references, ask [`Net::get`] and [`Net::peernet2id`] (whose lock is below);
 ///
 /// and must not call anything else of this crate: creation, teardown, registration, assignment,
-/// lookup by id and iteration all need the lock that is held. A sink is kept as long as the system
-/// lives, so one that owns a [`NetRef`](crate::NetRef) or [`Namespaces`](crate::Namespaces) keeps
+/// lookup by id and iteration all need the lock that is held, and so do [`Namespaces::busy`] and
+/// [`Namespaces::report`] at the death of a namespace, which is told under the rounds' lock too. If a
+/// reference that a sink drops is the last one, the `on_work` hook runs under that lock. A sink is kept as long as the system
+/// lives, so one that owns a [`NetRef`](crate::NetRef) or [`Namespaces`] keeps
 /// the system for ever; let it own a [`NetHandle`].
 pub trait EventSink: Send + Sync {
     /// Takes note of `event`.

@@ -120,7 +120,12 @@ impl Net {
     /// O(1); takes a leaf lock at most, so it may be asked anywhere, from an event sink too.
     #[must_use]
     pub fn peernet2id(&self, peer: &Self) -> Option<Nsid> {
-        peer.peers.named_by.id_in(self.cookie().get())
+        // Cookies are one system's own.
+        if self.is_of_system(peer) { peer.peers.named_by.id_in(self.cookie().get()) } else { None }
+    }
+
+    fn is_of_system(&self, other: &Self) -> bool {
+        core::ptr::eq(self.sys(), other.sys())
     }
 
     /// As [`peernet2id`](Self::peernet2id), and if there is no id yet, takes the lowest free one
@@ -155,6 +160,9 @@ impl Net {
         // Declared before the guard, so dropped after it: a pin may turn out to be the last unit,
         // and its owner's `on_work` hook is not to run under the table lock.
         let (_observer, _peer);
+        if !self.is_of_system(peer) {
+            return Err(AssignError::Dying);
+        }
         let mut guard = self.peers.table.lock();
         _observer = Pinned::new(self).ok_or(AssignError::Dying)?;
         if let Some(id) = self.peernet2id(peer) {

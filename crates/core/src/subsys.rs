@@ -44,7 +44,8 @@ pub trait Subsystem: Send + Sync + 'static {
     /// Builds the state of `net` after that of another namespace, which lives
     /// ([`Namespaces::create_from`](crate::Namespaces::create_from)). The default is an ordinary
     /// [`init`](Self::init). `template` may be in use meanwhile: what in it changes needs its own
-    /// lock.
+    /// lock. If this subsystem is being unregistered, the template's exit may have run already: the
+    /// new state then goes the same way before its namespace is listed.
     ///
     /// # Errors
     /// As [`init`](Self::init).

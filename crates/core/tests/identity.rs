@@ -219,4 +219,10 @@ fn systems_are_strangers() {
     two.unregister(key);
     assert!(one.init_net().get(key).is_some());
     assert_ne!(one.init_net(), two.init_net());
+    // Cookies are equal across systems, and lead to nobody.
+    assert!(one.init_net().peernet2id_alloc(&one.init_net()).is_some());
+    assert_eq!(one.init_net().peernet2id(&two.init_net()), None);
+    assert_eq!(two.init_net().peernet2id(&one.init_net()), None);
+    let foreign = one.init_net().assign_nsid(&two.init_net(), None, pernet::Origin::KERNEL);
+    assert_eq!(foreign, Err(pernet::AssignError::Dying));
 }
