@@ -397,6 +397,8 @@ pub(crate) struct Rounds {
     pub(crate) waiting: VecDeque<Dead>,
     /// How often something was left over, or put off: a barrier that sees it move looks again.
     pub(crate) setbacks: u64,
+    /// How many namespaces have been unlisted: each has given back its unit of quota and its number.
+    pub(crate) unlisted: u64,
 }
 
 impl Rounds {
