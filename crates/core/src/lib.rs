@@ -47,7 +47,7 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
-#[cfg(feature = "std")]
+#[cfg(any(feature = "std", pernet_shuttle))]
 extern crate std;
 
 #[macro_use]
