@@ -111,3 +111,32 @@ fn one_rescuer() {
 fn two_rescuers() {
     scenario(2, 2);
 }
+
+/// What is queued is found again under the new positions, by both, and can be robbed again.
+#[test]
+fn positions_follow_their_namespaces() {
+    model(0, || {
+        let round = Round::new((0..4).collect(), VecDeque::new());
+        (0..4).for_each(|net| round.queue(net, [net]));
+        let kill = Note::new(Phase::Kill, 0, 1);
+        round.exchange(Note::START, kill).unwrap();
+        let rest = round.rob(kill).unwrap();
+        assert!(round.exchange(kill, kill).is_err());
+        // What the callback that was robbed goes on to queue is its own.
+        round.queue(1, [10]);
+        let all = |round: &Round| -> Vec<(usize, usize)> {
+            std::iter::from_fn(|| Some((round.next_kill()?, round.pop_kill()?))).collect()
+        };
+        assert_eq!((all(&round), &*round.nets.lock()), (vec![(0, 1), (0, 10)], &vec![1]));
+
+        let kill = Note::new(Phase::Kill, 0, 2);
+        rest.exchange(Note::START, kill).unwrap();
+        let third = rest.rob(kill).unwrap();
+        assert_eq!((all(&rest), &*rest.nets.lock()), (vec![(0, 3)], &vec![3]));
+        assert_eq!((all(&third), &*third.nets.lock()), (vec![(0, 0), (1, 2)], &vec![0, 2]));
+        assert!(
+            round.rob(round.note()).is_none() && third.rob(third.note()).is_none(),
+            "nothing to take, or not in a callback"
+        );
+    });
+}
