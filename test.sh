@@ -52,3 +52,6 @@ cargo test -p pernet --no-default-features --locked --no-fail-fast
 step "spans of the core, where they are asked for"
 cargo clippy -p pernet --all-targets --features tracing --locked -- -D warnings
 cargo test -p pernet --features tracing --test tracing --locked
+step "the core under random schedules"
+RUSTFLAGS="--cfg pernet_shuttle" RUST_BACKTRACE=0 SHUTTLE_SILENCE_WARNINGS=1 cargo test -p pernet \
+    --no-default-features --test shuttle --target-dir "${CARGO_TARGET_DIR:-target}/shuttle" --locked

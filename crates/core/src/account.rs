@@ -147,6 +147,12 @@ impl Account {
         }
     }
 
+    /// Gives back what is not in use, for whoever keeps the account no longer.
+    pub(crate) fn close(&self) {
+        let _till = self.user_ns.till();
+        self.surrender();
+    }
+
     /// The error is the level that refused, and whom it would have charged.
     fn charge(&self, units: u32, distance: u32) -> Result<(), (&UserNs, Uid)> {
         for (taken, (ns, uid)) in self.user_ns.levels(self.uid).enumerate() {

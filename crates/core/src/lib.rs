@@ -47,7 +47,7 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
-#[cfg(feature = "std")]
+#[cfg(any(feature = "std", pernet_shuttle))]
 extern crate std;
 
 #[macro_use]
@@ -62,6 +62,9 @@ mod namespaces;
 mod net;
 mod numbers;
 mod owner;
+#[cfg(test)]
+#[path = "owner/tests.rs"]
+mod owner_tests;
 mod peers;
 mod platform;
 mod provisional;
@@ -73,6 +76,9 @@ mod round;
 mod setup;
 mod shard;
 mod slots;
+#[cfg(test)]
+#[path = "slots/tests.rs"]
+mod slots_tests;
 mod subsys;
 mod sync;
 mod system;

@@ -41,7 +41,7 @@ pub(crate) enum Unlist {
 }
 
 impl Life {
-    pub(crate) const fn building() -> Self {
+    pub(crate) fn building() -> Self {
         Self(AtomicU8::new(BUILDING))
     }
 

@@ -24,6 +24,7 @@
 //! Locks: a table may be held while taking back-references (of any namespace), never the other way
 //! round, and never two tables at once.
 
+mod in_place;
 mod named_by;
 mod table;
 

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! **Taking over.** Whoever runs a round notes before each callback what it is about to do, by an
-//! exchange with the note before. A rescuer marks the note as [`ROBBED`]; it then has all
+//! exchange with the note before. A rescuer marks the note as robbed; it then has all
 //! namespaces of the round but the one whose callback is running, and goes on with them. When the
 //! callback returns at last, its runner's next exchange fails, and it goes on with that one alone.
 //! Nothing is done twice and nothing forgotten, whichever way it is split: how far a state has come
@@ -16,91 +16,24 @@
 //! For this, the runner must not own the namespaces on its stack: they are in the round, the runner
 //! has weak pointers and takes a strong one for each callback.
 
+mod share;
+
+pub use share::Phase;
+
 use crate::net::{DyingNet, Net, NetHandle};
 use crate::platform::Grace;
 use crate::registry::OpsList;
 use crate::subsys::KillList;
-use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
+use crate::sync::{AtomicBool, Ordering};
 use crate::system::System;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
+use share::{Note, Robbed, Share};
 
 /// How many namespaces a round takes at most: more are shared out among those who step.
 pub(crate) const LIMIT: usize = 1024;
-
-/// What is going on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u8)]
-#[non_exhaustive]
-pub enum Phase {
-    /// Nothing has begun.
-    Start = 0,
-    /// [`Subsystem::pre_exit`](crate::Subsystem::pre_exit).
-    PreExit = 1,
-    /// [`Platform::grace_period`](crate::Platform::grace_period).
-    Grace = 2,
-    /// [`Subsystem::exit_rtnl`](crate::Subsystem::exit_rtnl).
-    ExitRtnl = 3,
-    /// Something that `exit_rtnl` has queued.
-    Kill = 4,
-    /// [`Subsystem::exit`](crate::Subsystem::exit).
-    Exit = 5,
-    /// [`Subsystem::exit_batch`](crate::Subsystem::exit_batch).
-    ExitBatch = 6,
-    /// What exits have deferred, and the freeing of what they left.
-    Finish = 7,
-}
-
-/// A note: phase, subsystem (its position in the list), namespace (its position in the round).
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Note(u64);
-
-/// Set in a note: all of the round but the namespace that it concerns has been taken over. What is
-/// noted besides is what that namespace is held up by.
-const ROBBED: u64 = 1 << 63;
-
-impl Note {
-    fn new(phase: Phase, op: usize, net: usize) -> Self {
-        Self((phase as u64) << 56 | (op as u64) << 24 | net as u64)
-    }
-
-    fn is_robbed(self) -> bool {
-        self.0 & ROBBED != 0
-    }
-
-    /// As the rescuer leaves it: the namespace is the only one.
-    fn robbed(self) -> Self {
-        Self(Self::new(self.phase(), self.op(), 0).0 | ROBBED)
-    }
-
-    fn phase(self) -> Phase {
-        match (self.0 & !ROBBED) >> 56 {
-            1 => Phase::PreExit,
-            2 => Phase::Grace,
-            3 => Phase::ExitRtnl,
-            4 => Phase::Kill,
-            5 => Phase::Exit,
-            6 => Phase::ExitBatch,
-            7 => Phase::Finish,
-            _ => Phase::Start,
-        }
-    }
-
-    fn op(self) -> usize {
-        (self.0 >> 24) as u32 as usize
-    }
-
-    fn net(self) -> usize {
-        (self.0 & 0xFF_FFFF) as usize
-    }
-
-    /// Whether it concerns one namespace only.
-    fn is_of_one(self) -> bool {
-        matches!(self.phase(), Phase::PreExit | Phase::ExitRtnl | Phase::Kill | Phase::Exit)
-    }
-}
 
 /// A callback that has not returned yet.
 #[derive(Clone, Debug)]
@@ -118,8 +51,8 @@ pub struct Busy {
     pub namespaces: usize,
 }
 
-/// Something queued by `exit_rtnl` of the namespace at this position.
-type Kill = (usize, Box<dyn FnOnce() + Send>);
+/// Something queued by an `exit_rtnl`.
+type Kill = Box<dyn FnOnce() + Send>;
 
 /// Dead namespaces that wait for a round.
 pub(crate) struct Dead {
@@ -127,7 +60,7 @@ pub(crate) struct Dead {
     pub(crate) ops: Arc<OpsList>,
     pub(crate) nets: Vec<DyingNet>,
     /// What an earlier round of theirs, in which a callback panicked, has queued and not done.
-    kills: VecDeque<Kill>,
+    kills: VecDeque<(usize, Kill)>,
     /// That round came past its grace period.
     graced: bool,
 }
@@ -147,20 +80,13 @@ impl Dead {
 pub(crate) struct Cleanup {
     ops: Arc<OpsList>,
     grace: Grace,
-    note: AtomicU64,
-    /// Written by the runner, or by a rescuer who has made its note [`ROBBED`].
-    nets: Mutex<Vec<DyingNet>>,
-    /// In order. Leaf lock, as is that of `nets`; a rescuer takes both, `nets` first.
-    kills: Mutex<VecDeque<Kill>>,
+    share: Share<DyingNet, Kill>,
     /// Every `pre_exit` has run, and the grace period after it.
     graced: AtomicBool,
     /// The number of the worker that runs it, or 0.
     #[cfg_attr(not(feature = "std"), expect(dead_code, reason = "workers are threads"))]
     pub(crate) worker: u64,
 }
-
-/// The runner's exchange has failed: somebody else has the rest.
-struct Robbed;
 
 impl Cleanup {
     pub(crate) fn new(dead: Dead, grace: Grace, worker: u64) -> Self {
@@ -169,101 +95,77 @@ impl Cleanup {
             // It is dying, and keeps what it has to its end.
             net.0.provisional.confirm(&net.0.slots);
         }
-        Self {
-            ops,
-            grace,
-            note: AtomicU64::new(0),
-            nets: Mutex::new(nets),
-            kills: Mutex::new(kills),
-            graced: AtomicBool::new(graced),
-            worker,
-        }
+        Self { ops, grace, share: Share::new(nets, kills), graced: AtomicBool::new(graced), worker }
     }
 
     /// Runs all phases, for what the round has and nobody takes over.
     pub(crate) fn run(&self, sys: &System) {
         loop {
-            let mut runner = Runner { round: self, pins: self.pins(), last: Note(0) };
+            let mut runner = Runner { round: self, pins: self.pins(), last: Note::START };
             match runner.run(sys) {
                 Ok(()) => return,
-                // The rescuer holds the lock until it has taken what it takes: see `pins`.
-                Err(Robbed) => {
-                    drop(self.nets.lock());
-                    self.note.store(0, Ordering::Release);
-                }
+                Err(Robbed) => self.share.go_on(),
             }
         }
     }
 
     fn pins(&self) -> Vec<Weak<Net>> {
-        self.nets.lock().iter().map(|net| Arc::downgrade(&net.0)).collect()
+        self.share.nets.lock().iter().map(|net| Arc::downgrade(&net.0)).collect()
     }
 
     /// What is left after a callback has panicked, if anything is: to be gone on with by the next who
     /// steps.
     pub(crate) fn left(&self) -> Option<Dead> {
         let nets = self.take();
-        let kills = core::mem::take(&mut *self.kills.lock());
+        let kills = self.share.take_kills();
         let graced = self.graced.load(Ordering::Acquire);
         (!nets.is_empty()).then(|| Dead { ops: Arc::clone(&self.ops), nets, kills, graced })
     }
 
     #[cfg(feature = "tracing")]
     pub(crate) fn len(&self) -> usize {
-        self.nets.lock().len()
+        self.share.nets.lock().len()
     }
 
     /// The namespaces, before the phases begin.
     pub(crate) fn all(&self) -> Vec<DyingNet> {
-        self.nets.lock().iter().map(DyingNet::share).collect()
+        self.share.nets.lock().iter().map(DyingNet::share).collect()
     }
 
     /// The namespaces, when all phases have run.
     pub(crate) fn take(&self) -> Vec<DyingNet> {
-        core::mem::take(&mut self.nets.lock())
+        core::mem::take(&mut self.share.nets.lock())
     }
 
     /// What the runner is doing; two equal ones are the same callback.
     pub(crate) fn note(&self) -> u64 {
-        self.note.load(Ordering::Acquire)
+        self.share.note().into()
     }
 
     /// Whether [`rob`](Self::rob) would find anything to take.
     #[cfg(feature = "std")]
     pub(crate) fn can_be_split(&self) -> bool {
-        Note(self.note()).is_of_one() && self.nets.lock().len() > 1
+        self.share.note().is_of_one() && self.share.nets.lock().len() > 1
     }
 
     /// Takes over everything but the namespace whose callback is running, if the note still is
     /// `seen`, concerns one namespace, and there is anything else.
     pub(crate) fn rob(&self, seen: u64, worker: u64) -> Option<Self> {
-        let note = Note(seen);
-        let mut nets = self.nets.lock();
-        if note.is_robbed() || !note.is_of_one() || nets.len() < 2 {
-            return None;
-        }
-        let mut kills = self.kills.lock();
-        self.note.compare_exchange(seen, note.robbed().0, Ordering::AcqRel, Ordering::Acquire).ok()?;
-        let at = note.net();
-        let left = nets.remove(at);
-        let others = core::mem::replace(&mut *nets, Vec::from([left]));
-        let (own, rest): (Vec<Kill>, Vec<Kill>) = kills.drain(..).partition(|(of, _)| *of == at);
-        kills.extend(own.into_iter().map(|(_, kill)| (0, kill)));
-        let rest = rest.into_iter().map(|(of, kill)| (if of > at { of - 1 } else { of }, kill)).collect();
+        // Before: once robbed, the runner goes on by itself, and soon that says nothing about the rest. If
+        // the note still is `seen`, it has not changed since.
+        let graced = self.graced.load(Ordering::Acquire);
         Some(Self {
+            share: self.share.rob(seen.into())?,
             ops: Arc::clone(&self.ops),
             grace: self.grace,
-            note: AtomicU64::new(0),
-            nets: Mutex::new(others),
-            kills: Mutex::new(rest),
-            graced: AtomicBool::new(self.graced.load(Ordering::Acquire)),
+            graced: AtomicBool::new(graced),
             worker,
         })
     }
 
     pub(crate) fn busy(&self, round: u64) -> Busy {
-        let nets = self.nets.lock();
-        let note = Note(self.note());
+        let nets = self.share.nets.lock();
+        let note = self.share.note();
         let phase = note.phase();
         let has_op = matches!(phase, Phase::PreExit | Phase::ExitRtnl | Phase::Exit | Phase::ExitBatch);
         Busy {
@@ -285,10 +187,9 @@ struct Runner<'a> {
 impl Runner<'_> {
     fn note(&mut self, phase: Phase, op: usize, net: usize) -> Result<(), Robbed> {
         let next = Note::new(phase, op, net);
-        // Release: what the last callback did happens before whatever a rescuer does next.
-        let noted = self.round.note.compare_exchange(self.last.0, next.0, Ordering::AcqRel, Ordering::Acquire);
+        let noted = self.round.share.exchange(self.last, next);
         self.last = next;
-        noted.map(drop).map_err(|_| Robbed)
+        noted
     }
 
     /// The namespace at this position. Noted first: so it is there, or it is somebody else's.
@@ -338,31 +239,21 @@ impl Runner<'_> {
                 entry.ops.exit_rtnl(&self.pin(at)?, &mut kill);
                 if !kill.is_empty() {
                     // Noted anew by whoever finds the round robbed: `at` is then another's.
-                    self.queue(at, &mut kill);
+                    self.round.share.queue(at, core::mem::take(&mut kill).into_inner());
                 }
             }
         }
         self.kill()
     }
 
-    /// Queues what one `exit_rtnl` wants done, after what the ones before it wanted.
-    fn queue(&self, at: usize, kill: &mut KillList) {
-        let mut kills = self.round.kills.lock();
-        // Under the rescuer's lock: robbed meanwhile, the namespace is the only one left.
-        let at = if Note(self.round.note()).is_robbed() { 0 } else { at };
-        kills.extend(core::mem::take(kill).into_inner().into_iter().map(|kill| (at, kill)));
-    }
-
     fn kill(&mut self) -> Result<(), Robbed> {
-        loop {
-            let next = self.round.kills.lock().front().map(|(of, _)| *of);
-            let Some(at) = next else { return Ok(()) };
+        while let Some(at) = self.round.share.next_kill() {
             self.note(Phase::Kill, 0, at)?;
-            let kill = self.round.kills.lock().pop_front();
-            if let Some((_, kill)) = kill {
+            if let Some(kill) = self.round.share.pop_kill() {
                 kill();
             }
         }
+        Ok(())
     }
 }
 
@@ -397,6 +288,8 @@ pub(crate) struct Rounds {
     pub(crate) waiting: VecDeque<Dead>,
     /// How often something was left over, or put off: a barrier that sees it move looks again.
     pub(crate) setbacks: u64,
+    /// How many namespaces have been unlisted: each has given back its unit of quota and its number.
+    pub(crate) unlisted: u64,
 }
 
 impl Rounds {

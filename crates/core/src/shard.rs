@@ -113,8 +113,9 @@ impl Body {
         }
         let account = Account::open(&cred.user_ns, cred.euid);
         if self.accounts.len() == ACCOUNTS {
-            // It lives on in the namespaces charged to it.
-            self.accounts.remove(0);
+            // It lives on in the namespaces charged to it. Emptied while it can be found: units of an account
+            // whose last owner is just dropping it would refuse somebody.
+            self.accounts.remove(0).close();
         }
         self.accounts.push(Arc::clone(&account));
         account

@@ -1,12 +1,16 @@
 //! One switch: std locks with the `std` feature, spinning ones without.
 //!
-//! The rest of the crate names only this module, so a third implementation (loom's) can be put
-//! underneath in one place; `tests/loom_sticky.rs` does so for the counter.
+//! The rest of the crate names only this module, so others can be put underneath in one place:
+//! * shuttle's, by `--cfg pernet_shuttle`: `tests/shuttle.rs` runs the whole crate under random
+//!   schedules;
+//! * loom's: `tests/loom_*.rs` compile single files of this crate once more, with a module like this
+//!   one beside them, and run every interleaving.
 //!
 //! Poison is ignored on purpose: every critical section of this crate leaves its data consistent
 //! at each point where foreign code (an event sink) can unwind, so a panic of one sink must not
 //! make a namespace unusable for everyone else.
 
+#[cfg(not(pernet_shuttle))]
 pub(crate) use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// Something that is written so often that nothing else is to lie in its cache line (or in the one
@@ -23,8 +27,13 @@ impl<T> core::ops::Deref for Padded<T> {
     }
 }
 
-#[cfg(feature = "std")]
+#[cfg(pernet_shuttle)]
+#[path = "sync/shuttle.rs"]
+mod imp;
+
+#[cfg(all(feature = "std", not(pernet_shuttle)))]
 mod imp {
+    pub(crate) use spin::Once;
     pub(crate) use std::sync::MutexGuard;
     use std::sync::PoisonError;
 
@@ -71,7 +80,7 @@ mod imp {
     }
 }
 
-#[cfg(not(feature = "std"))]
+#[cfg(not(any(feature = "std", pernet_shuttle)))]
 mod imp {
     pub(crate) fn processors() -> usize {
         1
@@ -85,8 +94,9 @@ mod imp {
         core::hint::spin_loop();
     }
 
-    pub(crate) use spin::{Mutex, MutexGuard};
+    pub(crate) use spin::{Mutex, MutexGuard, Once};
 }
 
-pub(crate) use imp::{Mutex, MutexGuard, processors, relax, thread_number};
-pub(crate) use spin::Once;
+#[cfg(pernet_shuttle)]
+pub(crate) use imp::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+pub(crate) use imp::{Mutex, MutexGuard, Once, processors, relax, thread_number};

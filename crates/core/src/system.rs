@@ -91,11 +91,21 @@ impl System {
     /// Charges and numbers a new namespace. Nothing is held if it fails.
     pub(crate) fn admit(&self, cred: &Cred) -> Result<Admitted, CreateError> {
         let shard = self.here();
-        self.try_admit(shard, cred).or_else(|refused| {
+        let mut unlisted = None;
+        loop {
+            let refused = match self.try_admit(shard, cred) {
+                Ok(admitted) => return Ok(admitted),
+                Err(refused) => refused,
+            };
             // What is dead is in nobody's use: it goes off the list now, its exits wait for a round.
-            // Once: who is refused again is refused.
-            if teardown::unlist_for_creation(self) { self.try_admit(shard, cred) } else { Err(refused) }
-        })
+            // Whoever is refused again may have come too late for what had been freed. Only if nothing has
+            // been unlisted since, everything was in use by the living when we asked.
+            let now = teardown::unlist_for_creation(self);
+            if now.is_none() || now == unlisted {
+                return Err(refused);
+            }
+            unlisted = now;
+        }
     }
 
     fn try_admit(&self, shard: &Shard, cred: &Cred) -> Result<Admitted, CreateError> {

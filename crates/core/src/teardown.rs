@@ -105,6 +105,7 @@ fn unlist(sys: &System, shard: &Shard, rounds: &mut round::Rounds) {
             // First the end of this one, then its number is free for another.
             sys.sinks.emit(&Event::NetDead { net: &net.handle() });
             net.give_back(Some(&mut body.inums));
+            rounds.unlisted += 1;
         }
     }
 }
@@ -128,13 +129,11 @@ fn unlist_all(sys: &System) -> MutexGuard<'_, round::Rounds> {
 /// teardown for ever.
 const BACKLOG: usize = 16;
 
-/// A creation was refused a unit or a number: unlists what has died. Whether it may try again.
-pub(crate) fn unlist_for_creation(sys: &System) -> bool {
+/// A creation was refused a unit or a number: unlists what has died. Answers how many have ever been
+/// unlisted, or `None` if it may not try again.
+pub(crate) fn unlist_for_creation(sys: &System) -> Option<u64> {
     let may = sys.rounds.lock().waiting.len() < BACKLOG;
-    if may {
-        drop(unlist_all(sys));
-    }
-    may
+    may.then(|| unlist_all(sys).unlisted)
 }
 
 /// One step: a batch of what has died so far. `worker` is who steps: the number of a worker, or 0.

@@ -1,34 +1,22 @@
 //! The peer's half: which observers name it, and what they call it.
 //!
 //! Most namespaces are named by one observer or none, so one back-reference stands in place, and it
-//! is read without a lock; further ones are in a map, made on first use.
-//!
-//! A reader cannot miss an entry: it stays where it was put for as long as both namespaces live,
-//! and whoever asks holds both. It cannot mix two entries up either. The place is emptied only when
-//! its observer is forgotten, and a cookie never comes back, so if the place says our cookie before
-//! and after the id was read, then the id is ours.
+//! is read without a lock ([`InPlace`]); further ones are in a map, made on first use.
 
 use crate::net::Net;
+use crate::peers::in_place::{InPlace, Seen};
 use crate::peers::{NoMemory, Nsid};
-use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::sync::{Mutex, Ordering};
 use alloc::boxed::Box;
 use alloc::sync::Weak;
 use alloc::vec::{self, Vec};
 use hashbrown::HashMap;
 
-/// No namespace has this cookie.
-const NOBODY: u64 = 0;
-/// In `word`: the map is not empty. The id has the lower half.
-const MORE: u64 = 1 << 63;
-
-/// Back-references of one namespace. Both words lie in one cache line: an answer costs one miss.
+/// Back-references of one namespace.
 #[derive(Default)]
-#[repr(C, align(16))]
 pub(super) struct NamedBy {
-    /// Cookie of the observer whose entry stands in place. Written under the lock.
-    first: AtomicU64,
-    /// The id in place, and [`MORE`]. Written under the lock.
-    word: AtomicU64,
+    /// Written under the lock.
+    in_place: InPlace,
     /// Leaf lock.
     rest: Mutex<Rest>,
 }
@@ -60,7 +48,7 @@ impl Drop for Draining<'_> {
                 more.insert(cookie, further);
             }
         }
-        self.of.word.fetch_or(MORE, Ordering::Release);
+        self.of.in_place.set_more(true);
     }
 }
 
@@ -74,17 +62,11 @@ struct Further {
 impl NamedBy {
     /// What `observer` calls this namespace.
     pub(super) fn id_in(&self, observer: u64) -> Option<Nsid> {
-        // Acquire: with the cookie comes the id, with the id whatever happened to the place before.
-        if self.first.load(Ordering::Acquire) == observer {
-            let word = self.word.load(Ordering::Acquire);
-            if self.first.load(Ordering::Relaxed) == observer {
-                return Some(Nsid(word as u32));
-            }
+        match self.in_place.look(observer) {
+            Seen::Here(id) => Some(Nsid(id)),
+            Seen::Elsewhere => self.further(observer),
+            Seen::Nowhere => None,
         }
-        if self.word.load(Ordering::Acquire) & MORE == 0 {
-            return None;
-        }
-        self.further(observer)
     }
 
     #[cold]
@@ -96,11 +78,9 @@ impl NamedBy {
     pub(super) fn add(&self, observer: &Net, id: Nsid) -> Result<(), NoMemory> {
         let cookie = observer.cookie().get();
         let mut rest = self.rest.lock();
-        let word = self.word.load(Ordering::Relaxed);
         if rest.first.is_none() {
             rest.first = Some(Weak::clone(&observer.me));
-            self.word.store(word & MORE | u64::from(id.0), Ordering::Release);
-            self.first.store(cookie, Ordering::Release);
+            self.in_place.put(cookie, id.0);
             return Ok(());
         }
         let mut made = None;
@@ -111,21 +91,20 @@ impl NamedBy {
         if made.is_some() {
             rest.more = made;
         }
-        self.word.store(word | MORE, Ordering::Release);
+        self.in_place.set_more(true);
         Ok(())
     }
 
     /// The observer is dead: its names go with it.
     pub(super) fn forget(&self, observer: u64) {
         let mut rest = self.rest.lock();
-        if self.first.load(Ordering::Relaxed) == observer {
-            self.first.store(NOBODY, Ordering::Release);
+        if self.in_place.forget(observer) {
             rest.first = None;
         } else if let Some(more) = &mut rest.more {
             more.remove(&observer);
             if more.is_empty() {
                 rest.more = None;
-                self.word.store(self.word.load(Ordering::Relaxed) & !MORE, Ordering::Release);
+                self.in_place.set_more(false);
             }
         }
     }
@@ -135,10 +114,7 @@ impl NamedBy {
     pub(super) fn drain(&self, mut each: impl FnMut(&Net, Nsid)) {
         let (first, more, id) = {
             let mut rest = self.rest.lock();
-            let word = self.word.load(Ordering::Relaxed);
-            self.first.store(NOBODY, Ordering::Release);
-            self.word.store(0, Ordering::Release);
-            (rest.first.take(), rest.more.take(), Nsid(word as u32))
+            (rest.first.take(), rest.more.take(), Nsid(self.in_place.clear()))
         };
         let Some(more) = more else {
             if let Some(observer) = first.and_then(|first| first.upgrade()) {
@@ -164,8 +140,7 @@ impl NamedBy {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         let rest = self.rest.lock();
-        assert_eq!(rest.more.is_some(), self.word.load(Ordering::Relaxed) & MORE != 0);
-        assert_eq!(rest.first.is_some(), self.first.load(Ordering::Relaxed) != NOBODY);
+        assert_eq!((rest.first.is_some(), rest.more.is_some()), self.in_place.state());
         usize::from(rest.first.is_some()) + rest.more.as_ref().map_or(0, |more| more.len())
     }
 }
