@@ -80,7 +80,7 @@ fn measured(work: &mut dyn FnMut()) {
 
 fn create(alive: u64) -> Result<u64> {
     const TIMES: u64 = 2000;
-    let world = World::new()?;
+    let world = World::of_two_shards()?;
     let _alive = world.make(alive)?;
     let mut made = Ok(Vec::new());
     measured(&mut || made = world.make(TIMES));
@@ -90,7 +90,7 @@ fn create(alive: u64) -> Result<u64> {
 
 fn drop_step() -> Result<u64> {
     const TIMES: u64 = 1000;
-    let world = World::new()?;
+    let world = World::of_two_shards()?;
     let _alive = world.make(1000)?;
     for _ in 0..TIMES {
         die(&world, world.create()?);
@@ -108,7 +108,7 @@ fn die(world: &World, net: NetRef) {
 
 fn teardown(named: bool) -> Result<u64> {
     const TIMES: u64 = 5000;
-    let world = World::new()?;
+    let world = World::of_two_shards()?;
     let mut observer = world.observe(world.make(TIMES)?)?;
     if named {
         observer.name_all()?;
@@ -140,7 +140,7 @@ fn peer_to_id(n: u64) -> Result<u64> {
 fn death(is_known: bool) -> Result<u64> {
     const OBSERVERS: u64 = 10_000;
     const TIMES: usize = 500;
-    let world = World::new()?;
+    let world = World::of_two_shards()?;
     let observers = known::observers(&world, OBSERVERS)?;
     for at in measure::scattered(observers.len(), TIMES) {
         let net = world.create()?;
@@ -154,7 +154,7 @@ fn death(is_known: bool) -> Result<u64> {
 
 fn read() -> Result<u64> {
     const TIMES: u64 = 100_000;
-    let world = World::new()?;
+    let world = World::of_two_shards()?;
     let key = world.namespaces.register_subsys(Small).map_err(|error| anyhow!("{error:?}"))?;
     let net = world.create()?;
     measured(&mut || {
@@ -168,7 +168,7 @@ fn read() -> Result<u64> {
 
 fn getnsid() -> Result<u64> {
     const TIMES: usize = 2000;
-    let world = World::new()?;
+    let world = World::of_two_shards()?;
     let mut observer = world.observe(world.make(1000)?)?;
     observer.name_all()?;
     let mut asked = Vec::new();
@@ -181,7 +181,7 @@ fn getnsid() -> Result<u64> {
 
 fn name() -> Result<u64> {
     const TIMES: usize = 2000;
-    let world = World::new()?;
+    let world = World::of_two_shards()?;
     let mut observer = world.observe(world.make(TIMES as u64)?)?;
     let mut asked = Vec::new();
     for at in 0..TIMES {
@@ -204,7 +204,7 @@ fn round_trips(observer: &mut impl Observer, asked: &[(Vec<u8>, Answer)]) -> Res
 
 fn dump() -> Result<u64> {
     const ENTRIES: u64 = 5000;
-    let world = World::new()?;
+    let world = World::of_two_shards()?;
     let mut observer = world.observe(world.make(ENTRIES)?)?;
     observer.name_all()?;
     let mut seen = Ok(0);

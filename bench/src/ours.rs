@@ -31,6 +31,11 @@ impl World {
         Self::upon(Namespaces::builder().max_net_namespaces(NO_LIMIT).build())
     }
 
+    /// The same on every machine: elsewhere there are as many shards as processors.
+    pub(crate) fn of_two_shards() -> Result<Self> {
+        Self::upon(Namespaces::builder().max_net_namespaces(NO_LIMIT).shards(2).build())
+    }
+
     fn upon(namespaces: Namespaces) -> Result<Self> {
         let stack = Stack::register(&namespaces).map_err(|error| anyhow!("{error:?}"))?;
         let rtnetlink = Rtnetlink::new(&namespaces, &stack).map_err(|error| anyhow!("{error:?}"))?;

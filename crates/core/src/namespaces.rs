@@ -353,8 +353,8 @@ impl Namespaces {
     }
 
     /// Waits until everything that died before the call is gone, its exits run and its state
-    /// dropped (but for what another thread looks at in that moment: a later step drops it); runs
-    /// what nobody else has begun. Not from a callback, which it would wait for.
+    /// dropped (but for what somebody keeps who was never to: see [`Subsystem::init`] on the dead);
+    /// runs what nobody else has begun. Not from a callback, which it would wait for.
     ///
     /// Stronger than the kernel's `net_ns_barrier`; see [`net_ns_barrier`](Self::net_ns_barrier).
     pub fn barrier(&self) {

@@ -37,6 +37,9 @@ pub trait Subsystem: Send + Sync + 'static {
 
     /// Builds the state of `net`. States of subsystems earlier in the order can be read.
     ///
+    /// A registration calls this for dead namespaces too, as long as they are listed; a reference
+    /// taken of one ([`Net::to_ref`]) revives nothing and holds up its memory.
+    ///
     /// # Errors
     /// After cleaning up whatever it did: creation (or registration) fails with this error.
     fn init(&self, net: &Net) -> Result<Self::State, InitError>;
