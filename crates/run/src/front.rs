@@ -14,7 +14,7 @@ use crate::task::pidfd_of;
 /// # Errors
 /// [`RunError`] if it never started.
 pub(crate) fn wait(report: &OwnedFd, signals: &Signals) -> Result<Ended, RunError> {
-    let mut program = Program { pid: 0, pidfd: None };
+    let mut program = Program { pid: 0, pidfd: None, early: Vec::new() };
     loop {
         let mut fds = [PollFd::new(&signals.fd, PollFlags::IN), PollFd::new(report, PollFlags::IN)];
         if poll(&mut fds, None).is_err() {
@@ -35,10 +35,20 @@ pub(crate) fn wait(report: &OwnedFd, signals: &Signals) -> Result<Ended, RunErro
 struct Program {
     pid: u32,
     pidfd: Option<OwnedFd>,
+    /// Signals that came before the program was known.  It may be running already: the word of its start is on its way.
+    early: Vec<i32>,
 }
 
 impl Program {
-    fn pass_on(&self, info: &libc::signalfd_siginfo) {
+    fn started(&mut self, pid: u32) {
+        self.pid = pid;
+        self.pidfd = pidfd_of(pid);
+        for signal in std::mem::take(&mut self.early) {
+            self.send(signal);
+        }
+    }
+
+    fn pass_on(&mut self, info: &libc::signalfd_siginfo) {
         // The terminal and the kernel speak to the whole process group, which the program is in: it has heard.
         // Somebody's kill(2) means the program.
         let from_kernel = info.ssi_code > 0;
@@ -46,7 +56,11 @@ impl Program {
         if signal == libc::SIGCHLD || (from_kernel && signal != libc::SIGCONT) {
             return;
         }
-        self.send(signal);
+        if self.pid == 0 {
+            self.early.push(signal);
+        } else {
+            self.send(signal);
+        }
     }
 
     fn send(&self, signal: i32) {
@@ -78,8 +92,7 @@ fn hear(report: &OwnedFd, program: &mut Program) -> Result<Option<Ended>, RunErr
     let _ = read_whole(report, &mut text)?;
     match word {
         word::STARTED => {
-            program.pid = value as u32;
-            program.pidfd = pidfd_of(program.pid);
+            program.started(value as u32);
             Ok(None)
         }
         word::EXITED => Ok(Some(Ended::Status(value))),
@@ -147,5 +160,23 @@ pub fn end_as(end: Ended) -> ! {
             }
             std::process::exit(128 + signal)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_before_the_word_of_the_start_is_kept() {
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut program = Program { pid: 0, pidfd: None, early: Vec::new() };
+        // SAFETY: the structure consists of integers.
+        let mut info: libc::signalfd_siginfo = unsafe { std::mem::zeroed() };
+        info.ssi_signo = libc::SIGTERM as u32;
+        program.pass_on(&info);
+        program.started(child.id());
+        let status = child.wait().unwrap();
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(libc::SIGTERM));
     }
 }

@@ -292,13 +292,14 @@ fn supervise(start: &Start, signals: &Signals, front: Option<OwnedFd>, report: &
             RunError::Setup(e.to_string())
         })?;
     tag(program, supervisor.first_tag())?;
+    // Before the program can do anything that makes somebody send the front a signal for it.
+    report.tell(word::STARTED, pid as i32, "");
     rustix::io::write(&go_out, &[1]).map_err(io::Error::from)?;
     // The child says when the table is ours alone.
     read_number(&status_in)?;
     drop((status_in, status_out, go_in, go_out));
     leave_terminal(&start.inherited)?;
     raise_file_limit();
-    report.tell(word::STARTED, pid as i32, "");
     let mut children = Children { program, ended: false, report };
     supervisor.run(Signals::children()?, front, &mut children).map_err(|e| RunError::Setup(e.to_string()))
 }

@@ -17,6 +17,7 @@
 
 mod bpf;
 mod control;
+mod doubt;
 mod front;
 mod identity;
 mod inet;

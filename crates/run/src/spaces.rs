@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use pernet::{NetHandle, NetRef, UserNs};
 use rustix::fs::inotify;
 
+use crate::doubt::Doubts;
 use crate::identity::{Identity, closed, watch};
 use crate::pending::Pending;
 use crate::reactor::{Reactor, Token};
@@ -71,6 +72,8 @@ pub(crate) struct Spaces {
     /// Processes of several threads that were let go to make a child, and when.
     lately: HashMap<u32, Instant>,
     inotify: Option<OwnedFd>,
+    /// Whose files were closed and seemed open still.
+    doubts: Doubts,
     by_watch: HashMap<i32, SpaceId>,
     reactor: Arc<Reactor>,
     users: Arc<Users>,
@@ -91,6 +94,7 @@ impl Spaces {
             split: HashMap::new(),
             lately: HashMap::new(),
             inotify: None,
+            doubts: Doubts::default(),
             by_watch: HashMap::new(),
             reactor,
             users,
@@ -589,8 +593,32 @@ impl Spaces {
         } else {
             touched.iter().filter_map(|w| self.by_watch.get(w).copied()).collect()
         };
+        let now = Instant::now();
         for id in ids {
             self.settle(id);
+            if self.has_open_file(id) {
+                self.doubts.raise(id, now);
+            }
+        }
+    }
+
+    fn has_open_file(&self, id: SpaceId) -> bool {
+        let Some(space) = self.all.get(&id) else { return false };
+        space.views.iter().chain(&space.identity).any(Identity::is_open_elsewhere)
+    }
+
+    /// How long no file has to be looked at again; `None`: none has.
+    pub(crate) fn patience(&self) -> Option<Duration> {
+        self.doubts.patience(Instant::now())
+    }
+
+    /// Looks again at the files whose time has come.
+    pub(crate) fn look_again(&mut self) {
+        let now = Instant::now();
+        for id in self.doubts.due(now) {
+            self.settle(id);
+            let open = self.has_open_file(id);
+            self.doubts.looked(id, open, now);
         }
     }
 }

@@ -157,8 +157,12 @@ impl Supervisor {
         if self.world.sockets.has_watched(&self.world) {
             return Some(DEADLINE);
         }
-        let look = lock(&self.world.spaces).needs_looking() || self.world.sockets.needs_sweeping();
-        look.then_some(LOOK)
+        let (looking, again) = {
+            let spaces = lock(&self.world.spaces);
+            (spaces.needs_looking(), spaces.patience())
+        };
+        let look = (looking || self.world.sockets.needs_sweeping()).then_some(LOOK);
+        look.into_iter().chain(again).min()
     }
 
     fn react(
@@ -210,6 +214,7 @@ impl Supervisor {
             self.unreaped.set(false);
             family.child_changed();
         }
+        lock(&world.spaces).look_again();
         world.tear_down();
         for cookie in std::mem::take(&mut *lock(&self.deaths.dead)) {
             lock(&world.spaces).died(cookie);
