@@ -1,12 +1,14 @@
-//! Events of the core become bytes, once, and go to the group.
+//! Events of the core and notices of the stack become bytes, once, and go to the group.
 
 use std::sync::Arc;
 
-use pernet::{Event, EventSink, Net, Nsid, Origin};
+use pernet::{Event, EventSink, Net, NetRef, Nsid, Origin};
+use pernet_stack::{Notice, NoticeSink};
 use pernet_wire::uapi::*;
 use pernet_wire::{Builder, MsgHeader};
 
 use crate::bus::{Bus, Multicast};
+use crate::handlers;
 use crate::protocols::Protocol;
 use crate::queue::{Bytes, Queued};
 use crate::socket::SockAddr;
@@ -27,19 +29,42 @@ impl EventSink for Notifier {
     }
 }
 
+impl NoticeSink for Notifier {
+    fn emit(&self, net: &NetRef, notice: &Notice, origin: Origin) {
+        handlers::notice(self, net, notice, origin);
+    }
+}
+
 impl Notifier {
     fn nsid(&self, observer: &Net, ty: u16, id: Nsid, origin: Origin) {
-        let heard = self.bus.heard(observer, Protocol::Route, RTNLGRP_NSID);
+        self.announce(observer, RTNLGRP_NSID, ty, 0, origin, |out| fill_nsid(out, Some(id), None));
+    }
+
+    /// Sends a message of type `ty` with `flags` to the members of `group`, and to the requester if it asked for an echo
+    /// (`rtnl_notify`). `fill` writes the body, and is not called if nobody listens.
+    pub(crate) fn announce(
+        &self,
+        net: &Net,
+        group: u32,
+        ty: u16,
+        flags: u16,
+        origin: Origin,
+        fill: impl FnOnce(&mut Builder),
+    ) {
+        let heard = self.bus.heard(net, Protocol::Route, group);
         if !heard && !origin.echo {
             return;
         }
-        let bytes = nsid_message(&MsgHeader::new(ty, 0, origin.seq, origin.portid), Some(id), None);
+        let mut out = Builder::append_to(Vec::with_capacity(64));
+        out.begin(&MsgHeader::new(ty, flags, origin.seq, origin.portid));
+        fill(&mut out);
+        let bytes = out.finish();
         if heard {
             self.bus.multicast(
-                observer,
+                net,
                 &Multicast {
                     protocol: Protocol::Route,
-                    group: RTNLGRP_NSID,
+                    group,
                     bytes: &bytes,
                     from: 0,
                     exclude_port: if origin.echo { origin.portid } else { 0 },
@@ -50,13 +75,12 @@ impl Notifier {
         if !origin.echo {
             return;
         }
-        let requester = self.bus.of(observer).and_then(|bus| bus.by_port(Protocol::Route, origin.portid));
-        if let Some(ep) = requester {
+        if let Some(ep) = self.bus.of(net).and_then(|bus| bus.by_port(Protocol::Route, origin.portid)) {
             let item = Queued {
                 bytes: Bytes::Own(bytes),
                 // The unicast copy keeps the group in its address, as in the kernel.
-                from: SockAddr { portid: 0, groups: SockAddr::mask(RTNLGRP_NSID) },
-                group: RTNLGRP_NSID,
+                from: SockAddr { portid: 0, groups: SockAddr::mask(group) },
+                group,
                 origin_nsid: None,
             };
             if ep.deliver(item).wake {

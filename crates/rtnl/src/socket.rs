@@ -78,7 +78,9 @@ impl Rtnetlink {
     pub fn new(ns: &Namespaces, stack: &Stack) -> Result<Self, RegisterError> {
         let bus = Arc::new(Bus::new());
         bus.set_key(ns.register_subsys(BusSubsystem)?);
-        ns.subscribe(Arc::new(Notifier { bus: bus.clone() }));
+        let notifier = Arc::new(Notifier { bus: bus.clone() });
+        ns.subscribe(notifier.clone());
+        stack.set_notice_sink(notifier);
         Ok(Self { shared: Arc::new(Shared { bus, stack: stack.clone() }) })
     }
 

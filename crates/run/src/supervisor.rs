@@ -79,6 +79,8 @@ impl Supervisor {
         let wake = reactor.clone();
         let namespaces = Namespaces::builder().on_work(Arc::new(move || wake.wake())).build();
         let stack = Stack::register(&namespaces).map_err(|e| core(&e))?;
+        let wake = reactor.clone();
+        stack.on_timer(Arc::new(move || wake.wake()));
         let rtnl = Rtnetlink::new(&namespaces, &stack).map_err(|e| core(&e))?;
         let deaths = Arc::new(Deaths::new(reactor.clone()));
         namespaces.subscribe(deaths.clone());
@@ -162,7 +164,7 @@ impl Supervisor {
             (spaces.needs_looking(), spaces.patience())
         };
         let look = (looking || self.world.sockets.needs_sweeping()).then_some(LOOK);
-        look.into_iter().chain(again).min()
+        look.into_iter().chain(again).chain(self.world.stack.next_timer()).min()
     }
 
     fn react(
@@ -215,6 +217,8 @@ impl Supervisor {
             family.child_changed();
         }
         lock(&world.spaces).look_again();
+        // Its answer is for loops that have nothing else to wait for.
+        let _ = world.stack.run_timers();
         world.tear_down();
         for cookie in std::mem::take(&mut *lock(&self.deaths.dead)) {
             lock(&world.spaces).died(cookie);

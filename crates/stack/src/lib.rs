@@ -19,18 +19,38 @@
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
+#![allow(dead_code, reason = "rooms of the control plane that are being furnished")]
 
 mod clock;
 mod dev;
 mod errno;
+mod fib;
+mod inet;
+mod inet6;
 mod ioctl;
+mod neigh;
+mod nexthop;
+mod notice;
 mod proc;
+mod rtnl;
+mod rules;
+mod state;
+mod sysctl;
 mod sysfs;
 
 pub use dev::{
     Counters, HwAddr, IFNAMSIZ, IfFlags, IfName, Inet4Conf, Inet6Conf, LOOPBACK, Link, LinkClass, LinkDevices,
-    LinkError, LinkPage, LinkStats, Links, NameAssign, NameError, OffloadLimits, OperState, Stack,
+    LinkError, LinkNotice, LinkPage, LinkStats, Links, NameAssign, NameError, OffloadLimits, OperState, Stack,
 };
+pub use fib::FibNotice;
+pub use inet::{Ifa4, InetNotice};
+pub use inet6::Inet6Notice;
 pub use ioctl::{IFREQ_LEN, IfRequest, IfRequestError, ioctl_ifconf, ioctl_ifreq};
+pub use neigh::NeighNotice;
+pub use nexthop::NexthopNotice;
+pub use notice::Notice;
 pub use proc::{NetlinkSocket, PROC_DIR_MODE, proc_net_dev, proc_net_entries, proc_net_file, proc_net_netlink};
+pub use rtnl::{Clock, ManualClock, NoticeSink, Rtnl, SystemClock};
+pub use rules::RuleNotice;
+pub use state::NetState;
 pub use sysfs::{AttrError, Entry, EntryKind, SYSFS_DIR_MODE, sysfs_attr, sysfs_entries};

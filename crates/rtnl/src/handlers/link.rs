@@ -6,10 +6,12 @@ mod request;
 
 use std::sync::Arc;
 
-use pernet::NetRef;
-use pernet_stack::{Link, Links};
+use pernet::{NetRef, Origin};
+use pernet_stack::{Link, LinkNotice, Links};
 use pernet_wire::uapi::*;
 use pernet_wire::{AttrTable, Builder, Errno, ExtAck, Strictness};
+
+use crate::notify::Notifier;
 
 use super::{DumpOut, Full, Handler, Request, Step};
 use fill::View;
@@ -39,6 +41,14 @@ mod text {
     pub(super) const DUMP_INDEX: &str = "Filter by device index not supported for link dumps";
     pub(super) const DUMP_UNSUPPORTED: &str = "Unsupported attribute in link dump request";
     pub(super) const DUMP_TARGET: &str = "Invalid target network namespace id";
+}
+
+/// What listeners hear of links.
+pub(crate) fn notice(to: &Notifier, net: &NetRef, notice: &LinkNotice, origin: Origin) {
+    let _ = (to, net, origin);
+    match *notice {
+        _ => {}
+    }
 }
 
 /// Refuses with a text and `EINVAL`, the usual pair.

@@ -11,12 +11,14 @@ pub(crate) mod nsid;
 
 use std::sync::Arc;
 
-use pernet::{Cap, NetRef, UserNs};
-use pernet_stack::Stack;
+use pernet::{Cap, NetRef, Origin, UserNs};
+use pernet_stack::{Notice, Stack};
+use pernet_wire::uapi::*;
 use pernet_wire::{Errno, ExtAck, Msg, MsgHeader, Strictness};
 
 pub(crate) use crate::dump::{DumpOut, Full, Step};
 use crate::endpoint::{Endpoint, flag};
+use crate::notify::Notifier;
 use crate::peer::Client;
 use crate::queue::{Bytes, Queued};
 use crate::socket::{Shared, SockAddr};
@@ -45,6 +47,14 @@ pub(crate) fn find<F>(family: u8, ty: u16, pick: impl Fn(&Handler) -> Option<F>)
     let of =
         |family: u8| ROUTE.iter().copied().flatten().filter(|row| row.ty == ty && row.family == family).find_map(&pick);
     of(family).or_else(|| if family == 0 { None } else { of(0) })
+}
+
+/// Turns a notice of the stack into messages: each family of messages has a module that fills its own.
+pub(crate) fn notice(to: &Notifier, net: &NetRef, notice: &Notice, origin: Origin) {
+    match notice {
+        Notice::Link(notice) => link::notice(to, net, notice, origin),
+        _ => {}
+    }
 }
 
 /// A request and everything an answer may need.
@@ -101,6 +111,11 @@ impl Request<'_> {
             return Err(Errno::EACCES);
         }
         Ok(target)
+    }
+
+    /// Whom changes are told to come from.
+    pub(crate) fn origin(&self) -> Origin {
+        Origin { portid: self.portid(), seq: self.seq(), echo: self.msg.header.flags & NLM_F_ECHO != 0 }
     }
 
     /// The header of a reply.

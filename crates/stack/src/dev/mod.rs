@@ -20,3 +20,18 @@ pub use link::{Link, NameAssign, OperState};
 pub use links::{LinkError, LinkPage, Links};
 pub use name::{IFNAMSIZ, IfName, NameError};
 pub use pernet::{LinkDevices, Stack};
+
+use std::sync::Arc;
+
+use crate::rtnl::{NetdevEvent, Rtnl};
+use crate::state::Ns;
+
+/// What listeners are told of links.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum LinkNotice {}
+
+/// A device goes through something: what other devices do about it (those stacked on it, its master), and the message.
+pub(crate) fn netdev_event(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, event: NetdevEvent) {
+    let _ = (rtnl, ns, link, event);
+}

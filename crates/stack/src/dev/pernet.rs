@@ -1,32 +1,48 @@
-//! The device table as per-namespace state of the core.
+//! The stack as per-namespace state of the core.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use pernet::{InitError, Key, Namespaces, Net, RegisterError, Subsystem};
 
 use super::Links;
 use crate::clock;
+use crate::rtnl::{Clock, NoticeSink, Shared, SystemClock};
+use crate::state::NetState;
 
-/// The device that registers the table: each namespace is born with its loopback device, index 1
+/// The device that registers the stack: each namespace is born with its loopback device, index 1
 /// (`loopback_net_ops`, which Linux registers as the first pernet *device*). What it costs at birth is to note the time;
 /// the device itself is made for whoever looks first.
-///
-/// There is nothing to do when a namespace dies: nobody can reach it any more, and the core drops the table with the
-/// devices in it.
-#[derive(Debug)]
-pub struct LinkDevices(());
+pub struct LinkDevices(Arc<Inner>);
 
 impl Subsystem for LinkDevices {
     const NAME: &'static str = "loopback";
-    type State = Links;
+    type State = NetState;
 
-    fn init(&self, net: &Net) -> Result<Links, InitError> {
-        Ok(Links::with_loopback(net.hash_mix(), clock::monotonic_centiseconds()))
+    fn init(&self, net: &Net) -> Result<NetState, InitError> {
+        Ok(NetState::new(Links::with_loopback(net.hash_mix(), clock::monotonic_centiseconds())))
     }
 }
+
+/// What all namespaces of a stack share.
+pub(crate) struct Inner {
+    /// `rtnl_mutex`: see [`crate::rtnl`].
+    pub(crate) rtnl: Mutex<Shared>,
+    /// A leaf: read to copy the handle.
+    pub(crate) sink: RwLock<Option<Arc<dyn NoticeSink>>>,
+    pub(crate) clock: Box<dyn Clock>,
+    /// A leaf, likewise.
+    on_timer: RwLock<Option<OnTimer>>,
+    key: OnceLock<Key<LinkDevices>>,
+}
+
+type OnTimer = Arc<dyn Fn() + Send + Sync>;
 
 /// The network stack of one emulated system. Clones are the same stack.
 #[derive(Clone)]
 pub struct Stack {
-    links: Key<LinkDevices>,
+    inner: Arc<Inner>,
+    key: Key<LinkDevices>,
 }
 
 impl Stack {
@@ -35,12 +51,58 @@ impl Stack {
     /// # Errors
     /// What [`Namespaces::register_device`] says, for instance that an existing namespace could not be set up.
     pub fn register(ns: &Namespaces) -> Result<Self, RegisterError> {
-        Ok(Self { links: ns.register_device(LinkDevices(()))? })
+        Self::register_with_clock(ns, Box::new(SystemClock))
+    }
+
+    /// As [`Stack::register`], with a clock of the caller's.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn register_with_clock(ns: &Namespaces, clock: Box<dyn Clock>) -> Result<Self, RegisterError> {
+        let inner = Arc::new(Inner {
+            rtnl: Mutex::default(),
+            sink: RwLock::default(),
+            clock,
+            on_timer: RwLock::default(),
+            key: OnceLock::new(),
+        });
+        let key = ns.register_device(LinkDevices(Arc::clone(&inner)))?;
+        let _ = inner.key.set(key);
+        Ok(Self { inner, key })
     }
 
     /// The devices of `net`; `None` only if `net` is of another system, or while it is being made.
     #[must_use]
     pub fn links<'n>(&self, net: &'n Net) -> Option<&'n Links> {
-        net.get(self.links)
+        self.state(net).map(|state| &state.links)
+    }
+
+    /// All of the stack of `net`.
+    pub(crate) fn state<'n>(&self, net: &'n Net) -> Option<&'n NetState> {
+        net.get(self.key)
+    }
+
+    pub(crate) fn inner(&self) -> &Inner {
+        &self.inner
+    }
+
+    /// Calls `callback` when [`Stack::run_timers`] is wanted sooner than it last said. It is called under rtnl: it may
+    /// wake somebody, and nothing else.
+    pub fn on_timer(&self, callback: Arc<dyn Fn() + Send + Sync>) {
+        *self.inner.on_timer.write().unwrap_or_else(PoisonError::into_inner) = Some(callback);
+    }
+
+    pub(crate) fn timer_moved(&self) {
+        let callback = self.inner.on_timer.read().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(callback) = callback {
+            callback();
+        }
+    }
+
+    /// How long until [`Stack::run_timers`] has something to do.
+    #[must_use]
+    pub fn next_timer(&self) -> Option<Duration> {
+        let rtnl = self.rtnl(pernet::Origin::KERNEL);
+        rtnl.next_timer().map(|next| next.saturating_sub(rtnl.now()))
     }
 }

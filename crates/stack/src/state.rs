@@ -1,0 +1,132 @@
+//! What a namespace's stack consists of, and the handle by which configuration reaches it.
+
+use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use pernet::{Net, NetRef};
+
+use crate::dev::Links;
+use crate::fib::Fib;
+use crate::inet::Inet;
+use crate::inet6::Inet6;
+use crate::neigh::Neighbours;
+use crate::nexthop::Nexthops;
+use crate::rules::Rules;
+use crate::sysctl::Sysctls;
+
+/// A part of a namespace's configuration, made when somebody first asks for it: an idle namespace has none in memory.
+///
+/// Its lock protects this part alone. It is written under [`rtnl`](crate::Rtnl) only, so whoever holds that may read, let
+/// go and write without anything having changed in between; it is read by anyone. Nothing is called and no other lock is
+/// taken while it is held.
+#[derive(Debug)]
+pub(crate) struct Part<T>(OnceLock<Box<RwLock<T>>>);
+
+impl<T: Default> Part<T> {
+    pub(crate) const fn new() -> Self {
+        Self(OnceLock::new())
+    }
+
+    fn lock(&self) -> &RwLock<T> {
+        self.0.get_or_init(Box::default)
+    }
+
+    // A panic inside is a fault of ours; what it left is as whole as single assignments can leave it.
+    pub(crate) fn read(&self) -> RwLockReadGuard<'_, T> {
+        self.lock().read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Under rtnl only.
+    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
+        self.lock().write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks without making one: `None` says that it is as it was born.
+    pub(crate) fn peek(&self) -> Option<RwLockReadGuard<'_, T>> {
+        self.0.get().map(|lock| lock.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The stack of one namespace (the parts of `struct net` that concern it).
+#[derive(Debug)]
+pub struct NetState {
+    pub(crate) links: Links,
+    pub(crate) inet: Part<Inet>,
+    pub(crate) inet6: Part<Inet6>,
+    pub(crate) fib: Part<Fib>,
+    pub(crate) rules: Part<Rules>,
+    pub(crate) neigh: Part<Neighbours>,
+    pub(crate) nexthops: Part<Nexthops>,
+    pub(crate) sysctl: Part<Sysctls>,
+}
+
+impl NetState {
+    pub(crate) const fn new(links: Links) -> Self {
+        Self {
+            links,
+            inet: Part::new(),
+            inet6: Part::new(),
+            fib: Part::new(),
+            rules: Part::new(),
+            neigh: Part::new(),
+            nexthops: Part::new(),
+            sysctl: Part::new(),
+        }
+    }
+}
+
+/// Whose settings: `net.ipv4.conf.{all,default,DEV}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum ConfOf {
+    /// The namespace as a whole.
+    All,
+    /// Devices to come.
+    Default,
+    /// The device with this index.
+    Dev(u32),
+}
+
+/// A namespace as those see it who configure it: its parts, and itself unless it is dying.
+///
+/// A dying namespace is configured only to be taken apart. Nobody hears of that: nobody is left in it.
+#[derive(Clone, Copy)]
+pub(crate) struct Ns<'n> {
+    state: &'n NetState,
+    living: Option<&'n Net>,
+}
+
+impl<'n> Ns<'n> {
+    pub(crate) const fn living(state: &'n NetState, net: &'n Net) -> Self {
+        Self { state, living: Some(net) }
+    }
+
+    pub(crate) const fn dying(state: &'n NetState) -> Self {
+        Self { state, living: None }
+    }
+
+    /// The namespace itself.
+    pub(crate) const fn net(self) -> Option<&'n Net> {
+        self.living
+    }
+
+    /// A reference, for what outlives the call.
+    pub(crate) fn to_ref(self) -> Option<NetRef> {
+        self.living.map(Net::to_ref)
+    }
+
+    pub(crate) const fn state(self) -> &'n NetState {
+        self.state
+    }
+
+    /// The same namespace, not another one?
+    pub(crate) fn is(self, other: Ns<'_>) -> bool {
+        std::ptr::eq(self.state, other.state)
+    }
+}
+
+impl std::ops::Deref for Ns<'_> {
+    type Target = NetState;
+
+    fn deref(&self) -> &NetState {
+        self.state
+    }
+}
