@@ -44,7 +44,11 @@ pub use dev::{
 };
 pub use fib::FibNotice;
 pub use inet::{Ifa4, InetNotice};
-pub use inet6::Inet6Notice;
+pub use inet6::{
+    AddrError6, AddrLabel, AddrPage6, Answer6, Flow6, Ifa6, Inet6Link, Inet6Notice, LabelError, MemberInfo, NetConf6,
+    Nexthop6, Placing, Prefix6, RouteCursor6, RouteError6, RouteFilter6, RouteInfo6, RouteKeys6, RouteMetrics,
+    RoutePage6, RouteSpec6, TokenError, group_scope,
+};
 pub use ioctl::{IFREQ_LEN, IfRequest, IfRequestError, ioctl_ifconf, ioctl_ifreq};
 pub use neigh::NeighNotice;
 pub use nexthop::NexthopNotice;
