@@ -9,10 +9,10 @@ use super::idev::{BORN_GROUPS, Ifa6, Idev, PROTO_KERNEL_LL, PROTO_KERNEL_LO, ifa
 use super::prefix::Prefix6;
 use super::route::{METRIC_ADDRCONF, Route6, rtn, table};
 use super::scope::is_link_local;
-use super::show::NetConf6;
-use super::{Inet6Notice, addr, centiseconds, change, dad, groups};
+use super::{Inet6Notice, addr, centiseconds, change, dad, groups, settings};
 use crate::Notice;
 use crate::dev::{IfFlags, Link};
+use crate::inet::NetconfPart;
 use crate::rtnl::{NetdevEvent, Rtnl};
 use crate::state::{ConfOf, Ns};
 
@@ -50,6 +50,7 @@ fn born(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
         let conf = inet6.default.for_device(link);
         inet6.dev_mut(link).conf = conf;
     }
+    groups::born(ns, link);
     tell_settings(rtnl, ns, link);
 }
 
@@ -75,14 +76,11 @@ fn mtu(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
 }
 
 fn tell_settings(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link) {
-    let of = ConfOf::Dev(link.index());
-    let conf = NetConf6::of(ns, of, link.index().cast_signed());
-    rtnl.notify_caused(ns, Notice::Inet6(Inet6Notice::NetConf { conf, gone: false }));
+    settings::tell_part(rtnl, ns, ConfOf::Dev(link.index()), NetconfPart::All);
 }
 
 fn tell_gone(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link) {
-    let conf = NetConf6::gone(link.index().cast_signed());
-    rtnl.notify_caused(ns, Notice::Inet6(Inet6Notice::NetConf { conf, gone: true }));
+    settings::tell_part(rtnl, ns, ConfOf::Dev(link.index()), NetconfPart::Gone);
 }
 
 /// Tells that IPv6 of the device is as it is now.
@@ -160,6 +158,7 @@ fn ready(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
     };
     generate(rtnl, ns, link);
     tell_link(rtnl, ns, link);
+    groups::load(ns, link);
     if forwards {
         groups::forwarding(rtnl, ns, link, true);
     }
@@ -222,7 +221,7 @@ fn link_local(ns: Ns<'_>, link: &Link) -> Option<Ipv6Addr> {
         gen_mode::EUI64 if link.class().arp_type == ARPHRD_NONE => dad::random(),
         gen_mode::EUI64 => eui64(link)?,
         gen_mode::STABLE_PRIVACY => {
-            stable(super::settings::secret_for(ns, ConfOf::Dev(link.index()))?, link)
+            stable(settings::secret_for(ns, ConfOf::Dev(link.index()))?, link)
         }
         gen_mode::RANDOM => {
             let mut inet6 = ns.state().inet6.write();
@@ -275,6 +274,7 @@ fn down(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, depth: Depth) {
         return;
     }
     change::withdraw(rtnl, ns, link.index(), depth == Depth::Gone);
+    groups::unload(ns, link);
     let gone = {
         let mut inet6 = ns.state().inet6.write();
         let (all, own) =
@@ -309,4 +309,5 @@ fn down(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, depth: Depth) {
     if depth == Depth::Gone {
         ns.state().inet6.write().devs.remove(&link.index());
     }
+    change::collect_now(rtnl, ns);
 }

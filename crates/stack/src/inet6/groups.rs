@@ -1,13 +1,14 @@
 //! Multicast memberships of devices (`ff02::1`, solicited-node groups, the routers' groups).
 //!
-//! What the link layer listens to for them is the device's business: [`link_layer`] says which address that is.
+//! An Ethernet device is told the link-layer addresses on which their packets come.
 
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
-use super::idev::Member;
+use super::idev::{BORN_GROUPS, Member};
 use super::scope::{level, scope, solicited_node};
-use crate::dev::{IfFlags, Link};
+use crate::dev::{HwAddr, IfFlags, Link};
+use crate::mcast;
 use crate::rtnl::Rtnl;
 use crate::state::Ns;
 
@@ -18,32 +19,90 @@ const ROUTERS: [Ipv6Addr; 3] = [
     Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 0, 2),
 ];
 
+/// `ARPHRD_ETHER`: such devices are told which groups they are to hear.
+const ARPHRD_ETHER: u16 = 1;
+
 /// The Ethernet address on which a group's packets come (RFC 2464), for groups that leave the device.
-pub(crate) fn link_layer(group: Ipv6Addr) -> Option<[u8; 6]> {
+fn link_layer(link: &Link, group: Ipv6Addr) -> Option<HwAddr> {
     let [.., a, b, c, d] = group.octets();
-    (scope(group) > level::HOST).then_some([0x33, 0x33, a, b, c, d])
+    let wanted = link.class().arp_type == ARPHRD_ETHER && scope(group) > level::HOST;
+    HwAddr::new(&[0x33, 0x33, a, b, c, d]).filter(|_| wanted)
+}
+
+/// A device listens to all nodes from its birth.
+pub(crate) fn born(ns: Ns<'_>, link: &Link) {
+    for address in BORN_GROUPS.into_iter().filter_map(|group| link_layer(link, group)) {
+        mcast::add(ns, link, address);
+    }
+}
+
+/// The device works again: it hears its groups (`ipv6_mc_up`).
+pub(crate) fn load(ns: Ns<'_>, link: &Link) {
+    let groups = {
+        let mut inet6 = ns.state().inet6.write();
+        let idev = inet6.dev_mut(link);
+        if !std::mem::take(&mut idev.deaf) {
+            return;
+        }
+        idev.groups.clone()
+    };
+    for address in groups.iter().rev().filter_map(|m| link_layer(link, m.addr)) {
+        mcast::add(ns, link, address);
+    }
+}
+
+/// The device works no more: once it did, it hears no group (`ipv6_mc_down`).
+pub(crate) fn unload(ns: Ns<'_>, link: &Link) {
+    let groups = {
+        let mut inet6 = ns.state().inet6.write();
+        let idev = inet6.dev_mut(link);
+        if !idev.ready || std::mem::replace(&mut idev.deaf, true) {
+            return;
+        }
+        idev.groups.clone()
+    };
+    for address in groups.iter().filter_map(|m| link_layer(link, m.addr)) {
+        mcast::del(ns, link, address);
+    }
 }
 
 /// Joins a group, or counts one more that wants it (`ipv6_dev_mc_inc`).
 pub(crate) fn join(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link, group: Ipv6Addr) {
     let created = super::centiseconds(rtnl.now());
-    let mut inet6 = ns.state().inet6.write();
-    let idev = inet6.dev_mut(link);
-    match idev.groups.iter_mut().find(|m| m.addr == group) {
-        Some(member) => member.users += 1,
-        None => idev.groups.insert(0, Member { addr: group, users: 1, created }),
+    {
+        let mut inet6 = ns.state().inet6.write();
+        let idev = inet6.dev_mut(link);
+        if let Some(member) = idev.groups.iter_mut().find(|m| m.addr == group) {
+            member.users += 1;
+            return;
+        }
+        idev.groups.insert(0, Member { addr: group, users: 1, created });
+        if idev.deaf {
+            return;
+        }
+    }
+    if let Some(address) = link_layer(link, group) {
+        mcast::add(ns, link, address);
     }
 }
 
 /// One wants it no more (`ipv6_dev_mc_dec`).
 pub(crate) fn leave(_rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link, group: Ipv6Addr) {
-    let mut inet6 = ns.state().inet6.write();
-    let idev = inet6.dev_mut(link);
-    if let Some(at) = idev.groups.iter().position(|m| m.addr == group) {
+    {
+        let mut inet6 = ns.state().inet6.write();
+        let idev = inet6.dev_mut(link);
+        let Some(at) = idev.groups.iter().position(|m| m.addr == group) else { return };
         idev.groups[at].users -= 1;
-        if idev.groups[at].users == 0 {
-            idev.groups.remove(at);
+        if idev.groups[at].users > 0 {
+            return;
         }
+        idev.groups.remove(at);
+        if idev.deaf {
+            return;
+        }
+    }
+    if let Some(address) = link_layer(link, group) {
+        mcast::del(ns, link, address);
     }
 }
 

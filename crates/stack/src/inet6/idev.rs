@@ -126,6 +126,8 @@ pub(crate) struct Idev {
     pub(crate) linkdown: bool,
     /// The MTU became too small: there is no IPv6 on the device until it grows.
     pub(crate) suspended: bool,
+    /// The link layer was told to hear no groups until the device works again.
+    pub(crate) deaf: bool,
     /// Widest scope first, of one scope the newest first.
     pub(crate) addrs: Vec<Ifa6>,
     /// The newest first.
@@ -148,6 +150,7 @@ impl Idev {
             conf: Overrides::default(),
             ready: false,
             suspended: false,
+            deaf: false,
             down: false,
             linkdown: false,
             addrs: Vec::new(),

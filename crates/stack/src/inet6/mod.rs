@@ -41,7 +41,7 @@ pub use route::{Nexthop6, RouteError6, RouteInfo6, RouteMetrics};
 pub use scope::group_scope;
 pub(crate) use settings::{check_conf, conf, set_conf, set_stable_secret, stable_secret};
 pub use settings::TokenError;
-pub use show::{AddrPage6, Inet6Link, MemberInfo, NetConf6, RouteCursor6, RouteFilter6, RoutePage6};
+pub use show::{AddrPage6, Inet6Link, MemberInfo, RouteCursor6, RouteFilter6, RoutePage6};
 
 use conf::Overrides;
 use fib::Fib6;
@@ -114,13 +114,6 @@ pub enum Inet6Notice {
         added: Option<u16>,
         /// The route.
         route: Box<RouteInfo6>,
-    },
-    /// Settings of a device (or of all, or of those to come) changed.
-    NetConf {
-        /// The settings; `None` for a device that has none any more.
-        conf: NetConf6,
-        /// There are none any more.
-        gone: bool,
     },
     /// IPv6 runs on the device from now on (`inet6_ifinfo_notify`).
     Link(Arc<Link>, Box<Inet6Link>),

@@ -9,7 +9,7 @@ use super::route::{Route6, rtn};
 use super::scope::{level, scope};
 use super::show;
 use crate::dev::IfFlags;
-use crate::state::NetState;
+use crate::state::Ns;
 
 fn hex(addr: Ipv6Addr) -> String {
     addr.octets().iter().fold(String::with_capacity(32), |mut out, byte| {
@@ -19,7 +19,8 @@ fn hex(addr: Ipv6Addr) -> String {
 }
 
 /// `if_inet6`: every address, with index, prefix length, scope and flags.
-pub(crate) fn if_inet6(state: &NetState) -> String {
+pub(crate) fn if_inet6(ns: Ns<'_>) -> String {
+    let state = ns.state();
     let mut out = String::new();
     let Some(inet6) = state.inet6.peek() else { return out };
     for (&ifindex, idev) in &inet6.devs {
@@ -46,7 +47,8 @@ pub(crate) fn if_inet6(state: &NetState) -> String {
 }
 
 /// `igmp6`: the groups that devices listen to.
-pub(crate) fn igmp6(state: &NetState) -> String {
+pub(crate) fn igmp6(ns: Ns<'_>) -> String {
+    let state = ns.state();
     let mut out = String::new();
     for link in state.links.all() {
         for member in show::groups(state, &link) {
@@ -70,7 +72,8 @@ pub(crate) fn igmp6(state: &NetState) -> String {
 }
 
 /// `anycast6`: the anycast addresses of devices.
-pub(crate) fn anycast6(state: &NetState) -> String {
+pub(crate) fn anycast6(ns: Ns<'_>) -> String {
+    let state = ns.state();
     let mut out = String::new();
     for link in state.links.all() {
         for member in show::anycast(state, &link) {
@@ -94,7 +97,8 @@ mod rtf {
 }
 
 /// `ipv6_route`: every route of every table, and for the main and local tables the entry that rejects the rest.
-pub(crate) fn ipv6_route(state: &NetState) -> String {
+pub(crate) fn ipv6_route(ns: Ns<'_>) -> String {
+    let state = ns.state();
     let links = state.links.all();
     let Some(lo) = links.iter().find(|l| l.stored_flags.contains(IfFlags::LOOPBACK)) else {
         return String::new();
@@ -161,7 +165,8 @@ fn line(out: &mut String, route: &Arc<Route6>, dev: &str) {
 }
 
 /// `rt6_stats`: nodes of the trees, nodes with routes, routes ever made, routes, cached ones, discarded ones.
-pub(crate) fn rt6_stats(state: &NetState) -> String {
+pub(crate) fn rt6_stats(ns: Ns<'_>) -> String {
+    let state = ns.state();
     let (nodes, routes) = state.inet6.peek().map_or((0, 0), |inet6| inet6.fib.count());
     format!("{nodes:04x} {nodes:04x} {routes:04x} {routes:04x} {:04x} {:04x} {:04x}\n", 0, 0, 0)
 }

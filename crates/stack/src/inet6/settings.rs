@@ -4,16 +4,14 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use super::conf::{self, devconf, gen_mode, has_inet6};
-use super::show::NetConf6;
-use super::{Inet6, Inet6Notice, anycast, config, groups};
+use super::{Inet6, anycast, config, groups};
 use crate::dev::{Inet6Conf, Link};
 use crate::errno;
+use crate::inet::{InetNotice, Netconf, NetconfPart};
 use crate::rtnl::Rtnl;
 use crate::state::{ConfOf, Ns};
 
-/// Index by which messages about settings name `all` and `default`.
-pub(crate) const NETCONFA_IFINDEX_ALL: i32 = -1;
-pub(crate) const NETCONFA_IFINDEX_DEFAULT: i32 = -2;
+const AF_INET6: u8 = 10;
 
 /// A device's setting by its `DEVCONF_*` number; `None` for a device without IPv6, or no such number.
 pub(crate) fn conf(ns: Ns<'_>, of: ConfOf, number: usize) -> Option<i32> {
@@ -65,7 +63,7 @@ pub(crate) fn set_conf(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, of: ConfOf, number: usiz
         ConfOf::Default => {
             let changed = store(ns, of, number, value);
             if changed && matches!(number, devconf::FORWARDING | devconf::PROXY_NDP) {
-                tell(rtnl, ns, NETCONFA_IFINDEX_DEFAULT, number, value);
+                tell(rtnl, ns, ConfOf::Default, number);
             }
         }
         ConfOf::All => set_all(rtnl, ns, number, value),
@@ -85,7 +83,7 @@ fn set_all(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, number: usize, value: i32) {
     if spreads {
         let default_changed = store(ns, ConfOf::Default, number, value);
         if default_changed && number == devconf::FORWARDING {
-            tell(rtnl, ns, NETCONFA_IFINDEX_DEFAULT, number, value);
+            tell(rtnl, ns, ConfOf::Default, number);
         }
         for link in ns.state().links.all().iter().filter(|link| has_inet6(link)) {
             set_dev(rtnl, ns, link, number, value);
@@ -93,7 +91,7 @@ fn set_all(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, number: usize, value: i32) {
     }
     let told = [devconf::FORWARDING, devconf::IGNORE_ROUTES_WITH_LINKDOWN, devconf::PROXY_NDP];
     if changed && told.contains(&number) {
-        tell(rtnl, ns, NETCONFA_IFINDEX_ALL, number, value);
+        tell(rtnl, ns, ConfOf::All, number);
     }
 }
 
@@ -118,7 +116,7 @@ fn set_dev(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, number: usize, val
     }
     let told = [devconf::FORWARDING, devconf::IGNORE_ROUTES_WITH_LINKDOWN, devconf::PROXY_NDP];
     if told.contains(&number) {
-        tell(rtnl, ns, link.index().cast_signed(), number, value);
+        tell(rtnl, ns, ConfOf::Dev(link.index()), number);
     }
 }
 
@@ -137,9 +135,30 @@ fn store(ns: Ns<'_>, of: ConfOf, number: usize, value: i32) -> bool {
     true
 }
 
-fn tell(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, ifindex: i32, number: usize, value: i32) {
-    let conf = NetConf6::one(ifindex, number, value);
-    rtnl.notify_caused(ns, crate::Notice::Inet6(Inet6Notice::NetConf { conf, gone: false }));
+/// `NETCONFA_*` numbers of what listeners of `netconf` hear.
+fn tell(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, of: ConfOf, number: usize) {
+    let part = match number {
+        devconf::FORWARDING => 2,
+        devconf::PROXY_NDP => 5,
+        _ => 6,
+    };
+    tell_part(rtnl, ns, of, NetconfPart::One(part));
+}
+
+/// Tells what settings are now, or that there are none any more.
+pub(crate) fn tell_part(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, of: ConfOf, part: NetconfPart) {
+    let value = |number| conf(ns, of, number).unwrap_or(0);
+    let conf = Netconf {
+        family: AF_INET6,
+        of,
+        forwarding: value(devconf::FORWARDING),
+        rp_filter: 0,
+        mc_forwarding: value(devconf::MC_FORWARDING),
+        bc_forwarding: 0,
+        proxy_neigh: value(devconf::PROXY_NDP),
+        ignore_linkdown: value(devconf::IGNORE_ROUTES_WITH_LINKDOWN),
+    };
+    rtnl.notify_caused(ns, InetNotice::Netconf { conf, part }.into());
 }
 
 /// What stable private addresses are made from; `None` until somebody set it (a read is then `EIO`).

@@ -12,10 +12,10 @@ use super::idev::{BORN_GROUPS, Ifa6, Member};
 use super::label::{AddrLabel, Labels};
 use super::prefix::Prefix6;
 use super::route::{Nexthop6, Route6, RouteInfo6, rtn, rtnh};
-use super::{Inet6, LabelError, centiseconds, settings};
+use super::{Inet6, LabelError, centiseconds};
 use crate::dev::{Link, Stack};
 use crate::rtnl::Rtnl;
-use crate::state::{ConfOf, NetState, Ns};
+use crate::state::NetState;
 
 /// Addresses in the order of a dump.
 #[derive(Clone, Debug, Default)]
@@ -39,51 +39,6 @@ pub struct MemberInfo {
     pub users: u32,
     /// When it was joined, hundredths of a second.
     pub created: u32,
-}
-
-/// The settings that `ip netconf` shows. What a message does not tell is `None`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NetConf6 {
-    /// Index of the device, -1 for all, -2 for those to come.
-    pub ifindex: i32,
-    /// Whether it forwards.
-    pub forwarding: Option<i32>,
-    /// Whether it forwards groups.
-    pub mc_forwarding: Option<i32>,
-    /// Whether it answers for others.
-    pub proxy_neigh: Option<i32>,
-    /// Whether routes without a carrier count for nothing.
-    pub ignore_linkdown: Option<i32>,
-}
-
-impl NetConf6 {
-    pub(crate) const fn gone(ifindex: i32) -> Self {
-        Self { ifindex, forwarding: None, mc_forwarding: None, proxy_neigh: None, ignore_linkdown: None }
-    }
-
-    /// All of them.
-    pub(crate) fn of(ns: Ns<'_>, of: ConfOf, ifindex: i32) -> Self {
-        let value = |number| Some(settings::conf(ns, of, number).unwrap_or(0));
-        Self {
-            ifindex,
-            forwarding: value(devconf::FORWARDING),
-            mc_forwarding: value(devconf::MC_FORWARDING),
-            proxy_neigh: value(devconf::PROXY_NDP),
-            ignore_linkdown: value(devconf::IGNORE_ROUTES_WITH_LINKDOWN),
-        }
-    }
-
-    /// The one that changed.
-    pub(crate) const fn one(ifindex: i32, number: usize, value: i32) -> Self {
-        let mut conf = Self::gone(ifindex);
-        match number {
-            devconf::FORWARDING => conf.forwarding = Some(value),
-            devconf::MC_FORWARDING => conf.mc_forwarding = Some(value),
-            devconf::PROXY_NDP => conf.proxy_neigh = Some(value),
-            _ => conf.ignore_linkdown = Some(value),
-        }
-        conf
-    }
 }
 
 /// The IPv6 part of a link (`inet6_fill_ifla6_attrs`).
@@ -216,22 +171,6 @@ impl Stack {
     #[must_use]
     pub fn inet6_link(&self, net: &Net, link: &Link) -> Option<Inet6Link> {
         inet6_link(self.state(net)?, link)
-    }
-
-    /// Settings as `ip netconf` shows them: of a device, of all (-1), or of those to come (-2).
-    #[must_use]
-    pub fn netconf6(&self, net: &Net, ifindex: i32) -> Option<NetConf6> {
-        let state = self.state(net)?;
-        let of = match ifindex {
-            settings::NETCONFA_IFINDEX_ALL => ConfOf::All,
-            settings::NETCONFA_IFINDEX_DEFAULT => ConfOf::Default,
-            _ => {
-                let index = u32::try_from(ifindex).ok()?;
-                let _ = state.links.by_index(index).filter(|link| has_inet6(link))?;
-                ConfOf::Dev(index)
-            }
-        };
-        Some(NetConf6::of(Ns::living(state, net), of, ifindex))
     }
 
     /// Whether there is such a routing table.
