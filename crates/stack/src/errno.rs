@@ -8,3 +8,7 @@ pub(crate) const EINVAL: i32 = 22;
 pub(crate) const ENFILE: i32 = 23;
 pub(crate) const ENOTTY: i32 = 25;
 pub(crate) const EADDRNOTAVAIL: i32 = 99;
+pub(crate) const ENXIO: i32 = 6;
+pub(crate) const EPFNOSUPPORT: i32 = 96;
+pub(crate) const ENETUNREACH: i32 = 101;
+pub(crate) const ENOBUFS: i32 = 105;

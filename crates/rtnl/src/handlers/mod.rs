@@ -7,6 +7,8 @@ pub(crate) mod diag;
 pub(crate) mod empty;
 pub(crate) mod generic;
 pub(crate) mod link;
+pub(crate) mod neigh;
+pub(crate) mod neightbl;
 pub(crate) mod nsid;
 
 use std::sync::Arc;
@@ -40,7 +42,7 @@ pub(crate) struct Handler {
 }
 
 /// The handlers of NETLINK_ROUTE.
-const ROUTE: &[&[Handler]] = &[nsid::HANDLERS, link::HANDLERS, empty::HANDLERS];
+const ROUTE: &[&[Handler]] = &[nsid::HANDLERS, link::HANDLERS, neigh::HANDLERS, neightbl::HANDLERS, empty::HANDLERS];
 
 /// The row's function for `(family, ty)`, falling back to family 0.
 pub(crate) fn find<F>(family: u8, ty: u16, pick: impl Fn(&Handler) -> Option<F>) -> Option<F> {
@@ -53,6 +55,7 @@ pub(crate) fn find<F>(family: u8, ty: u16, pick: impl Fn(&Handler) -> Option<F>)
 pub(crate) fn notice(to: &Notifier, net: &NetRef, notice: &Notice, origin: Origin) {
     match notice {
         Notice::Link(notice) => link::notice(to, net, notice, origin),
+        Notice::Neigh(notice) => neigh::notice(to, net, notice, origin),
         _ => {}
     }
 }
