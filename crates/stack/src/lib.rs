@@ -39,8 +39,9 @@ mod sysctl;
 mod sysfs;
 
 pub use dev::{
-    Counters, HwAddr, IFNAMSIZ, IfFlags, IfName, Inet4Conf, Inet6Conf, LOOPBACK, Link, LinkClass, LinkDevices,
-    LinkError, LinkNotice, LinkPage, LinkStats, Links, NameAssign, NameError, OffloadLimits, OperState, Stack,
+    Blame, Counters, DUMMY, FlagChange, HwAddr, IFNAMSIZ, IfFlags, IfName, Inet4Conf, Inet6Conf, KindChange, KindSpec,
+    LOOPBACK, Link, LinkChange, LinkClass, LinkDevices, LinkError, LinkNotice, LinkPage, LinkRefused, LinkStats, Links,
+    NameAssign, NameError, NewLink, OffloadChange, OffloadLimits, OperState, PortChange, Queues, Stack, VETH, VethPeer,
 };
 pub use fib::FibNotice;
 pub use inet::{Ifa4, InetNotice};
