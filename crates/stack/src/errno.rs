@@ -14,6 +14,7 @@ pub(crate) const ERANGE: i32 = 34;
 pub(crate) const ELOOP: i32 = 40;
 pub(crate) const EOPNOTSUPP: i32 = 95;
 pub(crate) const EPFNOSUPPORT: i32 = 96;
+pub(crate) const EADDRINUSE: i32 = 98;
 pub(crate) const EADDRNOTAVAIL: i32 = 99;
 pub(crate) const ENETUNREACH: i32 = 101;
 pub(crate) const ENOBUFS: i32 = 105;

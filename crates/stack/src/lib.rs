@@ -28,6 +28,7 @@ mod fib;
 mod inet;
 mod inet6;
 mod ioctl;
+mod mcast;
 mod neigh;
 mod nexthop;
 mod notice;
@@ -44,9 +45,13 @@ pub use dev::{
     NameAssign, NameError, NewLink, OffloadChange, OffloadLimits, OperState, PortChange, Queues, Stack, VETH, VethPeer,
 };
 pub use fib::FibNotice;
-pub use inet::{Ifa4, InetNotice};
+pub use inet::{
+    Addr4Error, DelAddr4, FOREVER, Group, IFA_F_DEPRECATED, IFA_F_MCAUTOJOIN, IFA_F_NOPREFIXROUTE, IFA_F_PERMANENT,
+    IFA_F_SECONDARY, Ifa4, InetNotice, JoinError, Label, Lifetime4, Netconf, NetconfPart, NewAddr4, Page, Place,
+};
 pub use inet6::Inet6Notice;
 pub use ioctl::{IFREQ_LEN, IfRequest, IfRequestError, ioctl_ifconf, ioctl_ifreq};
+pub use mcast::McastError;
 pub use neigh::{
     ArpError, ArpFlags, ArpRequest, GC_INTERVAL_MS, GC_THRESHOLDS, NeighError, NeighFamily, NeighFlags, NeighKey,
     NeighNotice, NeighPage, NeighParm, NeighParms, NeighProxy, NeighReport, NeighState, NeighTableError, NewNeigh,
@@ -57,5 +62,5 @@ pub use notice::Notice;
 pub use proc::{NetlinkSocket, PROC_DIR_MODE, proc_net_dev, proc_net_entries, proc_net_file, proc_net_netlink};
 pub use rtnl::{Clock, ManualClock, NoticeSink, Rtnl, SystemClock};
 pub use rules::RuleNotice;
-pub use state::NetState;
+pub use state::{ConfOf, NetState};
 pub use sysfs::{AttrError, Entry, EntryKind, SYSFS_DIR_MODE, sysfs_attr, sysfs_entries};

@@ -51,7 +51,8 @@ impl Stack {
     #[must_use]
     pub fn neigh_proxies(&self, net: &Net, family: Option<NeighFamily>, from: u64, max: usize) -> ProxyPage {
         let Some(table) = self.state(net).and_then(|state| state.neigh.peek()) else { return ProxyPage::default() };
-        let wanted = table.proxies_from(from).filter(|p| family.is_none_or(|family| NeighFamily::of(&p.dst) == family));
+        let wanted =
+            table.proxies_since(from).filter(|p| family.is_none_or(|family| NeighFamily::of(&p.dst) == family));
         ProxyPage { proxies: wanted.take(max).cloned().collect() }
     }
 

@@ -118,7 +118,7 @@ impl Neighbours {
         }
     }
 
-    pub(super) fn proxies_from(&self, from: u64) -> impl Iterator<Item = &NeighProxy> {
+    pub(super) fn proxies_since(&self, from: u64) -> impl Iterator<Item = &NeighProxy> {
         self.proxies.range(from..).map(|(_, proxy)| proxy)
     }
 }

@@ -1,7 +1,8 @@
 //! The one list of what is in `/proc/net` (Linux 6.18 with its usual modules), with each file's content.
 
 use super::{columns, devices, names, netlink};
-use crate::{Link, Links};
+use crate::state::Ns;
+use crate::{Link, Links, inet, mcast};
 
 /// What an entry of the table is.
 #[derive(Clone, Copy)]
@@ -16,20 +17,22 @@ pub(super) enum Content {
     Lines(fn() -> String),
     /// A file that depends on the namespace's devices.
     Derived(fn(&Links) -> String),
+    /// A file that depends on other parts of the namespace too.
+    Of(fn(Ns<'_>) -> String),
 }
 
-use Content::{Derived, Dir, Lines, PerDevice, Text};
+use Content::{Derived, Dir, Lines, Of, PerDevice, Text};
 
 /// Path below `/proc/net`, mode, content.
 pub(super) const TABLE: &[(&str, u16, Content)] = &[
     ("anycast6", 0o444, Text("")),
-    ("arp", 0o444, Text("IP address       HW type     Flags       HW address            Mask     Device\n")),
+    ("arp", 0o444, Of(crate::neigh::proc_arp)),
     // The xtables files list what is registered with the packet filter: no tables, matches or targets.
     ("arp_tables_matches", 0o440, Text("")),
     ("arp_tables_names", 0o440, Text("")),
     ("arp_tables_targets", 0o440, Text("")),
     ("dev", 0o444, Derived(devices::proc_net_dev)),
-    ("dev_mcast", 0o444, Text("")),
+    ("dev_mcast", 0o444, Of(mcast::proc_net_dev_mcast)),
     ("dev_snmp6", 0o555, PerDevice(devices::snmp6)),
     // No IPv4 routing table is made before the first route: not even a heading, here and in `route`.
     ("fib_trie", 0o444, Text("")),
@@ -37,7 +40,7 @@ pub(super) const TABLE: &[(&str, u16, Content)] = &[
     ("icmp", 0o444, Lines(|| columns::sockets4(2, true, 127))),
     ("icmp6", 0o444, Lines(|| columns::sockets6(true))),
     ("if_inet6", 0o444, Text("")),
-    ("igmp", 0o444, Text("Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n")),
+    ("igmp", 0o444, Of(inet::proc_net_igmp)),
     ("igmp6", 0o444, Derived(devices::igmp6)),
     ("ip6_flowlabel", 0o444, Text("Label S Owner  Users  Linger Expires  Dst                              Opt\n")),
     (
