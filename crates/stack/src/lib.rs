@@ -50,7 +50,7 @@ pub use inet::{
     IFA_F_SECONDARY, Ifa4, InetNotice, JoinError, Label, Lifetime4, Netconf, NetconfPart, NewAddr4, Page, Place,
 };
 pub use inet6::Inet6Notice;
-pub use ioctl::{IFREQ_LEN, IfRequest, IfRequestError, ioctl_ifconf, ioctl_ifreq};
+pub use ioctl::{IFREQ_LEN, IfChange, IfRequest, IfRequestError, ioctl_change, ioctl_ifconf, ioctl_ifreq};
 pub use mcast::McastError;
 pub use neigh::NeighNotice;
 pub use nexthop::NexthopNotice;
