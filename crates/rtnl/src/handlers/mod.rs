@@ -4,12 +4,15 @@
 //! module with a `HANDLERS` table and add it to [`ROUTE`].
 
 pub(crate) mod addr;
+pub(crate) mod addr6;
+pub(crate) mod addrlabel;
 pub(crate) mod diag;
 pub(crate) mod empty;
 pub(crate) mod generic;
 pub(crate) mod link;
 pub(crate) mod netconf;
 pub(crate) mod nsid;
+pub(crate) mod route6;
 
 use std::sync::Arc;
 
@@ -42,7 +45,16 @@ pub(crate) struct Handler {
 }
 
 /// The handlers of NETLINK_ROUTE.
-const ROUTE: &[&[Handler]] = &[nsid::HANDLERS, link::HANDLERS, addr::HANDLERS, netconf::HANDLERS, empty::HANDLERS];
+const ROUTE: &[&[Handler]] = &[
+    nsid::HANDLERS,
+    link::HANDLERS,
+    addr::HANDLERS,
+    addr6::HANDLERS,
+    addrlabel::HANDLERS,
+    netconf::HANDLERS,
+    route6::HANDLERS,
+    empty::HANDLERS,
+];
 
 /// The function of the row for exactly `(family, ty)`.
 fn exact<F>(family: u8, ty: u16, pick: impl Fn(&Handler) -> Option<F>) -> Option<F> {
@@ -59,6 +71,7 @@ pub(crate) fn notice(to: &Notifier, net: &NetRef, notice: &Notice, origin: Origi
     match notice {
         Notice::Link(notice) => link::notice(to, net, notice, origin),
         Notice::Inet(notice) => addr::notice(to, net, notice, origin),
+        Notice::Inet6(notice) => route6::notice(to, net, notice, origin),
         _ => {}
     }
 }
