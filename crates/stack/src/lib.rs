@@ -55,7 +55,11 @@ pub use inet6::{
 };
 pub use ioctl::{IFREQ_LEN, IfRequest, IfRequestError, ioctl_ifconf, ioctl_ifreq};
 pub use mcast::McastError;
-pub use neigh::NeighNotice;
+pub use neigh::{
+    ArpError, ArpFlags, ArpRequest, GC_INTERVAL_MS, GC_THRESHOLDS, NeighError, NeighFamily, NeighFlags, NeighKey,
+    NeighNotice, NeighPage, NeighParm, NeighParms, NeighProxy, NeighReport, NeighState, NeighTableError, NewNeigh,
+    ParmValue, ProxyKey, ProxyPage,
+};
 pub use nexthop::NexthopNotice;
 pub use notice::Notice;
 pub use proc::{NetlinkSocket, PROC_DIR_MODE, proc_net_dev, proc_net_entries, proc_net_file, proc_net_netlink};

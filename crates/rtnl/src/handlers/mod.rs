@@ -10,6 +10,8 @@ pub(crate) mod diag;
 pub(crate) mod empty;
 pub(crate) mod generic;
 pub(crate) mod link;
+pub(crate) mod neigh;
+pub(crate) mod neightbl;
 pub(crate) mod netconf;
 pub(crate) mod nsid;
 pub(crate) mod route6;
@@ -53,6 +55,8 @@ const ROUTE: &[&[Handler]] = &[
     addrlabel::HANDLERS,
     netconf::HANDLERS,
     route6::HANDLERS,
+    neigh::HANDLERS,
+    neightbl::HANDLERS,
     empty::HANDLERS,
 ];
 
@@ -70,6 +74,7 @@ pub(crate) fn find<F>(family: u8, ty: u16, pick: impl Fn(&Handler) -> Option<F>)
 pub(crate) fn notice(to: &Notifier, net: &NetRef, notice: &Notice, origin: Origin) {
     match notice {
         Notice::Link(notice) => link::notice(to, net, notice, origin),
+        Notice::Neigh(notice) => neigh::notice(to, net, notice, origin),
         Notice::Inet(notice) => addr::notice(to, net, notice, origin),
         Notice::Inet6(notice) => route6::notice(to, net, notice, origin),
         _ => {}
