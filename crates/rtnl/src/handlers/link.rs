@@ -26,6 +26,8 @@ pub(crate) const HANDLERS: &[Handler] = &[
     Handler { family: 0, ty: RTM_NEWLINK, doit: Some(newlink::new), dumpit: None },
     Handler { family: 0, ty: RTM_SETLINK, doit: Some(newlink::set), dumpit: None },
     Handler { family: 0, ty: RTM_DELLINK, doit: Some(newlink::delete), dumpit: None },
+    Handler { family: 0, ty: RTM_NEWLINKPROP, doit: Some(newlink::new_property), dumpit: None },
+    Handler { family: 0, ty: RTM_DELLINKPROP, doit: Some(newlink::delete_property), dumpit: None },
     families::INET6,
     families::BRIDGE,
     families::IPMR,
@@ -64,11 +66,20 @@ pub(crate) fn notice(to: &Notifier, net: &NetRef, notice: &LinkNotice, origin: O
             view.moved = to.as_ref().map(|(peer, index)| (nsid_of(net, peer), index.cast_signed()));
             (RTM_DELLINK, link)
         }
+        LinkNotice::Port { link, gone } => {
+            let ty = if *gone { RTM_DELLINK } else { RTM_NEWLINK };
+            let links = to.stack().links(net);
+            let view = View { now: to.stack().centiseconds(), ..view };
+            to.announce(net, RTNLGRP_LINK, ty, 0, origin, |out| fill::bridge_port(out, links, link, *gone, view));
+            return;
+        }
         _ => return,
     };
+    let links = to.stack().links(net);
+    view.now = to.stack().centiseconds();
     // Also if nobody listens: to be mentioned is what gives a namespace its number.
     view.lower_nsid = lower_nsid(net, link);
-    to.announce(net, RTNLGRP_LINK, ty, 0, origin, |out| fill::link(out, link, view));
+    to.announce(net, RTNLGRP_LINK, ty, 0, origin, |out| fill::link(out, links, link, view));
 }
 
 /// The id by which `viewer` knows a namespace, from here on if it did not; -1 if that is dead.
@@ -117,9 +128,10 @@ fn get(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
     let links = links(request, other.as_ref().unwrap_or(request.net))?;
     let link = find(links, info.index, &attrs)?;
     let lower_nsid = lower_nsid(request.net, &link);
-    let view = View { ext_mask: ext_mask.unwrap_or(0), target, lower_nsid, ..View::default() };
+    let now = request.stack().centiseconds();
+    let view = View { ext_mask: ext_mask.unwrap_or(0), target, lower_nsid, now, ..View::default() };
     let mut out = Builder::message(&request.reply_header(RTM_NEWLINK, 0));
-    fill::link(&mut out, &link, view);
+    fill::link(&mut out, Some(links), &link, view);
     request.reply(out.finish())
 }
 
@@ -245,7 +257,7 @@ impl Filter {
 
 /// Kinds that can be asked for. Any other word is as good as none, as on Linux for a kind whose module is not loaded;
 /// these were known to the kernel that the vectors are from.
-const KINDS: [&str; 8] = ["dummy", "bridge", "veth", "vxlan", "macvlan", "macvtap", "ifb", "tun"];
+const KINDS: [&str; 9] = ["dummy", "vlan", "bridge", "veth", "vxlan", "macvlan", "macvtap", "ifb", "tun"];
 
 /// The kind in an `IFLA_LINKINFO`.
 fn kind_filter(info: &pernet_wire::Attr<'_>) -> Option<&'static str> {
@@ -260,16 +272,17 @@ fn kind_filter(info: &pernet_wire::Attr<'_>) -> Option<&'static str> {
 fn list(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck, filter: &Filter) -> Result<Step, Errno> {
     let links = links(request, filter.other.as_ref().unwrap_or(request.net))?;
     let room = out.room();
+    let now = request.stack().centiseconds();
     let step = each(links, out, |out, link| {
         if !filter.admits(link) {
             return Ok(());
         }
-        let view = View { lower_nsid: lower_nsid(request.net, link), ..filter.view };
+        let view = View { lower_nsid: lower_nsid(request.net, link), now, ..filter.view };
         out.entry(RTM_NEWLINK, |m| {
             if filter.restricts() {
                 m.add_flags(NLM_F_DUMP_FILTERED);
             }
-            fill::link(m, link, view);
+            fill::link(m, Some(links), link, view);
         })
     });
     // Linux closes this dump in a datagram of its own, and what it had to say about the request goes with the first.

@@ -2,12 +2,14 @@
 //!
 //! Nothing here knows a device by its kind: what is sent is what the [`Link`] and its class say.
 
-use pernet_stack::{Inet6Conf, Link, LinkStats};
+use pernet_stack::{BridgePort, Inet6Conf, Link, LinkStats, Links};
 use pernet_wire::Builder;
 use pernet_wire::uapi::*;
 
+use super::kind;
 use super::request::SKIP_STATS;
 
+const AF_BRIDGE: u8 = 7;
 const IFLA_PROTINFO: u16 = 12;
 const IFLA_DEVLINK_PORT: u16 = 62;
 const IFLA_DPLL_PIN: u16 = 65;
@@ -15,7 +17,8 @@ const IFLA_MAX_PACING_OFFLOAD_HORIZON: u16 = 66;
 const IFLA_HEADROOM: u16 = 68;
 const IFLA_TAILROOM: u16 = 69;
 
-const IFLA_INFO_KIND: u16 = 1;
+const IFLA_PROTO_DOWN_REASON: u16 = 55;
+const PROTO_DOWN_REASON_VALUE: u16 = 2;
 const IFLA_XDP_ATTACHED: u16 = 2;
 const IFLA_INET_CONF: u16 = 1;
 const IFLA_INET6_FLAGS: u16 = 1;
@@ -53,6 +56,8 @@ pub(super) struct View {
     pub(super) lower_nsid: Option<i32>,
     /// What is said to have changed (`ifi_change`).
     pub(super) change: u32,
+    /// The time, in hundredths of a second on the stack's clock.
+    pub(super) now: u64,
     /// `IFLA_EVENT_*`, 0 for none.
     pub(super) event: u32,
     /// The reader's id of the namespace that the device moves to, and its index there.
@@ -60,9 +65,9 @@ pub(super) struct View {
 }
 
 /// Header and attributes of a link (`rtnl_fill_ifinfo`).
-pub(super) fn link(out: &mut Builder, link: &Link, view: View) {
+pub(super) fn link(out: &mut Builder, links: Option<&Links>, link: &Link, view: View) {
     let class = link.class();
-    let offload = class.offload;
+    let offload = link.offload();
     header(out, 0, link, view.change);
     if let Some(nsid) = view.target {
         out.put_i32(IFLA_TARGET_NETNSID, nsid);
@@ -73,8 +78,8 @@ pub(super) fn link(out: &mut Builder, link: &Link, view: View) {
         .put_u8(IFLA_LINKMODE, link.link_mode)
         .put_u8(IFLA_NETNS_IMMUTABLE, class.netns_immutable.into())
         .put_u32(IFLA_MTU, link.mtu)
-        .put_u32(IFLA_MIN_MTU, class.min_mtu)
-        .put_u32(IFLA_MAX_MTU, class.max_mtu)
+        .put_u32(IFLA_MIN_MTU, link.min_mtu())
+        .put_u32(IFLA_MAX_MTU, link.max_mtu())
         .put_u32(IFLA_GROUP, link.group)
         .put_u32(IFLA_PROMISCUITY, link.promiscuity)
         .put_u32(IFLA_ALLMULTI, link.allmulti)
@@ -100,9 +105,17 @@ pub(super) fn link(out: &mut Builder, link: &Link, view: View) {
     out.put_u32(IFLA_CARRIER_CHANGES, changes)
         .put_u32(IFLA_CARRIER_UP_COUNT, link.carrier_ups)
         .put_u32(IFLA_CARRIER_DOWN_COUNT, link.carrier_downs)
-        .put_u16(IFLA_HEADROOM, class.headroom)
+        .put_u16(IFLA_HEADROOM, link.headroom())
         .put_u16(IFLA_TAILROOM, class.tailroom)
         .put_u8(IFLA_PROTO_DOWN, link.proto_down.into());
+    if link.proto_down_reason() != 0 {
+        out.nest(IFLA_PROTO_DOWN_REASON, |reason| {
+            reason.put_u32(PROTO_DOWN_REASON_VALUE, link.proto_down_reason());
+        });
+    }
+    if view.event != 0 {
+        out.put_u32(IFLA_EVENT, view.event);
+    }
     if !link.address.as_bytes().is_empty() {
         out.put(IFLA_ADDRESS, link.address.as_bytes()).put(IFLA_BROADCAST, link.broadcast.as_bytes());
     }
@@ -111,10 +124,8 @@ pub(super) fn link(out: &mut Builder, link: &Link, view: View) {
     out.nest(IFLA_XDP, |xdp| {
         xdp.put_u8(IFLA_XDP_ATTACHED, 0);
     });
-    if let Some(kind) = class.kind {
-        out.nest(IFLA_LINKINFO, |info| {
-            info.put_str(IFLA_INFO_KIND, kind);
-        });
+    if class.kind.is_some() || link.port().is_some() {
+        out.nest(IFLA_LINKINFO, |info| kind::fill(info, links, link, view.now));
     }
     if let Some((nsid, index)) = view.moved {
         out.put_i32(IFLA_NEW_NETNSID, nsid).put_i32(IFLA_NEW_IFINDEX, index);
@@ -159,6 +170,22 @@ pub(super) fn inet6_link(out: &mut Builder, link: &Link) {
     out.put_u32(IFLA_MTU, link.mtu);
     lower(out, link);
     out.put_u8(IFLA_OPERSTATE, link.operstate() as u8).nest(IFLA_PROTINFO, |out| inet6(out, link, true));
+}
+
+/// Header and attributes of a device as the port of a bridge (`br_fill_ifinfo`).
+pub(super) fn bridge_port(out: &mut Builder, links: Option<&Links>, link: &Link, gone: bool, view: View) {
+    header(out, AF_BRIDGE, link, 0);
+    out.put_str(IFLA_IFNAME, link.name().as_str())
+        .put_u32(IFLA_MASTER, link.master.unwrap_or(0))
+        .put_u32(IFLA_MTU, link.mtu)
+        .put_u8(IFLA_OPERSTATE, link.operstate() as u8);
+    if !link.address.as_bytes().is_empty() {
+        out.put(IFLA_ADDRESS, link.address.as_bytes());
+    }
+    lower(out, link);
+    if let (false, Some(links), Some(port)) = (gone, links, BridgePort::of(link)) {
+        out.nest_flagged(IFLA_PROTINFO, |info| kind::bridge::fill_port(info, links, link, port, view.now));
+    }
 }
 
 /// Whether IPv6 runs on the device.
