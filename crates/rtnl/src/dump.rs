@@ -42,6 +42,8 @@ pub(crate) struct Cursor {
     /// A second word, for handlers that walk two levels.
     #[allow(dead_code, reason = "part of the handlers' interface")]
     pub(crate) aux: u64,
+    /// How many listings of this dump are over, for one that consists of several.
+    pub(crate) stage: u8,
     generation: Option<u64>,
     interrupted: bool,
     filtered: bool,
@@ -99,6 +101,12 @@ impl DumpOut {
     /// their own flags where Linux does so.
     pub(crate) fn filtered(&mut self) {
         self.cursor.filtered = true;
+    }
+
+    /// The next listing of several begins: with a cursor of its own, and a table of its own to be watched.
+    pub(crate) fn next_stage(&mut self) {
+        (self.cursor.next, self.cursor.aux, self.cursor.generation) = (0, 0, None);
+        self.cursor.stage += 1;
     }
 
     /// Bytes that still fit: how many entries are worth fetching.

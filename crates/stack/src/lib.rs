@@ -28,6 +28,7 @@ mod fib;
 mod inet;
 mod inet6;
 mod ioctl;
+mod mcast;
 mod neigh;
 mod nexthop;
 mod notice;
@@ -46,14 +47,26 @@ pub use dev::{
     PortState, Queues, Stack, VETH, VLAN, VXLAN, VethPeer, Vlan, VlanChange, Vxlan, VxlanChange,
 };
 pub use fib::FibNotice;
-pub use inet::{Ifa4, InetNotice};
-pub use inet6::Inet6Notice;
+pub use inet::{
+    Addr4Error, DelAddr4, FOREVER, Group, IFA_F_DEPRECATED, IFA_F_MCAUTOJOIN, IFA_F_NOPREFIXROUTE, IFA_F_PERMANENT,
+    IFA_F_SECONDARY, Ifa4, InetNotice, JoinError, Label, Lifetime4, Netconf, NetconfPart, NewAddr4, Page, Place,
+};
+pub use inet6::{
+    AddrError6, AddrLabel, AddrPage6, Answer6, Flow6, Ifa6, Inet6Link, Inet6Notice, LabelError, MemberInfo, Nexthop6,
+    Placing, Prefix6, RouteCursor6, RouteError6, RouteFilter6, RouteInfo6, RouteKeys6, RouteMetrics, RoutePage6,
+    RouteSpec6, TokenError, group_scope,
+};
 pub use ioctl::{IFREQ_LEN, IfRequest, IfRequestError, ioctl_ifconf, ioctl_ifreq};
-pub use neigh::NeighNotice;
+pub use mcast::McastError;
+pub use neigh::{
+    ArpError, ArpFlags, ArpRequest, GC_INTERVAL_MS, GC_THRESHOLDS, NeighError, NeighFamily, NeighFlags, NeighKey,
+    NeighNotice, NeighPage, NeighParm, NeighParms, NeighProxy, NeighReport, NeighState, NeighTableError, NewNeigh,
+    ParmValue, ProxyKey, ProxyPage,
+};
 pub use nexthop::NexthopNotice;
 pub use notice::Notice;
 pub use proc::{NetlinkSocket, PROC_DIR_MODE, proc_net_dev, proc_net_entries, proc_net_file, proc_net_netlink};
 pub use rtnl::{Clock, ManualClock, NoticeSink, Rtnl, SystemClock};
 pub use rules::RuleNotice;
-pub use state::NetState;
+pub use state::{ConfOf, NetState};
 pub use sysfs::{AttrError, Entry, EntryKind, SYSFS_DIR_MODE, sysfs_attr, sysfs_entries};

@@ -10,14 +10,14 @@ mod request;
 use std::sync::Arc;
 
 use pernet::{NetHandle, NetRef, Origin};
-use pernet_stack::{Link, LinkNotice, Links};
+use pernet_stack::{Link, LinkNotice, Links, Stack};
 use pernet_wire::uapi::*;
 use pernet_wire::{AttrTable, Builder, Errno, ExtAck, Strictness};
 
 use crate::notify::Notifier;
 
 use super::{DumpOut, Full, Handler, Request, Step};
-use fill::View;
+use fill::{Place, View};
 use request::{IFINFOMSG_LEN, IfInfo};
 
 /// Family 0 answers for every family that has no row of its own.
@@ -52,7 +52,8 @@ mod text {
 }
 
 /// What listeners hear of links.
-pub(crate) fn notice(to: &Notifier, net: &NetRef, notice: &LinkNotice, origin: Origin) {
+pub(crate) fn notice(to: &Notifier, stack: &Stack, net: &NetRef, notice: &LinkNotice, origin: Origin) {
+    let place = Place { stack, net };
     // Only who asked for an echo is told apart from everybody.
     let origin = if origin.echo { origin } else { Origin::KERNEL };
     let mut view = View::default();
@@ -68,18 +69,14 @@ pub(crate) fn notice(to: &Notifier, net: &NetRef, notice: &LinkNotice, origin: O
         }
         LinkNotice::Port { link, gone } => {
             let ty = if *gone { RTM_DELLINK } else { RTM_NEWLINK };
-            let links = to.stack().links(net);
-            let view = View { now: to.stack().centiseconds(), ..view };
-            to.announce(net, RTNLGRP_LINK, ty, 0, origin, |out| fill::bridge_port(out, links, link, *gone, view));
+            to.announce(net, RTNLGRP_LINK, ty, 0, origin, |out| fill::bridge_port(out, place, link, *gone));
             return;
         }
         _ => return,
     };
-    let links = to.stack().links(net);
-    view.now = to.stack().centiseconds();
     // Also if nobody listens: to be mentioned is what gives a namespace its number.
     view.lower_nsid = lower_nsid(net, link);
-    to.announce(net, RTNLGRP_LINK, ty, 0, origin, |out| fill::link(out, links, link, view));
+    to.announce(net, RTNLGRP_LINK, ty, 0, origin, |out| fill::link(out, place, link, view));
 }
 
 /// The id by which `viewer` knows a namespace, from here on if it did not; -1 if that is dead.
@@ -125,13 +122,12 @@ fn get(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
     let target = attrs.get(IFLA_TARGET_NETNSID).and_then(|a| a.i32());
     let other = target.map(|nsid| request.target(nsid)).transpose()?;
     let ext_mask = attrs.get(IFLA_EXT_MASK).and_then(|a| a.u32());
-    let links = links(request, other.as_ref().unwrap_or(request.net))?;
-    let link = find(links, info.index, &attrs)?;
+    let net = other.as_ref().unwrap_or(request.net);
+    let link = find(links(request, net)?, info.index, &attrs)?;
     let lower_nsid = lower_nsid(request.net, &link);
-    let now = request.stack().centiseconds();
-    let view = View { ext_mask: ext_mask.unwrap_or(0), target, lower_nsid, now, ..View::default() };
+    let view = View { ext_mask: ext_mask.unwrap_or(0), target, lower_nsid, ..View::default() };
     let mut out = Builder::message(&request.reply_header(RTM_NEWLINK, 0));
-    fill::link(&mut out, Some(links), &link, view);
+    fill::link(&mut out, Place { stack: request.stack(), net }, &link, view);
     request.reply(out.finish())
 }
 
@@ -270,19 +266,20 @@ fn kind_filter(info: &pernet_wire::Attr<'_>) -> Option<&'static str> {
 
 /// Lists from the cursor on.
 fn list(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck, filter: &Filter) -> Result<Step, Errno> {
-    let links = links(request, filter.other.as_ref().unwrap_or(request.net))?;
+    let net = filter.other.as_ref().unwrap_or(request.net);
+    let links = links(request, net)?;
+    let place = Place { stack: request.stack(), net };
     let room = out.room();
-    let now = request.stack().centiseconds();
     let step = each(links, out, |out, link| {
         if !filter.admits(link) {
             return Ok(());
         }
-        let view = View { lower_nsid: lower_nsid(request.net, link), now, ..filter.view };
+        let view = View { lower_nsid: lower_nsid(request.net, link), ..filter.view };
         out.entry(RTM_NEWLINK, |m| {
             if filter.restricts() {
                 m.add_flags(NLM_F_DUMP_FILTERED);
             }
-            fill::link(m, Some(links), link, view);
+            fill::link(m, place, link, view);
         })
     });
     // Linux closes this dump in a datagram of its own, and what it had to say about the request goes with the first.

@@ -3,10 +3,14 @@
 //! A message type has a *doit* (one answer, or a change) and a *dumpit* (a listing). To add a family of messages write a
 //! module with a `HANDLERS` table and add it to [`ROUTE`].
 
+pub(crate) mod addr;
 pub(crate) mod diag;
 pub(crate) mod empty;
 pub(crate) mod generic;
 pub(crate) mod link;
+pub(crate) mod neigh;
+pub(crate) mod neightbl;
+pub(crate) mod netconf;
 pub(crate) mod nsid;
 
 use std::sync::Arc;
@@ -40,21 +44,53 @@ pub(crate) struct Handler {
 }
 
 /// The handlers of NETLINK_ROUTE.
-const ROUTE: &[&[Handler]] = &[nsid::HANDLERS, link::HANDLERS, empty::HANDLERS];
+const ROUTE: &[&[Handler]] = &[
+    nsid::HANDLERS,
+    link::HANDLERS,
+    addr::HANDLERS,
+    netconf::HANDLERS,
+    neigh::HANDLERS,
+    neightbl::HANDLERS,
+    empty::HANDLERS,
+];
+
+/// The function of the row for exactly `(family, ty)`.
+fn exact<F>(family: u8, ty: u16, pick: impl Fn(&Handler) -> Option<F>) -> Option<F> {
+    ROUTE.iter().copied().flatten().filter(|row| row.ty == ty && row.family == family).find_map(pick)
+}
 
 /// The row's function for `(family, ty)`, falling back to family 0.
 pub(crate) fn find<F>(family: u8, ty: u16, pick: impl Fn(&Handler) -> Option<F>) -> Option<F> {
-    let of =
-        |family: u8| ROUTE.iter().copied().flatten().filter(|row| row.ty == ty && row.family == family).find_map(&pick);
-    of(family).or_else(|| if family == 0 { None } else { of(0) })
+    exact(family, ty, &pick).or_else(|| if family == 0 { None } else { exact(0, ty, &pick) })
 }
 
 /// Turns a notice of the stack into messages: each family of messages has a module that fills its own.
-pub(crate) fn notice(to: &Notifier, net: &NetRef, notice: &Notice, origin: Origin) {
+pub(crate) fn notice(to: &Notifier, stack: &Stack, net: &NetRef, notice: &Notice, origin: Origin) {
     match notice {
-        Notice::Link(notice) => link::notice(to, net, notice, origin),
+        Notice::Link(notice) => link::notice(to, stack, net, notice, origin),
+        Notice::Neigh(notice) => neigh::notice(to, net, notice, origin),
+        Notice::Inet(notice) => addr::notice(to, net, notice, origin),
         _ => {}
     }
+}
+
+/// A dump of all families (`rtnl_dump_all`): that of each of `families` which has one, in their order.
+pub(crate) fn dump_all(
+    families: &[i32],
+    request: &Request<'_>,
+    out: &mut DumpOut,
+    ext: &mut ExtAck,
+) -> Result<Step, Errno> {
+    while let Some(&family) = families.get(usize::from(out.cursor.stage)) {
+        let row = u8::try_from(family).ok().and_then(|family| exact(family, request.msg.header.ty, |row| row.dumpit));
+        if let Some(dumpit) = row
+            && dumpit(request, out, ext)? == Step::More
+        {
+            return Ok(Step::More);
+        }
+        out.next_stage();
+    }
+    Ok(Step::Done)
 }
 
 /// A request and everything an answer may need.

@@ -19,10 +19,6 @@ use crate::state::{ConfOf, Ns};
 const GRO_MAX_SIZE: u32 = 8 * 65_535;
 /// Up to this, what is said of all packets is said of IPv4's too.
 const LEGACY_MAX_SIZE: u32 = 65_536;
-/// Number of `addr_gen_mode` among the IPv6 settings.
-const ADDR_GEN_MODE: usize = 47;
-/// Largest `IN6_ADDR_GEN_MODE_*`.
-const MAX_GEN_MODE: u8 = 3;
 
 /// What a request asks for, read by the device's rules.
 struct Sound {
@@ -78,8 +74,9 @@ impl Rtnl<'_> {
         let address = change.address.as_ref().map(read).transpose()?;
         let broadcast = change.broadcast.as_ref().map(read).transpose()?;
         check_offload(link, change)?;
-        if change.addr_gen_mode.is_some_and(|mode| mode > MAX_GEN_MODE) {
-            return Err(LinkRefused::plain(errno::EINVAL));
+        if let (true, Some(net)) = (change.addr_gen_mode.or(change.token.map(|_| 0)).is_some(), ns.net()) {
+            let checked = self.check_inet6_link(net, link, change.token, change.addr_gen_mode);
+            checked.map_err(|why| LinkRefused::Says(why.errno(), why.text().map(Into::into), None))?;
         }
         let target = change.net.as_deref();
         let target_ns = target.map(|net| self.ns(net).ok_or(LinkRefused::NoStack)).transpose()?;
@@ -218,8 +215,10 @@ impl Rtnl<'_> {
             let _ = ns.links.update(index, |link| link.link_mode = mode);
             touched = true;
         }
-        if let Some(mode) = change.addr_gen_mode {
-            crate::inet6::set_conf(self, ns, ConfOf::Dev(index), ADDR_GEN_MODE, mode.into());
+        if (change.addr_gen_mode.is_some() || change.token.is_some())
+            && let (Some(net), Some(link)) = (ns.net(), ns.links.by_index(index))
+        {
+            self.set_inet6_link(net, &link, change.token, change.addr_gen_mode);
             touched = true;
         }
         for &(number, value) in &change.inet_conf {

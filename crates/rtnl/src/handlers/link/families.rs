@@ -4,7 +4,7 @@ use pernet_stack::BridgePort;
 use pernet_wire::uapi::*;
 use pernet_wire::{Errno, ExtAck, Strictness};
 
-use super::fill::View;
+use super::fill::Place;
 use super::request::{self, IFINFOMSG_LEN, IfInfo};
 use super::{DumpOut, Handler, Request, Step, each, fill, links, refuse};
 
@@ -53,11 +53,10 @@ fn inet6(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -> Result<S
         data: "ipv6: Invalid data after header",
     };
     bare(request, ext, &texts)?;
+    let place = Place { stack: request.stack(), net: request.net };
     Ok(each(links(request, request.net)?, out, |out, link| {
-        if !fill::has_inet6(link) {
-            return Ok(());
-        }
-        out.entry(RTM_NEWLINK, |m| fill::inet6_link(m, link))
+        let Some(inet6) = place.stack.inet6_link(place.net, link) else { return Ok(()) };
+        out.entry(RTM_NEWLINK, |m| fill::inet6_link(m, link, &inet6))
     }))
 }
 
@@ -90,12 +89,12 @@ fn bridge(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -> Result<
 
 fn ports(request: &Request<'_>, out: &mut DumpOut) -> Result<Step, Errno> {
     let links = links(request, request.net)?;
-    let view = View { now: request.stack().centiseconds(), ..View::default() };
+    let place = Place { stack: request.stack(), net: request.net };
     Ok(each(links, out, |out, link| {
         if BridgePort::of(link).is_none() {
             return Ok(());
         }
-        out.entry(RTM_NEWLINK, |m| fill::bridge_port(m, Some(links), link, false, view))
+        out.entry(RTM_NEWLINK, |m| fill::bridge_port(m, place, link, false))
     }))
 }
 

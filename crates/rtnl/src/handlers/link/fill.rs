@@ -2,7 +2,8 @@
 //!
 //! Nothing here knows a device by its kind: what is sent is what the [`Link`] and its class say.
 
-use pernet_stack::{BridgePort, Inet6Conf, Link, LinkStats, Links};
+use pernet::Net;
+use pernet_stack::{BridgePort, Inet6Link, Link, LinkStats, Links, Stack};
 use pernet_wire::Builder;
 use pernet_wire::uapi::*;
 
@@ -36,10 +37,6 @@ const SPEC_INET6: u16 = 10;
 /// IPv6 counters of a device, the word that counts them included; likewise of ICMPv6.
 const INET6_STATS: u64 = 38;
 const ICMP6_STATS: u64 = 7;
-/// `IF_READY`: the device may use IPv6.
-const INET6_READY: u32 = 0x8000_0000;
-/// Smallest MTU with which a device does IPv6.
-const INET6_MIN_MTU: u32 = 1280;
 /// Longest datagram that can be reassembled, bytes.
 const MAX_REASSEMBLY: u32 = 65_535;
 /// Time between two neighbour solicitations, milliseconds.
@@ -56,16 +53,27 @@ pub(super) struct View {
     pub(super) lower_nsid: Option<i32>,
     /// What is said to have changed (`ifi_change`).
     pub(super) change: u32,
-    /// The time, in hundredths of a second on the stack's clock.
-    pub(super) now: u64,
     /// `IFLA_EVENT_*`, 0 for none.
     pub(super) event: u32,
     /// The reader's id of the namespace that the device moves to, and its index there.
     pub(super) moved: Option<(i32, i32)>,
 }
 
+/// The namespace that a device is in.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) stack: &'a Stack,
+    pub(super) net: &'a Net,
+}
+
+impl<'a> Place<'a> {
+    fn links(self) -> Option<&'a Links> {
+        self.stack.links(self.net)
+    }
+}
+
 /// Header and attributes of a link (`rtnl_fill_ifinfo`).
-pub(super) fn link(out: &mut Builder, links: Option<&Links>, link: &Link, view: View) {
+pub(super) fn link(out: &mut Builder, place: Place<'_>, link: &Link, view: View) {
     let class = link.class();
     let offload = link.offload();
     header(out, 0, link, view.change);
@@ -125,7 +133,7 @@ pub(super) fn link(out: &mut Builder, links: Option<&Links>, link: &Link, view: 
         xdp.put_u8(IFLA_XDP_ATTACHED, 0);
     });
     if class.kind.is_some() || link.port().is_some() {
-        out.nest(IFLA_LINKINFO, |info| kind::fill(info, links, link, view.now));
+        out.nest(IFLA_LINKINFO, |info| kind::fill(info, place.links(), link, place.stack.centiseconds()));
     }
     if let Some((nsid, index)) = view.moved {
         out.put_i32(IFLA_NEW_NETNSID, nsid).put_i32(IFLA_NEW_IFINDEX, index);
@@ -139,12 +147,15 @@ pub(super) fn link(out: &mut Builder, links: Option<&Links>, link: &Link, view: 
     }
     out.put_str(IFLA_QDISC, link.qdisc);
     out.nest(IFLA_AF_SPEC, |spec| {
-        spec.nest(SPEC_INET, |inet| {
-            inet.put(IFLA_INET_CONF, &words(&class.inet4.0));
-        });
-        if has_inet6(link) {
+        // A device that has just left shows what its kind says.
+        if let Some(conf) = place.stack.inet4_conf(place.net, link.index()) {
+            spec.nest(SPEC_INET, |inet| {
+                inet.put(IFLA_INET_CONF, &words(&conf.0));
+            });
+        }
+        if let Some(part) = place.stack.inet6_link(place.net, link) {
             let with_stats = view.ext_mask & SKIP_STATS == 0;
-            spec.nest(SPEC_INET6, |out| inet6(out, link, with_stats));
+            spec.nest(SPEC_INET6, |out| inet6(out, &part, with_stats));
         }
     });
     // struct rtnl_link_ifmap: where the hardware is in memory; there is none.
@@ -161,7 +172,7 @@ pub(super) fn link(out: &mut Builder, links: Option<&Links>, link: &Link, view: 
 }
 
 /// Header and attributes of a link in a dump of family AF_INET6 (`inet6_fill_ifinfo`).
-pub(super) fn inet6_link(out: &mut Builder, link: &Link) {
+pub(super) fn inet6_link(out: &mut Builder, link: &Link, part: &Inet6Link) {
     header(out, AF_INET6 as u8, link, 0);
     out.put_str(IFLA_IFNAME, link.name().as_str());
     if !link.address.as_bytes().is_empty() {
@@ -169,11 +180,11 @@ pub(super) fn inet6_link(out: &mut Builder, link: &Link) {
     }
     out.put_u32(IFLA_MTU, link.mtu);
     lower(out, link);
-    out.put_u8(IFLA_OPERSTATE, link.operstate() as u8).nest(IFLA_PROTINFO, |out| inet6(out, link, true));
+    out.put_u8(IFLA_OPERSTATE, link.operstate() as u8).nest(IFLA_PROTINFO, |out| inet6(out, part, true));
 }
 
 /// Header and attributes of a device as the port of a bridge (`br_fill_ifinfo`).
-pub(super) fn bridge_port(out: &mut Builder, links: Option<&Links>, link: &Link, gone: bool, view: View) {
+pub(super) fn bridge_port(out: &mut Builder, place: Place<'_>, link: &Link, gone: bool) {
     header(out, AF_BRIDGE, link, 0);
     out.put_str(IFLA_IFNAME, link.name().as_str())
         .put_u32(IFLA_MASTER, link.master.unwrap_or(0))
@@ -183,14 +194,10 @@ pub(super) fn bridge_port(out: &mut Builder, links: Option<&Links>, link: &Link,
         out.put(IFLA_ADDRESS, link.address.as_bytes());
     }
     lower(out, link);
-    if let (false, Some(links), Some(port)) = (gone, links, BridgePort::of(link)) {
-        out.nest_flagged(IFLA_PROTINFO, |info| kind::bridge::fill_port(info, links, link, port, view.now));
+    if let (false, Some(links), Some(port)) = (gone, place.links(), BridgePort::of(link)) {
+        let now = place.stack.centiseconds();
+        out.nest_flagged(IFLA_PROTINFO, |info| kind::bridge::fill_port(info, links, link, port, now));
     }
-}
-
-/// Whether IPv6 runs on the device.
-pub(super) const fn has_inet6(link: &Link) -> bool {
-    link.mtu >= INET6_MIN_MTU
 }
 
 fn header(out: &mut Builder, family: u8, link: &Link, change: u32) {
@@ -220,18 +227,17 @@ fn stats(out: &mut Builder, stats: &LinkStats) {
 }
 
 /// The IPv6 part of a link (`inet6_fill_ifla6_attrs`).
-fn inet6(out: &mut Builder, link: &Link, with_stats: bool) {
-    let mut conf = *link.class().inet6;
-    conf.0[Inet6Conf::MTU] = link.mtu.cast_signed();
-    let ready = if link.is_up() { INET6_READY } else { 0 };
-    let cache = [MAX_REASSEMBLY, link.inet6_changed, link.inet6_reachable_ms, RETRANS_MS];
+fn inet6(out: &mut Builder, part: &Inet6Link, with_stats: bool) {
+    let cache = [MAX_REASSEMBLY, part.changed, part.reachable_ms, RETRANS_MS];
     let cache: Vec<u8> = cache.iter().flat_map(|v| v.to_ne_bytes()).collect();
-    out.put_u32(IFLA_INET6_FLAGS, ready).put(IFLA_INET6_CACHEINFO, &cache).put(IFLA_INET6_CONF, &words(&conf.0));
+    out.put_u32(IFLA_INET6_FLAGS, part.flags)
+        .put(IFLA_INET6_CACHEINFO, &cache)
+        .put(IFLA_INET6_CONF, &words(&part.conf));
     if with_stats {
         // The stack counts no IPv6 packets yet.
         out.put(IFLA_INET6_STATS, &zero_counters(INET6_STATS)).put(IFLA_INET6_ICMP6STATS, &zero_counters(ICMP6_STATS));
     }
-    out.put(IFLA_INET6_TOKEN, &[0; 16]).put_u8(IFLA_INET6_ADDR_GEN_MODE, 0);
+    out.put(IFLA_INET6_TOKEN, &part.token.octets()).put_u8(IFLA_INET6_ADDR_GEN_MODE, part.addr_gen_mode);
 }
 
 fn words(values: &[i32]) -> Vec<u8> {

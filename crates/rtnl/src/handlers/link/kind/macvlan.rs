@@ -33,7 +33,8 @@ pub(super) fn read(data: Option<&Attr<'_>>, ext: &mut ExtAck) -> Result<MacvlanC
     let single = attrs.get(SOURCE);
     let mut sources = Vec::new();
     for attr in listed.chain(single) {
-        let address = HwAddr::new(attr.payload).filter(|a| a.as_bytes().len() == 6 && !a.is_multicast() && !a.is_zero());
+        let address =
+            HwAddr::new(attr.payload).filter(|a| a.as_bytes().len() == 6 && !a.is_multicast() && !a.is_zero());
         sources.push(address.ok_or(Errno::EADDRNOTAVAIL)?);
     }
     let word = |ty| attrs.get(ty).and_then(|a: Attr<'_>| a.u32());

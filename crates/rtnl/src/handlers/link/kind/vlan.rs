@@ -28,7 +28,11 @@ pub(super) fn read(data: Option<&Attr<'_>>, ext: &mut ExtAck) -> Result<VlanChan
     let attrs = parse_nested(data.nested(), &POLICY, Strictness::Legacy, ext)?;
     let pairs = |ty| {
         let list = attrs.get(ty);
-        list.iter().flat_map(|a: &Attr<'_>| a.nested()).filter(|a| a.ty == MAPPING).filter_map(|a| pair(a.payload)).collect()
+        list.iter()
+            .flat_map(|a: &Attr<'_>| a.nested())
+            .filter(|a| a.ty == MAPPING)
+            .filter_map(|a| pair(a.payload))
+            .collect()
     };
     Ok(VlanChange {
         id: attrs.get(ID).and_then(|a| a.u16()),

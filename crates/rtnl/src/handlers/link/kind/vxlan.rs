@@ -15,8 +15,8 @@ const ADDRESS6: Option<Kind> = Some(Kind::MinLen { min: 16 });
 
 /// `vxlan_policy`.
 const POLICY: Policy = Policy(&[
-    None, U32, WORD, U32, WORD, U8, U8, U8, U32, U32, WORD, U8, U8, U8, U8, U16, ADDRESS6, ADDRESS6, U8, U8, U8, U8, U8,
-    FLAG, FLAG, U8, U32, FLAG, FLAG, U8, FLAG, U8, U32, ANY,
+    None, U32, WORD, U32, WORD, U8, U8, U8, U32, U32, WORD, U8, U8, U8, U8, U16, ADDRESS6, ADDRESS6, U8, U8, U8, U8,
+    U8, FLAG, FLAG, U8, U32, FLAG, FLAG, U8, FLAG, U8, U32, ANY,
 ]);
 
 /// On or off, and said with a byte.
