@@ -71,9 +71,9 @@ pub(crate) fn find<F>(family: u8, ty: u16, pick: impl Fn(&Handler) -> Option<F>)
 }
 
 /// Turns a notice of the stack into messages: each family of messages has a module that fills its own.
-pub(crate) fn notice(to: &Notifier, net: &NetRef, notice: &Notice, origin: Origin) {
+pub(crate) fn notice(to: &Notifier, stack: &Stack, net: &NetRef, notice: &Notice, origin: Origin) {
     match notice {
-        Notice::Link(notice) => link::notice(to, net, notice, origin),
+        Notice::Link(notice) => link::notice(to, stack, net, notice, origin),
         Notice::Neigh(notice) => neigh::notice(to, net, notice, origin),
         Notice::Inet(notice) => addr::notice(to, net, notice, origin),
         Notice::Inet6(notice) => route6::notice(to, net, notice, origin),
