@@ -1,4 +1,4 @@
-//! Dumps of what the stack does not hold yet: addresses, routes, neighbours, nexthops and queueing disciplines of a
+//! Dumps of what the stack does not hold yet: addresses, routes, nexthops and queueing disciplines of a
 //! namespace in which nothing was configured. That nothing is listed is the truth; that a request is wrong is said in
 //! the words of Linux.
 
@@ -21,7 +21,6 @@ const fn dump_of(ty: u16, dumpit: super::Dumpit) -> Handler {
 pub(crate) const HANDLERS: &[Handler] = &[
     Handler { family: AF_INET6 as u8, ..dump_of(RTM_GETADDR, addresses) },
     dump_of(RTM_GETROUTE, routes),
-    dump_of(RTM_GETNEIGH, neighbours),
     dump_of(RTM_GETQDISC, qdiscs),
     dump_of(RTM_GETNEXTHOP, nexthops),
     fixed::RULES,
@@ -143,42 +142,6 @@ fn routes(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -> Result<
     };
     ext.set_msg(missing);
     Err(Errno::ENOENT)
-}
-
-/// RTM_GETNEIGH (`neigh_dump_info`).
-fn neighbours(request: &Request<'_>, _: &mut DumpOut, ext: &mut ExtAck) -> Result<Step, Errno> {
-    const HEADER: usize = 12;
-    const NDA_IFINDEX: u16 = 8;
-    const NDA_MASTER: u16 = 9;
-    const NTF_PROXY: u8 = 8;
-    const CACHEINFO: Option<Kind> = Some(Kind::MinLen { min: 16 });
-    const POLICY: Policy =
-        Policy(&[None, ANY, ANY, CACHEINFO, ANY, ANY, ANY, ANY, U32, U32, ANY, ANY, ANY, ANY, ANY, ANY, ANY, ANY]);
-    let how = request.strictness();
-    let header = request.msg.payload().get(..HEADER);
-    if how == Strictness::Legacy {
-        // Faults of the request are mentioned and change nothing.
-        if header.is_none() {
-            ext.set_msg("Invalid header length");
-        } else if parse(&request.msg, HEADER, &POLICY, how, ext).is_err() {
-            (ext.offset, ext.policy) = (None, None);
-        }
-        return Ok(Step::Done);
-    }
-    let Some(header) = header else {
-        return refuse(ext, "Invalid header for neighbor dump request");
-    };
-    if !is_zero(&header[1..10]) || header[11] != 0 {
-        return refuse(ext, "Invalid values in header for neighbor dump request");
-    }
-    if header[10] & !NTF_PROXY != 0 {
-        return refuse(ext, "Invalid flags in header for neighbor dump request");
-    }
-    let attrs = parse(&request.msg, HEADER, &POLICY, how, ext)?;
-    if attrs.iter().any(|a| ![NDA_IFINDEX, NDA_MASTER].contains(&a.ty)) {
-        return refuse(ext, "Unsupported attribute in neighbor dump request");
-    }
-    Ok(Step::Done)
 }
 
 /// RTM_GETQDISC (`tc_dump_qdisc`): `noop`, which every device has until it comes up, is not listed. Always read in the

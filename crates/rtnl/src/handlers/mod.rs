@@ -8,6 +8,8 @@ pub(crate) mod diag;
 pub(crate) mod empty;
 pub(crate) mod generic;
 pub(crate) mod link;
+pub(crate) mod neigh;
+pub(crate) mod neightbl;
 pub(crate) mod netconf;
 pub(crate) mod nsid;
 
@@ -42,7 +44,15 @@ pub(crate) struct Handler {
 }
 
 /// The handlers of NETLINK_ROUTE.
-const ROUTE: &[&[Handler]] = &[nsid::HANDLERS, link::HANDLERS, addr::HANDLERS, netconf::HANDLERS, empty::HANDLERS];
+const ROUTE: &[&[Handler]] = &[
+    nsid::HANDLERS,
+    link::HANDLERS,
+    addr::HANDLERS,
+    netconf::HANDLERS,
+    neigh::HANDLERS,
+    neightbl::HANDLERS,
+    empty::HANDLERS,
+];
 
 /// The function of the row for exactly `(family, ty)`.
 fn exact<F>(family: u8, ty: u16, pick: impl Fn(&Handler) -> Option<F>) -> Option<F> {
@@ -58,6 +68,7 @@ pub(crate) fn find<F>(family: u8, ty: u16, pick: impl Fn(&Handler) -> Option<F>)
 pub(crate) fn notice(to: &Notifier, net: &NetRef, notice: &Notice, origin: Origin) {
     match notice {
         Notice::Link(notice) => link::notice(to, net, notice, origin),
+        Notice::Neigh(notice) => neigh::notice(to, net, notice, origin),
         Notice::Inet(notice) => addr::notice(to, net, notice, origin),
         _ => {}
     }
