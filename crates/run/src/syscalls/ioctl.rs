@@ -160,9 +160,9 @@ fn unanswered(world: &World, task: Task, net: &NetRef, family: i32, request: u32
         SIOCSIFPFLAGS if family == libc::AF_INET => Outcome::Errno(libc::EINVAL),
         SIOCGIFBR | SIOCSIFBR => Outcome::Errno(libc::EOPNOTSUPP),
         // MII registers, bundles, bridges' ports.
-        0x8947..=0x8949 | 0x8990..=0x8995 | 0x89a2 | 0x89a3 if !privileged => Outcome::Errno(libc::EPERM),
+        0x8947..=0x894a | 0x8990..=0x8995 | 0x89a2 | 0x89a3 if !privileged => Outcome::Errno(libc::EPERM),
         // Also what only the driver knows the meaning of.
-        0x8947..=0x8949 | 0x8990..=0x8995 | 0x89a2 | 0x89a3 | SIOCGHWTSTAMP | 0x89f0..=0x89ff => {
+        0x8947..=0x894a | 0x8990..=0x8995 | 0x89a2 | 0x89a3 | SIOCGHWTSTAMP | 0x89f0..=0x89ff => {
             let mut raw = [0; IFREQ_LEN];
             if let Err(e) = Memory::of(task.tid).read(at, &mut raw) {
                 return Outcome::Errno(e.errno());
