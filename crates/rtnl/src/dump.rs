@@ -47,6 +47,13 @@ pub(crate) struct Cursor {
     filtered: bool,
 }
 
+impl Cursor {
+    /// A listing goes on in another table, whose generation has nothing to do with the last one's.
+    pub(crate) const fn forget_generation(&mut self) {
+        self.generation = None;
+    }
+}
+
 /// The datagram a dump handler writes to.
 pub(crate) struct DumpOut {
     buf: Builder,

@@ -42,15 +42,22 @@ pub use dev::{
     Counters, HwAddr, IFNAMSIZ, IfFlags, IfName, Inet4Conf, Inet6Conf, LOOPBACK, Link, LinkClass, LinkDevices,
     LinkError, LinkNotice, LinkPage, LinkStats, Links, NameAssign, NameError, OffloadLimits, OperState, Stack,
 };
-pub use fib::FibNotice;
+pub use fib::{
+    Dump4Filter, FibInfo, FibNotice, Gateway, HopConfig, HopView, Insert, Metrics, NextHop, RT_TABLE_DEFAULT,
+    RT_TABLE_LOCAL, RT_TABLE_MAIN, RTAX_CC_ALGO, RTAX_LOCK, RTENTRY_LEN, Route4Page, RouteAnswer, RouteConfig,
+    RouteError, RouteQuery, RouteReply, RouteView, RtEntryError, hop_flag, route_type, scope,
+};
 pub use inet::{Ifa4, InetNotice};
 pub use inet6::Inet6Notice;
 pub use ioctl::{IFREQ_LEN, IfRequest, IfRequestError, ioctl_ifconf, ioctl_ifreq};
 pub use neigh::NeighNotice;
-pub use nexthop::NexthopNotice;
+pub use nexthop::{
+    Bucket, BucketView, Group, GroupConfig, Member, Nexthop, NexthopConfig, NexthopError, NexthopFilter, NexthopKind,
+    NexthopNotice, NexthopPage, NexthopView, Resilient, ResilientConfig,
+};
 pub use notice::Notice;
 pub use proc::{NetlinkSocket, PROC_DIR_MODE, proc_net_dev, proc_net_entries, proc_net_file, proc_net_netlink};
 pub use rtnl::{Clock, ManualClock, NoticeSink, Rtnl, SystemClock};
-pub use rules::RuleNotice;
+pub use rules::{Action, Family, PortRange, Rule, RuleError, RuleNet, RuleNotice, RuleView, rule_flag};
 pub use state::NetState;
 pub use sysfs::{AttrError, Entry, EntryKind, SYSFS_DIR_MODE, sysfs_attr, sysfs_entries};

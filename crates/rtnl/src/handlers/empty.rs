@@ -6,12 +6,11 @@ mod fixed;
 
 use pernet::NetRef;
 use pernet_wire::uapi::*;
-use pernet_wire::{AttrTable, Errno, ExtAck, Kind, Policy, Strictness, parse};
+use pernet_wire::{Errno, ExtAck, Kind, Policy, Strictness, parse};
 
 use super::{DumpOut, Handler, Request, Step};
 
 const RTM_GETQDISC: u16 = 38;
-const RTM_GETNEXTHOP: u16 = 106;
 
 const fn dump_of(ty: u16, dumpit: super::Dumpit) -> Handler {
     Handler { family: 0, ty, doit: None, dumpit: Some(dumpit) }
@@ -20,17 +19,16 @@ const fn dump_of(ty: u16, dumpit: super::Dumpit) -> Handler {
 /// Whatever the family: those that have no row of their own on Linux ask all that have one.
 pub(crate) const HANDLERS: &[Handler] = &[
     dump_of(RTM_GETADDR, addresses),
-    dump_of(RTM_GETROUTE, routes),
+    Handler { family: AF_INET6 as u8, ..dump_of(RTM_GETROUTE, routes) },
+    Handler { family: 128, ..dump_of(RTM_GETROUTE, routes) },
+    Handler { family: 129, ..dump_of(RTM_GETROUTE, routes) },
     dump_of(RTM_GETNEIGH, neighbours),
     dump_of(RTM_GETQDISC, qdiscs),
-    dump_of(RTM_GETNEXTHOP, nexthops),
-    fixed::RULES,
     fixed::LABELS,
 ];
 
 const ANY: Option<Kind> = Some(Kind::Any);
 const U32: Option<Kind> = Some(Kind::U32);
-const FLAG: Option<Kind> = Some(Kind::Flag);
 
 /// Refuses with a text and `EINVAL`, the usual pair.
 fn refuse<T>(ext: &mut ExtAck, text: &'static str) -> Result<T, Errno> {
@@ -113,8 +111,7 @@ fn addresses(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -> Resu
     Ok(Step::Done)
 }
 
-/// RTM_GETROUTE (`inet_dump_fib`, `inet6_dump_fib`, `ipmr_rtm_dumproute`). IPv4 makes a table with its first route, so
-/// there is none to be asked for; IPv6 has its main and local tables from the start, multicast its default one.
+/// RTM_GETROUTE (`inet6_dump_fib`, `ipmr_rtm_dumproute`). IPv6 has its main and local tables from the start, multicast its default one.
 fn routes(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -> Result<Step, Errno> {
     const HEADER: usize = 12;
     const RTA_OIF: u16 = 4;
@@ -157,7 +154,6 @@ fn routes(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -> Result<
         out.filtered();
     }
     let missing = match family(request) {
-        AF_INET if table != 0 => "ipv4: FIB table does not exist",
         AF_INET6 if !TABLES6.contains(&table) => "ipv6: FIB table does not exist",
         RTNL_FAMILY_IPMR if !TABLES_MR.contains(&table) => "ipv4: MR table does not exist",
         _ => return Ok(Step::Done),
@@ -210,25 +206,5 @@ fn qdiscs(request: &Request<'_>, _: &mut DumpOut, ext: &mut ExtAck) -> Result<St
         return refuse(ext, "Invalid header length");
     }
     parse(&request.msg, HEADER, &Policy(&[]), Strictness::Legacy, ext)?;
-    Ok(Step::Done)
-}
-
-/// RTM_GETNEXTHOP (`rtm_dump_nexthop`). Always read strictly.
-fn nexthops(request: &Request<'_>, _: &mut DumpOut, ext: &mut ExtAck) -> Result<Step, Errno> {
-    const HEADER: usize = 8;
-    /// Output device, groups only, master device, forwarding entries only, and which statistics.
-    const ASKED: [u16; 5] = [5, 9, 10, 11, 14];
-    const POLICY: Policy = Policy(&[None, ANY, ANY, ANY, ANY, U32, ANY, ANY, ANY, FLAG, U32, FLAG, ANY, ANY, U32]);
-    let Some(header) = request.msg.payload().get(..HEADER) else {
-        return refuse(ext, "Invalid header length");
-    };
-    let attrs: AttrTable<'_> = parse(&request.msg, HEADER, &POLICY, Strictness::Strict, ext)?;
-    if let Some(attr) = attrs.iter().find(|a| !ASKED.contains(&a.ty)) {
-        ext.set_msg_attr("Unsupported attribute", &attr);
-        return Err(Errno::EINVAL);
-    }
-    if !is_zero(&header[1..]) {
-        return refuse(ext, "Invalid values in header for nexthop dump request");
-    }
     Ok(Step::Done)
 }

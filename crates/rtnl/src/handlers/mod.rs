@@ -7,7 +7,11 @@ pub(crate) mod diag;
 pub(crate) mod empty;
 pub(crate) mod generic;
 pub(crate) mod link;
+pub(crate) mod nexthop;
 pub(crate) mod nsid;
+pub(crate) mod route;
+pub(crate) mod route4;
+pub(crate) mod rule;
 
 use std::sync::Arc;
 
@@ -40,7 +44,15 @@ pub(crate) struct Handler {
 }
 
 /// The handlers of NETLINK_ROUTE.
-const ROUTE: &[&[Handler]] = &[nsid::HANDLERS, link::HANDLERS, empty::HANDLERS];
+const ROUTE: &[&[Handler]] = &[
+    nsid::HANDLERS,
+    link::HANDLERS,
+    route4::HANDLERS,
+    route::HANDLERS,
+    rule::HANDLERS,
+    nexthop::HANDLERS,
+    empty::HANDLERS,
+];
 
 /// The row's function for `(family, ty)`, falling back to family 0.
 pub(crate) fn find<F>(family: u8, ty: u16, pick: impl Fn(&Handler) -> Option<F>) -> Option<F> {
@@ -49,10 +61,19 @@ pub(crate) fn find<F>(family: u8, ty: u16, pick: impl Fn(&Handler) -> Option<F>)
     of(family).or_else(|| if family == 0 { None } else { of(0) })
 }
 
+/// The listing of messages `ty` by `family` itself, for who asks one family after the other.
+pub(crate) fn find_own(family: u8, ty: u16) -> Option<Dumpit> {
+    let mut rows = ROUTE.iter().copied().flatten();
+    rows.find(|row| row.ty == ty && row.family == family && row.dumpit.is_some()).and_then(|row| row.dumpit)
+}
+
 /// Turns a notice of the stack into messages: each family of messages has a module that fills its own.
 pub(crate) fn notice(to: &Notifier, net: &NetRef, notice: &Notice, origin: Origin) {
     match notice {
         Notice::Link(notice) => link::notice(to, net, notice, origin),
+        Notice::Fib(notice) => route4::notice(to, net, notice, origin),
+        Notice::Rule(notice) => rule::notice(to, net, notice, origin),
+        Notice::Nexthop(notice) => nexthop::notice(to, net, notice, origin),
         _ => {}
     }
 }
