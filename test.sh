@@ -30,7 +30,7 @@ cargo clippy --workspace --all-targets --locked -- -D warnings
 cargo clippy --manifest-path examples/kernel/Cargo.toml --locked --target-dir "${CARGO_TARGET_DIR:-target}/kernel" \
     -- -D warnings
 step "each crate alone, as whoever depends on it builds it"
-for crate in pernet-wire pernet-stack pernet-rtnl pernet-run pernet-cli; do
+for crate in pernet-wire pernet-stack pernet-rtnl pernet-async-socket pernet-run pernet-cli; do
     cargo check --quiet --locked -p "$crate"
 done
 cargo check --quiet --locked -p pernet --no-default-features

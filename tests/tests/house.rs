@@ -11,6 +11,7 @@ const ROOMS: &[(&str, &str, &[&str])] = &[
     ("wire", "pernet-wire", &[]),
     ("stack", "pernet-stack", &["pernet"]),
     ("rtnl", "pernet-rtnl", &["pernet-wire", "pernet-stack", "pernet"]),
+    ("async-socket", "pernet-async-socket", &["pernet-rtnl", "pernet-wire", "pernet-stack", "pernet"]),
     ("run", "pernet-run", &["pernet-rtnl", "pernet-stack", "pernet"]),
     ("cli", "pernet-cli", &["pernet-run", "pernet-rtnl", "pernet-stack", "pernet", "pernet-wire"]),
 ];

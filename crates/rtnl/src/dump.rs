@@ -42,16 +42,11 @@ pub(crate) struct Cursor {
     /// A second word, for handlers that walk two levels.
     #[allow(dead_code, reason = "part of the handlers' interface")]
     pub(crate) aux: u64,
+    /// How many listings of this dump are over, for one that consists of several.
+    pub(crate) stage: u8,
     generation: Option<u64>,
     interrupted: bool,
     filtered: bool,
-}
-
-impl Cursor {
-    /// A listing goes on in another table, whose generation has nothing to do with the last one's.
-    pub(crate) const fn forget_generation(&mut self) {
-        self.generation = None;
-    }
 }
 
 /// The datagram a dump handler writes to.
@@ -106,6 +101,12 @@ impl DumpOut {
     /// their own flags where Linux does so.
     pub(crate) fn filtered(&mut self) {
         self.cursor.filtered = true;
+    }
+
+    /// The next listing of several begins: with a cursor of its own, and a table of its own to be watched.
+    pub(crate) fn next_stage(&mut self) {
+        (self.cursor.next, self.cursor.aux, self.cursor.generation) = (0, 0, None);
+        self.cursor.stage += 1;
     }
 
     /// Bytes that still fit: how many entries are worth fetching.

@@ -256,19 +256,6 @@ fn another_namespace_needs_its_permission() {
     assert_eq!(types(&socket.recv(4096).unwrap().unwrap().bytes)[0], IFLA_IFNAME);
 }
 
-#[test]
-fn changes_are_not_supported_yet() {
-    let system = System::new();
-    let socket = system.socket(&system.root);
-    for ty in [RTM_NEWLINK, RTM_DELLINK, RTM_SETLINK] {
-        let mut out = Builder::message(&MsgHeader::request(ty, NLM_F_REQUEST, 1));
-        out.put_raw(&[0; 16]);
-        socket.send(&out.finish(), None, &system.client).unwrap();
-        let reply = socket.recv(4096).unwrap().unwrap().bytes;
-        assert_eq!(reply[16..20], (-95_i32).to_ne_bytes(), "{ty}");
-    }
-}
-
 /// Result and text in the DONE of a strict dump.
 fn refusal(system: &System, ty: u16, body: &[u8], attr: Option<(u16, u32)>) -> (i32, Option<String>) {
     const NETLINK_GET_STRICT_CHK: i32 = 12;

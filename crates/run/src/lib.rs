@@ -17,7 +17,6 @@
 
 mod bpf;
 mod control;
-mod doubt;
 mod front;
 mod identity;
 mod inet;

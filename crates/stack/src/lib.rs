@@ -28,6 +28,7 @@ mod fib;
 mod inet;
 mod inet6;
 mod ioctl;
+mod mcast;
 mod neigh;
 mod nexthop;
 mod notice;
@@ -39,25 +40,38 @@ mod sysctl;
 mod sysfs;
 
 pub use dev::{
-    Counters, HwAddr, IFNAMSIZ, IfFlags, IfName, Inet4Conf, Inet6Conf, LOOPBACK, Link, LinkClass, LinkDevices,
-    LinkError, LinkNotice, LinkPage, LinkStats, Links, NameAssign, NameError, OffloadLimits, OperState, Stack,
+    Blame, Counters, DUMMY, FlagChange, HwAddr, IFNAMSIZ, IfFlags, IfName, Inet4Conf, Inet6Conf, KindChange, KindSpec,
+    LOOPBACK, Link, LinkChange, LinkClass, LinkDevices, LinkError, LinkNotice, LinkPage, LinkRefused, LinkStats, Links,
+    NameAssign, NameError, NewLink, OffloadChange, OffloadLimits, OperState, PortChange, Queues, Stack, VETH, VethPeer,
 };
 pub use fib::{
     Dump4Filter, FibInfo, FibNotice, Gateway, HopConfig, HopView, Insert, Metrics, NextHop, RT_TABLE_DEFAULT,
     RT_TABLE_LOCAL, RT_TABLE_MAIN, RTAX_CC_ALGO, RTAX_LOCK, RTENTRY_LEN, Route4Page, RouteAnswer, RouteConfig,
     RouteError, RouteQuery, RouteReply, RouteView, RtEntryError, hop_flag, route_type, scope,
 };
-pub use inet::{Ifa4, InetNotice};
-pub use inet6::Inet6Notice;
-pub use ioctl::{IFREQ_LEN, IfRequest, IfRequestError, ioctl_ifconf, ioctl_ifreq};
-pub use neigh::NeighNotice;
+pub use inet::{
+    Addr4Error, DelAddr4, FOREVER, Group, IFA_F_DEPRECATED, IFA_F_MCAUTOJOIN, IFA_F_NOPREFIXROUTE, IFA_F_PERMANENT,
+    IFA_F_SECONDARY, Ifa4, InetNotice, JoinError, Label, Lifetime4, Netconf, NetconfPart, NewAddr4, Page, Place,
+};
+pub use inet6::{
+    AddrError6, AddrLabel, AddrPage6, Answer6, Flow6, Ifa6, Inet6Link, Inet6Notice, LabelError, MemberInfo, Nexthop6,
+    Placing, Prefix6, RouteCursor6, RouteError6, RouteFilter6, RouteInfo6, RouteKeys6, RouteMetrics, RoutePage6,
+    RouteSpec6, TokenError, group_scope,
+};
+pub use ioctl::{IFREQ_LEN, IfChange, IfRequest, IfRequestError, ioctl_change, ioctl_ifconf, ioctl_ifreq};
+pub use mcast::McastError;
+pub use neigh::{
+    ArpError, ArpFlags, ArpRequest, GC_INTERVAL_MS, GC_THRESHOLDS, NeighError, NeighFamily, NeighFlags, NeighKey,
+    NeighNotice, NeighPage, NeighParm, NeighParms, NeighProxy, NeighReport, NeighState, NeighTableError, NewNeigh,
+    ParmValue, ProxyKey, ProxyPage,
+};
 pub use nexthop::{
-    Bucket, BucketView, Group, GroupConfig, Member, Nexthop, NexthopConfig, NexthopError, NexthopFilter, NexthopKind,
-    NexthopNotice, NexthopPage, NexthopView, Resilient, ResilientConfig,
+    Bucket, BucketView, Group as NexthopGroup, GroupConfig, Member, Nexthop, NexthopConfig, NexthopError,
+    NexthopFilter, NexthopKind, NexthopNotice, NexthopPage, NexthopView, Resilient, ResilientConfig,
 };
 pub use notice::Notice;
 pub use proc::{NetlinkSocket, PROC_DIR_MODE, proc_net_dev, proc_net_entries, proc_net_file, proc_net_netlink};
 pub use rtnl::{Clock, ManualClock, NoticeSink, Rtnl, SystemClock};
 pub use rules::{Action, Family, PortRange, Rule, RuleError, RuleNet, RuleNotice, RuleView, rule_flag};
-pub use state::NetState;
+pub use state::{ConfOf, NetState};
 pub use sysfs::{AttrError, Entry, EntryKind, SYSFS_DIR_MODE, sysfs_attr, sysfs_entries};

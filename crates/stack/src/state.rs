@@ -8,6 +8,7 @@ use crate::dev::Links;
 use crate::fib::Fib;
 use crate::inet::Inet;
 use crate::inet6::Inet6;
+use crate::mcast::LinkMulticast;
 use crate::neigh::Neighbours;
 use crate::nexthop::Nexthops;
 use crate::rules::Rules;
@@ -24,6 +25,11 @@ pub(crate) struct Part<T>(OnceLock<Box<RwLock<T>>>);
 impl<T: Default> Part<T> {
     pub(crate) const fn new() -> Self {
         Self(OnceLock::new())
+    }
+
+    /// Of a namespace that is just being made: it begins as this.
+    pub(crate) fn begin(&self, value: T) {
+        let _ = self.0.set(Box::new(RwLock::new(value)));
     }
 
     fn lock(&self) -> &RwLock<T> {
@@ -52,6 +58,7 @@ pub struct NetState {
     pub(crate) links: Links,
     pub(crate) inet: Part<Inet>,
     pub(crate) inet6: Part<Inet6>,
+    pub(crate) mcast: Part<LinkMulticast>,
     pub(crate) fib: Part<Fib>,
     pub(crate) rules: Part<Rules>,
     pub(crate) neigh: Part<Neighbours>,
@@ -65,6 +72,7 @@ impl NetState {
             links,
             inet: Part::new(),
             inet6: Part::new(),
+            mcast: Part::new(),
             fib: Part::new(),
             rules: Part::new(),
             neigh: Part::new(),
@@ -76,7 +84,7 @@ impl NetState {
 
 /// Whose settings: `net.ipv4.conf.{all,default,DEV}`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum ConfOf {
+pub enum ConfOf {
     /// The namespace as a whole.
     All,
     /// Devices to come.

@@ -3,7 +3,7 @@
 //! `data/proc_net.txt` holds the files as read there: a line `=== path mode`, then the content. Left out are files whose
 //! content is a matter of the machine (processors, loaded packet filter modules, addresses of sockets).
 
-use pernet::Namespaces;
+use pernet::{Namespaces, Net};
 use pernet_stack::{
     EntryKind, HwAddr, IfName, LOOPBACK, Link, Links, NetlinkSocket, PROC_DIR_MODE, Stack, proc_net_dev,
     proc_net_entries, proc_net_file, proc_net_netlink,
@@ -11,11 +11,12 @@ use pernet_stack::{
 
 const KERNEL: &str = include_str!("data/proc_net.txt");
 
-/// Runs `f` on the links of a new namespace.
-fn with_links<R>(f: impl FnOnce(&Links) -> R) -> R {
+/// Runs `f` on a new namespace.
+fn with_net<R>(f: impl FnOnce(&Stack, &Net, &Links) -> R) -> R {
     let ns = Namespaces::new();
     let stack = Stack::register(&ns).unwrap();
-    f(stack.links(&ns.init_net()).unwrap())
+    let net = ns.init_net();
+    f(&stack, &net, stack.links(&net).unwrap())
 }
 
 fn kernel_files() -> Vec<(&'static str, u16, &'static str)> {
@@ -31,10 +32,10 @@ fn kernel_files() -> Vec<(&'static str, u16, &'static str)> {
 fn every_file_reads_as_in_the_kernel() {
     let files = kernel_files();
     assert!(files.len() > 45, "the vector file is cut short");
-    with_links(|links| {
+    with_net(|stack, net, links| {
         let entries = proc_net_entries(links);
         for (path, mode, content) in files {
-            assert_eq!(proc_net_file(links, path).as_deref(), Some(content), "{path}");
+            assert_eq!(proc_net_file(stack, net, path).as_deref(), Some(content), "{path}");
             let entry = entries.iter().find(|e| e.path == path).unwrap_or_else(|| panic!("{path} is not listed"));
             assert_eq!((entry.mode, entry.kind), (mode, EntryKind::File), "{path}");
         }
@@ -50,7 +51,7 @@ fn the_directory_is_complete_and_ordered_as_linux_lists_it() {
                ipt_hashlimit ip6t_hashlimit ip_tables_names arp_tables_names ip6_tables_names ip_tables_matches \
                ip_tables_targets arp_tables_matches arp_tables_targets ip6_tables_matches ip6_tables_targets \
                nf_conntrack_expect";
-    with_links(|links| {
+    with_net(|stack, net, links| {
         let entries = proc_net_entries(links);
         let ours: Vec<_> = entries.iter().map(|e| e.path.as_str()).collect();
         let here = |dir: &str| -> Vec<&str> {
@@ -64,7 +65,9 @@ fn the_directory_is_complete_and_ordered_as_linux_lists_it() {
         for entry in &entries {
             match entry.kind {
                 EntryKind::Dir => assert_eq!(entry.mode, PROC_DIR_MODE, "{}", entry.path),
-                _ => assert!(proc_net_file(links, &entry.path).is_some(), "{} is listed, not readable", entry.path),
+                _ => {
+                    assert!(proc_net_file(stack, net, &entry.path).is_some(), "{} is listed, not readable", entry.path)
+                }
             }
         }
     });
@@ -72,19 +75,19 @@ fn the_directory_is_complete_and_ordered_as_linux_lists_it() {
 
 #[test]
 fn what_is_not_there_is_not_there() {
-    with_links(|links| {
+    with_net(|stack, net, _| {
         for path in
             ["", "nothing", "dev_snmp6", "dev_snmp6/eth0", "dev_snmp6/lo/x", "dev/", "/dev", "stat", "stat/arp_cache"]
         {
-            assert_eq!(proc_net_file(links, path), None, "{path:?}");
+            assert_eq!(proc_net_file(stack, net, path), None, "{path:?}");
         }
     });
 }
 
 #[test]
 fn files_with_a_row_for_each_processor() {
-    with_links(|links| {
-        let read = |path: &str| proc_net_file(links, path).unwrap();
+    with_net(|stack, net, _| {
+        let read = |path: &str| proc_net_file(stack, net, path).unwrap();
         let cpus = read("softnet_stat").lines().count();
         assert!(cpus >= 1);
         for (i, row) in read("softnet_stat").lines().enumerate() {
@@ -108,7 +111,7 @@ fn files_with_a_row_for_each_processor() {
 
 #[test]
 fn devices_show_up_where_they_should() {
-    with_links(|links| {
+    with_net(|stack, net, links| {
         let mut link = Link::new(&LOOPBACK, IfName::new("longer-name").unwrap());
         link.address = HwAddr::new(&[2, 0, 0, 0, 0, 1]).unwrap();
         link.counters().rx_bytes.fetch_add(12_345_678_901, std::sync::atomic::Ordering::Relaxed);
@@ -119,20 +122,22 @@ fn devices_show_up_where_they_should() {
             dev.lines().nth(3).unwrap(),
             "longer-name: 12345678901       0    0    3    0     0          0         0        0       0    0    0    0     0       0          0"
         );
-        assert!(proc_net_file(links, "igmp6").unwrap().contains("7    longer-name     ff02"));
+        assert!(proc_net_file(stack, net, "igmp6").unwrap().contains("7    longer-name     ff02"));
         assert!(
-            proc_net_file(links, "dev_snmp6/longer-name").unwrap().starts_with("ifIndex                         \t7\n")
+            proc_net_file(stack, net, "dev_snmp6/longer-name")
+                .unwrap()
+                .starts_with("ifIndex                         \t7\n")
         );
         // A device too small for IPv6 takes no part in it.
         links.update(7, |l| l.mtu = 1279).unwrap();
-        assert!(!proc_net_file(links, "igmp6").unwrap().contains("longer-name"));
-        assert_eq!(proc_net_file(links, "dev_snmp6/longer-name"), None);
+        assert!(!proc_net_file(stack, net, "igmp6").unwrap().contains("longer-name"));
+        assert_eq!(proc_net_file(stack, net, "dev_snmp6/longer-name"), None);
     });
 }
 
 #[test]
 fn netlink_lists_the_kernel_and_the_programs() {
-    with_links(|links| {
+    with_net(|_, _, links| {
         let mine = NetlinkSocket {
             protocol: 0,
             portid: 4_276_458_470,

@@ -22,12 +22,14 @@ pub struct PolicyTlv {
     pub min_length: Option<u32>,
     /// Largest length in bytes.
     pub max_length: Option<u32>,
+    /// Bits that may be set.
+    pub mask: Option<u64>,
 }
 
 impl PolicyTlv {
     /// A description that names nothing but the type.
     pub const fn new(ty: u32) -> Self {
-        Self { ty, signed: None, unsigned: None, min_length: None, max_length: None }
+        Self { ty, signed: None, unsigned: None, min_length: None, max_length: None, mask: None }
     }
 
     /// With signed limits.
@@ -61,6 +63,9 @@ impl PolicyTlv {
             if let Some(max) = self.max_length {
                 nest.put_u32(NL_POLICY_TYPE_ATTR_MAX_LENGTH, max);
             }
+            if let Some(mask) = self.mask {
+                nest.put_u64(NL_POLICY_TYPE_ATTR_MASK, mask);
+            }
             nest.put_u32(NL_POLICY_TYPE_ATTR_TYPE, self.ty);
         });
     }
@@ -76,6 +81,7 @@ impl PolicyTlv {
                 NL_POLICY_TYPE_ATTR_MAX_VALUE_U => umax = inner.u64(),
                 NL_POLICY_TYPE_ATTR_MIN_LENGTH => out.min_length = inner.u32(),
                 NL_POLICY_TYPE_ATTR_MAX_LENGTH => out.max_length = inner.u32(),
+                NL_POLICY_TYPE_ATTR_MASK => out.mask = inner.u64(),
                 _ => {}
             }
         }

@@ -142,7 +142,7 @@ proptest! {
         miss_type: Option<u32>, miss_nest: Option<u32>, errno in 1i32..=4095,
         policy in prop::option::of((any::<u32>(), any::<Option<(i64, i64)>>(), any::<Option<(u64, u64)>>(), any::<Option<u32>>())),
     ) {
-        let policy = policy.map(|(ty, signed, unsigned, max_length)| PolicyTlv { ty, signed, unsigned, min_length: None, max_length });
+        let policy = policy.map(|(ty, signed, unsigned, max_length)| PolicyTlv { ty, signed, unsigned, min_length: None, max_length, mask: None });
         let ext = ExtAck { msg: msg.map(Into::into), offset, policy, cookie, miss_type, miss_nest };
         let result = Err(Errno::new(errno).unwrap());
         let bytes = done(1, 2, result, &ext, true);

@@ -1,4 +1,4 @@
-//! Dumps of what the stack does not hold yet: addresses, routes, neighbours, nexthops and queueing disciplines of a
+//! Dumps of what the stack does not hold yet: addresses, routes, nexthops and queueing disciplines of a
 //! namespace in which nothing was configured. That nothing is listed is the truth; that a request is wrong is said in
 //! the words of Linux.
 
@@ -18,11 +18,10 @@ const fn dump_of(ty: u16, dumpit: super::Dumpit) -> Handler {
 
 /// Whatever the family: those that have no row of their own on Linux ask all that have one.
 pub(crate) const HANDLERS: &[Handler] = &[
-    dump_of(RTM_GETADDR, addresses),
+    Handler { family: AF_INET6 as u8, ..dump_of(RTM_GETADDR, addresses) },
     Handler { family: AF_INET6 as u8, ..dump_of(RTM_GETROUTE, routes) },
     Handler { family: 128, ..dump_of(RTM_GETROUTE, routes) },
     Handler { family: 129, ..dump_of(RTM_GETROUTE, routes) },
-    dump_of(RTM_GETNEIGH, neighbours),
     dump_of(RTM_GETQDISC, qdiscs),
     fixed::LABELS,
 ];
@@ -56,50 +55,29 @@ fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|&b| b == 0)
 }
 
-/// RTM_GETADDR (`inet_dump_ifaddr`, `inet6_dump_addr`).
+/// RTM_GETADDR of IPv6 (`inet6_dump_addr`).
 fn addresses(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -> Result<Step, Errno> {
     const HEADER: usize = 8;
-    const IFA_TARGET_NETNSID: u16 = 10;
     const CACHEINFO: Option<Kind> = Some(Kind::MinLen { min: 16 });
-    const ADDRESS6: Option<Kind> = Some(Kind::MinLen { min: 16 });
-    const V4: Policy = Policy(&[None, U32, U32, ANY, U32, ANY, CACHEINFO, ANY, U32, U32, Some(Kind::S32), ANY]);
-    const V6: Policy =
-        Policy(&[None, ADDRESS6, ADDRESS6, ANY, ANY, ANY, CACHEINFO, ANY, U32, U32, Some(Kind::S32), ANY]);
-    struct Texts {
-        header: &'static str,
-        values: &'static str,
-        unsupported: &'static str,
-        target: &'static str,
-    }
-    const TEXTS4: Texts = Texts {
-        header: "ipv4: Invalid header for address dump request",
-        values: "ipv4: Invalid values in header for address dump request",
-        unsupported: "ipv4: Unsupported attribute in dump request",
-        target: "ipv4: Invalid target network namespace id",
-    };
-    const TEXTS6: Texts = Texts {
-        header: "ipv6: Invalid header for address dump request",
-        values: "ipv6: Invalid values in header for address dump request",
-        unsupported: "ipv6: Unsupported attribute in dump request",
-        target: "ipv6: Invalid target network namespace id",
-    };
+    const ADDRESS: Option<Kind> = Some(Kind::MinLen { min: 16 });
+    const POLICY: Policy =
+        Policy(&[None, ADDRESS, ADDRESS, ANY, ANY, ANY, CACHEINFO, ANY, U32, U32, Some(Kind::S32), ANY]);
     if request.strictness() == Strictness::Legacy {
         return Ok(Step::Done);
     }
-    let (texts, policy) = if family(request) == AF_INET6 { (TEXTS6, V6) } else { (TEXTS4, V4) };
     let Some(header) = request.msg.payload().get(..HEADER) else {
-        return refuse(ext, texts.header);
+        return refuse(ext, "ipv6: Invalid header for address dump request");
     };
     if !is_zero(&header[1..4]) {
-        return refuse(ext, texts.values);
+        return refuse(ext, "ipv6: Invalid values in header for address dump request");
     }
     let mut other = None;
-    for attr in parse(&request.msg, HEADER, &policy, Strictness::Strict, ext)?.iter() {
+    for attr in parse(&request.msg, HEADER, &POLICY, Strictness::Strict, ext)?.iter() {
         if attr.ty != IFA_TARGET_NETNSID {
-            return refuse(ext, texts.unsupported);
+            return refuse(ext, "ipv6: Unsupported attribute in dump request");
         }
         let target = request.target(attr.i32().unwrap_or(-1));
-        other = Some(target.inspect_err(|_| ext.set_msg(texts.target))?);
+        other = Some(target.inspect_err(|_| ext.set_msg("ipv6: Invalid target network namespace id"))?);
     }
     let index = u32_at(header, 4);
     if index != 0 {
@@ -160,42 +138,6 @@ fn routes(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -> Result<
     };
     ext.set_msg(missing);
     Err(Errno::ENOENT)
-}
-
-/// RTM_GETNEIGH (`neigh_dump_info`).
-fn neighbours(request: &Request<'_>, _: &mut DumpOut, ext: &mut ExtAck) -> Result<Step, Errno> {
-    const HEADER: usize = 12;
-    const NDA_IFINDEX: u16 = 8;
-    const NDA_MASTER: u16 = 9;
-    const NTF_PROXY: u8 = 8;
-    const CACHEINFO: Option<Kind> = Some(Kind::MinLen { min: 16 });
-    const POLICY: Policy =
-        Policy(&[None, ANY, ANY, CACHEINFO, ANY, ANY, ANY, ANY, U32, U32, ANY, ANY, ANY, ANY, ANY, ANY, ANY, ANY]);
-    let how = request.strictness();
-    let header = request.msg.payload().get(..HEADER);
-    if how == Strictness::Legacy {
-        // Faults of the request are mentioned and change nothing.
-        if header.is_none() {
-            ext.set_msg("Invalid header length");
-        } else if parse(&request.msg, HEADER, &POLICY, how, ext).is_err() {
-            (ext.offset, ext.policy) = (None, None);
-        }
-        return Ok(Step::Done);
-    }
-    let Some(header) = header else {
-        return refuse(ext, "Invalid header for neighbor dump request");
-    };
-    if !is_zero(&header[1..10]) || header[11] != 0 {
-        return refuse(ext, "Invalid values in header for neighbor dump request");
-    }
-    if header[10] & !NTF_PROXY != 0 {
-        return refuse(ext, "Invalid flags in header for neighbor dump request");
-    }
-    let attrs = parse(&request.msg, HEADER, &POLICY, how, ext)?;
-    if attrs.iter().any(|a| ![NDA_IFINDEX, NDA_MASTER].contains(&a.ty)) {
-        return refuse(ext, "Unsupported attribute in neighbor dump request");
-    }
-    Ok(Step::Done)
 }
 
 /// RTM_GETQDISC (`tc_dump_qdisc`): `noop`, which every device has until it comes up, is not listed. Always read in the

@@ -1,12 +1,15 @@
-//! Devices: RTM_GETLINK, one device or all of them.
+//! Devices: RTM_GETLINK, one device or all of them, and what listeners hear of them.
 
+mod change;
 mod families;
 mod fill;
+mod kind;
+mod newlink;
 mod request;
 
 use std::sync::Arc;
 
-use pernet::{NetRef, Origin};
+use pernet::{NetHandle, NetRef, Origin};
 use pernet_stack::{Link, LinkNotice, Links};
 use pernet_wire::uapi::*;
 use pernet_wire::{AttrTable, Builder, Errno, ExtAck, Strictness};
@@ -20,6 +23,9 @@ use request::{IFINFOMSG_LEN, IfInfo};
 /// Family 0 answers for every family that has no row of its own.
 pub(crate) const HANDLERS: &[Handler] = &[
     Handler { family: 0, ty: RTM_GETLINK, doit: Some(get), dumpit: Some(dump) },
+    Handler { family: 0, ty: RTM_NEWLINK, doit: Some(newlink::new), dumpit: None },
+    Handler { family: 0, ty: RTM_SETLINK, doit: Some(newlink::set), dumpit: None },
+    Handler { family: 0, ty: RTM_DELLINK, doit: Some(newlink::delete), dumpit: None },
     families::INET6,
     families::BRIDGE,
     families::IPMR,
@@ -45,10 +51,34 @@ mod text {
 
 /// What listeners hear of links.
 pub(crate) fn notice(to: &Notifier, net: &NetRef, notice: &LinkNotice, origin: Origin) {
-    let _ = (to, net, origin);
-    match *notice {
-        _ => {}
-    }
+    // Only who asked for an echo is told apart from everybody.
+    let origin = if origin.echo { origin } else { Origin::KERNEL };
+    let mut view = View::default();
+    let (ty, link) = match notice {
+        LinkNotice::New { link, change, event } => {
+            (view.change, view.event) = (*change, *event);
+            (RTM_NEWLINK, link)
+        }
+        LinkNotice::Del { link, to } => {
+            view.change = u32::MAX;
+            view.moved = to.as_ref().map(|(peer, index)| (nsid_of(net, peer), index.cast_signed()));
+            (RTM_DELLINK, link)
+        }
+        _ => return,
+    };
+    // Also if nobody listens: to be mentioned is what gives a namespace its number.
+    view.lower_nsid = lower_nsid(net, link);
+    to.announce(net, RTNLGRP_LINK, ty, 0, origin, |out| fill::link(out, link, view));
+}
+
+/// The id by which `viewer` knows a namespace, from here on if it did not; -1 if that is dead.
+fn nsid_of(viewer: &NetRef, net: &NetHandle) -> i32 {
+    net.upgrade().and_then(|net| viewer.peernet2id_alloc(&net)).map_or(-1, |id| id.get())
+}
+
+/// The id of the namespace of the device below, if that is another one than the device's.
+fn lower_nsid(viewer: &NetRef, link: &Link) -> Option<i32> {
+    link.lower_net().map(|net| nsid_of(viewer, net))
 }
 
 /// Refuses with a text and `EINVAL`, the usual pair.
@@ -84,9 +114,11 @@ fn get(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
     let target = attrs.get(IFLA_TARGET_NETNSID).and_then(|a| a.i32());
     let other = target.map(|nsid| request.target(nsid)).transpose()?;
     let ext_mask = attrs.get(IFLA_EXT_MASK).and_then(|a| a.u32());
-    let view = View { ext_mask: ext_mask.unwrap_or(0), target };
     let links = links(request, other.as_ref().unwrap_or(request.net))?;
     let link = find(links, info.index, &attrs)?;
+    let lower_nsid = lower_nsid(request.net, &link);
+    let inet4 = request.stack().inet4_conf(other.as_ref().unwrap_or(request.net), link.index());
+    let view = View { ext_mask: ext_mask.unwrap_or(0), target, lower_nsid, inet4, ..View::default() };
     let mut out = Builder::message(&request.reply_header(RTM_NEWLINK, 0));
     fill::link(&mut out, &link, view);
     request.reply(out.finish())
@@ -214,7 +246,7 @@ impl Filter {
 
 /// Kinds that can be asked for. Any other word is as good as none, as on Linux for a kind whose module is not loaded;
 /// these were known to the kernel that the vectors are from.
-const KINDS: [&str; 7] = ["bridge", "veth", "vxlan", "macvlan", "macvtap", "ifb", "tun"];
+const KINDS: [&str; 8] = ["dummy", "bridge", "veth", "vxlan", "macvlan", "macvtap", "ifb", "tun"];
 
 /// The kind in an `IFLA_LINKINFO`.
 fn kind_filter(info: &pernet_wire::Attr<'_>) -> Option<&'static str> {
@@ -227,17 +259,20 @@ fn kind_filter(info: &pernet_wire::Attr<'_>) -> Option<&'static str> {
 
 /// Lists from the cursor on.
 fn list(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck, filter: &Filter) -> Result<Step, Errno> {
-    let links = links(request, filter.other.as_ref().unwrap_or(request.net))?;
+    let net = filter.other.as_ref().unwrap_or(request.net);
+    let links = links(request, net)?;
     let room = out.room();
     let step = each(links, out, |out, link| {
         if !filter.admits(link) {
             return Ok(());
         }
+        let inet4 = request.stack().inet4_conf(net, link.index());
+        let view = View { lower_nsid: lower_nsid(request.net, link), inet4, ..filter.view };
         out.entry(RTM_NEWLINK, |m| {
             if filter.restricts() {
                 m.add_flags(NLM_F_DUMP_FILTERED);
             }
-            fill::link(m, link, filter.view);
+            fill::link(m, link, view);
         })
     });
     // Linux closes this dump in a datagram of its own, and what it had to say about the request goes with the first.

@@ -3,10 +3,14 @@
 //! A message type has a *doit* (one answer, or a change) and a *dumpit* (a listing). To add a family of messages write a
 //! module with a `HANDLERS` table and add it to [`ROUTE`].
 
+pub(crate) mod addr;
 pub(crate) mod diag;
 pub(crate) mod empty;
 pub(crate) mod generic;
 pub(crate) mod link;
+pub(crate) mod neigh;
+pub(crate) mod neightbl;
+pub(crate) mod netconf;
 pub(crate) mod nexthop;
 pub(crate) mod nsid;
 pub(crate) mod route;
@@ -47,6 +51,10 @@ pub(crate) struct Handler {
 const ROUTE: &[&[Handler]] = &[
     nsid::HANDLERS,
     link::HANDLERS,
+    addr::HANDLERS,
+    netconf::HANDLERS,
+    neigh::HANDLERS,
+    neightbl::HANDLERS,
     route4::HANDLERS,
     route::HANDLERS,
     rule::HANDLERS,
@@ -54,17 +62,14 @@ const ROUTE: &[&[Handler]] = &[
     empty::HANDLERS,
 ];
 
-/// The row's function for `(family, ty)`, falling back to family 0.
-pub(crate) fn find<F>(family: u8, ty: u16, pick: impl Fn(&Handler) -> Option<F>) -> Option<F> {
-    let of =
-        |family: u8| ROUTE.iter().copied().flatten().filter(|row| row.ty == ty && row.family == family).find_map(&pick);
-    of(family).or_else(|| if family == 0 { None } else { of(0) })
+/// The function of the row for exactly `(family, ty)`.
+fn exact<F>(family: u8, ty: u16, pick: impl Fn(&Handler) -> Option<F>) -> Option<F> {
+    ROUTE.iter().copied().flatten().filter(|row| row.ty == ty && row.family == family).find_map(pick)
 }
 
-/// The listing of messages `ty` by `family` itself, for who asks one family after the other.
-pub(crate) fn find_own(family: u8, ty: u16) -> Option<Dumpit> {
-    let mut rows = ROUTE.iter().copied().flatten();
-    rows.find(|row| row.ty == ty && row.family == family && row.dumpit.is_some()).and_then(|row| row.dumpit)
+/// The row's function for `(family, ty)`, falling back to family 0.
+pub(crate) fn find<F>(family: u8, ty: u16, pick: impl Fn(&Handler) -> Option<F>) -> Option<F> {
+    exact(family, ty, &pick).or_else(|| if family == 0 { None } else { exact(0, ty, &pick) })
 }
 
 /// Turns a notice of the stack into messages: each family of messages has a module that fills its own.
@@ -74,8 +79,29 @@ pub(crate) fn notice(to: &Notifier, net: &NetRef, notice: &Notice, origin: Origi
         Notice::Fib(notice) => route4::notice(to, net, notice, origin),
         Notice::Rule(notice) => rule::notice(to, net, notice, origin),
         Notice::Nexthop(notice) => nexthop::notice(to, net, notice, origin),
+        Notice::Neigh(notice) => neigh::notice(to, net, notice, origin),
+        Notice::Inet(notice) => addr::notice(to, net, notice, origin),
         _ => {}
     }
+}
+
+/// A dump of all families (`rtnl_dump_all`): that of each of `families` which has one, in their order.
+pub(crate) fn dump_all(
+    families: &[i32],
+    request: &Request<'_>,
+    out: &mut DumpOut,
+    ext: &mut ExtAck,
+) -> Result<Step, Errno> {
+    while let Some(&family) = families.get(usize::from(out.cursor.stage)) {
+        let row = u8::try_from(family).ok().and_then(|family| exact(family, request.msg.header.ty, |row| row.dumpit));
+        if let Some(dumpit) = row
+            && dumpit(request, out, ext)? == Step::More
+        {
+            return Ok(Step::More);
+        }
+        out.next_stage();
+    }
+    Ok(Step::Done)
 }
 
 /// A request and everything an answer may need.

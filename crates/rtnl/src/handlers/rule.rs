@@ -89,14 +89,12 @@ fn dump(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -> Result<St
     if asked != AF_UNSPEC && !FAMILIES.contains(&asked) {
         return Err(Errno::EAFNOSUPPORT);
     }
-    // The cursor counts rules within a family; its second word counts families.
-    while let Some(family) = usize::try_from(out.cursor.aux).ok().and_then(|at| FAMILIES.get(at)) {
+    // The cursor counts rules within a family.
+    while let Some(family) = FAMILIES.get(usize::from(out.cursor.stage)) {
         if (asked == AF_UNSPEC || asked == *family) && dump_family(request, out, *family) == Step::More {
             return Ok(Step::More);
         }
-        out.cursor.aux += 1;
-        out.cursor.next = 0;
-        out.cursor.forget_generation();
+        out.next_stage();
     }
     Ok(Step::Done)
 }

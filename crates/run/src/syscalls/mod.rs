@@ -2,12 +2,14 @@
 
 #![allow(non_upper_case_globals, reason = "system call numbers keep the names that libc gives them")]
 
+mod arp;
 pub(crate) mod ids;
 pub(crate) mod ioctl;
 pub(crate) mod mounts;
 pub(crate) mod namespace;
 pub(crate) mod path;
 pub(crate) mod resolve;
+mod route;
 pub(crate) mod socket;
 
 use std::os::fd::{AsFd, OwnedFd};

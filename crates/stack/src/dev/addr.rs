@@ -19,6 +19,17 @@ impl HwAddr {
     /// Six zero bytes: address and broadcast address of a loopback device.
     pub const ZERO6: Self = Self { len: 6, bytes: [0; Self::MAX] };
 
+    /// The broadcast address of Ethernet.
+    pub const BROADCAST6: Self = {
+        let mut bytes = [0; Self::MAX];
+        let mut i = 0;
+        while i < 6 {
+            bytes[i] = 0xff;
+            i += 1;
+        }
+        Self { len: 6, bytes }
+    };
+
     /// Makes an address; `None` if `bytes` is longer than [`HwAddr::MAX`].
     #[must_use]
     pub fn new(bytes: &[u8]) -> Option<Self> {
@@ -32,6 +43,12 @@ impl HwAddr {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
+    }
+
+    /// Whether it is addressed to many (the lowest bit of its first byte).
+    #[must_use]
+    pub const fn is_multicast(&self) -> bool {
+        self.bytes[0] & 1 != 0
     }
 
     /// Whether no byte differs from zero. Linux says so of a device whose permanent address is unknown.

@@ -1,5 +1,7 @@
 //! What a kind of device fixes for all devices of that kind.
 
+use std::sync::OnceLock;
+
 use super::devconf::{Inet4Conf, Inet6Conf};
 use super::{HwAddr, IfFlags};
 
@@ -60,6 +62,10 @@ pub struct LinkClass {
     pub broadcast: HwAddr,
     /// Whether a new device has a carrier.
     pub carrier: bool,
+    /// The queueing discipline that the device gets when it first comes up.
+    pub qdisc: &'static str,
+    /// How many queues a new device has.
+    pub queues: Queues,
     /// Whether the device may never leave its namespace (`netns_immutable`).
     pub netns_immutable: bool,
     /// Room for headers the device asks for before a packet, bytes.
@@ -74,6 +80,68 @@ pub struct LinkClass {
     pub inet6: &'static Inet6Conf,
 }
 
+/// How many queues a device of a kind is made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queues {
+    /// So many to send and so many to receive.
+    Fixed(u32, u32),
+    /// One of each for every processor.
+    PerCpu,
+}
+
+impl Queues {
+    /// One of each.
+    pub const ONE: Self = Self::Fixed(1, 1);
+
+    /// The numbers, to send and to receive.
+    #[must_use]
+    pub fn count(self) -> (u32, u32) {
+        match self {
+            Self::Fixed(tx, rx) => (tx, rx),
+            Self::PerCpu => (possible_cpus(), possible_cpus()),
+        }
+    }
+}
+
+/// Processors that the machine may have (`num_possible_cpus`), which is not how many this process may use.
+fn possible_cpus() -> u32 {
+    static COUNT: OnceLock<u32> = OnceLock::new();
+    *COUNT.get_or_init(|| {
+        let listed = std::fs::read_to_string("/sys/devices/system/cpu/possible").ok();
+        let ranges = listed.as_deref().and_then(|text| text.trim().split(',').map(range_len).sum::<Option<u32>>());
+        let available = || std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
+        ranges.filter(|&n| n > 0).unwrap_or_else(available)
+    })
+}
+
+/// Numbers in `2-5` or `7`.
+fn range_len(range: &str) -> Option<u32> {
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    last.parse::<u32>().ok()?.checked_sub(first.parse().ok()?)?.checked_add(1)
+}
+
+/// What an Ethernet device is born with (`ether_setup`), for kinds to vary.
+pub(super) const ETHER: LinkClass = LinkClass {
+    kind: None,
+    arp_type: 1,
+    flags: IfFlags::BROADCAST.with(IfFlags::MULTICAST),
+    mtu: 1500,
+    min_mtu: 68,
+    max_mtu: 1500,
+    tx_queue_len: 1000,
+    address: HwAddr::ZERO6,
+    broadcast: HwAddr::BROADCAST6,
+    carrier: true,
+    qdisc: "noqueue",
+    queues: Queues::ONE,
+    netns_immutable: false,
+    headroom: 0,
+    tailroom: 0,
+    offload: OffloadLimits::VIRTUAL,
+    inet4: &Inet4Conf::DEFAULT,
+    inet6: &Inet6Conf::DEFAULT,
+};
+
 /// The loopback device that every namespace has.
 pub static LOOPBACK: LinkClass = LinkClass {
     kind: None,
@@ -86,6 +154,8 @@ pub static LOOPBACK: LinkClass = LinkClass {
     address: HwAddr::ZERO6,
     broadcast: HwAddr::ZERO6,
     carrier: true,
+    qdisc: "noqueue",
+    queues: Queues::ONE,
     netns_immutable: true,
     headroom: 0,
     tailroom: 0,

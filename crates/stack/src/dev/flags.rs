@@ -29,6 +29,16 @@ impl IfFlags {
     pub const MASTER: Self = Self(0x400);
     /// Is the slave of a bundle.
     pub const SLAVE: Self = Self(0x800);
+    /// Chooses its media by itself.
+    pub const AUTOMEDIA: Self = Self(0x4000);
+    /// Can choose its media.
+    pub const PORTSEL: Self = Self(0x2000);
+    /// Loses its addresses when it goes down.
+    pub const DYNAMIC: Self = Self(0x8000);
+    /// Wants no trailers.
+    pub const NOTRAILERS: Self = Self(0x20);
+    /// Debugging is on.
+    pub const DEBUG: Self = Self(0x4);
     /// Can do multicast.
     pub const MULTICAST: Self = Self(0x1000);
     /// The physical layer has a signal (derived, never stored).

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use pernet::NetHandle;
+
 use super::counters::{Counters, LinkStats};
 use super::{HwAddr, IfFlags, IfName, LinkClass};
 
@@ -89,8 +91,10 @@ pub struct Link {
     pub tx_queues: u32,
     /// Number of receive queues.
     pub rx_queues: u32,
-    /// Index of the device this one sits on or is wired to (`iflink`); `None` if none but itself.
+    /// Index of the device this one sits on or is wired to (`iflink`); `None` if none but itself, 0 if that one is gone.
     pub lower: Option<u32>,
+    /// The namespace that [`lower`](Self::lower) is in, if it is another one than this device's.
+    pub(crate) lower_net: Option<Box<NetHandle>>,
     /// Index of the bridge or bundle that owns this device.
     pub master: Option<u32>,
     /// Link-layer address.
@@ -149,6 +153,7 @@ impl Link {
             tx_queues: 1,
             rx_queues: 1,
             lower: None,
+            lower_net: None,
             master: None,
             address: class.address,
             broadcast: class.broadcast,
@@ -232,6 +237,12 @@ impl Link {
     #[must_use]
     pub fn iflink(&self) -> u32 {
         self.lower.unwrap_or(self.index)
+    }
+
+    /// The namespace of the device this one sits on, if it is another one.
+    #[must_use]
+    pub fn lower_net(&self) -> Option<&NetHandle> {
+        self.lower_net.as_deref()
     }
 
     /// The traffic so far.

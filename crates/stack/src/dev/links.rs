@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::{IfName, LOOPBACK, Link, NameAssign};
+use super::{IfName, LOOPBACK, Link, LinkRefused, NameAssign};
 use crate::errno;
 
 /// Names are looked up by walking the table up to this many devices; beyond, an index is kept. Most namespaces have a
@@ -78,10 +78,41 @@ struct Table {
     by_index: Vec<Arc<Link>>,
     /// Every name and alternative name → index; only kept beyond [`WALK_UP_TO`] devices.
     by_name: Option<HashMap<Box<str>, u32>>,
+    /// Where to begin looking for a free number, for patterns that were used lately.
+    hints: Vec<Hint>,
     /// Last index handed out automatically.
     last_index: u32,
     /// `dev_base_seq`: 1 at first, never 0.
     generation: u32,
+}
+
+/// Numbers below this are found by looking.
+const HINT_FROM: u32 = 16;
+/// Patterns remembered at once.
+const MAX_HINTS: usize = 4;
+/// Numbers that a pattern is tried with: as many as there are bits in a page, eight times.
+const MAX_NUMBERED: u32 = 8 * 4096;
+
+/// All names of a pattern with numbers below `from` are taken.
+#[derive(Debug)]
+struct Hint {
+    before: Box<str>,
+    after: Box<str>,
+    from: u32,
+}
+
+impl Hint {
+    fn is(&self, before: &str, after: &str) -> bool {
+        *self.before == *before && *self.after == *after
+    }
+
+    /// A name is free again.
+    fn freed(&mut self, name: &str) {
+        let number = name.strip_prefix(&*self.before).and_then(|rest| rest.strip_suffix(&*self.after));
+        if let Some(number) = number.and_then(|n| n.parse().ok()) {
+            self.from = self.from.min(number);
+        }
+    }
 }
 
 impl Links {
@@ -183,6 +214,42 @@ impl Links {
         Ok(table.replace_names(place, link))
     }
 
+    /// The name that a request for `name` gives (`dev_prep_valid_name`): itself if it is free, or if it contains a `%d`,
+    /// with the lowest number that makes one that is free.
+    ///
+    /// # Errors
+    /// It is no name, it is taken, or no number is free.
+    pub(super) fn name_for(&self, name: &str) -> Result<IfName, LinkRefused> {
+        let valid = IfName::new(name)?;
+        let Some((before, after)) = name.split_once('%') else {
+            return if self.read().named(name).is_some() { Err(LinkError::NameTaken.into()) } else { Ok(valid) };
+        };
+        // One number, and nothing else that begins with a percent sign.
+        let after = after.strip_prefix('d').filter(|after| !after.contains('%'));
+        let after = after.ok_or(LinkRefused::plain(errno::EINVAL))?;
+        self.write().numbered(before, after)
+    }
+
+    /// Whether a device can have that index.
+    pub(super) fn check_index(&self, wanted: Option<u32>) -> Result<(), LinkError> {
+        match wanted {
+            None => Ok(()),
+            Some(index) if index == 0 || index > MAX_INDEX => Err(LinkError::BadIndex),
+            Some(index) if self.read().at(index).is_ok() => Err(LinkError::IndexTaken),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Gives an index to a device that will not come to be.
+    pub(super) fn skip_index(&self) {
+        let _ = self.write().next_index();
+    }
+
+    /// Whether nobody has looked yet: there is the loopback device at most.
+    pub(super) fn untouched(&self) -> bool {
+        self.table.get().is_none()
+    }
+
     /// The device with that index (`dev_get_by_index`).
     #[must_use]
     pub fn by_index(&self, index: u32) -> Option<Arc<Link>> {
@@ -256,7 +323,7 @@ fn loopback(salt: u32, born: u32) -> Link {
 
 impl Table {
     fn new(first: Option<Link>) -> Self {
-        let mut table = Self { by_index: Vec::new(), by_name: None, last_index: 0, generation: 1 };
+        let mut table = Self { by_index: Vec::new(), by_name: None, hints: Vec::new(), last_index: 0, generation: 1 };
         if let Some(first) = first {
             table.by_index.reserve_exact(1);
             // Into an empty table: no name and no index can be taken.
@@ -292,6 +359,34 @@ impl Table {
         match &self.by_name {
             Some(map) => self.at(*map.get(name)?).ok().map(|place| &self.by_index[place]),
             None => self.by_index.iter().find(|l| names_of(l).any(|n| n == name)),
+        }
+    }
+
+    /// The name with the lowest number between `before` and `after` that is free.
+    fn numbered(&mut self, before: &str, after: &str) -> Result<IfName, LinkRefused> {
+        let mut number = self.hints.iter().find(|h| h.is(before, after)).map_or(0, |h| h.from);
+        while number < MAX_NUMBERED {
+            let name = format!("{before}{number}{after}");
+            if self.named(&name).is_none() {
+                // Whether the name fits is found out at the first number that is free.
+                let name = IfName::new(&name).map_err(|_| LinkRefused::plain(errno::EINVAL))?;
+                self.hint(before, after, number);
+                return Ok(name);
+            }
+            number += 1;
+        }
+        Err(LinkError::Full.into())
+    }
+
+    /// Remembers that every number below `from` is taken.
+    fn hint(&mut self, before: &str, after: &str, from: u32) {
+        if let Some(hint) = self.hints.iter_mut().find(|h| h.is(before, after)) {
+            hint.from = from;
+        } else if from >= HINT_FROM {
+            if self.hints.len() >= MAX_HINTS {
+                self.hints.remove(0);
+            }
+            self.hints.push(Hint { before: before.into(), after: after.into(), from });
         }
     }
 
@@ -332,6 +427,9 @@ impl Table {
 
     /// After `link` left the table: its names out of the index.
     fn unlisted(&mut self, link: &Link) {
+        for hint in &mut self.hints {
+            names_of(link).for_each(|name| hint.freed(name));
+        }
         if let Some(map) = &mut self.by_name {
             for name in names_of(link) {
                 map.remove(name);

@@ -4,24 +4,40 @@
 mod addr;
 mod class;
 mod counters;
+mod create;
+mod delete;
 mod devconf;
 mod flags;
+mod kind;
 mod link;
 mod links;
 mod name;
 mod pernet;
+mod random;
+mod refused;
+mod request;
+mod set;
+mod updown;
+mod watch;
 
 pub use addr::HwAddr;
-pub use class::{LOOPBACK, LinkClass, OffloadLimits};
+pub use class::{LOOPBACK, LinkClass, OffloadLimits, Queues};
 pub use counters::{Counters, LinkStats};
 pub use devconf::{Inet4Conf, Inet6Conf};
 pub use flags::IfFlags;
+pub use kind::{DUMMY, KindChange, KindSpec, PortChange, VETH, VethPeer};
 pub use link::{Link, NameAssign, OperState};
 pub use links::{LinkError, LinkPage, Links};
 pub use name::{IFNAMSIZ, IfName, NameError};
 pub use pernet::{LinkDevices, Stack};
+pub(crate) use random::Random;
+pub use refused::{Blame, LinkRefused};
+pub use request::{FlagChange, LinkChange, NewLink, OffloadChange};
+pub(crate) use watch::Linkwatch;
 
 use std::sync::Arc;
+
+use ::pernet::NetHandle;
 
 use crate::rtnl::{NetdevEvent, Rtnl};
 use crate::state::Ns;
@@ -29,7 +45,31 @@ use crate::state::Ns;
 /// What listeners are told of links.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum LinkNotice {}
+pub enum LinkNotice {
+    /// It is there, or is another than before.
+    New {
+        /// The device.
+        link: Arc<Link>,
+        /// Flags that changed (`ifi_change`); all of them for a device that is new.
+        change: u32,
+        /// `IFLA_EVENT_*`, 0 for none.
+        event: u32,
+    },
+    /// It is gone.
+    Del {
+        /// The device as it was.
+        link: Arc<Link>,
+        /// The namespace it moved to, and its index there.
+        to: Option<(NetHandle, u32)>,
+    },
+}
+
+impl LinkNotice {
+    /// Something about `link` is another than before.
+    pub(crate) fn changed(link: &Arc<Link>) -> Self {
+        Self::New { link: Arc::clone(link), change: 0, event: 0 }
+    }
+}
 
 /// A device goes through something: what other devices do about it (those stacked on it, its master), and the message.
 pub(crate) fn netdev_event(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, event: NetdevEvent) {

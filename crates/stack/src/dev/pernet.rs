@@ -7,6 +7,7 @@ use pernet::{InitError, Key, Namespaces, Net, RegisterError, Subsystem};
 
 use super::Links;
 use crate::clock;
+use crate::inet::{Births, Inet};
 use crate::rtnl::{Clock, NoticeSink, Shared, SystemClock};
 use crate::state::NetState;
 
@@ -20,7 +21,11 @@ impl Subsystem for LinkDevices {
     type State = NetState;
 
     fn init(&self, net: &Net) -> Result<NetState, InitError> {
-        Ok(NetState::new(Links::with_loopback(net.hash_mix(), clock::monotonic_centiseconds())))
+        let state = NetState::new(Links::with_loopback(net.hash_mix(), clock::monotonic_centiseconds()));
+        if let Some(settings) = self.0.births.shared() {
+            state.inet.begin(Inet::inheriting(settings));
+        }
+        Ok(state)
     }
 }
 
@@ -31,6 +36,8 @@ pub(crate) struct Inner {
     /// A leaf: read to copy the handle.
     pub(crate) sink: RwLock<Option<Arc<dyn NoticeSink>>>,
     pub(crate) clock: Box<dyn Clock>,
+    /// The settings that namespaces are born with.
+    pub(crate) births: Births,
     /// A leaf, likewise.
     on_timer: RwLock<Option<OnTimer>>,
     key: OnceLock<Key<LinkDevices>>,
@@ -63,6 +70,7 @@ impl Stack {
             rtnl: Mutex::default(),
             sink: RwLock::default(),
             clock,
+            births: Births::default(),
             on_timer: RwLock::default(),
             key: OnceLock::new(),
         });

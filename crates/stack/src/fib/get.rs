@@ -364,7 +364,5 @@ fn inet_conf_dev(ns: Ns<'_>, index: u32, number: usize) -> bool {
 
 /// Whether this host listens to a group on a device.
 fn is_member(ns: Ns<'_>, index: u32, group: Ipv4Addr) -> bool {
-    // Everybody listens to all hosts.
-    let _ = (ns, index);
-    group == Ipv4Addr::new(224, 0, 0, 1)
+    inet::is_member(ns, index, group)
 }

@@ -42,7 +42,7 @@ impl Wanted {
 
     /// Whether both stand for the same route but for who it is sent from.
     fn is_like(self, other: Self) -> bool {
-        (self.kind, self.dst, self.len) == (other.kind, other.dst, other.len)
+        (self.kind, self.dst, self.len, self.priority) == (other.kind, other.dst, other.len, other.priority)
     }
 }
 
@@ -90,7 +90,7 @@ fn prefsrc(all: &[Ifa4], ifa: &Ifa4) -> Ipv4Addr {
 }
 
 /// A device got or lost an address (`fib_inetaddr_event`): its local, broadcast and connected routes come or go. Called
-/// when the address is in the device's list already, or not any more.
+/// when the list of the device is as it is to be.
 pub(crate) fn inetaddr_event(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, ifa: &Ifa4, up: bool) {
     let all = addresses(ns, link.index());
     if up { add(rtnl, ns, link, ifa, &all) } else { del(rtnl, ns, link, ifa, &all) }
@@ -111,7 +111,9 @@ pub(super) fn add(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link, ifa: &Ifa4, all:
 }
 
 fn del(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link, ifa: &Ifa4, all: &[Ifa4]) {
-    let kept: Vec<Wanted> = all.iter().flat_map(|other| wanted(link, other, prefsrc(all, other))).collect();
+    // One that is to take the place of its primary is taken out and put back while it stays in the list.
+    let others = all.iter().filter(|other| *other != ifa);
+    let kept: Vec<Wanted> = others.flat_map(|other| wanted(link, other, prefsrc(all, other))).collect();
     let mut gone = wanted(link, ifa, prefsrc(all, ifa));
     // The connected route goes first, the address itself last.
     let rank = |route: &Wanted| match (route.kind, route.len) {
@@ -153,6 +155,5 @@ fn lost_source(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, source: Ipv4Addr) {
 
 /// The addresses of a device.
 pub(super) fn addresses(ns: Ns<'_>, index: u32) -> Vec<Ifa4> {
-    let _ = (ns, index);
-    Vec::new()
+    ns.inet.peek().map_or_else(Vec::new, |inet| inet.addrs(index).to_vec())
 }

@@ -1,81 +1,148 @@
 //! IPv4 addresses and per-device settings.
 
-use std::net::Ipv4Addr;
-use std::sync::Arc;
+mod addr;
+mod change;
+mod conf;
+mod device;
+pub(crate) mod doors;
+mod events;
+mod group;
+mod life;
+mod page;
+mod refused;
+mod select;
 
-use crate::dev::{IfName, Link};
-use crate::rtnl::{NetdevEvent, Rtnl};
-use crate::state::{ConfOf, Ns};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+
+#[allow(unused_imports, reason = "for other parts")]
+pub(crate) use addr::centiseconds;
+pub use addr::{
+    FOREVER, IFA_F_DEPRECATED, IFA_F_MCAUTOJOIN, IFA_F_NOPREFIXROUTE, IFA_F_PERMANENT, IFA_F_SECONDARY, Ifa4, Label,
+    Lifetime4,
+};
+pub use change::{DelAddr4, NewAddr4};
+#[allow(unused_imports, reason = "for other parts")]
+pub(crate) use conf::{Births, conf, notify_netconf, set_conf};
+pub use conf::{Netconf, NetconfPart};
+pub(crate) use device::InDevice;
+#[allow(unused_imports, reason = "for other parts")]
+pub(crate) use doors::Field;
+pub(crate) use events::netdev_event;
+pub use group::Group;
+#[allow(unused_imports, reason = "for other parts")]
+pub(crate) use group::{is_member, join, leave};
+pub(crate) use life::{Timer, timer};
+pub(crate) use page::proc_net_igmp;
+pub use page::{Page, Place};
+pub use refused::{Addr4Error, JoinError};
+#[allow(unused_imports, reason = "for other parts")]
+pub(crate) use select::{local_scope, select_addr};
+
+use crate::dev::Link;
+use crate::notice::Notice;
+
+/// Smallest MTU with which a device does IPv4 (RFC 791).
+const MIN_MTU: u32 = 68;
+
+/// Whether IPv4 runs on the device.
+pub(crate) const fn has_inet(link: &Link) -> bool {
+    link.mtu >= MIN_MTU
+}
 
 /// What a namespace has of it.
 #[derive(Debug, Default)]
-pub(crate) struct Inet {}
+pub(crate) struct Inet {
+    /// Devices of which there is something to say, by index.
+    devices: BTreeMap<u32, InDevice>,
+    /// Devices whose MTU is too small for IPv4: when it grows, they are as new.
+    without: BTreeSet<u32>,
+    shared: conf::Shared,
+    /// Groups joined for addresses that are groups.
+    joined_for: Vec<(u32, Ipv4Addr)>,
+    /// Changes with every address and group (`dev_addr_genid`).
+    generation: u32,
+}
+
+impl Inet {
+    /// What a namespace is born with that inherits settings.
+    pub(crate) fn inheriting(shared: conf::Shared) -> Self {
+        Self { shared, ..Self::default() }
+    }
+
+    fn device(&self, index: u32) -> Option<&InDevice> {
+        self.devices.get(&index)
+    }
+
+    fn device_mut(&mut self, index: u32) -> &mut InDevice {
+        self.devices.entry(index).or_default()
+    }
+
+    fn devices(&self) -> impl Iterator<Item = (u32, &InDevice)> {
+        self.devices_from(0)
+    }
+
+    fn devices_from(&self, index: u32) -> impl Iterator<Item = (u32, &InDevice)> {
+        self.devices.range(index..).map(|(index, device)| (*index, device))
+    }
+
+    fn devices_mut(&mut self) -> impl Iterator<Item = &mut InDevice> {
+        self.devices.values_mut()
+    }
+
+    /// The addresses of a device, in their order.
+    pub(crate) fn addrs(&self, index: u32) -> &[Ifa4] {
+        self.device(index).map_or(&[], |device| &device.addrs)
+    }
+
+    /// Every address with its device, by index.
+    pub(crate) fn all_addrs(&self) -> impl Iterator<Item = (u32, &Ifa4)> {
+        self.devices().flat_map(|(index, device)| device.addrs.iter().map(move |ifa| (index, ifa)))
+    }
+
+    /// The first address of the device with this prefix (`inet_ifa_byprefix`): for a secondary, its primary.
+    pub(crate) fn by_prefix(&self, index: u32, prefix: Ipv4Addr, prefix_len: u8) -> Option<&Ifa4> {
+        self.addrs(index).iter().find(|ifa| ifa.prefix_len == prefix_len && ifa.contains(prefix))
+    }
+}
 
 /// What listeners are told.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum InetNotice {}
-
-/// A device goes through something.
-pub(crate) fn netdev_event(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, event: NetdevEvent) {
-    let _ = (rtnl, ns, link, event);
+pub enum InetNotice {
+    /// An address is there or changed, or is gone.
+    Addr {
+        /// Its device.
+        ifindex: u32,
+        /// The address.
+        ifa: Box<Ifa4>,
+        /// The moment, hundredths of a second on the stack's clock.
+        now: u32,
+        /// Whether it is there.
+        present: bool,
+    },
+    /// Settings that `netconf` shows, of either family.
+    Netconf {
+        /// All of them.
+        conf: Netconf,
+        /// Which are meant.
+        part: NetconfPart,
+    },
+    /// A multicast group was joined or left.
+    Group {
+        /// The device.
+        ifindex: u32,
+        /// The group.
+        address: Ipv4Addr,
+        /// When it was joined, hundredths of a second on the stack's clock.
+        joined: u32,
+        /// Whether the device listens to it.
+        present: bool,
+    },
 }
 
-/// What waits for its time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Timer {}
-
-/// A timer is due.
-pub(crate) fn timer(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, timer: Timer) {
-    let _ = (rtnl, ns);
-    match timer {}
-}
-
-/// An IPv4 address of a device (`struct in_ifaddr`).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ifa4 {
-    /// The address itself (`IFA_LOCAL`).
-    pub local: Ipv4Addr,
-    /// The other end of a point-to-point link, else the address itself (`IFA_ADDRESS`).
-    pub address: Ipv4Addr,
-    /// Bits of the prefix.
-    pub prefix_len: u8,
-    /// The broadcast address, if it has one.
-    pub broadcast: Option<Ipv4Addr>,
-    /// `RT_SCOPE_*`.
-    pub scope: u8,
-    /// `IFA_F_*`.
-    pub flags: u32,
-    /// The name by which `ifconfig` knows it: the device's, perhaps with `:something` behind.
-    pub label: IfName,
-    /// Metric of its prefix route, 0 for the usual.
-    pub rt_priority: u32,
-    /// `IFAPROT_*`: who set it.
-    pub proto: u8,
-    /// Seconds that it is valid from `updated` on; `u32::MAX` for ever.
-    pub valid_lft: u32,
-    /// Seconds that it is preferred from `updated` on; `u32::MAX` for ever.
-    pub preferred_lft: u32,
-    /// When it was made, hundredths of a second on the stack's clock.
-    pub created: u32,
-    /// When it was last changed, likewise.
-    pub updated: u32,
-}
-
-/// The address to send from (`inet_select_addr`): of the device, if one is given, else of any; `dst` decides between
-/// several; its scope is at most `scope`. 0.0.0.0 if there is none.
-pub(crate) fn select_addr(ns: Ns<'_>, ifindex: Option<u32>, dst: Ipv4Addr, scope: u8) -> Ipv4Addr {
-    let _ = (ns, ifindex, dst, scope);
-    Ipv4Addr::UNSPECIFIED
-}
-
-/// A device's setting by its `IPV4_DEVCONF_*` number; `None` for a device without IPv4, or no such number.
-pub(crate) fn conf(ns: Ns<'_>, of: ConfOf, number: usize) -> Option<i32> {
-    let _ = (ns, of, number);
-    None
-}
-
-/// Writes a setting, with what follows from it.
-pub(crate) fn set_conf(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, of: ConfOf, number: usize, value: i32) {
-    let _ = (rtnl, ns, of, number, value);
+impl From<InetNotice> for Notice {
+    fn from(notice: InetNotice) -> Self {
+        Self::Inet(notice)
+    }
 }

@@ -1,31 +1,42 @@
-//! Neighbours: who is where on a link, in either family.
+//! Neighbours: who is where on a link, in either family (`struct neighbour`, `arp_tbl` and `nd_tbl`).
+//!
+//! Entries are made by hand (`ip neigh`, `arp`); what changes with time alone changes here too: what was reachable gets
+//! stale, what nobody answers for fails. Reports are taken under the part's lock and carry ages, not moments.
 
-use std::sync::Arc;
+mod change;
+mod device;
+mod entry;
+mod gc;
+mod ioctl;
+mod kind;
+mod parms;
+mod proc;
+mod read;
+mod state;
+mod table;
+mod tables;
+mod timer;
+mod update;
 
-use crate::dev::Link;
-use crate::rtnl::{NetdevEvent, Rtnl};
-use crate::state::Ns;
-
-/// What a namespace has of it.
-#[derive(Debug, Default)]
-pub(crate) struct Neighbours {}
+pub use change::{NeighError, NeighKey, NewNeigh, ProxyKey};
+#[allow(unused_imports, reason = "IPv4 and IPv6 addresses call it when a device loses its last")]
+pub(crate) use device::{ifdown, netdev_event};
+pub use entry::{NeighFamily, NeighFlags, NeighProxy, NeighReport};
+pub use ioctl::{ArpError, ArpFlags, ArpRequest};
+pub use parms::{NeighParm, NeighParms};
+pub(crate) use proc::proc_arp;
+pub use read::{NeighPage, ProxyPage};
+pub use state::NeighState;
+pub(crate) use table::Neighbours;
+pub use tables::{GC_INTERVAL_MS, GC_THRESHOLDS, NeighTableError, ParmValue};
+pub(crate) use timer::{Timer, timer};
 
 /// What listeners are told.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum NeighNotice {}
-
-/// A device goes through something.
-pub(crate) fn netdev_event(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, event: NetdevEvent) {
-    let _ = (rtnl, ns, link, event);
-}
-
-/// What waits for its time.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Timer {}
-
-/// A timer is due.
-pub(crate) fn timer(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, timer: Timer) {
-    let _ = (rtnl, ns);
-    match timer {}
+pub enum NeighNotice {
+    /// An entry is new or was changed (`RTM_NEWNEIGH`).
+    New(NeighReport),
+    /// An entry is gone (`RTM_DELNEIGH`).
+    Gone(NeighReport),
 }

@@ -1,5 +1,5 @@
-//! `/proc/net`: which entries the directory has, and what its files read as in a namespace without sockets, addresses,
-//! routes or packet filter rules, which is all the stack can hold so far. What depends on the devices comes from them.
+//! `/proc/net`: which entries the directory has, and what its files read as in a namespace without sockets and packet
+//! filter rules, which the stack cannot hold so far. What depends on its configuration comes from there.
 
 mod columns;
 mod devices;
@@ -7,7 +7,10 @@ mod names;
 mod netlink;
 mod table;
 
-use crate::{Entry, EntryKind, Links};
+use pernet::Net;
+
+use crate::state::Ns;
+use crate::{Entry, EntryKind, Links, Stack};
 use table::Content;
 
 pub use devices::proc_net_dev;
@@ -35,14 +38,17 @@ pub fn proc_net_entries(links: &Links) -> Vec<Entry> {
     out
 }
 
-/// What the file at `path` below `/proc/net` reads as; `None` if there is no such file.
+/// What the file at `path` below `/proc/net` reads as in `net`; `None` if there is no such file.
 #[must_use]
-pub fn proc_net_file(links: &Links, path: &str) -> Option<String> {
+pub fn proc_net_file(stack: &Stack, net: &Net, path: &str) -> Option<String> {
+    let state = stack.state(net)?;
+    let links = &state.links;
     let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
     table::TABLE.iter().find_map(|&(entry, _, content)| match content {
         Content::Text(text) if entry == path => Some(text.into()),
         Content::Lines(lines) if entry == path => Some(lines()),
         Content::Derived(render) if entry == path => Some(render(links)),
+        Content::Of(render) if entry == path => Some(render(Ns::living(state, net))),
         Content::PerDevice(render) if entry == dir => {
             let link = links.by_name(name).filter(|l| l.name().as_str() == name && devices::has_inet6(l));
             link.map(|l| render(&l))

@@ -30,6 +30,9 @@ use crate::state::{NetState, Ns};
 #[derive(Debug, Default)]
 pub(crate) struct Shared {
     pub(crate) timers: Timers,
+    /// Devices whose carrier changed and whose operational state has not followed yet.
+    pub(crate) linkwatch: crate::dev::Linkwatch,
+    pub(crate) random: crate::dev::Random,
 }
 
 /// Who hears of changes. Called under rtnl: it may queue messages and wake their readers, and ask core for peer ids; it
@@ -64,6 +67,11 @@ impl Stack {
 impl<'s> Rtnl<'s> {
     pub(crate) const fn stack(&self) -> &'s Stack {
         self.stack
+    }
+
+    /// What only the holder of the lock touches.
+    pub(crate) fn shared(&mut self) -> &mut Shared {
+        &mut self.shared
     }
 
     /// Who asked.

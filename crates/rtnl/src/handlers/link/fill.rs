@@ -2,7 +2,7 @@
 //!
 //! Nothing here knows a device by its kind: what is sent is what the [`Link`] and its class say.
 
-use pernet_stack::{Inet6Conf, Link, LinkStats};
+use pernet_stack::{Inet4Conf, Inet6Conf, Link, LinkStats};
 use pernet_wire::Builder;
 use pernet_wire::uapi::*;
 
@@ -35,6 +35,8 @@ const INET6_STATS: u64 = 38;
 const ICMP6_STATS: u64 = 7;
 /// `IF_READY`: the device may use IPv6.
 const INET6_READY: u32 = 0x8000_0000;
+/// Smallest MTU with which a device does IPv4.
+const INET_MIN_MTU: u32 = 68;
 /// Smallest MTU with which a device does IPv6.
 const INET6_MIN_MTU: u32 = 1280;
 /// Longest datagram that can be reassembled, bytes.
@@ -49,13 +51,23 @@ pub(super) struct View {
     pub(super) ext_mask: u32,
     /// The id by which the requester named the namespace; the reply repeats it.
     pub(super) target: Option<i32>,
+    /// The reader's id of the namespace that the device below is in, if that is another one.
+    pub(super) lower_nsid: Option<i32>,
+    /// What is said to have changed (`ifi_change`).
+    pub(super) change: u32,
+    /// `IFLA_EVENT_*`, 0 for none.
+    pub(super) event: u32,
+    /// The reader's id of the namespace that the device moves to, and its index there.
+    pub(super) moved: Option<(i32, i32)>,
+    /// Its IPv4 settings, where they are known to differ from those of its kind.
+    pub(super) inet4: Option<Inet4Conf>,
 }
 
 /// Header and attributes of a link (`rtnl_fill_ifinfo`).
 pub(super) fn link(out: &mut Builder, link: &Link, view: View) {
     let class = link.class();
     let offload = class.offload;
-    header(out, 0, link);
+    header(out, 0, link, view.change);
     if let Some(nsid) = view.target {
         out.put_i32(IFLA_TARGET_NETNSID, nsid);
     }
@@ -108,15 +120,23 @@ pub(super) fn link(out: &mut Builder, link: &Link, view: View) {
             info.put_str(IFLA_INFO_KIND, kind);
         });
     }
+    if let Some((nsid, index)) = view.moved {
+        out.put_i32(IFLA_NEW_NETNSID, nsid).put_i32(IFLA_NEW_IFINDEX, index);
+    }
+    if let Some(nsid) = view.lower_nsid {
+        out.put_i32(IFLA_LINK_NETNSID, nsid);
+    }
     lower(out, link);
     if !link.permanent_address.is_zero() {
         out.put(IFLA_PERM_ADDRESS, link.permanent_address.as_bytes());
     }
     out.put_str(IFLA_QDISC, link.qdisc);
     out.nest(IFLA_AF_SPEC, |spec| {
-        spec.nest(SPEC_INET, |inet| {
-            inet.put(IFLA_INET_CONF, &words(&class.inet4.0));
-        });
+        if link.mtu >= INET_MIN_MTU {
+            spec.nest(SPEC_INET, |inet| {
+                inet.put(IFLA_INET_CONF, &words(&view.inet4.as_ref().unwrap_or(class.inet4).0));
+            });
+        }
         if has_inet6(link) {
             let with_stats = view.ext_mask & SKIP_STATS == 0;
             spec.nest(SPEC_INET6, |out| inet6(out, link, with_stats));
@@ -137,7 +157,7 @@ pub(super) fn link(out: &mut Builder, link: &Link, view: View) {
 
 /// Header and attributes of a link in a dump of family AF_INET6 (`inet6_fill_ifinfo`).
 pub(super) fn inet6_link(out: &mut Builder, link: &Link) {
-    header(out, AF_INET6 as u8, link);
+    header(out, AF_INET6 as u8, link, 0);
     out.put_str(IFLA_IFNAME, link.name().as_str());
     if !link.address.as_bytes().is_empty() {
         out.put(IFLA_ADDRESS, link.address.as_bytes());
@@ -152,12 +172,13 @@ pub(super) const fn has_inet6(link: &Link) -> bool {
     link.mtu >= INET6_MIN_MTU
 }
 
-fn header(out: &mut Builder, family: u8, link: &Link) {
+fn header(out: &mut Builder, family: u8, link: &Link, change: u32) {
     let mut header = [0; super::request::IFINFOMSG_LEN];
     header[0] = family;
     header[2..4].copy_from_slice(&link.class().arp_type.to_ne_bytes());
     header[4..8].copy_from_slice(&link.index().to_ne_bytes());
     header[8..12].copy_from_slice(&link.flags().bits().to_ne_bytes());
+    header[12..16].copy_from_slice(&change.to_ne_bytes());
     out.put_raw(&header);
 }
 

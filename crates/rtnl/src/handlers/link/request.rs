@@ -1,6 +1,7 @@
 //! What a RTM_GETLINK request may contain, and how it is read.
 
-use pernet_wire::{Attr, AttrTable, Errno, ExtAck, Kind, Msg, Policy, Strictness, parse};
+use pernet_wire::uapi::IFLA_LINKINFO;
+use pernet_wire::{Attr, AttrTable, Attrs, Errno, ExtAck, Kind, Msg, Policy, Strictness, parse_nested};
 
 /// Bytes of `struct ifinfomsg`: family, pad, type (16 bits), index, flags, change mask.
 pub(super) const IFINFOMSG_LEN: usize = 16;
@@ -104,6 +105,10 @@ pub(super) const POLICY: Policy = Policy(&[
 pub(super) struct IfInfo {
     /// Device asked for; 0 for none.
     pub(super) index: i32,
+    /// `ifi_flags`.
+    pub(super) flags: u32,
+    /// `ifi_change`: which of them.
+    pub(super) change: u32,
     /// Whether every byte but family and index is zero.
     pub(super) rest_is_zero: bool,
 }
@@ -114,7 +119,8 @@ impl IfInfo {
         let header: &[u8; IFINFOMSG_LEN] = payload.first_chunk()?;
         let index = i32::from_ne_bytes([header[4], header[5], header[6], header[7]]);
         let rest_is_zero = header[1..4].iter().chain(&header[8..]).all(|&b| b == 0);
-        Some(Self { index, rest_is_zero })
+        let word = |at: usize| u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        Some(Self { index, flags: word(8), change: word(12), rest_is_zero })
     }
 }
 
@@ -125,9 +131,18 @@ pub(super) fn attributes<'a>(
     how: Strictness,
     ext: &mut ExtAck,
 ) -> Result<AttrTable<'a>, Errno> {
-    let table = parse(msg, body_len, &POLICY, how, ext);
+    judge(msg.attrs(body_len), how, ext)
+}
+
+/// Reads attributes inside of another one, in the legacy way.
+pub(super) fn nested_attributes<'a>(attrs: Attrs<'a>, ext: &mut ExtAck) -> Result<AttrTable<'a>, Errno> {
+    judge(attrs, Strictness::Legacy, ext)
+}
+
+fn judge<'a>(mut attrs: Attrs<'a>, how: Strictness, ext: &mut ExtAck) -> Result<AttrTable<'a>, Errno> {
+    let table = parse_nested(attrs.clone(), &POLICY, how, ext);
     // Attributes are judged in their order: whichever is wrong first is complained about.
-    let first = msg.attrs(body_len).find(|a| UNSUPPORTED.contains(&a.ty));
+    let first = attrs.find(|a| UNSUPPORTED.contains(&a.ty));
     let earlier = match (&table, ext.offset) {
         (Err(_), Some(offset)) => first.filter(|a| a.offset < offset),
         _ => first,
@@ -150,4 +165,9 @@ pub(super) fn legacy_header_len(payload: &[u8]) -> usize {
 /// The string in an attribute, up to its NUL; `None` if no device can have such a name.
 pub(super) fn name<'a>(attr: &Attr<'a>) -> Option<&'a str> {
     std::str::from_utf8(attr.str_bytes()).ok()
+}
+
+/// The last attribute of type `ty` inside of `IFLA_LINKINFO`.
+pub(super) fn info<'a>(attrs: &AttrTable<'a>, ty: u16) -> Option<Attr<'a>> {
+    attrs.get(IFLA_LINKINFO)?.nested().filter(|a| a.ty == ty).last()
 }

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use pernet_stack::{BucketView, Family, Group, NexthopKind, NexthopView, Resilient};
+use pernet_stack::{BucketView, Family, NexthopGroup as Group, NexthopKind, NexthopView, Resilient};
 use pernet_wire::Builder;
 use pernet_wire::uapi::*;
 

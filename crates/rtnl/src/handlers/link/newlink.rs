@@ -1,0 +1,157 @@
+//! RTM_NEWLINK, RTM_SETLINK, RTM_DELLINK: devices made, changed and taken away.
+
+use std::sync::Arc;
+
+use pernet::{Cap, NetRef};
+use pernet_stack::{Link, Links, NewLink};
+use pernet_wire::uapi::*;
+use pernet_wire::{AttrTable, Errno, ExtAck, Strictness};
+
+use super::kind::Info;
+use super::request::{self, IFINFOMSG_LEN, IfInfo};
+use super::{Request, change, links, text};
+
+mod say {
+    pub(super) const TWO_NETNS: &str = "multiple netns identifying attributes specified";
+    pub(super) const NO_NSID: &str = "Unknown network namespace id";
+    pub(super) const NEGATIVE: &str = "ifindex can't be negative";
+}
+
+/// A request that names a device, read.
+struct Read<'a> {
+    info: IfInfo,
+    attrs: AttrTable<'a>,
+}
+
+fn read<'a>(request: &Request<'a>, ext: &mut ExtAck) -> Result<Read<'a>, Errno> {
+    let info = IfInfo::read(request.msg.payload()).ok_or(Errno::EINVAL)?;
+    let attrs = request::attributes(&request.msg, IFINFOMSG_LEN, Strictness::Legacy, ext)?;
+    Ok(Read { info, attrs })
+}
+
+/// The device that a request names, `None` if there is none such or it names none.
+fn named(links: &Links, read: &Read<'_>) -> Option<Arc<Link>> {
+    match u32::try_from(read.info.index) {
+        Ok(index) if index > 0 => links.by_index(index),
+        _ => by_name(links, &read.attrs),
+    }
+}
+
+fn by_name(links: &Links, attrs: &AttrTable<'_>) -> Option<Arc<Link>> {
+    let attr = attrs.get(IFLA_IFNAME).or_else(|| attrs.get(IFLA_ALT_IFNAME))?;
+    links.by_name(request::name(&attr)?)
+}
+
+/// The namespace that a request wants a device to be in, if it says so (`rtnl_link_get_net_capable`).
+pub(super) fn target(request: &Request<'_>, attrs: &AttrTable<'_>, ext: &mut ExtAck) -> Result<Option<NetRef>, Errno> {
+    let word = |ty| attrs.get(ty).and_then(|a: pernet_wire::Attr<'_>| a.i32());
+    let (pid, fd, nsid) = (word(IFLA_NET_NS_PID), word(IFLA_NET_NS_FD), word(IFLA_TARGET_NETNSID));
+    if [pid, fd, nsid].iter().flatten().count() > 1 {
+        ext.set_msg(say::TWO_NETNS);
+        return Err(Errno::EINVAL);
+    }
+    let net = if let Some(pid) = pid {
+        request.client.net_by_pid(pid).map_err(|e| e.errno())?
+    } else if let Some(fd) = fd {
+        request.client.net_by_fd(fd).map_err(|e| e.errno())?
+    } else if let Some(nsid) = nsid {
+        request.net.net_by_nsid(nsid).ok_or(Errno::EINVAL)?
+    } else {
+        return Ok(None);
+    };
+    if !request.capable(net.owner(), Cap::NetAdmin) {
+        return Err(Errno::EPERM);
+    }
+    Ok(Some(net))
+}
+
+/// `rtnl_newlink`.
+pub(super) fn new(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
+    let read = read(request, ext)?;
+    let linkinfo = Info::read(read.attrs.get(IFLA_LINKINFO), ext)?;
+    let net = target(request, &read.attrs, ext)?;
+    if read.info.index < 0 {
+        ext.set_msg(say::NEGATIVE);
+        return Err(Errno::EINVAL);
+    }
+    let mut change = change::read(&read.info, &read.attrs, ext)?;
+    let flags = request.msg.header.flags;
+    let mut rtnl = request.stack().rtnl(request.origin());
+    if let Some(link) = named(links(request, request.net)?, &read) {
+        if flags & NLM_F_EXCL != 0 {
+            return Err(Errno::EEXIST);
+        }
+        if flags & NLM_F_REPLACE != 0 {
+            return Err(Errno::EOPNOTSUPP);
+        }
+        change.net = net;
+        if read.info.index == 0 {
+            // The name said which device.
+            change.name = None;
+        }
+        let done = rtnl.set_link(request.net, link.index(), &change);
+        return done.map_err(|why| change::refused(&why, &read.attrs, ext));
+    }
+    if flags & NLM_F_CREATE == 0 {
+        return Err(Errno::ENODEV);
+    }
+    let word = |ty| read.attrs.get(ty).and_then(|a: pernet_wire::Attr<'_>| a.u32());
+    change.net = net;
+    let link_net = match read.attrs.get(IFLA_LINK_NETNSID).and_then(|a| a.i32()) {
+        None => None,
+        Some(nsid) => Some(request.net.net_by_nsid(nsid).ok_or_else(|| {
+            ext.set_msg(say::NO_NSID);
+            Errno::EINVAL
+        })?),
+    };
+    let new = NewLink {
+        index: u32::try_from(read.info.index).ok().filter(|&index| index > 0),
+        tx_queues: word(IFLA_NUM_TX_QUEUES),
+        rx_queues: word(IFLA_NUM_RX_QUEUES),
+        link_net,
+        lower: word(IFLA_LINK),
+        change,
+        ..NewLink::new(linkinfo.spec(request, ext)?)
+    };
+    let made = rtnl.new_link(request.net, &new);
+    made.map(drop).map_err(|why| change::refused(&why, &read.attrs, ext))
+}
+
+/// `rtnl_setlink`.
+pub(super) fn set(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
+    let read = read(request, ext)?;
+    let net = target(request, &read.attrs, ext)?;
+    let mut change = change::read(&read.info, &read.attrs, ext)?;
+    change.net = net;
+    let mut rtnl = request.stack().rtnl(request.origin());
+    if read.info.index <= 0 && read.attrs.get(IFLA_IFNAME).or_else(|| read.attrs.get(IFLA_ALT_IFNAME)).is_none() {
+        return Err(Errno::EINVAL);
+    }
+    let link = named(links(request, request.net)?, &read).ok_or(Errno::ENODEV)?;
+    if read.info.index <= 0 {
+        change.name = None;
+    }
+    rtnl.set_link(request.net, link.index(), &change).map_err(|why| change::refused(&why, &read.attrs, ext))
+}
+
+/// `rtnl_dellink`.
+pub(super) fn delete(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
+    let read = read(request, ext)?;
+    if read.attrs.get(IFLA_NET_NS_PID).is_some() || read.attrs.get(IFLA_NET_NS_FD).is_some() {
+        ext.set_msg(text::NO_NETNS);
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let other = match read.attrs.get(IFLA_TARGET_NETNSID).and_then(|a| a.i32()) {
+        Some(nsid) => Some(request.target(nsid)?),
+        None => None,
+    };
+    let net = other.as_ref().unwrap_or(request.net);
+    let mut rtnl = request.stack().rtnl(request.origin());
+    let links = links(request, net)?;
+    let named_by = read.attrs.get(IFLA_IFNAME).or_else(|| read.attrs.get(IFLA_ALT_IFNAME));
+    if read.info.index <= 0 && named_by.is_none() {
+        return Err(Errno::EINVAL);
+    }
+    let link = named(links, &read).ok_or(Errno::ENODEV)?;
+    rtnl.del_link(net, link.index()).map_err(|why| change::refused(&why, &read.attrs, ext))
+}

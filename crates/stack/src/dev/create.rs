@@ -1,0 +1,184 @@
+//! Making devices (`rtnl_newlink_create`).
+
+use std::sync::Arc;
+
+use pernet::{Net, NetRef};
+
+use super::kind::{KindSpec, VethPeer};
+use super::request::{LinkChange, NewLink, address};
+use super::{HwAddr, Link, LinkClass, LinkError, LinkRefused, NameAssign, updown, watch};
+use crate::rtnl::{NetdevEvent, Rtnl};
+use crate::state::Ns;
+
+/// `addr_assign_type`: drawn at random, set by a user.
+const ADDR_RANDOM: u8 = 1;
+const ADDR_SET: u8 = 3;
+
+/// How a device is to be born.
+struct Birth<'a> {
+    class: &'static LinkClass,
+    /// Beside the pattern of the kind, if the request names none.
+    name: Option<&'a str>,
+    index: Option<u32>,
+    tx_queues: Option<u32>,
+    rx_queues: Option<u32>,
+    change: &'a LinkChange,
+}
+
+impl Rtnl<'_> {
+    /// Makes a device. It is in `net`, or in the namespace that the request says.
+    ///
+    /// # Errors
+    /// [`LinkRefused`]; then there is none.
+    pub fn new_link(&mut self, net: &Net, new: &NewLink) -> Result<Arc<Link>, LinkRefused> {
+        let home: NetRef = new.change.net.clone().unwrap_or_else(|| net.to_ref());
+        let ns = self.ns(&home).ok_or(LinkRefused::NoStack)?;
+        let birth = Birth {
+            class: new.kind.class(),
+            name: new.change.name.as_deref(),
+            index: new.index,
+            tx_queues: new.tx_queues,
+            rx_queues: new.rx_queues,
+            change: &new.change,
+        };
+        let made = match &new.kind {
+            KindSpec::Veth(peer) => self.new_pair(ns, &birth, peer)?,
+            KindSpec::Dummy => {
+                let link = self.prepare(ns, &birth)?;
+                self.register(ns, link, birth.index)?
+            }
+        };
+        updown::first_flags(self, ns, made.index(), new.change.flags);
+        self.run_linkwatch();
+        Ok(ns.links.by_index(made.index()).unwrap_or(made))
+    }
+
+    /// A device as it will be put into the table, with every property that the request gives (`rtnl_create_link`).
+    fn prepare(&mut self, ns: Ns<'_>, birth: &Birth<'_>) -> Result<Link, LinkRefused> {
+        let change = birth.change;
+        let class = birth.class;
+        let kind = class.kind.unwrap_or("link");
+        let name = match birth.name {
+            Some(name) => ns.links.name_for(name)?,
+            None => ns.links.name_for(&format!("{kind}%d"))?,
+        };
+        let mut link = Link::new(class, name);
+        link.name_assign = if birth.name.is_some() { NameAssign::User } else { NameAssign::Enum };
+        let (tx, rx) = class.queues.count();
+        (link.tx_queues, link.rx_queues) = (birth.tx_queues.unwrap_or(tx), birth.rx_queues.unwrap_or(rx));
+        if let Some(mtu) = change.mtu {
+            check_mtu(&link, mtu)?;
+            link.mtu = mtu;
+        }
+        let len = class.address.as_bytes().len();
+        if let Some(bytes) = &change.address {
+            link.address = address(bytes, len).ok_or(LinkRefused::AddressTooShort)?;
+            link.addr_assign = ADDR_SET;
+        } else if len == 6 {
+            link.address = self.random_address();
+            link.addr_assign = ADDR_RANDOM;
+        }
+        if let Some(bytes) = &change.broadcast {
+            link.broadcast = address(bytes, len).ok_or(LinkRefused::AddressTooShort)?;
+        }
+        link.tx_queue_len = change.tx_queue_len.unwrap_or(link.tx_queue_len);
+        link.group = change.group.unwrap_or(0);
+        link.link_mode = change.link_mode.unwrap_or(0);
+        if let Some(state) = change.operstate {
+            super::set::enter_operstate(&mut link, state);
+        }
+        let salt = self.random();
+        link.inet6_changed = crate::clock::monotonic_centiseconds();
+        link.inet6_reachable_ms = 15_000 + u32::try_from(salt % 30_000).unwrap_or(0);
+        Ok(link)
+    }
+
+    /// Puts a device into the table and tells the parts (`register_netdevice`); who listens hears of it later.
+    fn register(&mut self, ns: Ns<'_>, link: Link, index: Option<u32>) -> Result<Arc<Link>, LinkRefused> {
+        let link = ns.links.insert(link, index)?;
+        self.call_netdevice_notifiers(ns, &link, NetdevEvent::Register);
+        Ok(link)
+    }
+
+    /// Both ends of a cable, the other one first.
+    fn new_pair(&mut self, ns: Ns<'_>, birth: &Birth<'_>, peer: &VethPeer) -> Result<Arc<Link>, LinkRefused> {
+        let peer_net = peer.change.net.clone();
+        let peer_ns = match &peer_net {
+            Some(net) => self.ns(net).ok_or(LinkRefused::NoStack)?,
+            None => ns,
+        };
+        let other = Birth {
+            class: birth.class,
+            name: peer.change.name.as_deref(),
+            index: peer.index,
+            tx_queues: peer.tx_queues,
+            rx_queues: peer.rx_queues,
+            change: &peer.change,
+        };
+        // This end is checked before the other one is made, so that a refusal finds neither.
+        let mut this = self.prepare(ns, birth)?;
+        let that = self.prepare(peer_ns, &other)?;
+        let together = ns.is(peer_ns);
+        peer_ns.links.check_index(other.index)?;
+        let takes = |index: Option<u32>| index.is_some() && together && index == other.index;
+        let clash = together && this.name() == that.name() && birth.name.is_some_and(|name| !name.contains('%'));
+        let checked = ns.links.check_index(birth.index).and(if takes(birth.index) {
+            Err(LinkError::IndexTaken)
+        } else if clash {
+            Err(LinkError::NameTaken)
+        } else {
+            Ok(())
+        });
+        if let Err(error) = checked {
+            // Linux finds out when the other end has had its index.
+            if other.index.is_none() {
+                peer_ns.links.skip_index();
+            }
+            return Err(error.into());
+        }
+        let that = self.register(peer_ns, that, other.index)?;
+        let _ = peer_ns.links.update(that.index(), |link| link.lower = Some(0));
+        watch::lose_first_carrier(self, peer_ns, that.index());
+        updown::first_flags(self, peer_ns, that.index(), peer.change.flags);
+        // The other end may have taken the number that this one's name would have had.
+        if together && this.name() == that.name() {
+            let pattern = birth.name.map_or_else(|| "veth%d".to_owned(), str::to_owned);
+            this.name = ns.links.name_for(&pattern)?;
+        }
+        this.lower = Some(0);
+        let this = self.register(ns, this, birth.index)?;
+        watch::lose_first_carrier(self, ns, this.index());
+        let net_of = |of: Ns<'_>| if together { None } else { of.net().map(|net| Box::new(net.handle())) };
+        let _ = ns.links.update(this.index(), |link| {
+            (link.lower, link.lower_net) = (Some(that.index()), net_of(peer_ns));
+        });
+        let _ = peer_ns.links.update(that.index(), |link| {
+            (link.lower, link.lower_net) = (Some(this.index()), net_of(ns));
+        });
+        Ok(this)
+    }
+
+    /// A number that nobody foresees.
+    pub(crate) fn random(&mut self) -> u64 {
+        self.shared().random.next()
+    }
+
+    /// A random address of a single device, locally administered (`eth_hw_addr_random`).
+    pub(super) fn random_address(&mut self) -> HwAddr {
+        let mut bytes = self.random().to_ne_bytes();
+        bytes[0] = bytes[0] & !1 | 2;
+        HwAddr::new(&bytes[..6]).unwrap_or(HwAddr::ZERO6)
+    }
+}
+
+/// Whether the device takes that MTU (`dev_validate_mtu`).
+pub(super) fn check_mtu(link: &Link, mtu: u32) -> Result<(), LinkRefused> {
+    let class = link.class();
+    if i32::try_from(mtu).is_err() || mtu < class.min_mtu {
+        return Err(LinkRefused::MtuTooSmall);
+    }
+    if class.max_mtu > 0 && mtu > class.max_mtu {
+        return Err(LinkRefused::MtuTooLarge);
+    }
+    Ok(())
+}

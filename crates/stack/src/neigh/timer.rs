@@ -1,0 +1,59 @@
+//! What happens to entries by themselves.
+
+use std::time::Duration;
+
+use super::change::{around, peek};
+use super::entry::NeighFamily;
+use super::parms::NeighParm;
+use super::{NeighNotice, gc};
+use crate::notice::Notice;
+use crate::rtnl::Rtnl;
+use crate::state::Ns;
+
+/// What waits for its time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Timer {
+    /// An entry, which expected it at `due` (milliseconds): another moment means that it waits for that one now.
+    Entry {
+        /// Its number.
+        id: u64,
+        /// The moment it asked for.
+        due: i64,
+    },
+    /// A table that has more entries than it should.
+    Collect(NeighFamily),
+}
+
+/// The clock in milliseconds.
+pub(super) fn millis(now: Duration) -> i64 {
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A timer is due.
+pub(crate) fn timer(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, timer: Timer) {
+    match timer {
+        Timer::Entry { id, due } => entry(rtnl, ns, id, due),
+        Timer::Collect(family) => gc::collect(rtnl, ns, family),
+    }
+}
+
+fn entry(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, id: u64, due: i64) {
+    let Some(mut entry) = peek(ns, |table| table.get(id).cloned()).flatten() else { return };
+    if [entry.due, entry.refresh].into_iter().flatten().min() != Some(due) {
+        return;
+    }
+    let Some(link) = ns.links.by_index(entry.ifindex) else { return };
+    let around = around(rtnl, ns, &link, entry.family());
+    let mut heard = entry.tick(&around);
+    let report = entry.report(around.now, true);
+    if entry.refresh.is_some_and(|refresh| refresh <= around.now) {
+        entry.use_it(&around);
+        entry.refresh = Some(around.now + around.parms.time(NeighParm::IntervalProbeTime).max(1));
+    }
+    heard &= ns.net().is_some();
+    ns.neigh.write().replace(entry);
+    rtnl.arm(ns, id);
+    if heard {
+        rtnl.notify_caused(ns, Notice::Neigh(NeighNotice::New(report)));
+    }
+}
