@@ -136,7 +136,7 @@ impl Rtnl<'_> {
             config.oif = link.index();
             if plain != name {
                 let all = super::ifaddr::addresses(ns, link.index());
-                let labelled = all.iter().find(|ifa| ifa.label.as_str() == name);
+                let labelled = all.iter().find(|ifa| ifa.label.as_bytes() == name.as_bytes());
                 config.prefsrc = Some(labelled.ok_or(RouteError::NoSuchDevice)?.local);
             }
         }
