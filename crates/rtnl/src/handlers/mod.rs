@@ -4,6 +4,8 @@
 //! module with a `HANDLERS` table and add it to [`ROUTE`].
 
 pub(crate) mod addr;
+pub(crate) mod addr6;
+pub(crate) mod addrlabel;
 pub(crate) mod diag;
 pub(crate) mod empty;
 pub(crate) mod generic;
@@ -15,6 +17,7 @@ pub(crate) mod nexthop;
 pub(crate) mod nsid;
 pub(crate) mod route;
 pub(crate) mod route4;
+pub(crate) mod route6;
 pub(crate) mod rule;
 
 use std::sync::Arc;
@@ -52,7 +55,10 @@ const ROUTE: &[&[Handler]] = &[
     nsid::HANDLERS,
     link::HANDLERS,
     addr::HANDLERS,
+    addr6::HANDLERS,
+    addrlabel::HANDLERS,
     netconf::HANDLERS,
+    route6::HANDLERS,
     neigh::HANDLERS,
     neightbl::HANDLERS,
     route4::HANDLERS,
@@ -81,6 +87,7 @@ pub(crate) fn notice(to: &Notifier, net: &NetRef, notice: &Notice, origin: Origi
         Notice::Nexthop(notice) => nexthop::notice(to, net, notice, origin),
         Notice::Neigh(notice) => neigh::notice(to, net, notice, origin),
         Notice::Inet(notice) => addr::notice(to, net, notice, origin),
+        Notice::Inet6(notice) => route6::notice(to, net, notice, origin),
         _ => {}
     }
 }
