@@ -116,6 +116,12 @@ impl Run {
             episodes += 1;
             if episodes > WARM {
                 growth += memory.bytes_current;
+                if memory.bytes_current > 4096 {
+                    println!(
+                        "episode {number}: {} bytes in {} blocks more",
+                        memory.bytes_current, memory.count_current
+                    );
+                }
             }
             if growth > GROWTH {
                 self.found(Finding::growth(plan, growth, episodes));

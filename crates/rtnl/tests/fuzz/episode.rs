@@ -228,7 +228,9 @@ fn send(scene: &mut Scene<'_>, who: u8, bytes: &[u8], look: bool, refused: &mut 
     }
     // Whoever shows a link gives the namespace of its peer a number, if it had none.
     let by_showing = outcome.only_questions && outcome.heard.iter().all(|told| *told == RTM_NEWNSID);
-    if !outcome.heard.is_empty() && outcome.messages == 1 && !by_showing {
+    // Linux tells of the one end of a veth and of its end, if the other cannot be.
+    let of_kind = |kind: u16| outcome.heard.iter().filter(|told| **told % 4 == kind).count();
+    if outcome.messages == 1 && of_kind(0) != of_kind(1) && !by_showing {
         return Some((about("a request without effect was told of"), format!("messages of type {:?}", outcome.heard)));
     }
     if look && let Some(details) = scene.difference() {

@@ -286,6 +286,8 @@ const DUMPS: [(u16, u8, usize); 24] = [
 /// The bytes of a whole dump.
 fn ask(socket: &Socket, client: &LocalClient, (ty, family, header): (u16, u8, usize)) -> Vec<u8> {
     let mut request = vec![0; 16 + header];
+    // An echo goes to whoever has the port in the namespace of the change, and all here have the same.
+    while !matches!(socket.recv(32_768), Ok(None)) {}
     let len = request.len() as u32;
     request[..4].copy_from_slice(&len.to_ne_bytes());
     request[4..6].copy_from_slice(&ty.to_ne_bytes());
