@@ -18,14 +18,8 @@ const fn dump_of(ty: u16, dumpit: super::Dumpit) -> Handler {
 }
 
 /// Whatever the family: those that have no row of their own on Linux ask all that have one.
-pub(crate) const HANDLERS: &[Handler] = &[
-    Handler { family: AF_INET6 as u8, ..dump_of(RTM_GETADDR, addresses) },
-    dump_of(RTM_GETROUTE, routes),
-    dump_of(RTM_GETQDISC, qdiscs),
-    dump_of(RTM_GETNEXTHOP, nexthops),
-    fixed::RULES,
-    fixed::LABELS,
-];
+pub(crate) const HANDLERS: &[Handler] =
+    &[dump_of(RTM_GETROUTE, routes), dump_of(RTM_GETQDISC, qdiscs), dump_of(RTM_GETNEXTHOP, nexthops), fixed::RULES];
 
 const ANY: Option<Kind> = Some(Kind::Any);
 const U32: Option<Kind> = Some(Kind::U32);
@@ -55,40 +49,6 @@ fn u32_at(header: &[u8], at: usize) -> u32 {
 
 fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|&b| b == 0)
-}
-
-/// RTM_GETADDR of IPv6 (`inet6_dump_addr`).
-fn addresses(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -> Result<Step, Errno> {
-    const HEADER: usize = 8;
-    const CACHEINFO: Option<Kind> = Some(Kind::MinLen { min: 16 });
-    const ADDRESS: Option<Kind> = Some(Kind::MinLen { min: 16 });
-    const POLICY: Policy =
-        Policy(&[None, ADDRESS, ADDRESS, ANY, ANY, ANY, CACHEINFO, ANY, U32, U32, Some(Kind::S32), ANY]);
-    if request.strictness() == Strictness::Legacy {
-        return Ok(Step::Done);
-    }
-    let Some(header) = request.msg.payload().get(..HEADER) else {
-        return refuse(ext, "ipv6: Invalid header for address dump request");
-    };
-    if !is_zero(&header[1..4]) {
-        return refuse(ext, "ipv6: Invalid values in header for address dump request");
-    }
-    let mut other = None;
-    for attr in parse(&request.msg, HEADER, &POLICY, Strictness::Strict, ext)?.iter() {
-        if attr.ty != IFA_TARGET_NETNSID {
-            return refuse(ext, "ipv6: Unsupported attribute in dump request");
-        }
-        let target = request.target(attr.i32().unwrap_or(-1));
-        other = Some(target.inspect_err(|_| ext.set_msg("ipv6: Invalid target network namespace id"))?);
-    }
-    let index = u32_at(header, 4);
-    if index != 0 {
-        out.filtered();
-        if !has_device(request, other.as_ref().unwrap_or(request.net), index) {
-            return Err(Errno::ENODEV);
-        }
-    }
-    Ok(Step::Done)
 }
 
 /// RTM_GETROUTE (`inet_dump_fib`, `inet6_dump_fib`, `ipmr_rtm_dumproute`). IPv4 makes a table with its first route, so

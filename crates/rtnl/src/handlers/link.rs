@@ -31,6 +31,11 @@ pub(crate) const HANDLERS: &[Handler] = &[
     families::IPMR,
 ];
 
+/// IPv6 of a link as its listeners hear of it.
+pub(super) fn inet6_link(out: &mut Builder, link: &Link, now: &pernet_stack::Inet6Link) {
+    fill::inet6_link(out, link, Some(now));
+}
+
 /// `NLM_F_DUMP_FILTERED`: the listing was restricted as the request asked.
 pub(super) const NLM_F_DUMP_FILTERED: u16 = 0x20;
 
@@ -117,8 +122,9 @@ fn get(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
     let links = links(request, other.as_ref().unwrap_or(request.net))?;
     let link = find(links, info.index, &attrs)?;
     let lower_nsid = lower_nsid(request.net, &link);
-    let inet4 = request.stack().inet4_conf(other.as_ref().unwrap_or(request.net), link.index());
-    let view = View { ext_mask: ext_mask.unwrap_or(0), target, lower_nsid, inet4, ..View::default() };
+    let of = other.as_ref().unwrap_or(request.net);
+    let (inet4, inet6) = (request.stack().inet4_conf(of, link.index()), request.stack().inet6_link(of, &link));
+    let view = View { ext_mask: ext_mask.unwrap_or(0), target, lower_nsid, inet4, inet6, ..View::default() };
     let mut out = Builder::message(&request.reply_header(RTM_NEWLINK, 0));
     fill::link(&mut out, &link, view);
     request.reply(out.finish())
@@ -266,8 +272,8 @@ fn list(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck, filter: &Fil
         if !filter.admits(link) {
             return Ok(());
         }
-        let inet4 = request.stack().inet4_conf(net, link.index());
-        let view = View { lower_nsid: lower_nsid(request.net, link), inet4, ..filter.view };
+        let (inet4, inet6) = (request.stack().inet4_conf(net, link.index()), request.stack().inet6_link(net, link));
+        let view = View { lower_nsid: lower_nsid(request.net, link), inet4, inet6, ..filter.view };
         out.entry(RTM_NEWLINK, |m| {
             if filter.restricts() {
                 m.add_flags(NLM_F_DUMP_FILTERED);

@@ -4,6 +4,8 @@
 //! module with a `HANDLERS` table and add it to [`ROUTE`].
 
 pub(crate) mod addr;
+pub(crate) mod addr6;
+pub(crate) mod addrlabel;
 pub(crate) mod diag;
 pub(crate) mod empty;
 pub(crate) mod generic;
@@ -12,6 +14,7 @@ pub(crate) mod neigh;
 pub(crate) mod neightbl;
 pub(crate) mod netconf;
 pub(crate) mod nsid;
+pub(crate) mod route6;
 
 use std::sync::Arc;
 
@@ -48,7 +51,10 @@ const ROUTE: &[&[Handler]] = &[
     nsid::HANDLERS,
     link::HANDLERS,
     addr::HANDLERS,
+    addr6::HANDLERS,
+    addrlabel::HANDLERS,
     netconf::HANDLERS,
+    route6::HANDLERS,
     neigh::HANDLERS,
     neightbl::HANDLERS,
     empty::HANDLERS,
@@ -70,6 +76,7 @@ pub(crate) fn notice(to: &Notifier, net: &NetRef, notice: &Notice, origin: Origi
         Notice::Link(notice) => link::notice(to, net, notice, origin),
         Notice::Neigh(notice) => neigh::notice(to, net, notice, origin),
         Notice::Inet(notice) => addr::notice(to, net, notice, origin),
+        Notice::Inet6(notice) => route6::notice(to, net, notice, origin),
         _ => {}
     }
 }

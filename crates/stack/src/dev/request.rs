@@ -44,6 +44,8 @@ pub struct LinkChange {
     pub port: Option<PortChange>,
     /// `IN6_ADDR_GEN_MODE_*`.
     pub addr_gen_mode: Option<u8>,
+    /// `IFLA_INET6_TOKEN`: the interface part of addresses from router advertisements.
+    pub inet6_token: Option<std::net::Ipv6Addr>,
     /// IPv4 settings, each by its `IPV4_DEVCONF_*` number.
     pub inet_conf: Vec<(u16, i32)>,
     /// The namespace to move to.

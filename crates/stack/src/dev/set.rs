@@ -88,6 +88,9 @@ impl Rtnl<'_> {
             let _ = ns.links.update(index, |link| link.proto_down = down);
             told = false;
         }
+        if crate::inet6::change_link(self, ns, index, change.inet6_token, change.addr_gen_mode) {
+            told = false;
+        }
         if !told {
             watch::state_change(self, ns, index);
         }
@@ -126,6 +129,7 @@ fn check(ns: Ns<'_>, link: &Arc<Link>, change: &LinkChange) -> Result<Sound, Lin
         None => None,
     };
     let broadcast = change.broadcast.as_ref().map(read).transpose()?;
+    crate::inet6::check_link_change(ns, link, change.inet6_token, change.addr_gen_mode)?;
     if change.flags.is_some_and(|f| f.apply(link.stored_flags).contains(super::IfFlags::UP)) && !link.is_up() {
         updown::may_open(link)?;
     }

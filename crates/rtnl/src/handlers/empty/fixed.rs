@@ -1,4 +1,4 @@
-//! What every namespace is born with and the stack cannot change yet: policy rules and IPv6 address labels.
+//! What every namespace is born with and the stack cannot change yet: policy rules.
 
 use pernet_wire::uapi::*;
 use pernet_wire::{Errno, ExtAck, Strictness};
@@ -6,14 +6,10 @@ use pernet_wire::{Errno, ExtAck, Strictness};
 use super::{Handler, dump_of, family, is_zero, refuse};
 use crate::handlers::{DumpOut, Full, Request, Step};
 
-const RTM_NEWADDRLABEL: u16 = 72;
-const RTM_GETADDRLABEL: u16 = 74;
-/// Bytes of both `struct fib_rule_hdr` and `struct ifaddrlblmsg`.
+/// Bytes of `struct fib_rule_hdr`.
 const HEADER: usize = 12;
 
 pub(super) const RULES: Handler = dump_of(RTM_GETRULE, rules);
-/// Only IPv6 has labels.
-pub(super) const LABELS: Handler = Handler { family: AF_INET6 as u8, ..dump_of(RTM_GETADDRLABEL, labels) };
 
 /// A rule that sends everything to a table.
 struct Rule {
@@ -35,20 +31,6 @@ const BORN_RULES: [Rule; 7] = [
     rule(129, 254, 32_767),
     rule(10, 255, 0),
     rule(10, 254, 32_766),
-];
-
-/// Address, prefix length, label (RFC 6724, and what older drafts had).
-const BORN_LABELS: [([u16; 8], u8, u32); 10] = [
-    ([0, 0, 0, 0, 0, 0, 0, 1], 128, 0),
-    ([0; 8], 96, 3),
-    ([0, 0, 0, 0, 0, 0xffff, 0, 0], 96, 4),
-    ([0x2001, 0, 0, 0, 0, 0, 0, 0], 32, 6),
-    ([0x2001, 0x10, 0, 0, 0, 0, 0, 0], 28, 7),
-    ([0x3ffe, 0, 0, 0, 0, 0, 0, 0], 16, 12),
-    ([0x2002, 0, 0, 0, 0, 0, 0, 0], 16, 2),
-    ([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10, 11),
-    ([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7, 5),
-    ([0; 8], 0, 1),
 ];
 
 /// In the strict form: a header, zero but for the family, and nothing behind it.
@@ -110,29 +92,6 @@ fn rules(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -> Result<S
             if rule.priority != 0 {
                 m.put_u32(FRA_PRIORITY, rule.priority);
             }
-        })
-    });
-    Ok(step)
-}
-
-/// RTM_GETADDRLABEL (`ip6addrlbl_dump`).
-fn labels(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -> Result<Step, Errno> {
-    const IFAL_ADDRESS: u16 = 1;
-    const IFAL_LABEL: u16 = 2;
-    let texts = [
-        "ipv6: Invalid header for address label dump request",
-        "ipv6: Invalid values in header for address label dump request",
-        "ipv6: Invalid data after header for address label dump request",
-    ];
-    bare(request, ext, texts)?;
-    let step = send(out, BORN_LABELS.iter(), |out, (address, prefix, label)| {
-        out.entry(RTM_NEWADDRLABEL, |m| {
-            let mut header = [0; HEADER];
-            (header[0], header[2]) = (AF_INET6 as u8, *prefix);
-            // The sequence number counts the changes of the list: one for each label.
-            header[8..].copy_from_slice(&(BORN_LABELS.len() as u32).to_ne_bytes());
-            let address: Vec<u8> = address.iter().flat_map(|group| group.to_be_bytes()).collect();
-            m.put_raw(&header).put(IFAL_ADDRESS, &address).put_u32(IFAL_LABEL, *label);
         })
     });
     Ok(step)

@@ -10,6 +10,7 @@ const IFLA_PROTO_DOWN_REASON: u16 = 55;
 const PROTO_DOWN_REASON_MASK: u16 = 1;
 const PROTO_DOWN_REASON_VALUE: u16 = 2;
 const SPEC_INET6: u16 = 10;
+const IFLA_INET6_TOKEN: u16 = 7;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 
 /// What the attributes of a request change. Which device, which kind and which namespace is for the caller to read.
@@ -58,6 +59,9 @@ pub(super) fn read(info: &IfInfo, attrs: &AttrTable<'_>, ext: &mut ExtAck) -> Re
         for family in spec.nested().filter(|a| a.ty == SPEC_INET6) {
             let mode = family.nested().filter(|a| a.ty == IFLA_INET6_ADDR_GEN_MODE).last();
             change.addr_gen_mode = mode.and_then(|a| a.u8());
+            let token = family.nested().filter(|a| a.ty == IFLA_INET6_TOKEN).last();
+            change.inet6_token =
+                token.and_then(|a| a.payload.first_chunk::<16>()).map(|b| std::net::Ipv6Addr::from(*b));
         }
     }
     Ok(change)

@@ -55,7 +55,8 @@ fn inet6(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -> Result<S
         if !fill::has_inet6(link) {
             return Ok(());
         }
-        out.entry(RTM_NEWLINK, |m| fill::inet6_link(m, link))
+        let now = request.stack().inet6_link(request.net, link);
+        out.entry(RTM_NEWLINK, |m| fill::inet6_link(m, link, now.as_ref()))
     }))
 }
 

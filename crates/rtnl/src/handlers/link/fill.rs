@@ -2,7 +2,9 @@
 //!
 //! Nothing here knows a device by its kind: what is sent is what the [`Link`] and its class say.
 
-use pernet_stack::{Inet4Conf, Inet6Conf, Link, LinkStats};
+use std::net::Ipv6Addr;
+
+use pernet_stack::{Inet4Conf, Inet6Conf, Inet6Link, Link, LinkStats};
 use pernet_wire::Builder;
 use pernet_wire::uapi::*;
 
@@ -61,6 +63,8 @@ pub(super) struct View {
     pub(super) moved: Option<(i32, i32)>,
     /// Its IPv4 settings, where they are known to differ from those of its kind.
     pub(super) inet4: Option<Inet4Conf>,
+    /// IPv6 of the device as it is now; without it, as every device of its kind is born.
+    pub(super) inet6: Option<Inet6Link>,
 }
 
 /// Header and attributes of a link (`rtnl_fill_ifinfo`).
@@ -139,7 +143,7 @@ pub(super) fn link(out: &mut Builder, link: &Link, view: View) {
         }
         if has_inet6(link) {
             let with_stats = view.ext_mask & SKIP_STATS == 0;
-            spec.nest(SPEC_INET6, |out| inet6(out, link, with_stats));
+            spec.nest(SPEC_INET6, |out| inet6(out, link, view.inet6.as_ref(), with_stats));
         }
     });
     // struct rtnl_link_ifmap: where the hardware is in memory; there is none.
@@ -156,7 +160,7 @@ pub(super) fn link(out: &mut Builder, link: &Link, view: View) {
 }
 
 /// Header and attributes of a link in a dump of family AF_INET6 (`inet6_fill_ifinfo`).
-pub(super) fn inet6_link(out: &mut Builder, link: &Link) {
+pub(in super::super) fn inet6_link(out: &mut Builder, link: &Link, now: Option<&Inet6Link>) {
     header(out, AF_INET6 as u8, link, 0);
     out.put_str(IFLA_IFNAME, link.name().as_str());
     if !link.address.as_bytes().is_empty() {
@@ -164,7 +168,7 @@ pub(super) fn inet6_link(out: &mut Builder, link: &Link) {
     }
     out.put_u32(IFLA_MTU, link.mtu);
     lower(out, link);
-    out.put_u8(IFLA_OPERSTATE, link.operstate() as u8).nest(IFLA_PROTINFO, |out| inet6(out, link, true));
+    out.put_u8(IFLA_OPERSTATE, link.operstate() as u8).nest(IFLA_PROTINFO, |out| inet6(out, link, now, true));
 }
 
 /// Whether IPv6 runs on the device.
@@ -199,18 +203,32 @@ fn stats(out: &mut Builder, stats: &LinkStats) {
 }
 
 /// The IPv6 part of a link (`inet6_fill_ifla6_attrs`).
-fn inet6(out: &mut Builder, link: &Link, with_stats: bool) {
-    let mut conf = *link.class().inet6;
-    conf.0[Inet6Conf::MTU] = link.mtu.cast_signed();
-    let ready = if link.is_up() { INET6_READY } else { 0 };
-    let cache = [MAX_REASSEMBLY, link.inet6_changed, link.inet6_reachable_ms, RETRANS_MS];
+fn inet6(out: &mut Builder, link: &Link, now: Option<&Inet6Link>, with_stats: bool) {
+    let born;
+    let now = match now {
+        Some(now) => now,
+        None => {
+            let mut conf = link.class().inet6.0;
+            conf[Inet6Conf::MTU] = link.mtu.cast_signed();
+            born = Inet6Link {
+                flags: if link.is_up() { INET6_READY } else { 0 },
+                conf,
+                changed: link.inet6_changed,
+                reachable_ms: link.inet6_reachable_ms,
+                token: Ipv6Addr::UNSPECIFIED,
+                addr_gen_mode: 0,
+            };
+            &born
+        }
+    };
+    let cache = [MAX_REASSEMBLY, now.changed, now.reachable_ms, RETRANS_MS];
     let cache: Vec<u8> = cache.iter().flat_map(|v| v.to_ne_bytes()).collect();
-    out.put_u32(IFLA_INET6_FLAGS, ready).put(IFLA_INET6_CACHEINFO, &cache).put(IFLA_INET6_CONF, &words(&conf.0));
+    out.put_u32(IFLA_INET6_FLAGS, now.flags).put(IFLA_INET6_CACHEINFO, &cache).put(IFLA_INET6_CONF, &words(&now.conf));
     if with_stats {
         // The stack counts no IPv6 packets yet.
         out.put(IFLA_INET6_STATS, &zero_counters(INET6_STATS)).put(IFLA_INET6_ICMP6STATS, &zero_counters(ICMP6_STATS));
     }
-    out.put(IFLA_INET6_TOKEN, &[0; 16]).put_u8(IFLA_INET6_ADDR_GEN_MODE, 0);
+    out.put(IFLA_INET6_TOKEN, &now.token.octets()).put_u8(IFLA_INET6_ADDR_GEN_MODE, now.addr_gen_mode);
 }
 
 fn words(values: &[i32]) -> Vec<u8> {
