@@ -134,7 +134,7 @@ pub(crate) fn quiet() {
 type At = Arc<Mutex<(Instant, Vec<u8>)>>;
 thread_local! {
     static AT: At = {
-        let at: At = Arc::new(Mutex::new((Instant::now(), Vec::with_capacity(1 << 17))));
+        let at: At = Arc::new(Mutex::new((Instant::now(), Vec::with_capacity(1 << 20))));
         RUNNING.lock().expect("no panic").push(Arc::downgrade(&at));
         at
     };
