@@ -1,42 +1,163 @@
 //! IPv6: addresses, per-device settings and routes.
 
+mod addr;
+mod anycast;
+mod change;
+mod conf;
+mod config;
+mod dad;
+mod fib;
+mod groups;
+mod idev;
+mod label;
+mod lookup;
+mod prefix;
+mod proc;
+mod route;
+mod scope;
+mod select;
+mod settings;
+mod show;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use crate::dev::Link;
 use crate::rtnl::{NetdevEvent, Rtnl};
-use crate::state::{ConfOf, Ns};
+use crate::state::Ns;
+
+pub use addr::AddrError6;
+pub use change::{RouteKeys6, RouteSpec6};
+pub use fib::Placing;
+pub use idev::Ifa6;
+pub use label::{AddrLabel, LabelError};
+pub use lookup::{Answer6, Flow6};
+pub use prefix::Prefix6;
+pub(crate) use proc::{anycast6, if_inet6, igmp6, ipv6_route, rt6_stats};
+pub use route::{Nexthop6, RouteError6, RouteInfo6, RouteMetrics};
+pub use scope::group_scope;
+pub(crate) use settings::{check_conf, conf, set_conf, set_stable_secret, stable_secret};
+pub use settings::TokenError;
+pub use show::{AddrPage6, Inet6Link, MemberInfo, RouteCursor6, RouteFilter6, RoutePage6};
+
+use conf::Overrides;
+use fib::Fib6;
+use idev::Idev;
+use label::Labels;
 
 /// What a namespace has of it.
 #[derive(Debug, Default)]
-pub(crate) struct Inet6 {}
+pub(crate) struct Inet6 {
+    /// Devices that are not as they were born.
+    devs: BTreeMap<u32, Box<Idev>>,
+    all: Overrides,
+    default: Overrides,
+    /// `net.ipv6.conf.default.stable_secret`.
+    secret: Option<Box<Ipv6Addr>>,
+    fib: Fib6,
+    labels: Option<Box<Labels>>,
+    /// Changes with every address that comes or goes.
+    addrs_changed: u64,
+}
+
+impl Inet6 {
+    fn dev(&self, ifindex: u32) -> Option<&Idev> {
+        self.devs.get(&ifindex).map(|idev| &**idev)
+    }
+
+    /// IPv6 of a device, made if there is none in memory. For devices that do IPv6.
+    fn dev_mut(&mut self, link: &Link) -> &mut Idev {
+        self.devs.entry(link.index()).or_insert_with(|| {
+            let mut idev = Idev::new(link.inet6_changed);
+            idev.down = !link.is_up();
+            idev.linkdown = !link.carrier;
+            Box::new(idev)
+        })
+    }
+
+    /// The setting of a device.
+    fn dev_conf(&self, link: &Link, number: usize) -> i32 {
+        let own = self.dev(link.index()).and_then(|idev| idev.conf.get(number));
+        own.or_else(|| conf::of_device(link, number)).unwrap_or(0)
+    }
+
+    fn default_secret(&self) -> Option<Ipv6Addr> {
+        self.secret.as_deref().copied()
+    }
+
+    fn all_conf(&self, number: usize) -> i32 {
+        self.all.get(number).or_else(|| conf::built_in(true, number)).unwrap_or(0)
+    }
+}
 
 /// What listeners are told.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Inet6Notice {}
+pub enum Inet6Notice {
+    /// An address came (or changed), or went.
+    Addr {
+        /// It is there now.
+        new: bool,
+        /// Whose it is.
+        ifindex: u32,
+        /// The address as it was then.
+        ifa: Box<Ifa6>,
+        /// When that was, hundredths of a second on the stack's clock.
+        now: u32,
+    },
+    /// A route came (with the `NLM_F_*` flags that say how), or went.
+    Route {
+        /// `None` if it went.
+        added: Option<u16>,
+        /// The route.
+        route: Box<RouteInfo6>,
+    },
+    /// IPv6 runs on the device from now on (`inet6_ifinfo_notify`).
+    Link(Arc<Link>, Box<Inet6Link>),
+}
 
 /// A device goes through something.
 pub(crate) fn netdev_event(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, event: NetdevEvent) {
-    let _ = (rtnl, ns, link, event);
+    config::netdev_event(rtnl, ns, link, event);
 }
 
 /// What waits for its time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Timer {}
+pub(crate) enum Timer {
+    /// Nobody claimed the address while it was checked.
+    Dad {
+        ifindex: u32,
+        addr: Ipv6Addr,
+        round: u32,
+    },
+    /// A lifetime may have run out.
+    Lifetime {
+        ifindex: u32,
+        addr: Ipv6Addr,
+    },
+    /// Ended routes are to be collected.
+    Collect,
+}
 
 /// A timer is due.
 pub(crate) fn timer(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, timer: Timer) {
-    let _ = (rtnl, ns);
-    match timer {}
+    match timer {
+        Timer::Dad { ifindex, addr, round } => dad::undisputed(rtnl, ns, ifindex, addr, round),
+        Timer::Lifetime { ifindex, addr } => addr::lifetime_over(rtnl, ns, ifindex, addr),
+        Timer::Collect => change::collect(rtnl, ns),
+    }
 }
 
-/// A device's setting by its `DEVCONF_*` number; `None` for a device without IPv6, or no such number.
-pub(crate) fn conf(ns: Ns<'_>, of: ConfOf, number: usize) -> Option<i32> {
-    let _ = (ns, of, number);
-    None
+/// The stack's time in hundredths of a second, as `cstamp` and `tstamp` carry it.
+pub(crate) fn centiseconds(now: std::time::Duration) -> u32 {
+    // They wrap, as in the kernel.
+    (now.as_millis() / 10 % (1 << 32)) as u32
 }
 
-/// Writes a setting, with what follows from it.
-pub(crate) fn set_conf(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, of: ConfOf, number: usize, value: i32) {
-    let _ = (rtnl, ns, of, number, value);
+/// As the stack's timers know it.
+const fn timer_of(timer: Timer) -> crate::rtnl::Timer {
+    crate::rtnl::Timer::Inet6(timer)
 }

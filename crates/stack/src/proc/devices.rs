@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::names;
-use crate::{IfFlags, Link, Links};
+use crate::{Link, Links};
 
 /// Smallest MTU with which a device does IPv6 (RFC 8200).
 const IPV6_MIN_MTU: u32 = 1280;
@@ -51,18 +51,6 @@ pub fn proc_net_dev(links: &Links) -> String {
     out
 }
 
-/// IPv6 multicast groups: every device that does IPv6 listens to all nodes, link-wide and on itself, even while down.
-pub(super) fn igmp6(links: &Links) -> String {
-    let groups = [("ff020000000000000000000000000001", 0xc), ("ff010000000000000000000000000001", 0x8)];
-    let mut out = String::new();
-    for link in links.all().iter().filter(|l| has_inet6(l)) {
-        for (group, flags) in groups {
-            let _ = writeln!(out, "{:<4} {:<15} {group} {:5} {flags:08X} 0", link.index(), link.name(), 1);
-        }
-    }
-    out
-}
-
 /// `dev_snmp6/<dev>`: the IPv6 counters of a device.
 pub(super) fn snmp6(link: &Link) -> String {
     let mut out = format!("{:<32}\t{}\n", "ifIndex", link.index());
@@ -70,14 +58,4 @@ pub(super) fn snmp6(link: &Link) -> String {
         out += &super::columns::zeros(group, 32);
     }
     out
-}
-
-/// IPv6 routes: the two entries that reject what no route matches (main and local table), which are the loopback's.
-pub(super) fn ipv6_route(links: &Links) -> String {
-    let links = links.all();
-    let Some(lo) = links.iter().find(|l| l.stored_flags.contains(IfFlags::LOOPBACK)) else {
-        return String::new();
-    };
-    let any = "00000000000000000000000000000000";
-    format!("{any} 00 {any} 00 {any} ffffffff 00000001 00000000 00200200 {:>8}\n", lo.name()).repeat(2)
 }

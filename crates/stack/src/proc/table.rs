@@ -2,7 +2,7 @@
 
 use super::{columns, devices, names, netlink};
 use crate::state::Ns;
-use crate::{Link, Links, inet, mcast};
+use crate::{Link, Links, inet, inet6, mcast};
 
 /// What an entry of the table is.
 #[derive(Clone, Copy)]
@@ -25,8 +25,8 @@ use Content::{Derived, Dir, Lines, Of, PerDevice, Text};
 
 /// Path below `/proc/net`, mode, content.
 pub(super) const TABLE: &[(&str, u16, Content)] = &[
-    ("anycast6", 0o444, Text("")),
     ("arp", 0o444, Of(crate::neigh::proc_arp)),
+    ("arp", 0o444, Text("IP address       HW type     Flags       HW address            Mask     Device\n")),
     // The xtables files list what is registered with the packet filter: no tables, matches or targets.
     ("arp_tables_matches", 0o440, Text("")),
     ("arp_tables_names", 0o440, Text("")),
@@ -39,9 +39,9 @@ pub(super) const TABLE: &[(&str, u16, Content)] = &[
     ("fib_triestat", 0o444, Text("Basic info: size of leaf: 48 bytes, size of tnode: 40 bytes.\n")),
     ("icmp", 0o444, Lines(|| columns::sockets4(2, true, 127))),
     ("icmp6", 0o444, Lines(|| columns::sockets6(true))),
-    ("if_inet6", 0o444, Text("")),
+    ("if_inet6", 0o444, Of(inet6::if_inet6)),
     ("igmp", 0o444, Of(inet::proc_net_igmp)),
-    ("igmp6", 0o444, Derived(devices::igmp6)),
+    ("igmp6", 0o444, Of(inet6::igmp6)),
     ("ip6_flowlabel", 0o444, Text("Label S Owner  Users  Linger Expires  Dst                              Opt\n")),
     (
         "ip6_mr_cache",
@@ -61,7 +61,7 @@ pub(super) const TABLE: &[(&str, u16, Content)] = &[
     ("ip_tables_names", 0o440, Text("")),
     ("ip_tables_targets", 0o440, Text("")),
     ("ipt_hashlimit", 0o555, Dir),
-    ("ipv6_route", 0o444, Derived(devices::ipv6_route)),
+    ("ipv6_route", 0o444, Of(inet6::ipv6_route)),
     ("mcfilter", 0o444, Text("Idx Device        MCA        SRC    INC    EXC\n")),
     (
         "mcfilter6",
@@ -91,7 +91,7 @@ pub(super) const TABLE: &[(&str, u16, Content)] = &[
     ("raw", 0o444, Lines(|| columns::sockets4(2, true, 0))),
     ("raw6", 0o444, Lines(|| columns::sockets6(true))),
     ("route", 0o444, Text("")),
-    ("rt6_stats", 0o444, Text("0000 0000 0000 0000 0000 0000 0000\n")),
+    ("rt6_stats", 0o444, Of(inet6::rt6_stats)),
     // Binary: 256 realms of four 32-bit counters.
     ("rt_acct", 0o444, Lines(|| "\0".repeat(256 * 16))),
     ("rt_cache", 0o444, Lines(columns::rt_cache)),

@@ -1,0 +1,458 @@
+//! Changing routes: what users ask for, and what the kernel does by itself.
+
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pernet::Net;
+
+use super::conf::{devconf, has_inet6};
+use super::fib::{Fib6, Node, NodeKey, Placed, Placing, sharing};
+use super::lookup::{self, Flow6};
+use super::prefix::Prefix6;
+use super::route::{
+    METRIC_USER, Nexthop6, PROTO_BOOT, Route6, RouteError6, RouteInfo6, RouteMetrics, rtn, table,
+};
+use super::scope::is_link_local;
+use super::{Inet6, Inet6Notice, Timer, show};
+use crate::Notice;
+use crate::dev::{IfFlags, Link};
+use crate::rtnl::Rtnl;
+use crate::state::Ns;
+
+/// `NLM_F_*` flags by which a message about a route says how it came.
+mod came {
+    pub(super) const REPLACED: u16 = 0x100;
+    pub(super) const FIRST: u16 = 0x600;
+    pub(super) const BESIDE: u16 = 0x400;
+    pub(super) const APPENDED: u16 = 0x800;
+}
+
+/// How often ended routes are collected (`net.ipv6.route.gc_interval`).
+const COLLECT_EVERY: Duration = Duration::from_secs(30);
+
+/// A route that somebody asks for.
+#[derive(Clone, Debug)]
+pub struct RouteSpec6 {
+    /// The table.
+    pub table: u32,
+    /// Where to.
+    pub dst: Prefix6,
+    /// Where from.
+    pub src: Prefix6,
+    /// The lower the better; 0 for the usual.
+    pub metric: u32,
+    /// `RTN_*`; 0 for unicast.
+    pub kind: u8,
+    /// `RTPROT_*`; 0 for the usual.
+    pub proto: u8,
+    /// `ICMPV6_ROUTER_PREF_*`.
+    pub pref: u8,
+    /// The address to send from.
+    pub prefsrc: Option<Ipv6Addr>,
+    /// Properties of the path.
+    pub metrics: Option<Arc<RouteMetrics>>,
+    /// Seconds until it ends.
+    pub expires: Option<u32>,
+    /// Where its packets go, device 0 for one that is to be found out. One, unless it is `multipath`.
+    pub nexthops: Vec<Nexthop6>,
+    /// It was asked for as a list of nexthops.
+    pub multipath: bool,
+    /// Number of a nexthop object, or 0.
+    pub nh_id: u32,
+}
+
+/// Which route is to go.
+#[derive(Clone, Debug)]
+pub struct RouteKeys6 {
+    /// The table.
+    pub table: u32,
+    /// Where to.
+    pub dst: Prefix6,
+    /// Where from.
+    pub src: Prefix6,
+    /// 0 for any.
+    pub metric: u32,
+    /// 0 for any.
+    pub proto: u8,
+    /// Number of a nexthop object, or 0 for any.
+    pub nh_id: u32,
+    /// Device (0 for any) and router of each nexthop to go; one, unless they were given as a list.
+    pub nexthops: Vec<(u32, Option<Ipv6Addr>)>,
+}
+
+impl Rtnl<'_> {
+    /// Adds a route (`inet6_rtm_newroute`).
+    ///
+    /// # Errors
+    /// [`RouteError6`], and nothing has changed.
+    pub fn new_route6(&mut self, net: &Net, spec: &RouteSpec6, how: Placing) -> Result<(), RouteError6> {
+        let ns = self.ns(net).ok_or(RouteError6::NoDevice)?;
+        if spec.kind > rtn::MAX {
+            return Err(RouteError6::BadType);
+        }
+        let mut routes = Vec::with_capacity(spec.nexthops.len());
+        for nexthop in &spec.nexthops {
+            let route = resolve(self, ns, spec, *nexthop)?;
+            if spec.multipath && !route.rejects() && route.nexthop.gateway.is_none() {
+                return Err(RouteError6::DeviceOnly);
+            }
+            routes.push(route);
+        }
+        check_all(&ns.inet6.read().fib, spec.table, &routes, how)?;
+        let several = spec.multipath;
+        let mut first: Option<(Placed, bool)> = None;
+        for route in routes {
+            let ends = route.expires.is_some();
+            let how = match first {
+                None => how,
+                Some(_) => Placing { append: how.append, create: true, ..Placing::default() },
+            };
+            // Checked above: each of them fits.
+            let placed = ns.inet6.write().fib.insert(spec.table, route, how)?;
+            if ends {
+                collect_later(self, ns);
+            }
+            first.get_or_insert((placed, how.replace));
+        }
+        let Some((placed, _)) = first else { return Ok(()) };
+        let appended = if how.append { came::APPENDED } else { 0 };
+        let flags = match () {
+            () if !placed.replaced.is_empty() => came::REPLACED,
+            () if placed.first && !several => came::FIRST,
+            () => came::BESIDE | appended,
+        };
+        let info = {
+            let inet6 = ns.state().inet6.read();
+            let node = inet6.fib.node(spec.table, NodeKey::of(&placed.route));
+            show::route_info(&inet6, spec.table, node, &placed.route, !several, self.now())
+        };
+        self.notify(ns, route_notice(Some(flags), info));
+        Ok(())
+    }
+
+    /// Takes a route away (`inet6_rtm_delroute`). Of a list of nexthops each goes that is there, as on Linux.
+    ///
+    /// # Errors
+    /// [`RouteError6`]; if a list was given, that of the last that failed.
+    pub fn del_route6(&mut self, net: &Net, keys: &RouteKeys6) -> Result<(), RouteError6> {
+        let ns = self.ns(net).ok_or(RouteError6::NotFound)?;
+        let mut result = Ok(());
+        for nexthop in &keys.nexthops {
+            if let Err(error) = delete_one(self, ns, keys, *nexthop) {
+                result = Err(error);
+            }
+        }
+        result
+    }
+}
+
+fn delete_one(
+    rtnl: &mut Rtnl<'_>,
+    ns: Ns<'_>,
+    keys: &RouteKeys6,
+    (oif, gateway): (u32, Option<Ipv6Addr>),
+) -> Result<(), RouteError6> {
+    let now = rtnl.now();
+    let (going, info) = {
+        let inet6 = ns.state().inet6.read();
+        if !inet6.fib.exists(keys.table) {
+            return Err(RouteError6::NoTable);
+        }
+        let key = NodeKey { dst: keys.dst, src: keys.src };
+        let node = inet6.fib.node(keys.table, key).ok_or(RouteError6::NotFound)?;
+        let fits = |r: &&Arc<Route6>| {
+            (oif == 0 || r.nexthop.oif == oif)
+                && (gateway.is_none() || r.nexthop.gateway == gateway)
+                && (keys.metric == 0 || r.metric == keys.metric)
+                && (keys.proto == 0 || r.proto == keys.proto)
+                && (keys.nh_id == 0 || r.nh_id == keys.nh_id)
+        };
+        let route = node.iter().find(fits).ok_or(RouteError6::NotFound)?;
+        let all: Vec<_> = sharing(node, route).cloned().collect();
+        if gateway.is_none() && all.len() > 1 {
+            let info = show::route_info(&inet6, keys.table, Some(node), &all[0], false, now);
+            (all, info)
+        } else {
+            (vec![Arc::clone(route)], show::route_info(&inet6, keys.table, None, route, false, now))
+        }
+    };
+    {
+        let mut inet6 = ns.state().inet6.write();
+        for route in &going {
+            inet6.fib.remove(keys.table, route);
+        }
+    }
+    rtnl.notify(ns, route_notice(None, info));
+    Ok(())
+}
+
+fn route_notice(added: Option<u16>, mut route: RouteInfo6) -> Notice {
+    if added.is_none() {
+        // What is gone does not end any more.
+        route.expires = None;
+    }
+    Notice::Inet6(Inet6Notice::Route { added, route: Box::new(route) })
+}
+
+/// Whether all of `routes` can be put into the table, one after the other.
+fn check_all(fib: &Fib6, id: u32, routes: &[Route6], how: Placing) -> Result<(), RouteError6> {
+    let later = Placing { create: true, ..Placing::default() };
+    for (i, route) in routes.iter().enumerate() {
+        let replaces = how.replace && i > 0;
+        if !replaces {
+            fib.check(id, route, if i == 0 { how } else { later })?;
+        }
+        let same = |r: &Route6| r.nexthop.oif == route.nexthop.oif && r.nexthop.gateway == route.nexthop.gateway;
+        if routes[..i].iter().any(same) {
+            return Err(RouteError6::Exists);
+        }
+    }
+    Ok(())
+}
+
+/// The route that a nexthop of a request makes, with its device found out (`ip6_route_info_create`, `fib6_nh_init`).
+fn resolve(rtnl: &Rtnl<'_>, ns: Ns<'_>, spec: &RouteSpec6, nexthop: Nexthop6) -> Result<Route6, RouteError6> {
+    let links = &ns.state().links;
+    let kind = if spec.kind == 0 { rtn::UNICAST } else { spec.kind };
+    let mut route = Route6 {
+        dst: spec.dst,
+        src: spec.src,
+        metric: if spec.metric == 0 { METRIC_USER } else { spec.metric },
+        kind,
+        proto: if spec.proto == 0 { PROTO_BOOT } else { spec.proto },
+        pref: spec.pref,
+        prefsrc: spec.prefsrc,
+        metrics: spec.metrics.clone().filter(|m| !m.is_empty()),
+        expires: spec.expires.map(|seconds| rtnl.now() + Duration::from_secs(seconds.into())),
+        nexthop,
+        nh_id: spec.nh_id,
+    };
+    let given = match nexthop.oif {
+        0 => None,
+        oif => Some(links.by_index(oif).filter(|link| has_inet6(link)).ok_or(RouteError6::NoDevice)?),
+    };
+    if nexthop.onlink {
+        let link = given.as_ref().ok_or(RouteError6::OnlinkNeedsDevice)?;
+        if !link.is_up() {
+            return Err(RouteError6::DeviceDown);
+        }
+    }
+    if route.rejects() {
+        let lo = loopback(ns).ok_or(RouteError6::NoDevice)?;
+        route.nexthop = Nexthop6 { oif: lo.index(), gateway: None, onlink: false, weight: 1 };
+        return Ok(route);
+    }
+    let device = match nexthop.gateway {
+        Some(gateway) => Some(gateway_device(rtnl, ns, spec.table, gateway, given, nexthop.onlink)?),
+        None => given,
+    };
+    let device = device.ok_or(RouteError6::NoDevice)?;
+    let inet6 = ns.state().inet6.read();
+    if inet6.dev_conf(&device, devconf::DISABLE_IPV6) != 0 {
+        return Err(RouteError6::Disabled);
+    }
+    if !device.is_up() {
+        return Err(RouteError6::DeviceDown);
+    }
+    if let Some(source) = spec.prefsrc
+        && !is_ours(&inet6, source, is_link_local(source).then_some(device.index()))
+    {
+        return Err(RouteError6::BadSource);
+    }
+    route.nexthop.oif = device.index();
+    Ok(route)
+}
+
+fn loopback(ns: Ns<'_>) -> Option<Arc<Link>> {
+    let is_it = |link: &Arc<Link>| link.stored_flags.contains(IfFlags::LOOPBACK);
+    ns.state().links.by_index(1).filter(is_it).or_else(|| ns.state().links.all().into_iter().find(is_it))
+}
+
+/// Whether `addr` is assigned and in use, on one device or on any.
+fn is_ours(inet6: &Inet6, addr: Ipv6Addr, ifindex: Option<u32>) -> bool {
+    let has = |idev: &super::Idev| idev.find(addr).is_some_and(|ifa| !ifa.is_unusable());
+    match ifindex {
+        Some(ifindex) => inet6.dev(ifindex).is_some_and(has),
+        None => inet6.devs.values().any(|idev| has(idev)),
+    }
+}
+
+/// The device on whose link a router is (`ip6_route_check_nh`).
+fn gateway_device(
+    rtnl: &Rtnl<'_>,
+    ns: Ns<'_>,
+    id: u32,
+    gateway: Ipv6Addr,
+    given: Option<Arc<Link>>,
+    onlink: bool,
+) -> Result<Arc<Link>, RouteError6> {
+    if gateway.is_multicast() || gateway.is_unspecified() {
+        return Err(RouteError6::BadGateway);
+    }
+    {
+        let inet6 = ns.state().inet6.read();
+        let on = given.as_ref().filter(|_| is_link_local(gateway)).map(|link| link.index());
+        if is_ours(&inet6, gateway, on) && (on.is_some() || !is_link_local(gateway)) {
+            return Err(RouteError6::LocalGateway);
+        }
+    }
+    if is_link_local(gateway) {
+        return given.ok_or(RouteError6::NoEgress);
+    }
+    if onlink {
+        return given.ok_or(RouteError6::OnlinkNeedsDevice);
+    }
+    let oif = given.as_ref().map_or(0, |link| link.index());
+    let flow = Flow6 { dst: gateway, oif, ..Flow6::default() };
+    let direct = |route: &Route6| !route.rejects() && route.nexthop.gateway.is_none();
+    let found = {
+        let inet6 = ns.state().inet6.read();
+        let own = if id == table::LOCAL { None } else { lookup::in_table(&inet6, id, &flow, rtnl.now()) };
+        own.filter(|route| direct(route))
+    };
+    let found = match found {
+        Some(route) => route,
+        None => {
+            let (_, route) =
+                lookup::by_rules(ns, &flow, rtnl.now()).map_err(|_| RouteError6::UnreachableGateway)?;
+            Some(route).filter(|route| direct(route)).ok_or(RouteError6::UnreachableGateway)?
+        }
+    };
+    match given {
+        Some(link) => Ok(link),
+        None => ns.state().links.by_index(found.nexthop.oif).ok_or(RouteError6::UnreachableGateway),
+    }
+}
+
+/// Adds a route of the kernel's own; if it is there, its end is that of the new one. Who listens hears of a new one only.
+pub(crate) fn add_own(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, id: u32, route: Route6) {
+    let now = rtnl.now();
+    let ends = route.expires.is_some();
+    let info = {
+        let mut inet6 = ns.state().inet6.write();
+        let known = inet6.fib.node(id, NodeKey::of(&route)).and_then(|node| {
+            let same = |r: &&Arc<Route6>| r.metric == route.metric && r.nexthop == route.nexthop;
+            node.iter().find(same).cloned()
+        });
+        match known {
+            Some(known) if known.expires == route.expires => None,
+            Some(known) => {
+                inet6.fib.edit(id, &known, |r| r.expires = route.expires);
+                None
+            }
+            None => {
+                let how = Placing { create: true, ..Placing::default() };
+                inet6.fib.insert(id, route, how).ok().map(|placed| {
+                    let flags = if placed.first { came::FIRST } else { came::BESIDE };
+                    (flags, show::route_info(&inet6, id, None, &placed.route, false, now))
+                })
+            }
+        }
+    };
+    if ends {
+        collect_later(rtnl, ns);
+    }
+    if let Some((flags, info)) = info {
+        rtnl.notify_caused(ns, route_notice(Some(flags), info));
+    }
+}
+
+/// Whether there is such a route.
+pub(crate) fn has_own(ns: Ns<'_>, id: u32, dst: Prefix6, is_it: impl Fn(&Route6) -> bool) -> bool {
+    let inet6 = ns.state().inet6.read();
+    inet6.fib.node(id, NodeKey { dst, src: Prefix6::ANY }).is_some_and(|node| node.iter().any(|r| is_it(r)))
+}
+
+/// Takes a route of the kernel's own away, if it is there.
+pub(crate) fn del_own(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, id: u32, dst: Prefix6, is_it: impl Fn(&Route6) -> bool) {
+    let found = own(ns, id, dst, is_it);
+    if let Some(route) = found {
+        remove(rtnl, ns, id, &route);
+    }
+}
+
+/// Lets a route of the kernel's own end at `until`.
+pub(crate) fn limit_own(
+    rtnl: &mut Rtnl<'_>,
+    ns: Ns<'_>,
+    id: u32,
+    dst: Prefix6,
+    is_it: impl Fn(&Route6) -> bool,
+    until: Duration,
+) {
+    if let Some(route) = own(ns, id, dst, is_it) {
+        ns.state().inet6.write().fib.edit(id, &route, |r| r.expires = Some(until));
+        collect_later(rtnl, ns);
+    }
+}
+
+fn own(ns: Ns<'_>, id: u32, dst: Prefix6, is_it: impl Fn(&Route6) -> bool) -> Option<Arc<Route6>> {
+    let inet6 = ns.state().inet6.read();
+    let node: &Node = inet6.fib.node(id, NodeKey { dst, src: Prefix6::ANY })?;
+    node.iter().find(|r| is_it(r)).cloned()
+}
+
+/// Takes out one route and tells of it.
+fn remove(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, id: u32, route: &Arc<Route6>) {
+    let now = rtnl.now();
+    let info = {
+        let mut inet6 = ns.state().inet6.write();
+        let info = show::route_info(&inet6, id, None, route, false, now);
+        inet6.fib.remove(id, route).then_some(info)
+    };
+    if let Some(info) = info {
+        rtnl.notify_caused(ns, route_notice(None, info));
+    }
+}
+
+/// A device goes down: its routes go, but of several nexthops those that have company on a living device are only dead.
+/// With `gone`, all go.
+pub(crate) fn withdraw(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, ifindex: u32, gone: bool) {
+    let routes = ns.state().inet6.read().fib.of_device(ifindex);
+    for (id, route) in routes {
+        let company: Vec<Arc<Route6>> = {
+            let inet6 = ns.state().inet6.read();
+            let node = inet6.fib.node(id, NodeKey::of(&route));
+            let all: Vec<_> = node.into_iter().flat_map(|node| sharing(node, &route)).cloned().collect();
+            let alive = |r: &Arc<Route6>| {
+                r.nexthop.oif != ifindex && !inet6.dev(r.nexthop.oif).is_some_and(|idev| idev.down)
+            };
+            if !gone && all.iter().any(alive) {
+                continue;
+            }
+            if gone { Vec::new() } else { all.into_iter().filter(|r| r.nexthop.oif != ifindex).collect() }
+        };
+        remove(rtnl, ns, id, &route);
+        for dead in company {
+            remove(rtnl, ns, id, &dead);
+        }
+    }
+}
+
+fn collect_later(rtnl: &mut Rtnl<'_>, ns: Ns<'_>) {
+    let asked = std::mem::replace(&mut ns.state().inet6.write().fib.collecting, true);
+    if !asked {
+        let when = rtnl.now() + COLLECT_EVERY;
+        rtnl.set_timer(ns, when, super::timer_of(Timer::Collect));
+    }
+}
+
+/// Takes out the routes whose time is over, and comes back while there are others (`fib6_run_gc`).
+pub(crate) fn collect(rtnl: &mut Rtnl<'_>, ns: Ns<'_>) {
+    ns.state().inet6.write().fib.collecting = false;
+    if collect_now(rtnl, ns) {
+        collect_later(rtnl, ns);
+    }
+}
+
+/// Says whether some are left whose time will come.
+pub(crate) fn collect_now(rtnl: &mut Rtnl<'_>, ns: Ns<'_>) -> bool {
+    let now = rtnl.now();
+    let (over, waiting): (Vec<_>, Vec<_>) =
+        ns.state().inet6.write().fib.ending().into_iter().partition(|(_, route)| route.is_expired(now));
+    for (id, route) in over {
+        remove(rtnl, ns, id, &route);
+    }
+    !waiting.is_empty()
+}

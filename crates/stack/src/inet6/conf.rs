@@ -1,0 +1,89 @@
+//! Settings of a device (`net.ipv6.conf.*`): what is stored, and how one number is found.
+
+use crate::dev::{Inet6Conf, Link};
+
+/// `DEVCONF_*` numbers of the settings that something here depends on.
+pub(crate) mod devconf {
+    pub(crate) const FORWARDING: usize = 0;
+    pub(crate) const MTU: usize = 2;
+    pub(crate) const ACCEPT_RA: usize = 3;
+    pub(crate) const DAD_TRANSMITS: usize = 6;
+    pub(crate) const RTR_SOLICITS: usize = 7;
+    pub(crate) const RTR_SOLICIT_DELAY: usize = 9;
+    pub(crate) const PROXY_NDP: usize = 22;
+    pub(crate) const OPTIMISTIC_DAD: usize = 23;
+    pub(crate) const MC_FORWARDING: usize = 25;
+    pub(crate) const DISABLE_IPV6: usize = 26;
+    pub(crate) const ACCEPT_DAD: usize = 27;
+    pub(crate) const USE_OPTIMISTIC: usize = 34;
+    pub(crate) const USE_OIF_ADDRS_ONLY: usize = 37;
+    pub(crate) const IGNORE_ROUTES_WITH_LINKDOWN: usize = 39;
+    pub(crate) const KEEP_ADDR_ON_DOWN: usize = 42;
+    pub(crate) const ADDR_GEN_MODE: usize = 47;
+}
+
+/// `IN6_ADDR_GEN_MODE_*`.
+pub(crate) mod gen_mode {
+    pub(crate) const EUI64: i32 = 0;
+    pub(crate) const NONE: i32 = 1;
+    pub(crate) const STABLE_PRIVACY: i32 = 2;
+    pub(crate) const RANDOM: i32 = 3;
+}
+
+/// Smallest MTU with which a device does IPv6 (RFC 8200).
+pub(crate) const MIN_MTU: u32 = 1280;
+
+/// The settings that were changed, by number; all others are as built in. Nothing is stored for a device on which nobody
+/// wrote anything.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Overrides(Vec<(u8, i32)>);
+
+impl Overrides {
+    pub(crate) fn get(&self, number: usize) -> Option<i32> {
+        self.0.iter().find(|(n, _)| usize::from(*n) == number).map(|(_, value)| *value)
+    }
+
+    pub(crate) fn set(&mut self, number: usize, value: i32) {
+        let Ok(n) = u8::try_from(number) else { return };
+        match self.0.iter_mut().find(|(known, _)| *known == n) {
+            Some((_, old)) => *old = value,
+            None => self.0.push((n, value)),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (usize, i32)> + '_ {
+        self.0.iter().map(|(n, value)| (usize::from(*n), *value))
+    }
+
+    /// As a device of another kind than Ethernet takes them over when it is born: what its kind fixes stays.
+    pub(crate) fn for_device(&self, link: &Link) -> Self {
+        let fixed = |n: usize| link.class().inet6.0.get(n) != Inet6Conf::DEFAULT.0.get(n);
+        Self(self.0.iter().copied().filter(|(n, _)| !fixed(usize::from(*n))).collect())
+    }
+}
+
+/// The built-in value of `conf.all` and `conf.default`.
+pub(crate) fn built_in(all: bool, number: usize) -> Option<i32> {
+    match number {
+        devconf::ACCEPT_DAD if all => Some(0),
+        devconf::MTU => Some(MIN_MTU.cast_signed()),
+        _ => Inet6Conf::DEFAULT.0.get(number).copied(),
+    }
+}
+
+/// The value a device of this kind has as long as nobody wrote one.
+pub(crate) fn of_device(link: &Link, number: usize) -> Option<i32> {
+    match number {
+        devconf::MTU => Some(link.mtu.cast_signed()),
+        _ => link.class().inet6.0.get(number).copied(),
+    }
+}
+
+/// Whether the device does IPv6 at all.
+pub(crate) const fn has_inet6(link: &Link) -> bool {
+    link.mtu >= MIN_MTU
+}

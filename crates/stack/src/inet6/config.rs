@@ -1,0 +1,313 @@
+//! What devices go through: the addresses they give themselves, what they lose (`addrconf_notify`).
+
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+
+use super::conf::{devconf, gen_mode, has_inet6};
+use super::idev::{BORN_GROUPS, Ifa6, Idev, PROTO_KERNEL_LL, PROTO_KERNEL_LO, ifa_flag};
+use super::prefix::Prefix6;
+use super::route::{METRIC_ADDRCONF, Route6, rtn, table};
+use super::scope::is_link_local;
+use super::{Inet6Notice, addr, centiseconds, change, dad, groups, settings};
+use crate::Notice;
+use crate::dev::{IfFlags, Link};
+use crate::inet::NetconfPart;
+use crate::rtnl::{NetdevEvent, Rtnl};
+use crate::state::{ConfOf, Ns};
+
+/// `ARPHRD_*` of devices that can have link-local addresses.
+const ARPHRD_ETHER: u16 = 1;
+const ARPHRD_NONE: u16 = 0xfffe;
+
+pub(crate) fn netdev_event(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, event: NetdevEvent) {
+    match event {
+        NetdevEvent::Register if has_inet6(link) => born(rtnl, ns, link),
+        NetdevEvent::Up if has_inet6(link) => up(rtnl, ns, link),
+        NetdevEvent::Change if has_inet6(link) => carrier(rtnl, ns, link),
+        NetdevEvent::Down => down(rtnl, ns, link, Depth::Down),
+        NetdevEvent::Unregister => {
+            let runs = has_inet6(link) || ns.state().inet6.peek().is_some_and(|i| i.dev(link.index()).is_some());
+            down(rtnl, ns, link, Depth::Gone);
+            if runs {
+                tell_gone(rtnl, ns, link);
+            }
+        }
+        NetdevEvent::ChangeMtu => mtu(rtnl, ns, link),
+        NetdevEvent::ChangeName if has_inet6(link) => {
+            tell_gone(rtnl, ns, link);
+            tell_settings(rtnl, ns, link);
+        }
+        _ => {}
+    }
+}
+
+/// IPv6 begins on a device: with the settings for those to come.
+fn born(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
+    let inherits = ns.state().inet6.peek().is_some_and(|inet6| !inet6.default.is_empty());
+    if inherits {
+        let mut inet6 = ns.state().inet6.write();
+        let conf = inet6.default.for_device(link);
+        inet6.dev_mut(link).conf = conf;
+    }
+    groups::born(ns, link);
+    tell_settings(rtnl, ns, link);
+}
+
+/// The MTU decides whether there is IPv6 at all.
+fn mtu(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
+    let running = ns.state().inet6.peek().and_then(|inet6| inet6.dev(link.index()).map(|idev| idev.suspended));
+    match (has_inet6(link), running) {
+        (false, None | Some(false)) => {
+            down(rtnl, ns, link, Depth::Gone);
+            tell_gone(rtnl, ns, link);
+            // That it was taken down is remembered until it comes back.
+            ns.state().inet6.write().dev_mut(link).suspended = true;
+        }
+        (true, Some(true)) => {
+            ns.state().inet6.write().devs.remove(&link.index());
+            born(rtnl, ns, link);
+            if link.is_up() {
+                up(rtnl, ns, link);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn tell_settings(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link) {
+    settings::tell_part(rtnl, ns, ConfOf::Dev(link.index()), NetconfPart::All);
+}
+
+fn tell_gone(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link) {
+    settings::tell_part(rtnl, ns, ConfOf::Dev(link.index()), NetconfPart::Gone);
+}
+
+/// Tells that IPv6 of the device is as it is now.
+pub(crate) fn tell_link(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
+    if let Some(inet6) = super::show::inet6_link(ns.state(), link) {
+        rtnl.notify_caused(ns, Notice::Inet6(Inet6Notice::Link(Arc::clone(link), Box::new(inet6))));
+    }
+}
+
+/// Ready for packets: up, and whoever decides says that it works.
+fn is_ready(link: &Link) -> bool {
+    link.flags().contains(IfFlags::RUNNING) && link.carrier
+}
+
+/// A device was brought up, or its `disable_ipv6` was taken back.
+pub(crate) fn up(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
+    if !link.is_up() {
+        return;
+    }
+    let (disabled, waiting) = {
+        let mut inet6 = ns.state().inet6.write();
+        let idev = inet6.dev_mut(link);
+        (idev.down, idev.linkdown) = (false, !link.carrier);
+        let waiting = idev.addrs.clone();
+        (inet6.dev_conf(link, devconf::DISABLE_IPV6) != 0, waiting)
+    };
+    if disabled {
+        return;
+    }
+    for ifa in waiting.iter().filter(|ifa| !is_link_local(ifa.addr)) {
+        addr::add_prefix_route(rtnl, ns, link, ifa);
+    }
+    if is_ready(link) {
+        ready(rtnl, ns, link);
+    }
+}
+
+/// The carrier or the operational state changed.
+fn carrier(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
+    if !link.is_up() {
+        return;
+    }
+    let (was_ready, disabled) = {
+        let mut inet6 = ns.state().inet6.write();
+        let idev = inet6.dev_mut(link);
+        let before = (idev.ready, idev.linkdown);
+        (idev.down, idev.linkdown) = (false, !link.carrier);
+        if before.1 != idev.linkdown {
+            inet6.fib.generation += 1;
+        }
+        (before.0, inet6.dev_conf(link, devconf::DISABLE_IPV6) != 0)
+    };
+    if disabled || !is_ready(link) {
+        return;
+    }
+    if was_ready {
+        dad::run(rtnl, ns, link, true);
+    } else {
+        ready(rtnl, ns, link);
+    }
+}
+
+/// The device works: it gets what every device has, and its addresses are checked.
+fn ready(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
+    let forwards = {
+        let mut inet6 = ns.state().inet6.write();
+        let now = centiseconds(rtnl.now());
+        let idev = inet6.dev_mut(link);
+        if idev.ready {
+            return;
+        }
+        idev.ready = true;
+        idev.changed = now;
+        inet6.dev_conf(link, devconf::FORWARDING) != 0
+    };
+    generate(rtnl, ns, link);
+    tell_link(rtnl, ns, link);
+    groups::load(ns, link);
+    if forwards {
+        groups::forwarding(rtnl, ns, link, true);
+    }
+    dad::run(rtnl, ns, link, false);
+}
+
+/// The addresses a device gives itself (`addrconf_dev_config`, `init_loopback`).
+pub(crate) fn generate(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
+    let is_ready = ns.state().inet6.read().dev(link.index()).is_some_and(|idev| idev.ready);
+    if !is_ready {
+        return;
+    }
+    if link.stored_flags.contains(IfFlags::LOOPBACK) {
+        loopback(rtnl, ns, link);
+        return;
+    }
+    if !matches!(link.class().arp_type, ARPHRD_ETHER | ARPHRD_NONE) {
+        return;
+    }
+    if link.stored_flags.contains(IfFlags::MULTICAST) {
+        let all = Prefix6::new(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8);
+        let route = Route6::of_kernel(all, rtn::MULTICAST, METRIC_ADDRCONF, link.index());
+        change::add_own(rtnl, ns, table::LOCAL, route);
+    }
+    let Some(addr) = link_local(ns, link) else { return };
+    if ns.state().inet6.read().dev(link.index()).is_some_and(|idev| idev.find(addr).is_some()) {
+        return;
+    }
+    let mut ifa = Ifa6::new(addr, 64);
+    ifa.flags = ifa_flag::PERMANENT;
+    if addr::optimistic(ns, link) {
+        ifa.flags |= ifa_flag::OPTIMISTIC;
+    }
+    ifa.proto = PROTO_KERNEL_LL;
+    ifa.updated = centiseconds(rtnl.now());
+    addr::add(rtnl, ns, link, ifa, false);
+}
+
+fn loopback(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
+    let localhost = Ipv6Addr::LOCALHOST;
+    if ns.state().inet6.read().dev(link.index()).is_some_and(|idev| idev.find(localhost).is_some()) {
+        return;
+    }
+    let now = centiseconds(rtnl.now());
+    let mut ifa = Ifa6::new(localhost, 128);
+    (ifa.flags, ifa.proto) = (ifa_flag::PERMANENT, PROTO_KERNEL_LO);
+    (ifa.created, ifa.updated, ifa.pending) = (now, now, false);
+    {
+        let mut inet6 = ns.state().inet6.write();
+        inet6.dev_mut(link).insert(ifa.clone());
+        inet6.addrs_changed += 1;
+    }
+    addr::into_use(rtnl, ns, link, &ifa, true);
+}
+
+/// The link-local address that the device's mode gives; `None` for none (`addrconf_addr_gen`).
+fn link_local(ns: Ns<'_>, link: &Link) -> Option<Ipv6Addr> {
+    let mode = ns.state().inet6.read().dev_conf(link, devconf::ADDR_GEN_MODE);
+    let interface = match mode {
+        gen_mode::EUI64 if link.class().arp_type == ARPHRD_NONE => dad::random(),
+        gen_mode::EUI64 => eui64(link)?,
+        gen_mode::STABLE_PRIVACY => {
+            stable(settings::secret_for(ns, ConfOf::Dev(link.index()))?, link)
+        }
+        gen_mode::RANDOM => {
+            let mut inet6 = ns.state().inet6.write();
+            let idev = inet6.dev_mut(link);
+            let secret = *idev.stable_secret.get_or_insert_with(|| {
+                Ipv6Addr::from_bits(u128::from(dad::random()) << 64 | u128::from(dad::random()))
+            });
+            drop(inet6);
+            stable(secret, link)
+        }
+        _ => return None,
+    };
+    Some(Ipv6Addr::from_bits(0xfe80 << 112 | u128::from(interface)))
+}
+
+/// The interface identifier from an Ethernet address (RFC 4291, appendix A).
+fn eui64(link: &Link) -> Option<u64> {
+    let [a, b, c, d, e, f] = *link.address.as_bytes() else { return None };
+    Some(u64::from_be_bytes([a ^ 2, b, c, 0xff, 0xfe, d, e, f]))
+}
+
+/// A stable, opaque interface identifier (RFC 7217): the same for one secret and one device, and no other. The function is
+/// free to choose; this one is not Linux's.
+fn stable(secret: Ipv6Addr, link: &Link) -> u64 {
+    let hasher = BuildHasherDefault::<DefaultHasher>::default();
+    let own = if link.permanent_address.is_zero() { link.address } else { link.permanent_address };
+    hasher.hash_one((secret.octets(), [0xfe, 0x80, 0, 0, 0, 0, 0, 0_u8], own))
+}
+
+/// How far a device goes down.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// Its `disable_ipv6` was set.
+    Disabled,
+    /// It was brought down: some addresses may stay.
+    Down,
+    /// It leaves, or does IPv6 no more.
+    Gone,
+}
+
+/// `disable_ipv6` was set.
+pub(crate) fn disable(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
+    down(rtnl, ns, link, Depth::Disabled);
+}
+
+/// A device goes down: its routes, then its addresses (`rt6_disable_ip`, `addrconf_ifdown`).
+fn down(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, depth: Depth) {
+    let exists = ns.state().inet6.peek().is_some_and(|inet6| inet6.dev(link.index()).is_some());
+    if !exists {
+        return;
+    }
+    change::withdraw(rtnl, ns, link.index(), depth == Depth::Gone);
+    groups::unload(ns, link);
+    let gone = {
+        let mut inet6 = ns.state().inet6.write();
+        let (all, own) =
+            (inet6.all_conf(devconf::KEEP_ADDR_ON_DOWN), inet6.dev_conf(link, devconf::KEEP_ADDR_ON_DOWN));
+        let keeps = depth == Depth::Down && all >= 0 && (all > 0 || own > 0);
+        let idev = inet6.dev_mut(link);
+        let stays = |ifa: &Ifa6| keeps && ifa.has(ifa_flag::PERMANENT) && !is_link_local(ifa.addr);
+        let (kept, gone): (Vec<Ifa6>, Vec<Ifa6>) = std::mem::take(&mut idev.addrs).into_iter().partition(stays);
+        idev.addrs = kept;
+        for ifa in &mut idev.addrs {
+            // Checked anew when it is up again.
+            ifa.pending = true;
+            if !ifa.has(ifa_flag::NODAD) {
+                ifa.flags |= ifa_flag::TENTATIVE;
+            }
+        }
+        let born = |addr: Ipv6Addr| BORN_GROUPS.contains(&addr);
+        let joined = |idev: &Idev, addr| idev.addrs.iter().any(|i| i.addr == addr && i.has(ifa_flag::MCAUTOJOIN));
+        let groups: Vec<_> =
+            idev.groups.iter().filter(|m| born(m.addr) || joined(idev, m.addr)).copied().collect();
+        idev.groups = groups;
+        idev.anycast.clear();
+        idev.ready = false;
+        idev.down |= depth != Depth::Disabled;
+        idev.linkdown |= depth != Depth::Disabled;
+        inet6.addrs_changed += u64::from(!gone.is_empty());
+        gone
+    };
+    for ifa in &gone {
+        addr::tell(rtnl, ns, link.index(), ifa, false);
+    }
+    if depth == Depth::Gone {
+        ns.state().inet6.write().devs.remove(&link.index());
+    }
+    change::collect_now(rtnl, ns);
+}

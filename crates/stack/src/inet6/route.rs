@@ -1,0 +1,272 @@
+//! An IPv6 route, and why a change of routes is refused.
+
+use std::net::Ipv6Addr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::prefix::Prefix6;
+
+/// `RTN_*`: what becomes of a packet.
+pub(crate) mod rtn {
+    pub(crate) const UNICAST: u8 = 1;
+    pub(crate) const LOCAL: u8 = 2;
+    pub(crate) const ANYCAST: u8 = 4;
+    pub(crate) const MULTICAST: u8 = 5;
+    pub(crate) const BLACKHOLE: u8 = 6;
+    pub(crate) const UNREACHABLE: u8 = 7;
+    pub(crate) const PROHIBIT: u8 = 8;
+    pub(crate) const THROW: u8 = 9;
+    pub(crate) const MAX: u8 = 11;
+}
+
+/// `RT_TABLE_*`.
+pub(crate) mod table {
+    pub(crate) const MAIN: u32 = 254;
+    pub(crate) const LOCAL: u32 = 255;
+}
+
+/// `RTNH_F_*`, which are also the flags of a message about a route with one nexthop.
+pub(crate) mod rtnh {
+    pub(crate) const DEAD: u8 = 1;
+    pub(crate) const ONLINK: u8 = 4;
+    pub(crate) const LINKDOWN: u8 = 16;
+}
+
+/// `RTPROT_KERNEL`.
+pub(crate) const PROTO_KERNEL: u8 = 2;
+/// `RTPROT_BOOT`: what a request without a protocol is taken for.
+pub(crate) const PROTO_BOOT: u8 = 3;
+/// The metric of a route for which nobody said one (`IP6_RT_PRIO_USER`).
+pub(crate) const METRIC_USER: u32 = 1024;
+/// The metric of connected and multicast routes (`IP6_RT_PRIO_ADDRCONF`).
+pub(crate) const METRIC_ADDRCONF: u32 = 256;
+
+/// Properties of paths that a route carries (`RTAX_*`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct RouteMetrics {
+    /// Number and value, ascending, without zeros.
+    pub values: Vec<(u16, u32)>,
+    /// The algorithm for TCP (`RTAX_CC_ALGO`).
+    pub congestion: Option<Box<str>>,
+}
+
+impl RouteMetrics {
+    /// Whether it says nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty() && self.congestion.is_none()
+    }
+}
+
+/// Where a route sends its packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Nexthop6 {
+    /// The device.
+    pub oif: u32,
+    /// The router; `None` for what is on the link.
+    pub gateway: Option<Ipv6Addr>,
+    /// The router is taken to be on the link, whatever the routes say.
+    pub onlink: bool,
+    /// Its share among several, 1 to 256.
+    pub weight: u16,
+}
+
+/// A route (`struct fib6_info`); one with several nexthops is several of these.
+#[derive(Clone, Debug)]
+pub(crate) struct Route6 {
+    pub(crate) dst: Prefix6,
+    pub(crate) src: Prefix6,
+    pub(crate) metric: u32,
+    pub(crate) kind: u8,
+    pub(crate) proto: u8,
+    /// `ICMPV6_ROUTER_PREF_*`: 0 medium, 1 high, 3 low.
+    pub(crate) pref: u8,
+    pub(crate) prefsrc: Option<Ipv6Addr>,
+    pub(crate) metrics: Option<Arc<RouteMetrics>>,
+    pub(crate) expires: Option<Duration>,
+    pub(crate) nexthop: Nexthop6,
+    /// Number of the nexthop object that it uses, or 0.
+    pub(crate) nh_id: u32,
+}
+
+impl Route6 {
+    /// A route that the kernel makes by itself.
+    pub(crate) fn of_kernel(dst: Prefix6, kind: u8, metric: u32, oif: u32) -> Self {
+        Self {
+            dst,
+            src: Prefix6::ANY,
+            metric,
+            kind,
+            proto: PROTO_KERNEL,
+            pref: 0,
+            prefsrc: None,
+            metrics: None,
+            expires: None,
+            nexthop: Nexthop6 { oif, gateway: None, onlink: false, weight: 1 },
+            nh_id: 0,
+        }
+    }
+
+    /// Whether it can be one of several (`rt6_qualify_for_ecmp`).
+    pub(crate) const fn can_share(&self) -> bool {
+        self.nexthop.gateway.is_some() && !self.rejects()
+    }
+
+    /// Whether packets are thrown away.
+    pub(crate) const fn rejects(&self) -> bool {
+        matches!(self.kind, rtn::BLACKHOLE | rtn::UNREACHABLE | rtn::PROHIBIT | rtn::THROW)
+    }
+
+    pub(crate) fn is_expired(&self, now: Duration) -> bool {
+        self.expires.is_some_and(|when| when <= now)
+    }
+}
+
+/// A route as messages show it: with all its nexthops and their state.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteInfo6 {
+    /// The table.
+    pub table: u32,
+    /// Where to.
+    pub dst: Prefix6,
+    /// Where from.
+    pub src: Prefix6,
+    /// `RTN_*`.
+    pub kind: u8,
+    /// `RTPROT_*`.
+    pub proto: u8,
+    /// The lower the better.
+    pub metric: u32,
+    /// `ICMPV6_ROUTER_PREF_*`.
+    pub pref: u8,
+    /// The address to send from.
+    pub prefsrc: Option<Ipv6Addr>,
+    /// Properties of the path.
+    pub metrics: Option<Arc<RouteMetrics>>,
+    /// Hundredths of a second until it ends, negative if that is past; `None` if it does not.
+    pub expires: Option<i32>,
+    /// The first nexthop, and `RTNH_F_*` flags that apply to it now.
+    pub nexthop: (Nexthop6, u8),
+    /// All of them, if there are several.
+    pub nexthops: Vec<(Nexthop6, u8)>,
+    /// Number of the nexthop object, or 0.
+    pub nh_id: u32,
+}
+
+/// Why a change of IPv6 routes, or a look-up, was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RouteError6 {
+    /// A prefix of more than 128 bits, or a destination shorter than its prefix.
+    #[error("a prefix is too long")]
+    BadPrefix,
+    /// A kind of route beyond the last known.
+    #[error("Invalid route type")]
+    BadType,
+    /// No device has that index, or it does not do IPv6, or none was given.
+    #[error("no device")]
+    NoDevice,
+    /// An on-link router without a device.
+    #[error("Nexthop device required for onlink")]
+    OnlinkNeedsDevice,
+    /// The device is down.
+    #[error("Nexthop device is not up")]
+    DeviceDown,
+    /// The device does not do IPv6 at present.
+    #[error("IPv6 is disabled on nexthop device")]
+    Disabled,
+    /// The router's address is a group or unspecified.
+    #[error("Invalid gateway address")]
+    BadGateway,
+    /// The router's address is one of ours.
+    #[error("Gateway can not be a local address")]
+    LocalGateway,
+    /// A link-local router without a device.
+    #[error("Egress device not specified")]
+    NoEgress,
+    /// The router is not on a link.
+    #[error("the gateway cannot be reached directly")]
+    UnreachableGateway,
+    /// The source address is not ours.
+    #[error("Invalid source address")]
+    BadSource,
+    /// There is one.
+    #[error("the route exists")]
+    Exists,
+    /// To be replaced: there is no route to that destination.
+    #[error("Can not replace route - no match found")]
+    NothingToReplace,
+    /// To be replaced: there is none with that metric.
+    #[error("no route with that metric")]
+    NoneOfThatMetric,
+    /// To be deleted: no such table.
+    #[error("FIB table does not exist")]
+    NoTable,
+    /// To be deleted: no such route.
+    #[error("no such route")]
+    NotFound,
+    /// One of several nexthops has no router.
+    #[error("Device only routes can not be added for IPv6 using the multipath API.")]
+    DeviceOnly,
+    /// A nexthop object that does not exist.
+    #[error("Nexthop id does not exist")]
+    NoNexthop,
+    /// No route leads there.
+    #[error("network is unreachable")]
+    NetUnreachable,
+    /// An `unreachable` route.
+    #[error("host is unreachable")]
+    HostUnreachable,
+    /// A `prohibit` route.
+    #[error("communication is prohibited")]
+    Prohibited,
+    /// A `blackhole` route.
+    #[error("a black hole")]
+    Blackhole,
+}
+
+impl RouteError6 {
+    /// The errno Linux gives.
+    #[must_use]
+    pub const fn errno(self) -> i32 {
+        match self {
+            Self::BadPrefix
+            | Self::BadType
+            | Self::BadGateway
+            | Self::LocalGateway
+            | Self::NoEgress
+            | Self::BadSource
+            | Self::DeviceOnly
+            | Self::NoNexthop
+            | Self::Blackhole => 22,
+            Self::NoDevice | Self::OnlinkNeedsDevice => 19,
+            Self::DeviceDown => 100,
+            Self::Disabled | Self::Prohibited => 13,
+            Self::UnreachableGateway | Self::HostUnreachable => 113,
+            Self::Exists => 17,
+            Self::NothingToReplace | Self::NoneOfThatMetric => 2,
+            Self::NoTable | Self::NotFound => 3,
+            Self::NetUnreachable => 101,
+        }
+    }
+
+    /// What Linux says about it in an extended acknowledgement, if anything.
+    #[must_use]
+    pub const fn text(self) -> Option<&'static str> {
+        Some(match self {
+            Self::BadType => "Invalid route type",
+            Self::OnlinkNeedsDevice => "Nexthop device required for onlink",
+            Self::DeviceDown => "Nexthop device is not up",
+            Self::Disabled => "IPv6 is disabled on nexthop device",
+            Self::BadGateway => "Invalid gateway address",
+            Self::LocalGateway => "Gateway can not be a local address",
+            Self::NoEgress => "Egress device not specified",
+            Self::BadSource => "Invalid source address",
+            Self::NothingToReplace => "Can not replace route - no match found",
+            Self::NoTable => "FIB table does not exist",
+            Self::DeviceOnly => "Device only routes can not be added for IPv6 using the multipath API.",
+            Self::NoNexthop => "Nexthop id does not exist",
+            _ => return None,
+        })
+    }
+}

@@ -1,0 +1,1 @@
+//! What happens over time, on a clock that a test moves.
