@@ -50,8 +50,9 @@ pub use inet::{
     IFA_F_SECONDARY, Ifa4, InetNotice, JoinError, Label, Lifetime4, Netconf, NetconfPart, NewAddr4, Page, Place,
 };
 pub use inet6::{
-    AddrError6, AddrLabel, AddrPage6, Answer6, Flow6, Ifa6, Inet6Link, Inet6Notice, LabelError, MemberInfo, Nexthop6, Placing, Prefix6, RouteCursor6, RouteError6, RouteFilter6, RouteInfo6, RouteKeys6, RouteMetrics,
-    RoutePage6, RouteSpec6, TokenError, group_scope,
+    AddrError6, AddrLabel, AddrPage6, Answer6, Flow6, Ifa6, Inet6Link, Inet6Notice, LabelError, MemberInfo, Nexthop6,
+    Placing, Prefix6, RouteCursor6, RouteError6, RouteFilter6, RouteInfo6, RouteKeys6, RouteMetrics, RoutePage6,
+    RouteSpec6, TokenError, group_scope,
 };
 pub use ioctl::{IFREQ_LEN, IfRequest, IfRequestError, ioctl_ifconf, ioctl_ifreq};
 pub use mcast::McastError;
@@ -66,4 +67,7 @@ pub use proc::{NetlinkSocket, PROC_DIR_MODE, proc_net_dev, proc_net_entries, pro
 pub use rtnl::{Clock, ManualClock, NoticeSink, Rtnl, SystemClock};
 pub use rules::RuleNotice;
 pub use state::{ConfOf, NetState};
-pub use sysfs::{AttrError, Entry, EntryKind, SYSFS_DIR_MODE, sysfs_attr, sysfs_entries};
+pub use sysctl::{SysctlError, SysctlNode};
+pub use sysfs::{
+    AttrError, Entry, EntryKind, SYSFS_DIR_MODE, SysfsError, sysfs_attr, sysfs_dir, sysfs_entries, sysfs_mode,
+};

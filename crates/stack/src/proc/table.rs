@@ -25,8 +25,8 @@ use Content::{Derived, Dir, Lines, Of, PerDevice, Text};
 
 /// Path below `/proc/net`, mode, content.
 pub(super) const TABLE: &[(&str, u16, Content)] = &[
+    ("anycast6", 0o444, Of(inet6::anycast6)),
     ("arp", 0o444, Of(crate::neigh::proc_arp)),
-    ("arp", 0o444, Text("IP address       HW type     Flags       HW address            Mask     Device\n")),
     // The xtables files list what is registered with the packet filter: no tables, matches or targets.
     ("arp_tables_matches", 0o440, Text("")),
     ("arp_tables_names", 0o440, Text("")),
