@@ -24,6 +24,7 @@
 mod clock;
 mod dev;
 mod errno;
+mod ethtool;
 mod fib;
 mod inet;
 mod inet6;
@@ -43,6 +44,10 @@ pub use dev::{
     Blame, Counters, DUMMY, FlagChange, HwAddr, IFNAMSIZ, IfFlags, IfName, Inet4Conf, Inet6Conf, KindChange, KindSpec,
     LOOPBACK, Link, LinkChange, LinkClass, LinkDevices, LinkError, LinkNotice, LinkPage, LinkRefused, LinkStats, Links,
     NameAssign, NameError, NewLink, OffloadChange, OffloadLimits, OperState, PortChange, Queues, Stack, VETH, VethPeer,
+};
+pub use ethtool::{
+    ETH_SS_FEATURES, ETH_SS_LINK_MODES, ETH_SS_MSG_CLASSES, ETH_SS_SOF_TIMESTAMPING, EthChannels, EthDriver,
+    EthFeatures, EthFeaturesChange, EthSettings, eth_names,
 };
 pub use fib::FibNotice;
 pub use inet::{

@@ -6,6 +6,7 @@
 pub(crate) mod addr;
 pub(crate) mod diag;
 pub(crate) mod empty;
+mod ethtool;
 pub(crate) mod generic;
 pub(crate) mod link;
 pub(crate) mod neigh;

@@ -191,7 +191,9 @@ pub(super) fn setting(dir: &str, of: ConfOf, file: &str) -> Option<Setting> {
         _ => {
             let family = if dir.starts_with("ipv4") { NeighFamily::V4 } else { NeighFamily::V6 };
             let row = NEIGH.iter().find(|c| c.0 == file)?;
-            (row.0, What::Neigh(family, row.1), row.2)
+            // IPv6 never learnt to tell this one in hundredths.
+            let ticks = family == NeighFamily::V6 && file == "retrans_time";
+            (row.0, What::Neigh(family, row.1), if ticks { Kind::Ticks } else { row.2 })
         }
     };
     Some(Setting { of, what, name, kind })

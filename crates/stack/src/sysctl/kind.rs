@@ -13,6 +13,8 @@ pub(super) enum Kind {
     Millis,
     /// Hundredths of a second, likewise.
     Hundredths,
+    /// Ticks.
+    Ticks,
     /// Any number, of which it is kept whether it is zero.
     Truth,
     /// So many numbers between two; who writes fewer leaves the rest.
@@ -99,6 +101,7 @@ pub(super) fn one(kind: Kind, text: &[u8]) -> Result<Option<i64>, SysctlError> {
         Kind::Int(min, max) => within(value, min, max)?,
         Kind::Truth => i64::from(within(value, i32::MIN.into(), i32::MAX.into())? != 0),
         Kind::Seconds => within(value, -longest, longest)?.saturating_mul(1000),
+        Kind::Ticks => within(value, i32::MIN.into(), longest * 1000)?.saturating_mul(1000 / HZ),
         Kind::Millis => crate::neigh::ticks(low(value)),
         Kind::Hundredths => low(value).max(0).saturating_mul(HZ) / 100 * (1000 / HZ),
         _ => return Err(SysctlError::Invalid),
@@ -110,6 +113,7 @@ pub(super) const fn shown(kind: Kind, value: i64) -> i64 {
     match kind {
         Kind::Seconds => value / 1000,
         Kind::Hundredths => value / 10,
+        Kind::Ticks => value / (1000 / HZ),
         _ => value,
     }
 }

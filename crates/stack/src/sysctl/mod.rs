@@ -30,6 +30,8 @@ pub(crate) struct Sysctls {
     of_devices: BTreeMap<(ConfOf, &'static str), i64>,
     /// Files of sysfs that nothing else depends on, as they read: by device and path.
     pub(crate) sysfs: BTreeMap<(u32, Box<str>), Box<str>>,
+    /// Features of devices that were switched: wanted and active.
+    pub(crate) features: BTreeMap<u32, (u64, u64)>,
 }
 
 /// Why reading or writing a setting fails.
@@ -162,13 +164,15 @@ pub(crate) fn number(ns: Ns<'_>, name: &str) -> Option<i64> {
 /// A device leaves: what was set for it goes.
 pub(crate) fn forget_device(ns: Ns<'_>, ifindex: u32) {
     let of = ConfOf::Dev(ifindex);
-    let known = ns
-        .sysctl
-        .peek()
-        .is_some_and(|s| s.of_devices.keys().any(|key| key.0 == of) || s.sysfs.keys().any(|key| key.0 == ifindex));
+    let known = ns.sysctl.peek().is_some_and(|s| {
+        s.features.contains_key(&ifindex)
+            || s.of_devices.keys().any(|key| key.0 == of)
+            || s.sysfs.keys().any(|key| key.0 == ifindex)
+    });
     if known {
         let mut part = ns.sysctl.write();
         part.of_devices.retain(|key, _| key.0 != of);
+        part.features.remove(&ifindex);
         part.sysfs.retain(|key, _| key.0 != ifindex);
     }
 }

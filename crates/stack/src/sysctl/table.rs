@@ -193,7 +193,7 @@ pub(super) const TABLE: &[(&str, u16, &str, Kind)] = &[
     ("ipv6/route/gc_elasticity", 0o644, "9", INT),
     ("ipv6/route/gc_interval", 0o644, "30", Kind::Seconds),
     ("ipv6/route/gc_min_interval", 0o644, "0", Kind::Seconds),
-    ("ipv6/route/gc_min_interval_ms", 0o644, "0", Kind::Millis),
+    ("ipv6/route/gc_min_interval_ms", 0o644, "500", Kind::Millis),
     ("ipv6/route/gc_thresh", 0o644, "1024", INT),
     ("ipv6/route/gc_timeout", 0o644, "60", Kind::Seconds),
     ("ipv6/route/max_size", 0o644, "2147483647", INT),
