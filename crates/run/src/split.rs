@@ -58,6 +58,10 @@ impl Seat {
         Self { place, list: list..list + u64::from(list != 0) }
     }
 
+    fn overlaps(&self, other: &Self) -> bool {
+        self.list.start < other.list.end && other.list.start < self.list.end
+    }
+
     /// Of a thread that is not there yet, by what `clone` was told of its own variables (the argument `tls`).
     fn unborn(tls: u64, place: SpaceId) -> Self {
         Self { place, list: tls..tls.saturating_add(CONTROL_BLOCK) }
@@ -120,13 +124,12 @@ impl Split {
     /// From now on this mark stands on the limit, and means this.
     pub(crate) fn stand(&mut self, tgid: u32, mark: SpaceId) -> Mark {
         self.mark = mark;
-        for (&tid, seat) in &mut self.pins {
-            if seat.list.is_empty() {
-                *seat = Seat::of(tid, seat.place);
-            }
+        let threads: Vec<u32> = self.pins.keys().copied().collect();
+        for tid in threads {
+            self.pin(tid);
         }
-        // Those that were seen meanwhile may have moved since.
-        let seen = |next: &Seat| self.pins.values().any(|seat| next.list.contains(&seat.list.start));
+        // Those that were seen meanwhile may move from here on.
+        let seen = |next: &Seat| self.pins.values().any(|seat| next.overlaps(seat));
         self.unborn.retain(|next| !seen(next));
         Mark {
             process: tgid,
@@ -143,10 +146,10 @@ impl Split {
         let Some(making) = &self.making else { return true };
         let (space, mut over) = (making.space, making.since.elapsed() >= TURN);
         for tid in Task::threads(tgid) {
-            self.pins.entry(tid).or_insert_with(|| {
+            if !self.pins.contains_key(&tid) {
                 over = true;
-                Seat::of(tid, space)
-            });
+                self.pins.insert(tid, self.seat(tid, space));
+            }
         }
         if over {
             self.making = None;
@@ -165,10 +168,12 @@ impl Split {
         }
     }
 
-    /// The next thread's variables will be where those of one that ended were: forgets that one.
+    /// The next thread's variables will be where those of one that ended were: forgets where that one's were.  It may be
+    /// listed still; what it lets the kernel clear when it ends is cleared before its variables can be used again.
     pub(crate) fn reuse(&mut self, tls: u64) {
-        let next = Seat::unborn(tls, self.home).list;
-        self.unborn.retain(|seat| seat.list != next);
+        let next = Seat::unborn(tls, self.home);
+        self.unborn.retain(|seat| !seat.overlaps(&next));
+        self.pins.values_mut().filter(|seat| seat.overlaps(&next)).for_each(|seat| seat.list = 0..0);
     }
 
     /// Pins the threads that were not seen before, and forgets those that ended.
@@ -182,7 +187,24 @@ impl Split {
     /// Where a thread is; one that was not seen before is in its maker's place, or was under way when the first moved.
     fn pin(&mut self, tid: u32) -> SpaceId {
         let born = self.making.as_ref().map_or(self.home, |m| m.space);
-        self.pins.entry(tid).or_insert_with(|| Seat::of(tid, born)).place
+        match self.pins.get(&tid) {
+            Some(seat) if !seat.list.is_empty() => seat.place,
+            known => {
+                // A new thread has no list before it has run; until then its place is a guess if its maker's turn was
+                // over before it came.
+                let seat = self.seat(tid, known.map_or(born, |seat| seat.place));
+                self.pins.entry(tid).insert_entry(seat).get().place
+            }
+        }
+    }
+
+    /// Of a thread; one that was expected is where its maker was, whatever else is thought.
+    fn seat(&self, tid: u32, otherwise: SpaceId) -> Seat {
+        let mut seat = Seat::of(tid, otherwise);
+        if let Some(expected) = self.unborn.iter().rfind(|next| next.overlaps(&seat)) {
+            seat.place = expected.place;
+        }
+        seat
     }
 
     /// Where a thread is that makes a call.
@@ -252,7 +274,7 @@ impl Mark {
         for (&tid, seat) in &split.pins {
             let known = self.seats.entry(tid).or_insert_with(|| seat.clone());
             if known.list.is_empty() {
-                known.list = Seat::of(tid, known.place).list;
+                known.clone_from(seat);
             }
         }
     }
@@ -267,8 +289,8 @@ impl Mark {
 
     /// Was there a thread whose variables were at `tls`?
     pub(crate) fn knew(&self, tls: u64) -> bool {
-        let next = Seat::unborn(tls, self.home).list;
-        self.all().any(|seat| seat.list.start < next.end && next.start < seat.list.end)
+        let next = Seat::unborn(tls, self.home);
+        self.all().any(|seat| seat.overlaps(&next))
     }
 
     fn all(&self) -> impl Iterator<Item = &Seat> {
