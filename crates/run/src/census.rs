@@ -21,7 +21,8 @@
 //!   be seen before some moment of step 2; so its maker was in `fork` from before the note until then, was to be seen in
 //!   all of step 1, and was met there.
 //!
-//! If the counter went round meanwhile, the numbers are not in order and all is done again.  Numbers are those of our
+//! If the counter went round meanwhile, the numbers are not in order and all is done again.  (A whole turn would go
+//! unnoticed; that is tens of thousands of forks in some milliseconds.)  Numbers are those of our
 //! pid namespace, in which every process below has one; `vfork`, `CLONE_PARENT` and threads change nothing: "maker" is
 //! who called, not who is named as the parent.  A thread has a number too, and answers for its process.  Whoever holds
 //! CAP_CHECKPOINT_RESTORE could set the counter back (`ns_last_pid`) and hide a process from a look; it harms its own run.
