@@ -85,6 +85,9 @@ pub struct Net {
     account: Arc<Account>,
     /// Inode number and quota have been given back, or never were taken.
     given_back: AtomicBool,
+    /// A reference was taken when it was dead already, by an init that a registration ran for it: it may be kept for good,
+    /// and then the memory is.
+    kept: AtomicBool,
     /// Its place in order of publication, among all; 0 before.
     pub(crate) place: AtomicU64,
     /// Its number in its shard's list; 0 before.
@@ -114,6 +117,7 @@ impl Net {
             account,
             // The initial namespace's number is a constant, and it is charged to nobody.
             given_back: AtomicBool::new(inum == Inum::INIT),
+            kept: AtomicBool::new(false),
             place: AtomicU64::new(0),
             at: AtomicU64::new(0),
             next_dead: AtomicU64::new(0),
@@ -156,11 +160,22 @@ impl Net {
         }
     }
 
+    fn get_net(&self) {
+        if !self.active.get() {
+            self.kept.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether somebody may hold it although it is dead, other than in passing.
+    pub(crate) fn may_be_kept(&self) -> bool {
+        self.kept.load(Ordering::Relaxed)
+    }
+
     /// A second active reference (`get_net`): legal because the borrow proves there is one.
     #[must_use]
     #[track_caller]
     pub fn to_ref(&self) -> NetRef {
-        self.active.get();
+        self.get_net();
         NetRef::adopt(self.arc())
     }
 
@@ -280,7 +295,7 @@ impl NetRef {
 impl Clone for NetRef {
     #[track_caller]
     fn clone(&self) -> Self {
-        self.net.active.get();
+        self.net.get_net();
         Self::adopt(Arc::clone(&self.net))
     }
 }

@@ -66,7 +66,7 @@ mod tests {
     fn zero_is_sticky_and_told_once() {
         let count = StickyCount::one();
         assert!(count.try_get());
-        count.get();
+        assert!(count.get());
         assert!(!count.put());
         assert!(!count.put());
         assert!(!count.is_zero());
@@ -82,7 +82,7 @@ mod tests {
     fn a_wrong_get_does_not_resurrect() {
         let count = StickyCount::one();
         assert!(count.put());
-        count.get();
+        assert!(!count.get());
         assert!(!count.try_get());
         assert!(!count.put());
         assert!(count.is_zero());

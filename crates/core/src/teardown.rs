@@ -271,10 +271,11 @@ pub(crate) fn barrier(sys: &System) {
 
 /// Returns when all are freed that somebody was just looking at.
 fn wait_for_shells(sys: &System) {
-    // Not those of an undone creation, to which an init has kept a reference for good.
-    let shells = || sys.shells.lock().iter().filter(|net| net.0.life.is_dead()).map(DyingNet::cookie).collect();
+    // Who looks at one in passing lets go at once. Not so who was given a reference of a dead one, or of one whose
+    // creation was undone: an init may keep that for good.
+    let passing = |net: &&DyingNet| net.0.life.is_dead() && !net.0.may_be_kept();
+    let shells = || sys.shells.lock().iter().filter(passing).map(DyingNet::cookie).collect();
     let mut ours: Option<Vec<Cookie>> = None;
-    let mut looks = 0;
     sys.wait_until(|| {
         // Whoever frees old ones holds it: with it in hand, there are none but those in the list.
         let Some(_alone) = sys.freeing.try_lock() else { return false };
@@ -285,14 +286,9 @@ fn wait_for_shells(sys: &System) {
         free_shells(sys);
         let left: Vec<Cookie> = shells();
         ours.retain(|cookie| left.contains(cookie));
-        looks += 1;
-        ours.is_empty() || looks == LOOKS
+        ours.is_empty()
     });
 }
-
-/// How often a barrier looks for namespaces to be let go. Who looks at one lets go at once; but an
-/// init that a registration ran for a dead one may have kept the reference it was given, for good.
-const LOOKS: u32 = 64;
 
 /// How often to look again for a passer-by to let go of a namespace that is to be freed.
 const PATIENCE: usize = 64;

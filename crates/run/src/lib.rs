@@ -18,7 +18,6 @@
 mod bpf;
 mod census;
 mod control;
-mod doubt;
 mod front;
 mod identity;
 mod inet;

@@ -30,11 +30,11 @@ impl StickyCount {
 
     /// Unconditional +1: only for a caller who can prove that the count is not zero.
     ///
-    /// If the proof is wrong the call is harmless: a count with `ZERO` set does not come back, and
-    /// the matching [`put`](Self::put) sees the flag and does nothing.
-    pub(crate) fn get(&self) {
+    /// `false` if the proof was wrong. The call is harmless then: a count with `ZERO` set does not
+    /// come back, and the matching [`put`](Self::put) sees the flag and does nothing.
+    pub(crate) fn get(&self) -> bool {
         // Relaxed: the caller's own reference already orders everything it may look at.
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.fetch_add(1, Ordering::Relaxed) & ZERO == 0
     }
 
     /// +1 unless zero; `false` means zero, now and for ever.
