@@ -87,8 +87,9 @@ fn decide(world: &Arc<World>, call: &Call) -> Outcome {
         | SYS_getpeername | SYS_shutdown | SYS_sendto | SYS_sendmsg | SYS_sendmmsg | SYS_setsockopt
         | SYS_getsockopt => socket::handle(world, call),
         SYS_ioctl => ioctl::handle(world, call),
-        SYS_setns | SYS_unshare | SYS_clone | SYS_fork | SYS_vfork | SYS_execve | SYS_execveat | SYS_mount
-        | SYS_umount2 => namespace::handle(world, call),
+        SYS_setns | SYS_unshare | SYS_clone | SYS_execve | SYS_execveat | SYS_mount | SYS_umount2 => {
+            namespace::handle(world, call)
+        }
         SYS_prlimit64 | SYS_getrlimit | SYS_setrlimit | SYS_prctl | SYS_getresuid | SYS_getresgid => ids::handle(call),
         _ => path::handle(world, call),
     }
