@@ -41,11 +41,12 @@ mod sysctl;
 mod sysfs;
 
 pub use dev::{
-    BRIDGE, Blame, Bridge, BridgeChange, BridgePort, BridgePortChange, Counters, DUMMY, FlagChange, HwAddr, IFB,
-    IFNAMSIZ, IfFlags, IfName, Inet4Conf, Inet6Conf, KindChange, KindData, KindSpec, LOOPBACK, Link, LinkChange,
-    LinkClass, LinkDevices, LinkError, LinkNotice, LinkPage, LinkRefused, LinkStats, Links, MACVLAN, MACVTAP, Macvlan,
-    MacvlanChange, NameAssign, NameError, NewLink, OffloadChange, OffloadLimits, OperState, PortChange, PortData,
-    PortState, Queues, Stack, VETH, VLAN, VXLAN, VethPeer, Vlan, VlanChange, Vxlan, VxlanChange,
+    BRIDGE, Blame, Bridge, BridgeChange, BridgePort, BridgePortChange, Counters, DUMMY, FdbChange, FdbEntry, FdbFilter,
+    FdbRemote, FlagChange, HwAddr, IFB, IFNAMSIZ, IfFlags, IfName, Inet4Conf, Inet6Conf, KindChange, KindData,
+    KindSpec, LOOPBACK, Link, LinkChange, LinkClass, LinkDevices, LinkError, LinkNotice, LinkPage, LinkRefused,
+    LinkStats, Links, MACVLAN, MACVTAP, Macvlan, MacvlanChange, NameAssign, NameError, NewLink, OffloadChange,
+    OffloadLimits, OperState, PortChange, PortData, PortState, Queues, Stack, VETH, VLAN, VXLAN, VethPeer, Vlan,
+    VlanChange, Vxlan, VxlanChange,
 };
 pub use ethtool::{
     ETH_SS_FEATURES, ETH_SS_LINK_MODES, ETH_SS_MSG_CLASSES, ETH_SS_SOF_TIMESTAMPING, EthChannels, EthDriver,
