@@ -7,6 +7,7 @@ use pernet_stack::{
     IFREQ_LEN, IN6_IFREQ_LEN, If6Change, IfChange, IfRequest, ioctl_change, ioctl_change6, ioctl_ifconf, ioctl_ifreq,
 };
 
+use super::route::{self, SIOCADDRT, SIOCDELRT, SIOCRTMSG};
 use super::{Outcome, arp};
 use crate::listener::Call;
 use crate::mem::Memory;
@@ -111,6 +112,7 @@ fn socket(world: &World, task: Task, call: &Call, request: u32) -> Outcome {
         SIOCGIFCONF => ifconf(world, task, &net, call.args[2]),
         SIOCGIFCOUNT => Outcome::Errno(libc::ENOTTY),
         request if arp::is_arp(request) => arp::handle(world, task, &net, family, request, call.args[2]),
+        SIOCADDRT | SIOCDELRT | SIOCRTMSG => route::handle(world, task, &net, family, request, call.args[2]),
         SIOCETHTOOL => ethtool(world, task, &net, call.args[2]),
         _ if family == libc::AF_INET6 && If6Change::from_number(request).is_some() => {
             set6(world, task, &net, request, call.args[2])
