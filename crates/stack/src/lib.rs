@@ -66,7 +66,10 @@ pub use inet6::{
     Placing, Prefix6, RouteCursor6, RouteError6, RouteFilter6, RouteInfo6, RouteKeys6, RouteMetrics, RoutePage6,
     RouteSpec6, TokenError, group_scope,
 };
-pub use ioctl::{IFREQ_LEN, IfChange, IfRequest, IfRequestError, ioctl_change, ioctl_ifconf, ioctl_ifreq};
+pub use ioctl::{
+    IFREQ_LEN, IN6_IFREQ_LEN, If6Change, IfChange, IfRequest, IfRequestError, ioctl_change, ioctl_change6,
+    ioctl_ifconf, ioctl_ifreq,
+};
 pub use mcast::McastError;
 pub use neigh::{
     ArpError, ArpFlags, ArpRequest, GC_INTERVAL_MS, GC_THRESHOLDS, NeighError, NeighFamily, NeighFlags, NeighKey,

@@ -3,7 +3,9 @@
 use std::os::fd::OwnedFd;
 
 use pernet::{Cap, NetRef};
-use pernet_stack::{IFREQ_LEN, IfChange, IfRequest, ioctl_change, ioctl_ifconf, ioctl_ifreq};
+use pernet_stack::{
+    IFREQ_LEN, IN6_IFREQ_LEN, If6Change, IfChange, IfRequest, ioctl_change, ioctl_change6, ioctl_ifconf, ioctl_ifreq,
+};
 
 use super::route::{self, SIOCADDRT, SIOCDELRT, SIOCRTMSG};
 use super::{Outcome, arp};
@@ -112,6 +114,9 @@ fn socket(world: &World, task: Task, call: &Call, request: u32) -> Outcome {
         request if arp::is_arp(request) => arp::handle(world, task, &net, family, request, call.args[2]),
         SIOCADDRT | SIOCDELRT | SIOCRTMSG => route::handle(world, task, &net, family, request, call.args[2]),
         SIOCETHTOOL => ethtool(world, task, &net, call.args[2]),
+        _ if family == libc::AF_INET6 && If6Change::from_number(request).is_some() => {
+            set6(world, task, &net, request, call.args[2])
+        }
         _ => match IfRequest::from_number(request) {
             Some(request) => ifreq(world, task, &net, family, request, call.args[2]),
             None => match IfChange::from_number(request) {
@@ -148,6 +153,22 @@ fn set(world: &World, task: Task, net: &NetRef, family: i32, change: IfChange, a
     }
     ioctl_change(&world.stack, net, family, change, &raw)
         .map_or_else(|e| Outcome::Errno(e.errno()), |()| Outcome::Value(0))
+}
+
+/// A request to change an IPv6 address: its caller's rights are judged first, but where no device could do it.
+fn set6(world: &World, task: Task, net: &NetRef, request: u32, at: u64) -> Outcome {
+    let Some(change) = If6Change::from_number(request) else {
+        return Outcome::Errno(libc::ENOTTY);
+    };
+    let mut raw = [0; IN6_IFREQ_LEN];
+    if change != If6Change::DstAddr && !world.users.cred(task).capable(net.owner(), Cap::NetAdmin) {
+        return Outcome::Errno(libc::EPERM);
+    }
+    if let Err(e) = Memory::of(task.tid).read(at, &mut raw) {
+        return Outcome::Errno(e.errno());
+    }
+    let result = ioctl_change6(&world.stack, net, change, &raw);
+    result.map_or_else(|e| Outcome::Errno(e.errno()), |()| Outcome::Value(0))
 }
 
 /// Requests that no device here answers, in the words of Linux: those that a driver would have to know are judged by
