@@ -50,10 +50,11 @@ pub use inet::{
     IFA_F_SECONDARY, Ifa4, InetNotice, JoinError, Label, Lifetime4, Netconf, NetconfPart, NewAddr4, Page, Place,
 };
 pub use inet6::{
-    AddrError6, AddrLabel, AddrPage6, Answer6, Flow6, Ifa6, Inet6Link, Inet6Notice, LabelError, MemberInfo, Nexthop6, Placing, Prefix6, RouteCursor6, RouteError6, RouteFilter6, RouteInfo6, RouteKeys6, RouteMetrics,
-    RoutePage6, RouteSpec6, TokenError, group_scope,
+    AddrError6, AddrLabel, AddrPage6, Answer6, Flow6, Ifa6, Inet6Link, Inet6Notice, LabelError, MemberInfo, Nexthop6,
+    Placing, Prefix6, RouteCursor6, RouteError6, RouteFilter6, RouteInfo6, RouteKeys6, RouteMetrics, RoutePage6,
+    RouteSpec6, TokenError, group_scope,
 };
-pub use ioctl::{IFREQ_LEN, IfRequest, IfRequestError, ioctl_ifconf, ioctl_ifreq};
+pub use ioctl::{IFREQ_LEN, IfChange, IfRequest, IfRequestError, ioctl_change, ioctl_ifconf, ioctl_ifreq};
 pub use mcast::McastError;
 pub use neigh::{
     ArpError, ArpFlags, ArpRequest, GC_INTERVAL_MS, GC_THRESHOLDS, NeighError, NeighFamily, NeighFlags, NeighKey,

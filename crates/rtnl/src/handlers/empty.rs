@@ -18,12 +18,8 @@ const fn dump_of(ty: u16, dumpit: super::Dumpit) -> Handler {
 }
 
 /// Whatever the family: those that have no row of their own on Linux ask all that have one.
-pub(crate) const HANDLERS: &[Handler] = &[
-    dump_of(RTM_GETROUTE, routes),
-    dump_of(RTM_GETQDISC, qdiscs),
-    dump_of(RTM_GETNEXTHOP, nexthops),
-    fixed::RULES,
-];
+pub(crate) const HANDLERS: &[Handler] =
+    &[dump_of(RTM_GETROUTE, routes), dump_of(RTM_GETQDISC, qdiscs), dump_of(RTM_GETNEXTHOP, nexthops), fixed::RULES];
 
 const ANY: Option<Kind> = Some(Kind::Any);
 const U32: Option<Kind> = Some(Kind::U32);

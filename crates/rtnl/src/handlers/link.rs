@@ -122,8 +122,9 @@ fn get(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
     let links = links(request, other.as_ref().unwrap_or(request.net))?;
     let link = find(links, info.index, &attrs)?;
     let lower_nsid = lower_nsid(request.net, &link);
-    let inet6 = request.stack().inet6_link(other.as_ref().unwrap_or(request.net), &link);
-    let view = View { ext_mask: ext_mask.unwrap_or(0), target, lower_nsid, inet6, ..View::default() };
+    let of = other.as_ref().unwrap_or(request.net);
+    let (inet4, inet6) = (request.stack().inet4_conf(of, link.index()), request.stack().inet6_link(of, &link));
+    let view = View { ext_mask: ext_mask.unwrap_or(0), target, lower_nsid, inet4, inet6, ..View::default() };
     let mut out = Builder::message(&request.reply_header(RTM_NEWLINK, 0));
     fill::link(&mut out, &link, view);
     request.reply(out.finish())
@@ -264,14 +265,15 @@ fn kind_filter(info: &pernet_wire::Attr<'_>) -> Option<&'static str> {
 
 /// Lists from the cursor on.
 fn list(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck, filter: &Filter) -> Result<Step, Errno> {
-    let links = links(request, filter.other.as_ref().unwrap_or(request.net))?;
+    let net = filter.other.as_ref().unwrap_or(request.net);
+    let links = links(request, net)?;
     let room = out.room();
     let step = each(links, out, |out, link| {
         if !filter.admits(link) {
             return Ok(());
         }
-        let inet6 = request.stack().inet6_link(filter.other.as_ref().unwrap_or(request.net), link);
-        let view = View { lower_nsid: lower_nsid(request.net, link), inet6, ..filter.view };
+        let (inet4, inet6) = (request.stack().inet4_conf(net, link.index()), request.stack().inet6_link(net, link));
+        let view = View { lower_nsid: lower_nsid(request.net, link), inet4, inet6, ..filter.view };
         out.entry(RTM_NEWLINK, |m| {
             if filter.restricts() {
                 m.add_flags(NLM_F_DUMP_FILTERED);

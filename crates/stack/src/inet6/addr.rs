@@ -7,7 +7,7 @@ use std::time::Duration;
 use pernet::Net;
 
 use super::conf::{devconf, has_inet6};
-use super::idev::{FOREVER, Ifa6, Idev, ifa_flag};
+use super::idev::{FOREVER, Idev, Ifa6, ifa_flag};
 use super::prefix::Prefix6;
 use super::route::{METRIC_ADDRCONF, Route6, rtn, table};
 use super::{Inet6Notice, Timer, anycast, centiseconds, change, dad, groups};

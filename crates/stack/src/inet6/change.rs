@@ -10,9 +10,7 @@ use super::conf::{devconf, has_inet6};
 use super::fib::{Fib6, Node, NodeKey, Placed, Placing, sharing};
 use super::lookup::{self, Flow6};
 use super::prefix::Prefix6;
-use super::route::{
-    METRIC_USER, Nexthop6, PROTO_BOOT, Route6, RouteError6, RouteInfo6, RouteMetrics, rtn, table,
-};
+use super::route::{METRIC_USER, Nexthop6, PROTO_BOOT, Route6, RouteError6, RouteInfo6, RouteMetrics, rtn, table};
 use super::scope::is_link_local;
 use super::{Inet6, Inet6Notice, Timer, show};
 use crate::Notice;
@@ -318,8 +316,7 @@ fn gateway_device(
     let found = match found {
         Some(route) => route,
         None => {
-            let (_, route) =
-                lookup::by_rules(ns, &flow, rtnl.now()).map_err(|_| RouteError6::UnreachableGateway)?;
+            let (_, route) = lookup::by_rules(ns, &flow, rtnl.now()).map_err(|_| RouteError6::UnreachableGateway)?;
             Some(route).filter(|route| direct(route)).ok_or(RouteError6::UnreachableGateway)?
         }
     };
@@ -419,9 +416,8 @@ pub(crate) fn withdraw(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, ifindex: u32, gone: bool
             let inet6 = ns.state().inet6.read();
             let node = inet6.fib.node(id, NodeKey::of(&route));
             let all: Vec<_> = node.into_iter().flat_map(|node| sharing(node, &route)).cloned().collect();
-            let alive = |r: &Arc<Route6>| {
-                r.nexthop.oif != ifindex && !inet6.dev(r.nexthop.oif).is_some_and(|idev| idev.down)
-            };
+            let alive =
+                |r: &Arc<Route6>| r.nexthop.oif != ifindex && !inet6.dev(r.nexthop.oif).is_some_and(|idev| idev.down);
             if !gone && all.iter().any(alive) {
                 continue;
             }

@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use super::conf::{devconf, gen_mode, has_inet6};
-use super::idev::{BORN_GROUPS, Ifa6, Idev, PROTO_KERNEL_LL, PROTO_KERNEL_LO, ifa_flag};
+use super::idev::{BORN_GROUPS, Idev, Ifa6, PROTO_KERNEL_LL, PROTO_KERNEL_LO, ifa_flag};
 use super::prefix::Prefix6;
 use super::route::{METRIC_ADDRCONF, Route6, rtn, table};
 use super::scope::is_link_local;
@@ -220,9 +220,7 @@ fn link_local(ns: Ns<'_>, link: &Link) -> Option<Ipv6Addr> {
     let interface = match mode {
         gen_mode::EUI64 if link.class().arp_type == ARPHRD_NONE => dad::random(),
         gen_mode::EUI64 => eui64(link)?,
-        gen_mode::STABLE_PRIVACY => {
-            stable(settings::secret_for(ns, ConfOf::Dev(link.index()))?, link)
-        }
+        gen_mode::STABLE_PRIVACY => stable(settings::secret_for(ns, ConfOf::Dev(link.index()))?, link),
         gen_mode::RANDOM => {
             let mut inet6 = ns.state().inet6.write();
             let idev = inet6.dev_mut(link);
@@ -277,8 +275,7 @@ fn down(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, depth: Depth) {
     groups::unload(ns, link);
     let gone = {
         let mut inet6 = ns.state().inet6.write();
-        let (all, own) =
-            (inet6.all_conf(devconf::KEEP_ADDR_ON_DOWN), inet6.dev_conf(link, devconf::KEEP_ADDR_ON_DOWN));
+        let (all, own) = (inet6.all_conf(devconf::KEEP_ADDR_ON_DOWN), inet6.dev_conf(link, devconf::KEEP_ADDR_ON_DOWN));
         let keeps = depth == Depth::Down && all >= 0 && (all > 0 || own > 0);
         let idev = inet6.dev_mut(link);
         let stays = |ifa: &Ifa6| keeps && ifa.has(ifa_flag::PERMANENT) && !is_link_local(ifa.addr);
@@ -293,8 +290,7 @@ fn down(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, depth: Depth) {
         }
         let born = |addr: Ipv6Addr| BORN_GROUPS.contains(&addr);
         let joined = |idev: &Idev, addr| idev.addrs.iter().any(|i| i.addr == addr && i.has(ifa_flag::MCAUTOJOIN));
-        let groups: Vec<_> =
-            idev.groups.iter().filter(|m| born(m.addr) || joined(idev, m.addr)).copied().collect();
+        let groups: Vec<_> = idev.groups.iter().filter(|m| born(m.addr) || joined(idev, m.addr)).copied().collect();
         idev.groups = groups;
         idev.anycast.clear();
         idev.ready = false;

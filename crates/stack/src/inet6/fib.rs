@@ -297,9 +297,7 @@ impl Fib6 {
         let Some(places) = self.by_dev.get(&ifindex) else { return Vec::new() };
         let nodes = places.iter().filter_map(|(place, key)| Some((place.id, self.tables.get(place)?.nodes.get(key)?)));
         nodes
-            .flat_map(|(id, node)| {
-                node.iter().filter(|r| r.nexthop.oif == ifindex).map(move |r| (id, Arc::clone(r)))
-            })
+            .flat_map(|(id, node)| node.iter().filter(|r| r.nexthop.oif == ifindex).map(move |r| (id, Arc::clone(r))))
             .collect()
     }
 

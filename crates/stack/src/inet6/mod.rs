@@ -39,8 +39,10 @@ pub use prefix::Prefix6;
 pub(crate) use proc::{anycast6, if_inet6, igmp6, ipv6_route, rt6_stats};
 pub use route::{Nexthop6, RouteError6, RouteInfo6, RouteMetrics};
 pub use scope::group_scope;
-pub(crate) use settings::{change_link, check_conf, check_link_change, conf, set_conf, set_stable_secret, stable_secret};
 pub use settings::TokenError;
+pub(crate) use settings::{
+    change_link, check_conf, check_link_change, conf, set_conf, set_stable_secret, stable_secret,
+};
 pub use show::{AddrPage6, Inet6Link, MemberInfo, RouteCursor6, RouteFilter6, RoutePage6};
 
 use conf::Overrides;
@@ -128,16 +130,9 @@ pub(crate) fn netdev_event(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, ev
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Timer {
     /// Nobody claimed the address while it was checked.
-    Dad {
-        ifindex: u32,
-        addr: Ipv6Addr,
-        round: u32,
-    },
+    Dad { ifindex: u32, addr: Ipv6Addr, round: u32 },
     /// A lifetime may have run out.
-    Lifetime {
-        ifindex: u32,
-        addr: Ipv6Addr,
-    },
+    Lifetime { ifindex: u32, addr: Ipv6Addr },
     /// Ended routes are to be collected.
     Collect,
 }

@@ -122,8 +122,15 @@ mod tests {
     #[test]
     fn children_come_before_their_parent_and_left_before_right() {
         let order = [
-            "::/128", "::5/128", "2001:db8:1::/64", "2001:db8:2::1/128", "2001:db8:2::/48", "2001:db8::/32",
-            "fe80::/64", "ff00::/8", "::/0",
+            "::/128",
+            "::5/128",
+            "2001:db8:1::/64",
+            "2001:db8:2::1/128",
+            "2001:db8:2::/48",
+            "2001:db8::/32",
+            "fe80::/64",
+            "ff00::/8",
+            "::/0",
         ];
         let sorted: Vec<_> = order.iter().map(|p| prefix(p)).collect();
         let mut shuffled = sorted.clone();

@@ -103,7 +103,8 @@ pub(crate) fn ipv6_route(ns: Ns<'_>) -> String {
     let Some(lo) = links.iter().find(|l| l.stored_flags.contains(IfFlags::LOOPBACK)) else {
         return String::new();
     };
-    let name = |index: u32| links.binary_search_by_key(&index, |l| l.index()).map_or("", |at| links[at].name().as_str());
+    let name =
+        |index: u32| links.binary_search_by_key(&index, |l| l.index()).map_or("", |at| links[at].name().as_str());
     let any = "0".repeat(32);
     let null = format!("{any} 00 {any} 00 {any} ffffffff 00000001 00000000 00200200 {:>8}\n", lo.name());
     let mut out = String::new();

@@ -3,11 +3,11 @@
 use std::cmp::Ordering;
 use std::net::Ipv6Addr;
 
+use super::Inet6;
 use super::conf::devconf;
 use super::idev::{Ifa6, ifa_flag};
 use super::label::Labels;
 use super::scope::{level, scope};
-use super::Inet6;
 use crate::dev::Links;
 
 /// The address with which to send to `dst` by device `oif`; `None` if there is none (`ipv6_dev_get_saddr`).
@@ -23,9 +23,7 @@ pub(crate) fn source(links: &Links, inet6: &Inet6, dst: Ipv6Addr, oif: u32) -> O
     let asked = Asked { dst, oif, labels };
     let own_only = dst.is_multicast()
         || scope(dst) <= level::LINK
-        || links.by_index(oif).is_some_and(|link| {
-            inet6.dev_conf(&link, devconf::USE_OIF_ADDRS_ONLY) != 0
-        });
+        || links.by_index(oif).is_some_and(|link| inet6.dev_conf(&link, devconf::USE_OIF_ADDRS_ONLY) != 0);
     // The loopback sends to our own addresses, whosever device has them.
     let own_only = own_only && oif != 1;
     let mut best: Option<(u32, &Ifa6)> = None;

@@ -75,10 +75,7 @@ fn set_all(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, number: usize, value: i32) {
     let changed = store(ns, ConfOf::All, number, value);
     let spreads = matches!(
         number,
-        devconf::FORWARDING
-            | devconf::DISABLE_IPV6
-            | devconf::IGNORE_ROUTES_WITH_LINKDOWN
-            | devconf::ADDR_GEN_MODE
+        devconf::FORWARDING | devconf::DISABLE_IPV6 | devconf::IGNORE_ROUTES_WITH_LINKDOWN | devconf::ADDR_GEN_MODE
     );
     if spreads {
         let default_changed = store(ns, ConfOf::Default, number, value);

@@ -60,7 +60,8 @@ pub(super) fn read(info: &IfInfo, attrs: &AttrTable<'_>, ext: &mut ExtAck) -> Re
             let mode = family.nested().filter(|a| a.ty == IFLA_INET6_ADDR_GEN_MODE).last();
             change.addr_gen_mode = mode.and_then(|a| a.u8());
             let token = family.nested().filter(|a| a.ty == IFLA_INET6_TOKEN).last();
-            change.inet6_token = token.and_then(|a| a.payload.first_chunk::<16>()).map(|b| std::net::Ipv6Addr::from(*b));
+            change.inet6_token =
+                token.and_then(|a| a.payload.first_chunk::<16>()).map(|b| std::net::Ipv6Addr::from(*b));
         }
     }
     Ok(change)

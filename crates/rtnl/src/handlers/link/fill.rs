@@ -4,7 +4,7 @@
 
 use std::net::Ipv6Addr;
 
-use pernet_stack::{Inet6Conf, Inet6Link, Link, LinkStats};
+use pernet_stack::{Inet4Conf, Inet6Conf, Inet6Link, Link, LinkStats};
 use pernet_wire::Builder;
 use pernet_wire::uapi::*;
 
@@ -37,6 +37,8 @@ const INET6_STATS: u64 = 38;
 const ICMP6_STATS: u64 = 7;
 /// `IF_READY`: the device may use IPv6.
 const INET6_READY: u32 = 0x8000_0000;
+/// Smallest MTU with which a device does IPv4.
+const INET_MIN_MTU: u32 = 68;
 /// Smallest MTU with which a device does IPv6.
 const INET6_MIN_MTU: u32 = 1280;
 /// Longest datagram that can be reassembled, bytes.
@@ -59,6 +61,8 @@ pub(super) struct View {
     pub(super) event: u32,
     /// The reader's id of the namespace that the device moves to, and its index there.
     pub(super) moved: Option<(i32, i32)>,
+    /// Its IPv4 settings, where they are known to differ from those of its kind.
+    pub(super) inet4: Option<Inet4Conf>,
     /// IPv6 of the device as it is now; without it, as every device of its kind is born.
     pub(super) inet6: Option<Inet6Link>,
 }
@@ -132,9 +136,11 @@ pub(super) fn link(out: &mut Builder, link: &Link, view: View) {
     }
     out.put_str(IFLA_QDISC, link.qdisc);
     out.nest(IFLA_AF_SPEC, |spec| {
-        spec.nest(SPEC_INET, |inet| {
-            inet.put(IFLA_INET_CONF, &words(&class.inet4.0));
-        });
+        if link.mtu >= INET_MIN_MTU {
+            spec.nest(SPEC_INET, |inet| {
+                inet.put(IFLA_INET_CONF, &words(&view.inet4.as_ref().unwrap_or(class.inet4).0));
+            });
+        }
         if has_inet6(link) {
             let with_stats = view.ext_mask & SKIP_STATS == 0;
             spec.nest(SPEC_INET6, |out| inet6(out, link, view.inet6.as_ref(), with_stats));

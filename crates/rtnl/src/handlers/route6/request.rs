@@ -56,37 +56,37 @@ pub(super) const POLICY: Policy = {
     const U32: Option<Kind> = Some(Kind::U32);
     Policy(&[
         None,
-        ANY,                                  // 1 DST
-        ANY,                                  // 2 SRC
-        U32,                                  // 3 IIF
-        U32,                                  // 4 OIF
-        Some(Kind::MinLen { min: 16 }),       // 5 GATEWAY
-        U32,                                  // 6 PRIORITY
-        Some(Kind::MinLen { min: 16 }),       // 7 PREFSRC
-        Some(Kind::Nested),                   // 8 METRICS
-        Some(Kind::MinLen { min: 8 }),        // 9 MULTIPATH
-        ANY,                                  // 10 PROTOINFO
-        ANY,                                  // 11 FLOW
-        ANY,                                  // 12 CACHEINFO
-        ANY,                                  // 13 SESSION
-        ANY,                                  // 14 MP_ALGO
-        U32,                                  // 15 TABLE
-        U32,                                  // 16 MARK
-        ANY,                                  // 17 MFC_STATS
-        ANY,                                  // 18 VIA
-        ANY,                                  // 19 NEWDST
-        Some(Kind::U8),                       // 20 PREF
-        Some(Kind::U16),                      // 21 ENCAP_TYPE
-        Some(Kind::Nested),                   // 22 ENCAP
-        U32,                                  // 23 EXPIRES
-        ANY,                                  // 24 PAD
-        U32,                                  // 25 UID
-        ANY,                                  // 26 TTL_PROPAGATE
-        Some(Kind::U8),                       // 27 IP_PROTO
-        Some(Kind::U16),                      // 28 SPORT
-        Some(Kind::U16),                      // 29 DPORT
-        U32,                                  // 30 NH_ID
-        Some(Kind::U32),                      // 31 FLOWLABEL
+        ANY,                            // 1 DST
+        ANY,                            // 2 SRC
+        U32,                            // 3 IIF
+        U32,                            // 4 OIF
+        Some(Kind::MinLen { min: 16 }), // 5 GATEWAY
+        U32,                            // 6 PRIORITY
+        Some(Kind::MinLen { min: 16 }), // 7 PREFSRC
+        Some(Kind::Nested),             // 8 METRICS
+        Some(Kind::MinLen { min: 8 }),  // 9 MULTIPATH
+        ANY,                            // 10 PROTOINFO
+        ANY,                            // 11 FLOW
+        ANY,                            // 12 CACHEINFO
+        ANY,                            // 13 SESSION
+        ANY,                            // 14 MP_ALGO
+        U32,                            // 15 TABLE
+        U32,                            // 16 MARK
+        ANY,                            // 17 MFC_STATS
+        ANY,                            // 18 VIA
+        ANY,                            // 19 NEWDST
+        Some(Kind::U8),                 // 20 PREF
+        Some(Kind::U16),                // 21 ENCAP_TYPE
+        Some(Kind::Nested),             // 22 ENCAP
+        U32,                            // 23 EXPIRES
+        ANY,                            // 24 PAD
+        U32,                            // 25 UID
+        ANY,                            // 26 TTL_PROPAGATE
+        Some(Kind::U8),                 // 27 IP_PROTO
+        Some(Kind::U16),                // 28 SPORT
+        Some(Kind::U16),                // 29 DPORT
+        U32,                            // 30 NH_ID
+        Some(Kind::U32),                // 31 FLOWLABEL
     ])
 };
 
