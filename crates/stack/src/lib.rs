@@ -44,7 +44,11 @@ pub use dev::{
     LOOPBACK, Link, LinkChange, LinkClass, LinkDevices, LinkError, LinkNotice, LinkPage, LinkRefused, LinkStats, Links,
     NameAssign, NameError, NewLink, OffloadChange, OffloadLimits, OperState, PortChange, Queues, Stack, VETH, VethPeer,
 };
-pub use fib::FibNotice;
+pub use fib::{
+    Dump4Filter, FibInfo, FibNotice, Gateway, HopConfig, HopView, Insert, Metrics, NextHop, RT_TABLE_DEFAULT,
+    RT_TABLE_LOCAL, RT_TABLE_MAIN, RTAX_CC_ALGO, RTAX_LOCK, RTENTRY_LEN, Route4Page, RouteAnswer, RouteConfig,
+    RouteError, RouteQuery, RouteReply, RouteView, RtEntryError, hop_flag, route_type, scope,
+};
 pub use inet::{
     Addr4Error, DelAddr4, FOREVER, Group, IFA_F_DEPRECATED, IFA_F_MCAUTOJOIN, IFA_F_NOPREFIXROUTE, IFA_F_PERMANENT,
     IFA_F_SECONDARY, Ifa4, InetNotice, JoinError, Label, Lifetime4, Netconf, NetconfPart, NewAddr4, Page, Place,
@@ -61,10 +65,13 @@ pub use neigh::{
     NeighNotice, NeighPage, NeighParm, NeighParms, NeighProxy, NeighReport, NeighState, NeighTableError, NewNeigh,
     ParmValue, ProxyKey, ProxyPage,
 };
-pub use nexthop::NexthopNotice;
+pub use nexthop::{
+    Bucket, BucketView, Group as NexthopGroup, GroupConfig, Member, Nexthop, NexthopConfig, NexthopError,
+    NexthopFilter, NexthopKind, NexthopNotice, NexthopPage, NexthopView, Resilient, ResilientConfig,
+};
 pub use notice::Notice;
 pub use proc::{NetlinkSocket, PROC_DIR_MODE, proc_net_dev, proc_net_entries, proc_net_file, proc_net_netlink};
 pub use rtnl::{Clock, ManualClock, NoticeSink, Rtnl, SystemClock};
-pub use rules::RuleNotice;
+pub use rules::{Action, Family, PortRange, Rule, RuleError, RuleNet, RuleNotice, RuleView, rule_flag};
 pub use state::{ConfOf, NetState};
 pub use sysfs::{AttrError, Entry, EntryKind, SYSFS_DIR_MODE, sysfs_attr, sysfs_entries};

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use pernet::{Cap, NetRef};
 use pernet_stack::{IFREQ_LEN, IfChange, IfRequest, ioctl_change, ioctl_ifconf, ioctl_ifreq};
 
+use super::route::{self, SIOCADDRT, SIOCDELRT, SIOCRTMSG};
 use super::{Outcome, arp};
 use crate::listener::Call;
 use crate::mem::Memory;
@@ -109,6 +110,7 @@ fn socket(world: &World, task: Task, call: &Call, request: u32) -> Outcome {
         SIOCGIFCONF => ifconf(world, task, &net, call.args[2]),
         SIOCGIFCOUNT => Outcome::Errno(libc::ENOTTY),
         request if arp::is_arp(request) => arp::handle(world, task, &net, family, request, call.args[2]),
+        SIOCADDRT | SIOCDELRT | SIOCRTMSG => route::handle(world, task, &net, family, request, call.args[2]),
         SIOCETHTOOL => ethtool(world, task, &net, call.args[2]),
         _ => match IfRequest::from_number(request) {
             Some(request) => ifreq(world, task, &net, family, request, call.args[2]),
