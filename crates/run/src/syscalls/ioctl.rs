@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use pernet::{Cap, NetRef};
 use pernet_stack::{IFREQ_LEN, IfRequest, ioctl_ifreq};
 
-use super::{Outcome, arp};
+use super::{Outcome, arp, ethtool};
 use crate::listener::Call;
 use crate::mem::Memory;
 use crate::sockets::Emulated;
@@ -109,7 +109,7 @@ fn socket(world: &World, task: Task, call: &Call, request: u32) -> Outcome {
         SIOCGIFCONF => ifconf(world, task, &net, call.args[2]),
         SIOCGIFCOUNT => Outcome::Errno(libc::EINVAL),
         request if arp::is_arp(request) => arp::handle(world, task, &net, family, request, call.args[2]),
-        SIOCETHTOOL => ethtool(world, task, &net, call.args[2]),
+        SIOCETHTOOL => ask_driver(world, task, &net, call.args[2]),
         _ => match IfRequest::from_number(request) {
             Some(request) => ifreq(world, task, &net, family, request, call.args[2]),
             None if (0x8914..=0x8948).contains(&request) => set(world, task, &net, call.args[2]),
@@ -159,19 +159,15 @@ fn ifconf(world: &World, task: Task, net: &NetRef, at: u64) -> Outcome {
     write(task, at, &0i32.to_ne_bytes())
 }
 
-fn ethtool(world: &World, task: Task, net: &NetRef, at: u64) -> Outcome {
+fn ask_driver(world: &World, task: Task, net: &NetRef, at: u64) -> Outcome {
     let memory = Memory::of(task.tid);
     let mut raw = [0; IFREQ_LEN];
     if let Err(e) = memory.read(at, &mut raw) {
         return Outcome::Errno(e.errno());
     }
-    if world.stack.links(net).is_none_or(|l| l.by_name(&device_name(&raw)).is_none()) {
+    let Some(link) = world.stack.links(net).and_then(|l| l.by_name(&device_name(&raw))) else {
         return Outcome::Errno(libc::ENODEV);
-    }
+    };
     let data = u64::from_ne_bytes(raw[16..24].try_into().unwrap_or_default());
-    match memory.u32(data) {
-        // No device here has a driver to ask.
-        Ok(_) => Outcome::Errno(libc::EOPNOTSUPP),
-        Err(e) => Outcome::Errno(e.errno()),
-    }
+    ethtool::handle(world, task, net, &link, data)
 }
