@@ -33,15 +33,14 @@ HIDE = {"IFLA_STATS", "IFLA_STATS64", "IFLA_AF_SPEC", "IFLA_ADDRESS", "IFLA_PERM
 
 def link(ip, **spec):
     for m in ip.get_links(**spec):
-        attrs = []
-        for name, value in m["attrs"]:
-            if name in HIDE or name.startswith("UNKNOWN"):
-                attrs.append(name)
-            elif name == "IFLA_LINKINFO":
-                attrs.append(f"{name}={value.get_attr('IFLA_INFO_KIND')}/{value.get_attr('IFLA_INFO_SLAVE_KIND')}")
-            else:
-                attrs.append(f"{name}={value}")
-        show(f"link {spec}", f"index {m['index']} type {m['ifi_type']} flags {m['flags']:#x} {'; '.join(attrs)}")
+        name = m.get_attr("IFLA_IFNAME")
+        show(f"link {name}", f"index {m['index']} type {m['ifi_type']} flags {m['flags']:#x}")
+        print(f"{step} order {name}: {[n for n, _ in m['attrs']]}")
+        for attr, value in m["attrs"]:
+            if attr == "IFLA_LINKINFO":
+                value = f"{value.get_attr('IFLA_INFO_KIND')}/{value.get_attr('IFLA_INFO_SLAVE_KIND')}"
+            if attr not in HIDE:
+                print(f"{step} {name} {attr}: {value if not attr.startswith('UNKNOWN') else '-'}")
 
 
 ip = IPRoute()

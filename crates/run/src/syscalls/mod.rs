@@ -10,6 +10,7 @@ pub(crate) mod mounts;
 pub(crate) mod namespace;
 pub(crate) mod path;
 pub(crate) mod resolve;
+mod route;
 pub(crate) mod socket;
 
 use std::os::fd::{AsFd, OwnedFd};

@@ -1,5 +1,7 @@
 //! What may be asked of links: the typed form of `RTM_NEWLINK` and its relatives.
 
+use std::net::Ipv6Addr;
+
 use pernet::NetRef;
 
 use super::kind::{KindChange, KindSpec, PortChange};
@@ -44,6 +46,8 @@ pub struct LinkChange {
     pub port: Option<PortChange>,
     /// `IN6_ADDR_GEN_MODE_*`.
     pub addr_gen_mode: Option<u8>,
+    /// The interface part of IPv6 addresses from advertisements.
+    pub token: Option<Ipv6Addr>,
     /// IPv4 settings, each by its `IPV4_DEVCONF_*` number.
     pub inet_conf: Vec<(u16, i32)>,
     /// The namespace to move to.
