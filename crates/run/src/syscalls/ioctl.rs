@@ -8,7 +8,7 @@ use pernet_stack::{
 };
 
 use super::route::{self, SIOCADDRT, SIOCDELRT, SIOCRTMSG};
-use super::{Outcome, arp};
+use super::{Outcome, arp, ethtool};
 use crate::listener::Call;
 use crate::mem::Memory;
 use crate::sockets::Emulated;
@@ -112,8 +112,8 @@ fn socket(world: &World, task: Task, call: &Call, request: u32) -> Outcome {
         SIOCGIFCONF => ifconf(world, task, &net, call.args[2]),
         SIOCGIFCOUNT => Outcome::Errno(libc::ENOTTY),
         request if arp::is_arp(request) => arp::handle(world, task, &net, family, request, call.args[2]),
+        SIOCETHTOOL => ask_driver(world, task, &net, call.args[2]),
         SIOCADDRT | SIOCDELRT | SIOCRTMSG => route::handle(world, task, &net, family, request, call.args[2]),
-        SIOCETHTOOL => ethtool(world, task, &net, call.args[2]),
         _ if family == libc::AF_INET6 && If6Change::from_number(request).is_some() => {
             set6(world, task, &net, request, call.args[2])
         }
@@ -223,19 +223,15 @@ fn ifconf(world: &World, task: Task, net: &NetRef, at: u64) -> Outcome {
     write(task, at, &i32::try_from(bytes.len()).unwrap_or(i32::MAX).to_ne_bytes())
 }
 
-fn ethtool(world: &World, task: Task, net: &NetRef, at: u64) -> Outcome {
+fn ask_driver(world: &World, task: Task, net: &NetRef, at: u64) -> Outcome {
     let memory = Memory::of(task.tid);
     let mut raw = [0; IFREQ_LEN];
     if let Err(e) = memory.read(at, &mut raw) {
         return Outcome::Errno(e.errno());
     }
-    if world.stack.links(net).is_none_or(|l| l.by_name(&device_name(&raw)).is_none()) {
+    let Some(link) = world.stack.links(net).and_then(|l| l.by_name(&device_name(&raw))) else {
         return Outcome::Errno(libc::ENODEV);
-    }
+    };
     let data = u64::from_ne_bytes(raw[16..24].try_into().unwrap_or_default());
-    match memory.u32(data) {
-        // No device here has a driver to ask.
-        Ok(_) => Outcome::Errno(libc::EOPNOTSUPP),
-        Err(e) => Outcome::Errno(e.errno()),
-    }
+    ethtool::handle(world, task, net, &link, data)
 }

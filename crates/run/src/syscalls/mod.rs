@@ -3,6 +3,7 @@
 #![allow(non_upper_case_globals, reason = "system call numbers keep the names that libc gives them")]
 
 mod arp;
+mod ethtool;
 pub(crate) mod ids;
 pub(crate) mod ioctl;
 pub(crate) mod mounts;
