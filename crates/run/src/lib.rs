@@ -20,6 +20,7 @@ mod control;
 mod front;
 mod identity;
 mod inet;
+mod knobs;
 mod launch;
 mod listener;
 mod mem;

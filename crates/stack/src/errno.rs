@@ -17,6 +17,7 @@ pub(crate) const ENOSPC: i32 = 28;
 pub(crate) const ERANGE: i32 = 34;
 pub(crate) const ELOOP: i32 = 40;
 pub(crate) const EXFULL: i32 = 54;
+pub(crate) const EOVERFLOW: i32 = 75;
 pub(crate) const EPROTONOSUPPORT: i32 = 93;
 pub(crate) const EOPNOTSUPP: i32 = 95;
 pub(crate) const EPFNOSUPPORT: i32 = 96;

@@ -24,6 +24,7 @@
 mod clock;
 mod dev;
 mod errno;
+mod ethtool;
 mod fib;
 mod inet;
 mod inet6;
@@ -45,6 +46,10 @@ pub use dev::{
     LinkClass, LinkDevices, LinkError, LinkNotice, LinkPage, LinkRefused, LinkStats, Links, MACVLAN, MACVTAP, Macvlan,
     MacvlanChange, NameAssign, NameError, NewLink, OffloadChange, OffloadLimits, OperState, PortChange, PortData,
     PortState, Queues, Stack, VETH, VLAN, VXLAN, VethPeer, Vlan, VlanChange, Vxlan, VxlanChange,
+};
+pub use ethtool::{
+    ETH_SS_FEATURES, ETH_SS_LINK_MODES, ETH_SS_MSG_CLASSES, ETH_SS_SOF_TIMESTAMPING, EthChannels, EthDriver,
+    EthFeatures, EthFeaturesChange, EthSettings, eth_names,
 };
 pub use fib::{
     Dump4Filter, FibInfo, FibNotice, Gateway, HopConfig, HopView, Insert, Metrics, NextHop, RT_TABLE_DEFAULT,
@@ -76,4 +81,7 @@ pub use proc::{NetlinkSocket, PROC_DIR_MODE, proc_net_dev, proc_net_entries, pro
 pub use rtnl::{Clock, ManualClock, NoticeSink, Rtnl, SystemClock};
 pub use rules::{Action, Family, PortRange, Rule, RuleError, RuleNet, RuleNotice, RuleView, rule_flag};
 pub use state::{ConfOf, NetState};
-pub use sysfs::{AttrError, Entry, EntryKind, SYSFS_DIR_MODE, sysfs_attr, sysfs_entries};
+pub use sysctl::{SysctlError, SysctlNode};
+pub use sysfs::{
+    AttrError, Entry, EntryKind, SYSFS_DIR_MODE, SysfsError, sysfs_attr, sysfs_dir, sysfs_entries, sysfs_mode,
+};

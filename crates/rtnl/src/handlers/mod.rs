@@ -8,6 +8,7 @@ pub(crate) mod addr6;
 pub(crate) mod addrlabel;
 pub(crate) mod diag;
 pub(crate) mod empty;
+mod ethtool;
 pub(crate) mod generic;
 pub(crate) mod link;
 pub(crate) mod neigh;

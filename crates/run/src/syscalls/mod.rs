@@ -65,6 +65,7 @@ pub(crate) fn pump_ready(world: &World) {
 
 fn dispatch(world: &Arc<World>, notification: Notification) {
     let call = notification.call;
+    crate::knobs::settle(world);
     let _acting = (!world.killable).then(|| world.busy.enter(call.tid));
     let missed = lock(&world.replay).take(&call);
     match missed {
@@ -79,7 +80,7 @@ fn dispatch(world: &Arc<World>, notification: Notification) {
     finish(world, notification, outcome);
 }
 
-fn decide(world: &World, call: &Call) -> Outcome {
+fn decide(world: &Arc<World>, call: &Call) -> Outcome {
     use libc::*;
     match call.nr {
         SYS_socket | SYS_accept | SYS_accept4 | SYS_bind | SYS_listen | SYS_connect | SYS_getsockname

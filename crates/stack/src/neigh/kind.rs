@@ -108,7 +108,7 @@ fn inet6_disabled(ns: Ns<'_>, link: &Link) -> bool {
 }
 
 /// Whether the device has neighbours of a family at all.
-pub(super) const fn does(link: &Link, family: NeighFamily) -> bool {
+pub(crate) const fn does(link: &Link, family: NeighFamily) -> bool {
     match family {
         NeighFamily::V4 => link.mtu >= MIN_MTU4,
         NeighFamily::V6 => link.mtu >= MIN_MTU6,
