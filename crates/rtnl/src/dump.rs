@@ -42,6 +42,8 @@ pub(crate) struct Cursor {
     /// A second word, for handlers that walk two levels.
     #[allow(dead_code, reason = "part of the handlers' interface")]
     pub(crate) aux: u64,
+    /// The next entry's key, for handlers whose keys are longer than a word.
+    pub(crate) key: [u64; 5],
     /// How many listings of this dump are over, for one that consists of several.
     pub(crate) stage: u8,
     generation: Option<u64>,

@@ -1,12 +1,27 @@
-//! The `SIOCGIF*` requests: what `ioctl` answers about a device (`dev_ioctl`, `devinet_ioctl`).
+//! The `SIOCGIF*` and `SIOCSIF*` requests: the older door to devices and addresses (`dev_ioctl`, `devinet_ioctl`).
 
-use crate::{IFNAMSIZ, Link, Links, errno};
+mod inet6;
+mod set;
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use pernet::Net;
+
+pub use inet6::{IN6_IFREQ_LEN, If6Change, ioctl_change6};
+pub use set::{IfChange, ioctl_change};
+
+use crate::inet::Addr4Error;
+use crate::inet::doors::{self, Field};
+use crate::state::Ns;
+use crate::{AddrError6, IFNAMSIZ, Label, Link, LinkRefused, Links, McastError, Stack, errno};
 
 /// Size of `struct ifreq` on 64-bit Linux: the name, then a union of 24 bytes.
 pub const IFREQ_LEN: usize = 40;
 
-/// Address family of the socket on which IPv4 address requests are understood.
+/// Address families of the sockets on which IPv4 address requests are understood: those of IPv4, and of packets.
 const AF_INET: i32 = 2;
+const AF_PACKET: i32 = 17;
 
 /// The requests that ask about one device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,7 +61,7 @@ pub enum IfRequest {
 }
 
 /// Why a request fails.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum IfRequestError {
     /// There is no such device.
@@ -61,17 +76,40 @@ pub enum IfRequestError {
     /// Sockets of that family do not understand the request.
     #[error("the socket does not understand the request")]
     NotForThisSocket,
+    /// What is to be set is none: a negative length, an address of another family, a name that is not text.
+    #[error("not a value that can be set")]
+    BadValue,
+    /// No device does that.
+    #[error("no device does that")]
+    NotSupported,
+    /// The device refuses.
+    #[error(transparent)]
+    Link(#[from] LinkRefused),
+    /// The address is refused.
+    #[error(transparent)]
+    Addr(#[from] Addr4Error),
+    /// The IPv6 address is refused.
+    #[error(transparent)]
+    Addr6(#[from] AddrError6),
+    /// The multicast address is refused.
+    #[error(transparent)]
+    Mcast(#[from] McastError),
 }
 
 impl IfRequestError {
     /// The errno of `ioctl`.
     #[must_use]
-    pub const fn errno(self) -> i32 {
+    pub fn errno(self) -> i32 {
         match self {
             Self::NoDevice => errno::ENODEV,
             Self::NoAddress => errno::EADDRNOTAVAIL,
-            Self::Unsupported => errno::EINVAL,
+            Self::Unsupported | Self::BadValue => errno::EINVAL,
             Self::NotForThisSocket => errno::ENOTTY,
+            Self::NotSupported => errno::EOPNOTSUPP,
+            Self::Link(refused) => refused.errno(),
+            Self::Addr(refused) => refused.errno(),
+            Self::Addr6(refused) => refused.errno(),
+            Self::Mcast(refused) => refused.errno(),
         }
     }
 }
@@ -107,23 +145,26 @@ impl IfRequest {
     }
 }
 
-/// Answers `request`, made on a socket of address family `family`, in the caller's `ifreq`, of which nothing but the
-/// answer changes.
+/// Answers `request`, made on a socket of address family `family` in `net`, in the caller's `ifreq`, of which nothing but
+/// the answer changes.
 ///
-/// A name may carry an alias label (`lo:1`), which means the device before the colon; the label stays in the reply. A
-/// name without NUL is cut to 15 bytes, as Linux does.
+/// A name may carry an alias label (`lo:1`), which means the device before the colon; the label stays in the reply, and
+/// says which address is meant. A name without NUL is cut to 15 bytes, as Linux does.
 ///
 /// # Errors
 /// [`IfRequestError`]; `ifreq` is then to be left alone.
 pub fn ioctl_ifreq(
-    links: &Links,
+    stack: &Stack,
+    net: &Net,
     family: i32,
     request: IfRequest,
     ifreq: &mut [u8; IFREQ_LEN],
 ) -> Result<(), IfRequestError> {
-    if request.is_inet_only() && family != AF_INET {
+    if request.is_inet_only() && !does_inet(family) {
         return Err(IfRequestError::NotForThisSocket);
     }
+    let state = stack.state(net).ok_or(IfRequestError::NoDevice)?;
+    let links = &state.links;
     match request {
         IfRequest::PFlags => return Err(IfRequestError::Unsupported),
         IfRequest::Mem => return Err(IfRequestError::NotForThisSocket),
@@ -138,6 +179,8 @@ pub fn ioctl_ifreq(
     }
     let (name, data) = ifreq.split_at_mut(IFNAMSIZ);
     let link = find(links, name).ok_or(IfRequestError::NoDevice)?;
+    // Of several addresses with one label, the caller may name the one it means.
+    let sought = address(data);
     let mut put = |bytes: &[u8]| data[..bytes.len()].copy_from_slice(bytes);
     match request {
         IfRequest::Flags => put(&flags(&link).to_ne_bytes()),
@@ -154,9 +197,15 @@ pub fn ioctl_ifreq(
             let len = address.len().min(14);
             data[2..2 + len].copy_from_slice(&address[..len]);
         }
-        // The stack holds no IPv4 addresses yet, so no device has one.
         IfRequest::Addr | IfRequest::DstAddr | IfRequest::BrdAddr | IfRequest::NetMask => {
-            return Err(IfRequestError::NoAddress);
+            let field = match request {
+                IfRequest::Addr => Field::Addr,
+                IfRequest::DstAddr => Field::DstAddr,
+                IfRequest::BrdAddr => Field::Broadcast,
+                _ => Field::NetMask,
+            };
+            let found = doors::get(Ns::living(state, net), &link, Label::new(name), sought, field);
+            put(&sockaddr(found.ok_or(IfRequestError::NoAddress)?));
         }
         IfRequest::Slave | IfRequest::PFlags | IfRequest::Mem | IfRequest::Name => {
             return Err(IfRequestError::Unsupported);
@@ -166,11 +215,37 @@ pub fn ioctl_ifreq(
     Ok(())
 }
 
-/// The entries of `SIOCGIFCONF`, one `ifreq` for each IPv4 address of a namespace: none, as the stack holds no IPv4
-/// addresses yet. (Linux then sets `ifc_len` to 0, whatever it was, and touches no buffer.)
+/// The entries of `SIOCGIFCONF`: an `ifreq` for each IPv4 address of `net`, with its label.
 #[must_use]
-pub const fn ioctl_ifconf(_links: &Links) -> Vec<[u8; IFREQ_LEN]> {
-    Vec::new()
+pub fn ioctl_ifconf(stack: &Stack, net: &Net) -> Vec<[u8; IFREQ_LEN]> {
+    let Some(state) = stack.state(net) else { return Vec::new() };
+    let entry = |(label, addr): (Label, Ipv4Addr)| {
+        let mut entry = [0; IFREQ_LEN];
+        entry[..IFNAMSIZ].copy_from_slice(label.padded());
+        entry[IFNAMSIZ..IFNAMSIZ + SOCKADDR_LEN].copy_from_slice(&sockaddr(addr));
+        entry
+    };
+    doors::all(Ns::living(state, net)).into_iter().map(entry).collect()
+}
+
+const fn does_inet(family: i32) -> bool {
+    matches!(family, AF_INET | AF_PACKET)
+}
+
+/// Bytes of a `struct sockaddr_in`: family, port, address, padding.
+const SOCKADDR_LEN: usize = 16;
+
+fn sockaddr(addr: Ipv4Addr) -> [u8; SOCKADDR_LEN] {
+    let mut out = [0; SOCKADDR_LEN];
+    out[..2].copy_from_slice(&(AF_INET as u16).to_ne_bytes());
+    out[4..8].copy_from_slice(&addr.octets());
+    out
+}
+
+/// The address in a `struct sockaddr_in`; `None` if it is of another family.
+fn address(data: &[u8]) -> Option<Ipv4Addr> {
+    let [a, b, _, _, addr @ ..] = *data.first_chunk::<8>()?;
+    (i32::from(u16::from_ne_bytes([a, b])) == AF_INET).then(|| Ipv4Addr::from(addr))
 }
 
 /// The lower 16 bits of the flags, as `ifr_flags` has room for.
@@ -179,7 +254,7 @@ fn flags(link: &Link) -> u16 {
     u16::from_le_bytes([a, b])
 }
 
-fn find(links: &Links, name: &[u8]) -> Option<std::sync::Arc<Link>> {
+fn find(links: &Links, name: &[u8]) -> Option<Arc<Link>> {
     let name = &name[..IFNAMSIZ - 1];
     let end = name.iter().position(|&b| b == 0 || b == b':').unwrap_or(name.len());
     links.by_name(std::str::from_utf8(&name[..end]).ok()?)

@@ -24,6 +24,7 @@
 mod clock;
 mod dev;
 mod errno;
+mod ethtool;
 mod fib;
 mod inet;
 mod inet6;
@@ -47,7 +48,19 @@ pub use dev::{
     OffloadLimits, OperState, PortChange, PortData, PortState, Queues, Stack, VETH, VLAN, VXLAN, VethPeer, Vlan,
     VlanChange, Vxlan, VxlanChange,
 };
-pub use fib::FibNotice;
+pub use ethtool::{
+    ETH_SS_FEATURES, ETH_SS_LINK_MODES, ETH_SS_MSG_CLASSES, ETH_SS_SOF_TIMESTAMPING, EthChannels, EthDriver,
+    EthFeatures, EthFeaturesChange, EthSettings, eth_names,
+};
+pub use ethtool::{
+    ETH_SS_FEATURES, ETH_SS_LINK_MODES, ETH_SS_MSG_CLASSES, ETH_SS_SOF_TIMESTAMPING, EthChannels, EthDriver,
+    EthFeatures, EthFeaturesChange, EthSettings, eth_names,
+};
+pub use fib::{
+    Dump4Filter, FibInfo, FibNotice, Gateway, HopConfig, HopView, Insert, Metrics, NextHop, RT_TABLE_DEFAULT,
+    RT_TABLE_LOCAL, RT_TABLE_MAIN, RTAX_CC_ALGO, RTAX_LOCK, RTENTRY_LEN, Route4Page, RouteAnswer, RouteConfig,
+    RouteError, RouteQuery, RouteReply, RouteView, RtEntryError, hop_flag, route_type, scope,
+};
 pub use inet::{
     Addr4Error, DelAddr4, FOREVER, Group, IFA_F_DEPRECATED, IFA_F_MCAUTOJOIN, IFA_F_NOPREFIXROUTE, IFA_F_PERMANENT,
     IFA_F_SECONDARY, Ifa4, InetNotice, JoinError, Label, Lifetime4, Netconf, NetconfPart, NewAddr4, Page, Place,
@@ -57,17 +70,26 @@ pub use inet6::{
     Placing, Prefix6, RouteCursor6, RouteError6, RouteFilter6, RouteInfo6, RouteKeys6, RouteMetrics, RoutePage6,
     RouteSpec6, TokenError, group_scope,
 };
-pub use ioctl::{IFREQ_LEN, IfRequest, IfRequestError, ioctl_ifconf, ioctl_ifreq};
+pub use ioctl::{
+    IFREQ_LEN, IN6_IFREQ_LEN, If6Change, IfChange, IfRequest, IfRequestError, ioctl_change, ioctl_change6,
+    ioctl_ifconf, ioctl_ifreq,
+};
 pub use mcast::McastError;
 pub use neigh::{
     ArpError, ArpFlags, ArpRequest, GC_INTERVAL_MS, GC_THRESHOLDS, NeighError, NeighFamily, NeighFlags, NeighKey,
     NeighNotice, NeighPage, NeighParm, NeighParms, NeighProxy, NeighReport, NeighState, NeighTableError, NewNeigh,
     ParmValue, ProxyKey, ProxyPage,
 };
-pub use nexthop::NexthopNotice;
+pub use nexthop::{
+    Bucket, BucketView, Group as NexthopGroup, GroupConfig, Member, Nexthop, NexthopConfig, NexthopError,
+    NexthopFilter, NexthopKind, NexthopNotice, NexthopPage, NexthopView, Resilient, ResilientConfig,
+};
 pub use notice::Notice;
 pub use proc::{NetlinkSocket, PROC_DIR_MODE, proc_net_dev, proc_net_entries, proc_net_file, proc_net_netlink};
 pub use rtnl::{Clock, ManualClock, NoticeSink, Rtnl, SystemClock};
-pub use rules::RuleNotice;
+pub use rules::{Action, Family, PortRange, Rule, RuleError, RuleNet, RuleNotice, RuleView, rule_flag};
 pub use state::{ConfOf, NetState};
-pub use sysfs::{AttrError, Entry, EntryKind, SYSFS_DIR_MODE, sysfs_attr, sysfs_entries};
+pub use sysctl::{SysctlError, SysctlNode};
+pub use sysfs::{
+    AttrError, Entry, EntryKind, SYSFS_DIR_MODE, SysfsError, sysfs_attr, sysfs_dir, sysfs_entries, sysfs_mode,
+};

@@ -1,16 +1,17 @@
 //! The `SIOCGIF*` requests against what Linux 6.18 answers in a new namespace.
 
-use pernet_stack::{
-    IFREQ_LEN, IfFlags, IfName, IfRequest, IfRequestError, LOOPBACK, Link, Links, ioctl_ifconf, ioctl_ifreq,
-};
+use pernet::{Namespaces, NetRef};
+use pernet_stack::{IFREQ_LEN, IfFlags, IfRequest, IfRequestError, Stack, ioctl_ifconf, ioctl_ifreq};
 
 const AF_INET: i32 = 2;
 const AF_UNIX: i32 = 1;
 
-fn links() -> Links {
-    let links = Links::new(0);
-    links.insert(Link::new(&LOOPBACK, IfName::new("lo").unwrap()), None).unwrap();
-    links
+/// A new namespace, with its loopback device.
+fn system() -> (Stack, NetRef) {
+    let ns = Namespaces::new();
+    let stack = Stack::register(&ns).unwrap();
+    let net = ns.init_net();
+    (stack, net)
 }
 
 /// An `ifreq` with a name and a union of `0xee`, as the requests were made in the kernel.
@@ -24,7 +25,8 @@ fn ifreq(name: &[u8]) -> [u8; IFREQ_LEN] {
 fn ask(family: i32, number: u32, name: &[u8]) -> Result<Vec<u8>, i32> {
     let mut req = ifreq(name);
     let request = IfRequest::from_number(number).unwrap();
-    ioctl_ifreq(&links(), family, request, &mut req).map_err(IfRequestError::errno)?;
+    let (stack, net) = system();
+    ioctl_ifreq(&stack, &net, family, request, &mut req).map_err(IfRequestError::errno)?;
     assert_eq!(&req[..16], &ifreq(name)[..16], "the name stays as it was");
     let untouched = req.iter().rev().take_while(|&&b| b == 0xee).count();
     Ok(req[16..IFREQ_LEN - untouched].to_vec())
@@ -74,7 +76,8 @@ fn an_index_has_a_name() {
     let mut req = [0xee; IFREQ_LEN];
     for (index, answer) in [(1_i32, Ok(())), (0, Err(19)), (2, Err(19)), (-1, Err(19))] {
         req[16..20].copy_from_slice(&index.to_ne_bytes());
-        let got = ioctl_ifreq(&links(), AF_INET, IfRequest::Name, &mut req).map_err(IfRequestError::errno);
+        let (stack, net) = system();
+        let got = ioctl_ifreq(&stack, &net, AF_INET, IfRequest::Name, &mut req).map_err(IfRequestError::errno);
         assert_eq!(got, answer, "{index}");
         assert_eq!(&req[..4], b"lo\0\0");
     }
@@ -82,14 +85,15 @@ fn an_index_has_a_name() {
 
 #[test]
 fn flags_follow_the_device_in_sixteen_bits() {
-    let links = links();
-    links.update(1, |l| l.stored_flags |= IfFlags::UP).unwrap();
+    let (stack, net) = system();
+    stack.links(&net).unwrap().update(1, |l| l.stored_flags |= IfFlags::UP).unwrap();
     let mut req = ifreq(b"lo");
-    ioctl_ifreq(&links, AF_INET, IfRequest::Flags, &mut req).unwrap();
+    ioctl_ifreq(&stack, &net, AF_INET, IfRequest::Flags, &mut req).unwrap();
     assert_eq!(req[16..20], [0x49, 0, 0xee, 0xee]);
 }
 
 #[test]
 fn no_address_no_interface_configuration() {
-    assert!(ioctl_ifconf(&links()).is_empty());
+    let (stack, net) = system();
+    assert!(ioctl_ifconf(&stack, &net).is_empty());
 }

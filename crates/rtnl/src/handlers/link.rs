@@ -39,6 +39,11 @@ pub(crate) const HANDLERS: &[Handler] = &[
     families::IPMR,
 ];
 
+/// IPv6 of a link as its listeners hear of it.
+pub(super) fn inet6_link(out: &mut Builder, link: &Link, now: &pernet_stack::Inet6Link) {
+    fill::inet6_link(out, link, now);
+}
+
 /// `NLM_F_DUMP_FILTERED`: the listing was restricted as the request asked.
 pub(super) const NLM_F_DUMP_FILTERED: u16 = 0x20;
 

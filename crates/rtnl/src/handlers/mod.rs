@@ -4,14 +4,22 @@
 //! module with a `HANDLERS` table and add it to [`ROUTE`].
 
 pub(crate) mod addr;
+pub(crate) mod addr6;
+pub(crate) mod addrlabel;
 pub(crate) mod diag;
 pub(crate) mod empty;
+mod ethtool;
 pub(crate) mod generic;
 pub(crate) mod link;
 pub(crate) mod neigh;
 pub(crate) mod neightbl;
 pub(crate) mod netconf;
+pub(crate) mod nexthop;
 pub(crate) mod nsid;
+pub(crate) mod route;
+pub(crate) mod route4;
+pub(crate) mod route6;
+pub(crate) mod rule;
 
 use std::sync::Arc;
 
@@ -48,9 +56,16 @@ const ROUTE: &[&[Handler]] = &[
     nsid::HANDLERS,
     link::HANDLERS,
     addr::HANDLERS,
+    addr6::HANDLERS,
+    addrlabel::HANDLERS,
     netconf::HANDLERS,
+    route6::HANDLERS,
     neigh::HANDLERS,
     neightbl::HANDLERS,
+    route4::HANDLERS,
+    route::HANDLERS,
+    rule::HANDLERS,
+    nexthop::HANDLERS,
     empty::HANDLERS,
 ];
 
@@ -68,8 +83,12 @@ pub(crate) fn find<F>(family: u8, ty: u16, pick: impl Fn(&Handler) -> Option<F>)
 pub(crate) fn notice(to: &Notifier, stack: &Stack, net: &NetRef, notice: &Notice, origin: Origin) {
     match notice {
         Notice::Link(notice) => link::notice(to, stack, net, notice, origin),
+        Notice::Fib(notice) => route4::notice(to, net, notice, origin),
+        Notice::Rule(notice) => rule::notice(to, net, notice, origin),
+        Notice::Nexthop(notice) => nexthop::notice(to, net, notice, origin),
         Notice::Neigh(notice) => neigh::notice(to, net, notice, origin),
         Notice::Inet(notice) => addr::notice(to, net, notice, origin),
+        Notice::Inet6(notice) => route6::notice(to, net, notice, origin),
         _ => {}
     }
 }

@@ -3,9 +3,12 @@
 use std::os::fd::OwnedFd;
 
 use pernet::{Cap, NetRef};
-use pernet_stack::{IFREQ_LEN, IfRequest, ioctl_ifreq};
+use pernet_stack::{
+    IFREQ_LEN, IN6_IFREQ_LEN, If6Change, IfChange, IfRequest, ioctl_change, ioctl_change6, ioctl_ifconf, ioctl_ifreq,
+};
 
-use super::{Outcome, arp};
+use super::route::{self, SIOCADDRT, SIOCDELRT, SIOCRTMSG};
+use super::{Outcome, arp, ethtool};
 use crate::listener::Call;
 use crate::mem::Memory;
 use crate::sockets::Emulated;
@@ -107,13 +110,19 @@ fn socket(world: &World, task: Task, call: &Call, request: u32) -> Outcome {
             }
         }
         SIOCGIFCONF => ifconf(world, task, &net, call.args[2]),
-        SIOCGIFCOUNT => Outcome::Errno(libc::EINVAL),
+        SIOCGIFCOUNT => Outcome::Errno(libc::ENOTTY),
         request if arp::is_arp(request) => arp::handle(world, task, &net, family, request, call.args[2]),
-        SIOCETHTOOL => ethtool(world, task, &net, call.args[2]),
+        SIOCETHTOOL => ask_driver(world, task, &net, call.args[2]),
+        SIOCADDRT | SIOCDELRT | SIOCRTMSG => route::handle(world, task, &net, family, request, call.args[2]),
+        _ if family == libc::AF_INET6 && If6Change::from_number(request).is_some() => {
+            set6(world, task, &net, request, call.args[2])
+        }
         _ => match IfRequest::from_number(request) {
             Some(request) => ifreq(world, task, &net, family, request, call.args[2]),
-            None if (0x8914..=0x8948).contains(&request) => set(world, task, &net, call.args[2]),
-            None => Outcome::Errno(libc::ENOTTY),
+            None => match IfChange::from_number(request) {
+                Some(change) => set(world, task, &net, family, change, call.args[2]),
+                None => unanswered(world, task, &net, family, request, call.args[2]),
+            },
         },
     }
 }
@@ -124,26 +133,68 @@ fn ifreq(world: &World, task: Task, net: &NetRef, family: i32, request: IfReques
     if let Err(e) = memory.read(at, &mut raw) {
         return Outcome::Errno(e.errno());
     }
-    let Some(links) = world.stack.links(net) else {
-        return Outcome::Errno(libc::ENODEV);
-    };
-    match ioctl_ifreq(links, family, request, &mut raw) {
+    match ioctl_ifreq(&world.stack, net, family, request, &mut raw) {
         Ok(()) => write(task, at, &raw),
         Err(e) => Outcome::Errno(e.errno()),
     }
 }
 
-/// A request to change an interface: its caller's rights and the interface are judged as ever; no change is known yet.
-fn set(world: &World, task: Task, net: &NetRef, at: u64) -> Outcome {
+/// A request to change an interface: its caller's rights are judged before the interface is looked for.
+fn set(world: &World, task: Task, net: &NetRef, family: i32, change: IfChange, at: u64) -> Outcome {
     let mut raw = [0; IFREQ_LEN];
     if let Err(e) = Memory::of(task.tid).read(at, &mut raw) {
         return Outcome::Errno(e.errno());
     }
+    if !change.is_for(family) {
+        return Outcome::Errno(libc::ENOTTY);
+    }
     if !world.users.cred(task).capable(net.owner(), Cap::NetAdmin) {
         return Outcome::Errno(libc::EPERM);
     }
-    let known = world.stack.links(net).is_some_and(|l| l.by_name(&device_name(&raw)).is_some());
-    Outcome::Errno(if known { libc::EOPNOTSUPP } else { libc::ENODEV })
+    ioctl_change(&world.stack, net, family, change, &raw)
+        .map_or_else(|e| Outcome::Errno(e.errno()), |()| Outcome::Value(0))
+}
+
+/// A request to change an IPv6 address: its caller's rights are judged first, but where no device could do it.
+fn set6(world: &World, task: Task, net: &NetRef, request: u32, at: u64) -> Outcome {
+    let Some(change) = If6Change::from_number(request) else {
+        return Outcome::Errno(libc::ENOTTY);
+    };
+    let mut raw = [0; IN6_IFREQ_LEN];
+    if change != If6Change::DstAddr && !world.users.cred(task).capable(net.owner(), Cap::NetAdmin) {
+        return Outcome::Errno(libc::EPERM);
+    }
+    if let Err(e) = Memory::of(task.tid).read(at, &mut raw) {
+        return Outcome::Errno(e.errno());
+    }
+    let result = ioctl_change6(&world.stack, net, change, &raw);
+    result.map_or_else(|e| Outcome::Errno(e.errno()), |()| Outcome::Value(0))
+}
+
+/// Requests that no device here answers, in the words of Linux: those that a driver would have to know are judged by
+/// rights and device first.
+fn unanswered(world: &World, task: Task, net: &NetRef, family: i32, request: u32, at: u64) -> Outcome {
+    const SIOCSIFPFLAGS: u32 = 0x8934;
+    const SIOCGIFBR: u32 = 0x8940;
+    const SIOCSIFBR: u32 = 0x8941;
+    const SIOCGHWTSTAMP: u32 = 0x89b1;
+    let privileged = world.users.cred(task).capable(net.owner(), Cap::NetAdmin);
+    match request {
+        SIOCSIFPFLAGS if family == libc::AF_INET => Outcome::Errno(libc::EINVAL),
+        SIOCGIFBR | SIOCSIFBR => Outcome::Errno(libc::EOPNOTSUPP),
+        // MII registers, bundles, bridges' ports.
+        0x8947..=0x894a | 0x8990..=0x8995 | 0x89a2 | 0x89a3 if !privileged => Outcome::Errno(libc::EPERM),
+        // Also what only the driver knows the meaning of.
+        0x8947..=0x894a | 0x8990..=0x8995 | 0x89a2 | 0x89a3 | SIOCGHWTSTAMP | 0x89f0..=0x89ff => {
+            let mut raw = [0; IFREQ_LEN];
+            if let Err(e) = Memory::of(task.tid).read(at, &mut raw) {
+                return Outcome::Errno(e.errno());
+            }
+            let known = world.stack.links(net).is_some_and(|l| l.by_name(&device_name(&raw)).is_some());
+            Outcome::Errno(if known { libc::EOPNOTSUPP } else { libc::ENODEV })
+        }
+        _ => Outcome::Errno(libc::ENOTTY),
+    }
 }
 
 fn device_name(ifreq: &[u8; IFREQ_LEN]) -> String {
@@ -151,27 +202,36 @@ fn device_name(ifreq: &[u8; IFREQ_LEN]) -> String {
     String::from_utf8_lossy(name).into_owned()
 }
 
+/// The addresses of the namespace, as many as there is room for. `struct ifconf` begins with the room in bytes, then has
+/// a pointer; where that is null, the room that all of them need is told.
 fn ifconf(world: &World, task: Task, net: &NetRef, at: u64) -> Outcome {
-    if world.stack.links(net).is_none() {
-        return Outcome::Errno(libc::EINVAL);
+    let memory = Memory::of(task.tid);
+    let mut raw = [0; 16];
+    if let Err(e) = memory.read(at, &mut raw) {
+        return Outcome::Errno(e.errno());
     }
-    // struct ifconf begins with the room in bytes, and returns what was filled: one entry an IPv4 address, so none.
-    write(task, at, &0i32.to_ne_bytes())
+    let room = i32::from_ne_bytes([raw[0], raw[1], raw[2], raw[3]]);
+    let buffer = u64::from_ne_bytes(raw[8..].try_into().unwrap_or_default());
+    let entries = ioctl_ifconf(&world.stack, net);
+    let fit = if buffer == 0 { entries.len() } else { usize::try_from(room).unwrap_or(0) / IFREQ_LEN };
+    let bytes: Vec<u8> = entries.into_iter().take(fit).flatten().collect();
+    if buffer != 0
+        && let Err(e) = memory.write(buffer, &bytes)
+    {
+        return Outcome::Errno(e.errno());
+    }
+    write(task, at, &i32::try_from(bytes.len()).unwrap_or(i32::MAX).to_ne_bytes())
 }
 
-fn ethtool(world: &World, task: Task, net: &NetRef, at: u64) -> Outcome {
+fn ask_driver(world: &World, task: Task, net: &NetRef, at: u64) -> Outcome {
     let memory = Memory::of(task.tid);
     let mut raw = [0; IFREQ_LEN];
     if let Err(e) = memory.read(at, &mut raw) {
         return Outcome::Errno(e.errno());
     }
-    if world.stack.links(net).is_none_or(|l| l.by_name(&device_name(&raw)).is_none()) {
+    let Some(link) = world.stack.links(net).and_then(|l| l.by_name(&device_name(&raw))) else {
         return Outcome::Errno(libc::ENODEV);
-    }
+    };
     let data = u64::from_ne_bytes(raw[16..24].try_into().unwrap_or_default());
-    match memory.u32(data) {
-        // No device here has a driver to ask.
-        Ok(_) => Outcome::Errno(libc::EOPNOTSUPP),
-        Err(e) => Outcome::Errno(e.errno()),
-    }
+    ethtool::handle(world, task, net, &link, data)
 }

@@ -10,10 +10,10 @@ use super::request::{LinkChange, address};
 use super::{
     HwAddr, IfFlags, IfName, KindData, Link, LinkNotice, LinkRefused, NameAssign, OperState, kind, updown, watch,
 };
-use crate::errno;
 use crate::notice::Notice;
 use crate::rtnl::{NetdevEvent, Rtnl};
 use crate::state::{ConfOf, Ns};
+use crate::{errno, inet6};
 
 /// Most bytes that can be assembled on receive.
 const GRO_MAX_SIZE: u32 = 8 * 65_535;
@@ -74,10 +74,8 @@ impl Rtnl<'_> {
         let address = change.address.as_ref().map(read).transpose()?;
         let broadcast = change.broadcast.as_ref().map(read).transpose()?;
         check_offload(link, change)?;
-        if let (true, Some(net)) = (change.addr_gen_mode.or(change.token.map(|_| 0)).is_some(), ns.net()) {
-            let checked = self.check_inet6_link(net, link, change.token, change.addr_gen_mode);
-            checked.map_err(|why| LinkRefused::Says(why.errno(), why.text().map(Into::into), None))?;
-        }
+        let checked = inet6::check_link_change(ns, link, change.token, change.addr_gen_mode);
+        checked.map_err(|why| LinkRefused::Says(why.errno(), why.text().map(Into::into), None))?;
         let target = change.net.as_deref();
         let target_ns = target.map(|net| self.ns(net).ok_or(LinkRefused::NoStack)).transpose()?;
         let moves = match target_ns {
@@ -214,12 +212,7 @@ impl Rtnl<'_> {
             let _ = ns.links.update(index, |link| link.link_mode = mode);
             touched = true;
         }
-        if (change.addr_gen_mode.is_some() || change.token.is_some())
-            && let (Some(net), Some(link)) = (ns.net(), ns.links.by_index(index))
-        {
-            self.set_inet6_link(net, &link, change.token, change.addr_gen_mode);
-            touched = true;
-        }
+        touched |= inet6::change_link(self, ns, index, change.token, change.addr_gen_mode);
         for &(number, value) in &change.inet_conf {
             crate::inet::set_conf(self, ns, ConfOf::Dev(index), number.into(), value);
             touched = true;

@@ -37,6 +37,13 @@ fn link_address(link: &Link, group: Ipv4Addr) -> Option<HwAddr> {
     (link.class().arp_type == ETHERNET).then(|| HwAddr::new(&[1, 0, 0x5e, b & 0x7f, c, d])).flatten()
 }
 
+/// Whether the device listens to the group (`ip_check_mc`).
+pub(crate) fn is_member(ns: Ns<'_>, index: u32, address: Ipv4Addr) -> bool {
+    let inet = ns.inet.peek();
+    let device = inet.as_ref().and_then(|inet| inet.device(index));
+    device.is_some_and(|device| device.groups.iter().any(|group| group.address == address))
+}
+
 /// One more party listens to the group (`ip_mc_inc_group`).
 pub(crate) fn join(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, address: Ipv4Addr) {
     let joined = centiseconds(rtnl.now());

@@ -11,6 +11,8 @@ mod life;
 mod page;
 mod refused;
 mod select;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -31,7 +33,7 @@ pub(crate) use doors::Field;
 pub(crate) use events::netdev_event;
 pub use group::Group;
 #[allow(unused_imports, reason = "for other parts")]
-pub(crate) use group::{join, leave};
+pub(crate) use group::{is_member, join, leave};
 pub(crate) use life::{Timer, timer};
 pub(crate) use page::proc_net_igmp;
 pub use page::{Page, Place};

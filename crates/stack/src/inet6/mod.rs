@@ -30,6 +30,7 @@ use crate::rtnl::{NetdevEvent, Rtnl};
 use crate::state::Ns;
 
 pub use addr::AddrError6;
+pub(crate) use change::gateway_device;
 pub use change::{RouteKeys6, RouteSpec6};
 pub use fib::Placing;
 pub(crate) use groups::{join as join_group, leave as leave_group};
@@ -41,7 +42,9 @@ pub(crate) use proc::{anycast6, if_inet6, igmp6, ipv6_route, rt6_stats};
 pub use route::{Nexthop6, RouteError6, RouteInfo6, RouteMetrics};
 pub use scope::group_scope;
 pub use settings::TokenError;
-pub(crate) use settings::{check_conf, conf, set_conf, set_stable_secret, stable_secret};
+pub(crate) use settings::{
+    change_link, check_conf, check_link_change, conf, set_conf, set_stable_secret, stable_secret,
+};
 pub use show::{AddrPage6, Inet6Link, MemberInfo, RouteCursor6, RouteFilter6, RoutePage6};
 
 use conf::Overrides;

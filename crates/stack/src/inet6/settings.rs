@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::conf::{self, devconf, gen_mode, has_inet6};
 use super::{Inet6, anycast, config, groups};
-use crate::dev::{Inet6Conf, Link};
+use crate::dev::{IfFlags, Inet6Conf, Link, LinkRefused};
 use crate::errno;
 use crate::inet::{InetNotice, Netconf, NetconfPart};
 use crate::rtnl::Rtnl;
@@ -106,7 +106,10 @@ fn set_dev(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, number: usize, val
                 anycast::forwarding(rtnl, ns, link, on);
             }
         }
-        devconf::DISABLE_IPV6 if value != 0 => config::disable(rtnl, ns, link),
+        devconf::DISABLE_IPV6 if value != 0 => {
+            config::disable(rtnl, ns, link);
+            crate::neigh::ifdown(rtnl, ns, link.index(), crate::neigh::NeighFamily::V6);
+        }
         devconf::DISABLE_IPV6 => config::up(rtnl, ns, link),
         devconf::ADDR_GEN_MODE => config::generate(rtnl, ns, link),
         _ => {}
@@ -247,63 +250,80 @@ impl TokenError {
     }
 }
 
-impl Rtnl<'_> {
-    /// Whether the IPv6 part of a request about a device (`IFLA_AF_SPEC`) can be carried out: nothing is changed.
-    ///
-    /// # Errors
-    /// Why not.
-    pub fn check_inet6_link(
-        &self,
-        net: &pernet::Net,
-        link: &Link,
-        token: Option<Ipv6Addr>,
-        mode: Option<u8>,
-    ) -> Result<(), TokenError> {
-        use crate::dev::IfFlags;
-        let Some(ns) = self.ns(net).filter(|_| has_inet6(link)) else { return Err(TokenError::NoInet6) };
-        let of = ConfOf::Dev(link.index());
-        if let Some(mode) = mode {
-            match i32::from(mode) {
-                gen_mode::STABLE_PRIVACY if secret_for(ns, of).is_none() => return Err(TokenError::NoSecret),
-                gen_mode::EUI64..=gen_mode::RANDOM => {}
-                _ => return Err(TokenError::BadMode),
-            }
-        }
-        let Some(token) = token else { return Ok(()) };
-        let refused = |number| conf(ns, of, number) == Some(0);
-        // A device that forwards listens to advertisements only if told so expressly.
-        let accept_ra = match (conf(ns, of, devconf::FORWARDING), conf(ns, of, devconf::ACCEPT_RA)) {
-            (Some(0), ra) => ra.is_some_and(|ra| ra != 0),
-            (_, ra) => ra == Some(2),
-        };
-        if link.stored_flags.contains(IfFlags::LOOPBACK) {
-            Err(TokenError::Loopback)
-        } else if link.stored_flags.contains(IfFlags::NOARP) {
-            Err(TokenError::NoNeighbours)
-        } else if !accept_ra {
-            Err(TokenError::NoAdvertisements)
-        } else if refused(devconf::RTR_SOLICITS) && !token.is_unspecified() {
-            Err(TokenError::NoSolicitations)
-        } else {
-            Ok(())
-        }
+impl From<TokenError> for LinkRefused {
+    fn from(error: TokenError) -> Self {
+        Self::Says(error.errno(), error.text().map(Into::into), None)
     }
+}
 
-    /// Carries out what [`check_inet6_link`](Self::check_inet6_link) let pass.
-    pub fn set_inet6_link(&mut self, net: &pernet::Net, link: &Arc<Link>, token: Option<Ipv6Addr>, mode: Option<u8>) {
-        let Some(ns) = self.ns(net).filter(|_| has_inet6(link)) else { return };
-        {
-            let mut inet6 = ns.state().inet6.write();
-            let idev = inet6.dev_mut(link);
-            if let Some(mode) = mode {
-                idev.conf.set(devconf::ADDR_GEN_MODE, mode.into());
-            }
-            if let Some(token) = token {
-                idev.token = token;
-            }
-        }
-        if token.is_some() {
-            config::tell_link(self, ns, link);
+/// Whether the IPv6 part of a request about a device (`IFLA_AF_SPEC`) can be carried out (`inet6_validate_link_af`,
+/// `inet6_set_iftoken`). Nothing is changed.
+///
+/// # Errors
+/// Why not.
+pub(crate) fn check_link_change(
+    ns: Ns<'_>,
+    link: &Link,
+    token: Option<Ipv6Addr>,
+    mode: Option<u8>,
+) -> Result<(), TokenError> {
+    if token.is_none() && mode.is_none() {
+        return Ok(());
+    }
+    if !has_inet6(link) {
+        return Err(TokenError::NoInet6);
+    }
+    let of = ConfOf::Dev(link.index());
+    if let Some(mode) = mode {
+        match i32::from(mode) {
+            gen_mode::STABLE_PRIVACY if secret_for(ns, of).is_none() => return Err(TokenError::NoSecret),
+            gen_mode::EUI64..=gen_mode::RANDOM => {}
+            _ => return Err(TokenError::BadMode),
         }
     }
+    let Some(token) = token else { return Ok(()) };
+    let refused = |number| conf(ns, of, number) == Some(0);
+    // A device that forwards listens to advertisements only if told so expressly.
+    let accept_ra = match (conf(ns, of, devconf::FORWARDING), conf(ns, of, devconf::ACCEPT_RA)) {
+        (Some(0), ra) => ra.is_some_and(|ra| ra != 0),
+        (_, ra) => ra == Some(2),
+    };
+    if link.stored_flags.contains(IfFlags::LOOPBACK) {
+        Err(TokenError::Loopback)
+    } else if link.stored_flags.contains(IfFlags::NOARP) {
+        Err(TokenError::NoNeighbours)
+    } else if !accept_ra {
+        Err(TokenError::NoAdvertisements)
+    } else if refused(devconf::RTR_SOLICITS) && !token.is_unspecified() {
+        Err(TokenError::NoSolicitations)
+    } else {
+        Ok(())
+    }
+}
+
+/// Carries out what [`check_link_change`] let pass; says whether there was anything to do.
+pub(crate) fn change_link(
+    rtnl: &mut Rtnl<'_>,
+    ns: Ns<'_>,
+    ifindex: u32,
+    token: Option<Ipv6Addr>,
+    mode: Option<u8>,
+) -> bool {
+    let Some(link) = ns.state().links.by_index(ifindex).filter(|_| token.is_some() || mode.is_some()) else {
+        return false;
+    };
+    {
+        let mut inet6 = ns.state().inet6.write();
+        let idev = inet6.dev_mut(&link);
+        if let Some(mode) = mode {
+            idev.conf.set(devconf::ADDR_GEN_MODE, mode.into());
+        }
+        if let Some(token) = token {
+            idev.token = token;
+        }
+    }
+    if token.is_some() {
+        config::tell_link(rtnl, ns, &link);
+    }
+    true
 }

@@ -42,7 +42,7 @@ pub struct MemberInfo {
 }
 
 /// The IPv6 part of a link (`inet6_fill_ifla6_attrs`).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Inet6Link {
     /// `IF_*`.
     pub flags: u32,

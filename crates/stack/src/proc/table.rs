@@ -2,7 +2,7 @@
 
 use super::{columns, devices, names, netlink};
 use crate::state::Ns;
-use crate::{Link, Links, inet, inet6, mcast};
+use crate::{Link, Links, fib, inet, inet6, mcast};
 
 /// What an entry of the table is.
 #[derive(Clone, Copy)]
@@ -35,8 +35,8 @@ pub(super) const TABLE: &[(&str, u16, Content)] = &[
     ("dev_mcast", 0o444, Of(mcast::proc_net_dev_mcast)),
     ("dev_snmp6", 0o555, PerDevice(devices::snmp6)),
     // No IPv4 routing table is made before the first route: not even a heading, here and in `route`.
-    ("fib_trie", 0o444, Text("")),
-    ("fib_triestat", 0o444, Text("Basic info: size of leaf: 48 bytes, size of tnode: 40 bytes.\n")),
+    ("fib_trie", 0o444, Of(fib::proc_fib_trie)),
+    ("fib_triestat", 0o444, Of(fib::proc_fib_triestat)),
     ("icmp", 0o444, Lines(|| columns::sockets4(2, true, 127))),
     ("icmp6", 0o444, Lines(|| columns::sockets6(true))),
     ("if_inet6", 0o444, Of(inet6::if_inet6)),
@@ -90,7 +90,7 @@ pub(super) const TABLE: &[(&str, u16, Content)] = &[
     ),
     ("raw", 0o444, Lines(|| columns::sockets4(2, true, 0))),
     ("raw6", 0o444, Lines(|| columns::sockets6(true))),
-    ("route", 0o444, Text("")),
+    ("route", 0o444, Of(fib::proc_route)),
     ("rt6_stats", 0o444, Of(inet6::rt6_stats)),
     // Binary: 256 realms of four 32-bit counters.
     ("rt_acct", 0o444, Lines(|| "\0".repeat(256 * 16))),

@@ -1,0 +1,125 @@
+//! A route as bytes (`rt6_fill_node`).
+
+use std::net::Ipv6Addr;
+
+use pernet_stack::{Answer6, Flow6, Nexthop6, RouteInfo6, RouteMetrics};
+use pernet_wire::Builder;
+use pernet_wire::uapi::*;
+
+use super::request::*;
+
+/// What a table's number is in a byte if it does not fit (`RT_TABLE_COMPAT`).
+const RT_TABLE_COMPAT: u8 = 252;
+const RTN_LOCAL: u8 = 2;
+
+struct Body {
+    dst_len: u8,
+    src_len: u8,
+    flags: u32,
+}
+
+fn header(out: &mut Builder, route: &RouteInfo6, body: &Body) {
+    let [a, b, c, d] = body.flags.to_ne_bytes();
+    let table = u8::try_from(route.table).unwrap_or(RT_TABLE_COMPAT);
+    out.put_raw(&[AF_INET6 as u8, body.dst_len, body.src_len, 0, table, route.proto, 0, route.kind, a, b, c, d]);
+    out.put_u32(RTA_TABLE, route.table);
+}
+
+/// A route as it stands in its table.
+pub(super) fn route(out: &mut Builder, route: &RouteInfo6) {
+    let (nexthop, flags) = &route.nexthop;
+    let several = route.nexthops.len() > 1;
+    let shown = if several { 0 } else { u32::from(*flags) };
+    header(out, route, &Body { dst_len: route.dst.len(), src_len: route.src.len(), flags: shown });
+    if route.dst.len() > 0 {
+        out.put(RTA_DST, &route.dst.addr().octets());
+    }
+    if route.src.len() > 0 {
+        out.put(RTA_SRC, &route.src.addr().octets());
+    }
+    common(out, route);
+    if several {
+        out.nest(RTA_MULTIPATH, |list| {
+            for (nexthop, flags) in &route.nexthops {
+                one_of_several(list, nexthop, *flags);
+            }
+        });
+    } else {
+        if let Some(gateway) = nexthop.gateway {
+            out.put(RTA_GATEWAY, &gateway.octets());
+        }
+        out.put_u32(RTA_OIF, nexthop.oif);
+    }
+    tail(out, route, [0, 0], route.expires.unwrap_or(0));
+}
+
+/// What a route says of itself, whoever asks: source, metrics, priority.
+fn common(out: &mut Builder, route: &RouteInfo6) {
+    if let Some(prefsrc) = route.prefsrc {
+        out.put(RTA_PREFSRC, &prefsrc.octets());
+    }
+    if let Some(values) = &route.metrics {
+        metrics(out, values);
+    }
+    out.put_u32(RTA_PRIORITY, route.metric);
+    if route.nh_id != 0 {
+        out.put_u32(RTA_NH_ID, route.nh_id);
+    }
+}
+
+fn tail(out: &mut Builder, route: &RouteInfo6, used: [u32; 2], expires: i32) {
+    // References, last use, expiry; error, uses, and three words of older kernels.
+    let words = [used[0], used[1], expires.cast_unsigned(), 0, 0, 0, 0, 0];
+    let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    out.put(RTA_CACHEINFO, &bytes).put_u8(RTA_PREF, route.pref);
+}
+
+/// `struct rtnexthop`: its own length, flags, weight less one, device; then its attributes.
+fn one_of_several(out: &mut Builder, nexthop: &Nexthop6, flags: u8) {
+    let attrs = if nexthop.gateway.is_some() { 20 } else { 0 };
+    let [hops, ..] = nexthop.weight.saturating_sub(1).to_le_bytes();
+    let [a, b, c, d] = nexthop.oif.to_ne_bytes();
+    let [low, high] = (8_u16 + attrs).to_ne_bytes();
+    out.put_raw(&[low, high, flags, hops, a, b, c, d]);
+    if let Some(gateway) = nexthop.gateway {
+        out.put(RTA_GATEWAY, &gateway.octets());
+    }
+}
+
+fn metrics(out: &mut Builder, metrics: &RouteMetrics) {
+    out.nest(RTA_METRICS, |nest| {
+        for &(number, value) in metrics.values.iter().filter(|(number, _)| *number < RTAX_CC_ALGO) {
+            nest.put_u32(number, value);
+        }
+        if let Some(name) = &metrics.congestion {
+            nest.put_str(RTAX_CC_ALGO, name);
+        }
+        for &(number, value) in metrics.values.iter().filter(|(number, _)| *number > RTAX_CC_ALGO) {
+            nest.put_u32(number, value);
+        }
+    });
+}
+
+/// The answer to a question for the way of a packet: about one address, with what was found out for it.
+pub(super) fn answer(out: &mut Builder, flow: &Flow6, answer: &Answer6) {
+    let route = &answer.route;
+    let (_, state) = route.nexthop;
+    // A packet's way shows nothing of the state of a carrier.
+    let flags = u32::from(state & RTNH_F_ONLINK);
+    header(out, route, &Body { dst_len: 128, src_len: 128, flags });
+    out.put(RTA_DST, &flow.dst.octets()).put(RTA_SRC, &flow.src.unwrap_or(Ipv6Addr::UNSPECIFIED).octets());
+    if flow.iif != 0 {
+        out.put_u32(RTA_IIF, flow.iif);
+    } else if let Some(prefsrc) = answer.prefsrc {
+        out.put(RTA_PREFSRC, &prefsrc.octets());
+    }
+    common(out, route);
+    if let Some(gateway) = answer.gateway.filter(|_| route.kind != RTN_LOCAL) {
+        out.put(RTA_GATEWAY, &gateway.octets());
+    }
+    out.put_u32(RTA_OIF, answer.oif);
+    tail(out, route, [ANSWER_REFERENCES, 0], 0);
+}
+
+/// Who holds the answer while it is sent, as the kernel counts.
+const ANSWER_REFERENCES: u32 = 2;

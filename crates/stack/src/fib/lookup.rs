@@ -1,0 +1,182 @@
+//! Which route a packet takes (`fib_lookup`).
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use super::info::{FibInfo, NextHop, route_type};
+use super::table::{Alias, Key};
+use super::{Fib, RT_TABLE_LOCAL, error};
+use crate::errno;
+use crate::inet;
+use crate::rules::{self, Family, Selectors, Verdict};
+use crate::state::{ConfOf, Ns};
+
+/// A packet as routing sees it (`struct flowi4`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Flow4 {
+    pub(crate) dst: Ipv4Addr,
+    pub(crate) src: Ipv4Addr,
+    /// Device it must leave by, 0 for any.
+    pub(crate) oif: u32,
+    /// Device it came in by; the loopback's for what this host sends.
+    pub(crate) iif: u32,
+    pub(crate) mark: u32,
+    pub(crate) tos: u8,
+    pub(crate) uid: u32,
+    pub(crate) protocol: u8,
+    pub(crate) sport: u16,
+    pub(crate) dport: u16,
+    /// The route's scope must be at least this near.
+    pub(crate) scope: u8,
+    /// Pass over ways out without carrier where the device's settings say so.
+    pub(crate) ignore_linkdown: bool,
+}
+
+/// Index of the loopback device: what is sent here comes in by it.
+pub(crate) const LOOPBACK_IFINDEX: u32 = 1;
+
+impl Default for Flow4 {
+    fn default() -> Self {
+        Self {
+            dst: Ipv4Addr::UNSPECIFIED,
+            src: Ipv4Addr::UNSPECIFIED,
+            oif: 0,
+            iif: LOOPBACK_IFINDEX,
+            mark: 0,
+            tos: 0,
+            uid: 0,
+            protocol: 0,
+            sport: 0,
+            dport: 0,
+            scope: 0,
+            ignore_linkdown: true,
+        }
+    }
+}
+
+/// The route that was found (`struct fib_result`).
+#[derive(Clone, Debug)]
+pub(crate) struct FlowHop {
+    pub(crate) table: u32,
+    pub(crate) dst: Ipv4Addr,
+    pub(crate) dst_len: u8,
+    pub(crate) tos: u8,
+    pub(crate) kind: u8,
+    pub(crate) info: Arc<FibInfo>,
+    /// The way out, `None` for routes that lead nowhere.
+    pub(crate) hop: Option<NextHop>,
+    /// Every way out that could be taken, for who spreads traffic.
+    pub(crate) usable: Vec<NextHop>,
+}
+
+/// Asks the rules in their order, and the tables they name.
+///
+/// # Errors
+/// A positive errno: `ENETUNREACH` if no route is found, else what the rule or route that ends the search says.
+pub(crate) fn fib_lookup(ns: Ns<'_>, flow: &Flow4) -> Result<FlowHop, i32> {
+    let selectors = Selectors {
+        src: flow.src.into(),
+        dst: flow.dst.into(),
+        tos: flow.tos,
+        mark: flow.mark,
+        iif: flow.iif,
+        oif: flow.oif,
+        uid: flow.uid,
+        protocol: flow.protocol,
+        sport: flow.sport,
+        dport: flow.dport,
+        flow_label: 0,
+    };
+    let found = rules::lookup(ns, Family::Inet, &selectors, |id, rule| match in_table(ns, id, flow) {
+        Ok(Some(found)) if rule.suppresses(ns, found.dst_len, found.hop.map_or(0, |hop| hop.oif)) => Verdict::Continue,
+        Ok(Some(found)) => Verdict::Found(found),
+        Ok(None) => Verdict::Continue,
+        Err(number) => Verdict::Fail(number),
+    });
+    match found {
+        Verdict::Found(found) => Ok(found),
+        Verdict::Fail(number) => Err(number),
+        Verdict::Continue => Err(errno::ENETUNREACH),
+    }
+}
+
+/// The longest match in one table; `None` if there is none, or a route says to look elsewhere.
+///
+/// # Errors
+/// What a route that refuses says.
+pub(crate) fn in_table(ns: Ns<'_>, id: u32, flow: &Flow4) -> Result<Option<FlowHop>, i32> {
+    // What fits is taken out first: devices are looked at with no lock held.
+    let fits = |alias: &&Alias| (alias.tos == 0 || alias.tos == flow.tos) && alias.info.scope >= flow.scope;
+    let candidates: Vec<(Key, Alias)> = {
+        let Some(fib) = ns.fib.peek() else { return Ok(None) };
+        let Some(table) = fib.table(id) else { return Ok(None) };
+        let matches = table.matches(flow.dst);
+        matches.flat_map(|(key, aliases)| aliases.iter().filter(fits).map(move |a| (key, a.clone()))).collect()
+    };
+    for (key, alias) in candidates {
+        if alias.kind == route_type::THROW {
+            return Ok(None);
+        }
+        if let Some(number) = error::type_errno(alias.kind) {
+            return Err(number);
+        }
+        if alias.info.is_blackhole() {
+            return Err(errno::EINVAL);
+        }
+        let usable = usable(ns, &alias, flow);
+        if let Some(hop) = usable.first() {
+            return Ok(Some(FlowHop {
+                table: id,
+                dst: key.dst(),
+                dst_len: key.len(),
+                tos: alias.tos,
+                kind: alias.kind,
+                info: alias.info,
+                hop: Some(*hop),
+                usable,
+            }));
+        }
+    }
+    Ok(None)
+}
+
+/// The ways out of a route that can be taken now.
+fn usable(ns: Ns<'_>, alias: &Alias, flow: &Flow4) -> Vec<NextHop> {
+    let takes = |hop: &&NextHop| {
+        if flow.oif != 0 && flow.oif != hop.oif {
+            return false;
+        }
+        // The host itself can be reached however its devices are.
+        if hop.scope == super::scope::NOWHERE {
+            return true;
+        }
+        let Some(link) = ns.links.by_index(hop.oif) else { return false };
+        link.is_up() && (link.carrier || !(flow.ignore_linkdown && ignores_linkdown(ns, hop.oif)))
+    };
+    alias.info.hops().iter().filter(takes).copied().collect()
+}
+
+/// Whether routes through the device are dead while it has no carrier (`ignore_routes_with_linkdown`).
+pub(crate) fn ignores_linkdown(ns: Ns<'_>, oif: u32) -> bool {
+    const IGNORE_ROUTES_WITH_LINKDOWN: usize = 29;
+    let number = IGNORE_ROUTES_WITH_LINKDOWN;
+    [ConfOf::All, ConfOf::Dev(oif)].into_iter().any(|of| inet::conf(ns, of, number).is_some_and(|value| value != 0))
+}
+
+/// What an address is to this host by its local table (`inet_addr_type`).
+pub(crate) fn local_type(fib: &Fib, address: Ipv4Addr) -> u8 {
+    if address.is_multicast() {
+        return route_type::MULTICAST;
+    }
+    if address.is_broadcast() || address.is_unspecified() {
+        return route_type::BROADCAST;
+    }
+    type_in(fib, RT_TABLE_LOCAL, address)
+}
+
+/// The type of the route to `address` in one table; unicast if there is none.
+pub(crate) fn type_in(fib: &Fib, table: u32, address: Ipv4Addr) -> u8 {
+    let Some(table) = fib.table(table) else { return route_type::UNICAST };
+    let first = table.matches(address).next();
+    first.and_then(|(_, aliases)| aliases.first()).map_or(route_type::UNICAST, |alias| alias.kind)
+}
