@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::info::{FibInfo, Gateway, NextHop, hop_flag, route_type, scope};
-use super::lookup::{Flow4, fib_lookup, local_type};
+use super::lookup::{Flow4, FlowHop, fib_lookup, local_type};
 use super::{Insert, Metrics, RT_TABLE_LOCAL, RT_TABLE_MAIN, RouteError};
 use crate::nexthop;
 use crate::rules::{self, Family};
@@ -302,7 +302,7 @@ fn through4(
 
 /// What the route's own table says of its gateway. As long as nobody touched the rules, the local table is within the
 /// main one.
-fn in_own_table(ns: Ns<'_>, table: u32, flow: &Flow4) -> Option<super::FlowHop> {
+fn in_own_table(ns: Ns<'_>, table: u32, flow: &Flow4) -> Option<FlowHop> {
     let one = |table| super::lookup::in_table(ns, table, flow).ok().flatten();
     let other = match table {
         RT_TABLE_MAIN => RT_TABLE_LOCAL,
