@@ -28,7 +28,7 @@ fn header(out: &mut Builder, route: &RouteInfo6, body: &Body) {
 /// A route as it stands in its table.
 pub(super) fn route(out: &mut Builder, route: &RouteInfo6) {
     let (nexthop, flags) = &route.nexthop;
-    let several = route.nexthops.len() > 1;
+    let several = !route.nexthops.is_empty();
     let shown = if several { 0 } else { u32::from(*flags) };
     header(out, route, &Body { dst_len: route.dst.len(), src_len: route.src.len(), flags: shown });
     if route.dst.len() > 0 {
