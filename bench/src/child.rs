@@ -1,5 +1,6 @@
 //! Halves in processes of their own: this program started again, its figures read back line by line.
 
+use crate::control;
 use crate::depth::{self, Part};
 use crate::kernel::Kernel;
 use crate::life;
@@ -25,6 +26,20 @@ pub(crate) struct Args {
     /// Of the group `depth`, this part; else the whole of `core`.
     #[arg(long)]
     part: Option<Part>,
+    /// Of the group `control`, this part.
+    #[arg(long)]
+    control: Option<control::Part>,
+}
+
+/// What a half measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    /// The whole of `core`.
+    Core,
+    /// A part of `depth`.
+    Depth(Part),
+    /// A part of `control`.
+    Control(control::Part),
 }
 
 /// Measures one half in this process and prints its rows as JSON.
@@ -38,6 +53,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     };
     if let Some(part) = args.part {
         return depth::of(args.side, part, args.n, emit);
+    }
+    if let Some(part) = args.control {
+        return control::of(args.side, part, args.n, emit);
     }
     match args.side {
         Side::Pernet => life::measure(&World::new()?, args.n, emit),
@@ -55,20 +73,22 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 ///
 /// # Errors
 /// What went wrong, with the rows that had been measured by then.
-pub(crate) fn half(side: Side, part: Option<Part>, n: u64, deadline: Duration) -> (Vec<Row>, Result<()>) {
+pub(crate) fn half(side: Side, what: What, n: u64, deadline: Duration) -> (Vec<Row>, Result<()>) {
     let mut rows = Vec::new();
-    let end = collect(side, part, n, deadline, &mut rows);
+    let end = collect(side, what, n, deadline, &mut rows);
     (rows, end)
 }
 
-fn collect(side: Side, part: Option<Part>, n: u64, deadline: Duration, rows: &mut Vec<Row>) -> Result<()> {
+fn collect(side: Side, what: What, n: u64, deadline: Duration, rows: &mut Vec<Row>) -> Result<()> {
     let program = env::current_exe().context("where is this program?")?;
     let mut command = Command::new(program);
     command.args(["half", "--side", &side.to_string(), "--n", &n.to_string()]);
-    if let Some(part) = part {
-        command.args(["--part", &part.to_string()]);
+    match what {
+        What::Core => {}
+        What::Depth(part) => _ = command.args(["--part", &part.to_string()]),
+        What::Control(part) => _ = command.args(["--control", &part.to_string()]),
     }
-    if part == Some(Part::Threads) {
+    if what == What::Depth(Part::Threads) {
         command.env("GLIBC_TUNABLES", depth::KEEP);
     }
     let mut child = command

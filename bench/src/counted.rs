@@ -5,12 +5,13 @@
 //! tables are seeded with addresses. Whoever counts (see `group_gates`) therefore runs this program with an empty environment
 //! and under a loader that places everything alike each time.
 
+use crate::control::{self, request};
 use crate::depth::known;
 use crate::depth::peers;
 use crate::depth::read::Small;
 use crate::measure;
 use crate::message::{self, Answer};
-use crate::ours::World;
+use crate::ours::{OurObserver, World};
 use crate::system::{Observer, System};
 use anyhow::{Context, Result, anyhow, ensure};
 use pernet::{Namespaces, NetRef};
@@ -47,7 +48,7 @@ impl Workload {
 }
 
 /// All of them.
-pub(crate) const ALL: [Workload; 14] = [
+pub(crate) const ALL: [Workload; 17] = [
     Workload::new("create", "create, lo and netlink registered", || create(1000)),
     Workload::new("create_second_half", "create when 10,000 are alive", || create(10_000)),
     Workload::new("drop_step", "last put and step, one namespace", drop_step),
@@ -62,6 +63,9 @@ pub(crate) const ALL: [Workload; 14] = [
     Workload::new("getnsid", "RTM_GETNSID round trip among 1,000", getnsid),
     Workload::new("name", "RTM_NEWNSID round trip", name),
     Workload::new("dump", "one entry of a dump", dump),
+    Workload::new("veth_add", "RTM_NEWLINK of a veth pair among 1,000", || veth_add(1000)),
+    Workload::new("veth_add_10000", "the same among 10,000", || veth_add(10_000)),
+    Workload::new("link_entry", "one link of a dump", link_entry),
 ];
 
 /// The workload of that name.
@@ -211,6 +215,39 @@ fn dump() -> Result<u64> {
     measured(&mut || seen = observer.dump());
     let seen = seen?;
     ensure!(seen == ENTRIES, "the dump showed {seen} of {ENTRIES}");
+    Ok(seen)
+}
+
+/// A socket in a namespace with so many pairs of veth.
+fn with_pairs(world: &World, pairs: u64) -> Result<OurObserver> {
+    let mut socket = world.observe(Vec::new())?;
+    (0..pairs).try_for_each(|pair| control::ask(&mut socket, &request::veth(pair)))?;
+    Ok(socket)
+}
+
+fn veth_add(alive: u64) -> Result<u64> {
+    const TIMES: u64 = 1000;
+    let world = World::of_two_shards()?;
+    let mut socket = with_pairs(&world, alive)?;
+    let requests: Vec<Vec<u8>> = (alive..alive + TIMES).map(request::veth).collect();
+    all_acked(&mut socket, &requests)
+}
+
+fn all_acked(socket: &mut OurObserver, requests: &[Vec<u8>]) -> Result<u64> {
+    let mut done = Ok(());
+    measured(&mut || done = requests.iter().try_for_each(|request| control::ask(socket, request)));
+    done?;
+    Ok(requests.len() as u64)
+}
+
+fn link_entry() -> Result<u64> {
+    const PAIRS: u64 = 1000;
+    let world = World::of_two_shards()?;
+    let mut socket = with_pairs(&world, PAIRS)?;
+    let mut seen = Ok(0);
+    measured(&mut || seen = control::listed(&mut socket, &request::links(), request::NEWLINK));
+    let seen = seen?;
+    ensure!(seen == 2 * PAIRS + 1, "the dump showed {seen}");
     Ok(seen)
 }
 

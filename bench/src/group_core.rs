@@ -4,7 +4,7 @@
 //! its library, as a Rust program asks it. A kernel namespace comes with a whole network stack, one of pernet with what
 //! pernet has so far. What a program under `pernet run` pays for being supervised is in the group `run`.
 
-use crate::child;
+use crate::child::{self, What};
 use crate::limits::{self, Fit};
 use crate::report;
 use crate::row::{Row, Side};
@@ -62,7 +62,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             if rows.iter().any(|row| row.side == Side::Pernet && row.n == n) {
                 continue;
             }
-            let (made, end) = child::half(Side::Pernet, None, n, DEADLINE);
+            let (made, end) = child::half(Side::Pernet, What::Core, n, DEADLINE);
             keep(made, args.json, &mut rows)?;
             if let Err(error) = end {
                 failed = Some(error.context(format!("pernet's half at n = {n}")));
@@ -96,7 +96,7 @@ fn kernel_half(asked: u64, budget: u64, measured: &[Row]) -> Vec<Row> {
         return rows;
     }
     // The prediction may be wrong by some; what takes twice the budget is stopped.
-    let (made, end) = child::half(Side::Kernel, None, n, Duration::from_secs(budget.saturating_mul(2).max(30)));
+    let (made, end) = child::half(Side::Kernel, What::Core, n, Duration::from_secs(budget.saturating_mul(2).max(30)));
     rows.extend(made);
     if let Err(error) = end {
         let error = anyhow!(error).context("the kernel's half is incomplete");

@@ -2,7 +2,7 @@
 //!
 //! Every part is asked in a process of its own at every size, as the halves of `core` are.
 
-use crate::child;
+use crate::child::{self, What};
 use crate::depth::{self, Part};
 use crate::group_core::{DEADLINE, NOTE, keep};
 use crate::limits::{self, Fit};
@@ -49,7 +49,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             if args.only == Some(Side::Kernel) {
                 break;
             }
-            let (made, end) = child::half(Side::Pernet, Some(part), n, DEADLINE);
+            let (made, end) = child::half(Side::Pernet, What::Depth(part), n, DEADLINE);
             keep(made, args.json, &mut rows)?;
             if let Err(error) = end {
                 failed = Some(error.context(format!("pernet's part {part} at n = {n}")));
@@ -87,7 +87,7 @@ fn kernel(part: Part, n: u64, budget: u64) -> (Vec<Row>, Kernel) {
     }
     // The prediction may be wrong by some; what takes twice the budget is stopped.
     let deadline = Duration::from_secs(budget.saturating_mul(2).max(30));
-    let (mut rows, end) = child::half(Side::Kernel, Some(part), n, deadline);
+    let (mut rows, end) = child::half(Side::Kernel, What::Depth(part), n, deadline);
     let refused = rows.iter().any(|row| row.what == "capped" && row.n == 0);
     if let Err(error) = end {
         rows.push(Row::capped(Side::Kernel, n, n, format!("the kernel's part {part} is incomplete: {error:#}")));

@@ -66,7 +66,7 @@ fn start(command: &mut Command) -> Result<f64> {
 }
 
 /// The program `name` of the same build, next to this one.
-fn beside_this_program(name: &str) -> Result<PathBuf> {
+pub(crate) fn beside_this_program(name: &str) -> Result<PathBuf> {
     let this = env::current_exe().context("where is this program?")?;
     let path = this.parent().unwrap_or_else(|| Path::new(".")).join(name);
     ensure!(

@@ -3,6 +3,7 @@
 //! ```text
 //! cargo run --release -p bench -- core  [--json] [--n 1,1000,100000]
 //! cargo run --release -p bench -- depth [--json] [--part alive,threads] [--at-most 1000000]
+//! cargo run --release -p bench -- control [--json] [--pairs 10000] [--routes 100000] [--part veth,route,ip]
 //! cargo run --release -p bench -- run   [--json] [--times 100]
 //! cargo run --release -p bench -- gates [--write]
 //! ```
@@ -18,8 +19,10 @@
 #![forbid(unsafe_code)]
 
 mod child;
+mod control;
 mod counted;
 mod depth;
+mod group_control;
 mod group_core;
 mod group_depth;
 mod group_gates;
@@ -52,6 +55,8 @@ enum Group {
     Core(group_core::Args),
     /// What a table of `core` does not tell: threads, single deaths, a million, and more.
     Depth(group_depth::Args),
+    /// Configure links and routes, in process and by `ip`.
+    Control(group_control::Args),
     /// Count instructions (with valgrind) and compare them with those on file.
     Gates(group_gates::Args),
     /// Start a program: `pernet run -- true` against `unshare -Urn true`.
@@ -68,6 +73,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().group {
         Group::Core(args) => group_core::run(&args),
         Group::Depth(args) => group_depth::run(&args),
+        Group::Control(args) => group_control::run(&args),
         Group::Gates(args) => group_gates::run(&args),
         Group::Run(args) => group_run::run(&args),
         Group::Half(args) => child::run(&args),

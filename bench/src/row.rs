@@ -27,8 +27,8 @@ impl fmt::Display for Side {
 pub(crate) struct Row {
     /// Who was measured.
     pub(crate) side: Side,
-    /// The operation: those of the group `core` are in [`crate::life`], those of `depth` in [`crate::depth`], `start` is
-    /// `run`'s, and `capped` stands for a line that only says why a side was measured at a smaller `n`, or not at all.
+    /// The operation: those of the group `core` are in [`crate::life`], those of `depth` in [`crate::depth`], of `control`
+    /// in [`crate::control`], `start` is `run`'s, and `capped` stands for a line that only says why a side was measured at a smaller `n`, or not at all.
     pub(crate) what: String,
     /// How many namespaces (or, for `start`, how many times).
     pub(crate) n: u64,

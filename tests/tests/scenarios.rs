@@ -87,6 +87,9 @@ macro_rules! scenarios {
 }
 
 scenarios! {
+    addr4
+    addr4_lifetimes
+    addr4_lo
     all_and_n
     attach
     background
@@ -104,14 +107,18 @@ scenarios! {
     ids_explicit
     ids_json
     ids_limits
+    ifioctl
     inet
     inet6
     last_holder
+    maddr4
     monitor
     mount_tool
     names
+    netconf
     nl_sockets
     nsenter_unshare
+    promote4
     setns
     statements
     sundry

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use pernet::{Event, EventSink, Net, NetRef, Nsid, Origin};
-use pernet_stack::{Notice, NoticeSink};
+use pernet_stack::{Notice, NoticeSink, Stack};
 use pernet_wire::uapi::*;
 use pernet_wire::{Builder, MsgHeader};
 
@@ -30,8 +30,8 @@ impl EventSink for Notifier {
 }
 
 impl NoticeSink for Notifier {
-    fn emit(&self, net: &NetRef, notice: &Notice, origin: Origin) {
-        handlers::notice(self, net, notice, origin);
+    fn emit(&self, stack: &Stack, net: &NetRef, notice: &Notice, origin: Origin) {
+        handlers::notice(self, stack, net, notice, origin);
     }
 }
 

@@ -16,10 +16,12 @@
 #![warn(missing_docs)]
 
 mod bpf;
+mod census;
 mod control;
 mod front;
 mod identity;
 mod inet;
+mod knobs;
 mod launch;
 mod listener;
 mod mem;

@@ -40,8 +40,8 @@ pub(crate) enum Place {
     ProcNet(Who, PathBuf),
     /// /sys/class/net, or what is below it.
     SysNet(PathBuf),
-    /// A configuration knob of the host's network: it may be read, not changed.
-    HostKnob,
+    /// /proc/sys/net, or what is below it.
+    SysctlNet(PathBuf),
     /// Below a name in /run/netns, which is no directory; or a device of the host's network.
     Nowhere,
     /// …/mounts or …/mountinfo: the kernel's list, and what is bound here.
@@ -189,7 +189,7 @@ fn classify_proc(path: &Path) -> Option<Place> {
         return names.next().is_none().then_some(Place::Mounts(Who::Process, "mounts"));
     }
     if first == "sys" {
-        return (names.next()? == "net").then_some(Place::HostKnob);
+        return (names.next()? == "net").then(|| Place::SysctlNet(names.collect()));
     }
     let mut who = match first {
         "self" => Who::Process,
@@ -241,7 +241,7 @@ mod tests {
         assert_eq!(place("/proc/net/dev"), Some(Place::ProcNet(Who::Thread, "dev".into())));
         assert_eq!(place("/proc/5/net/stat/rt_cache"), Some(Place::ProcNet(Who::Pid(5), "stat/rt_cache".into())));
         assert_eq!(place("/sys/class/net/lo/mtu"), Some(Place::SysNet("lo/mtu".into())));
-        assert_eq!(place("/proc/sys/net/ipv4/ip_forward"), Some(Place::HostKnob));
+        assert_eq!(place("/proc/sys/net/ipv4/ip_forward"), Some(Place::SysctlNet("ipv4/ip_forward".into())));
         assert_eq!(place("/proc/self/root/proc/net/dev"), Some(Place::ProcNet(Who::Thread, "dev".into())));
         assert_eq!(place("/run/netns/a/b"), Some(Place::Nowhere));
         assert_eq!(place("/sys/devices/pci0/virtio2/net/eth0"), Some(Place::Nowhere));

@@ -15,7 +15,8 @@ use crate::listener::Notification;
 use crate::task::Task;
 use crate::world::{World, lock};
 
-/// Repeats the waiting `unshare` with CLONE_NEWUSER and without CLONE_NEWNET; `joined` runs if that succeeded.
+/// Repeats the waiting `unshare` with CLONE_NEWUSER and without CLONE_NEWNET; `joined` runs if that succeeded, before the
+/// caller goes on: a child that it makes right behind is in the right place.
 pub(crate) fn with_user_namespace(
     world: &Arc<World>,
     notification: Notification,
@@ -28,13 +29,8 @@ pub(crate) fn with_user_namespace(
         let task = Task::new(notification.call.tid);
         let tracing = lock(&world.tracing);
         lock(&world.helped).insert(task.tid);
-        match rewrite(&world, task, notification) {
-            Ok(true) => joined(&world, task),
-            // The kernel's own refusal stands in the caller's register.
-            Ok(false) => {}
-            // Its call was not changed, or it is gone: dropping the notification answered it.
-            Err(_) => {}
-        }
+        // If this fails, its call was not changed, or it is gone: dropping the notification answered it.
+        let _ = rewrite(&world, task, notification, joined);
         lock(&world.helped).remove(&task.tid);
         drop(tracing);
         // Children that ended meanwhile wait to be reaped.
@@ -51,6 +47,10 @@ fn ptrace(request: libc::c_uint, tid: u32, data: usize) -> io::Result<()> {
 }
 
 fn wait_stop(tid: u32) -> io::Result<()> {
+    wait_status(tid).map(drop)
+}
+
+fn wait_status(tid: u32) -> io::Result<i32> {
     let mut status = 0;
     loop {
         // SAFETY: `status` is live.
@@ -58,25 +58,71 @@ fn wait_stop(tid: u32) -> io::Result<()> {
         match r {
             -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
             -1 => return Err(io::Error::last_os_error()),
-            _ if libc::WIFSTOPPED(status) => return Ok(()),
+            _ if libc::WIFSTOPPED(status) => return Ok(status),
             _ => return Err(io::Error::from_raw_os_error(libc::ESRCH)),
         }
     }
 }
 
-fn registers(tid: u32) -> io::Result<libc::user_regs_struct> {
+pub(crate) fn registers(tid: u32) -> io::Result<libc::user_regs_struct> {
     // SAFETY: all-zero is a valid register set; PTRACE_GETREGS fills it.
     let mut regs: libc::user_regs_struct = unsafe { std::mem::zeroed() };
     ptrace(libc::PTRACE_GETREGS, tid, (&raw mut regs) as usize)?;
     Ok(regs)
 }
 
-fn set_registers(tid: u32, regs: &libc::user_regs_struct) -> io::Result<()> {
+pub(crate) fn set_registers(tid: u32, regs: &libc::user_regs_struct) -> io::Result<()> {
     ptrace(libc::PTRACE_SETREGS, tid, std::ptr::from_ref(regs) as usize)
 }
 
-/// True if the kernel made the namespaces.
-fn rewrite(world: &World, task: Task, notification: Notification) -> io::Result<bool> {
+/// Why a followed thread stands still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// A call begins, or ends.
+    Call,
+    /// A signal is about to be delivered.
+    Signal(i32),
+    /// Anything else.
+    Other,
+}
+
+/// Begins to follow a thread, which stops when it next leaves the kernel.
+///
+/// # Errors
+/// If nobody may, or somebody else does.
+pub(crate) fn seize(tid: u32) -> io::Result<()> {
+    ptrace(libc::PTRACE_SEIZE, tid, libc::PTRACE_O_TRACESYSGOOD as usize)?;
+    ptrace(libc::PTRACE_INTERRUPT, tid, 0)
+}
+
+/// Lets a stopped thread go to where its next call begins or ends, with the signal it was stopped for.
+///
+/// # Errors
+/// If it is gone.
+pub(crate) fn go_on(tid: u32, signal: i32) -> io::Result<()> {
+    ptrace(libc::PTRACE_SYSCALL, tid, signal as usize)
+}
+
+/// Lets a stopped thread go for good.
+pub(crate) fn detach(tid: u32) {
+    let _ = ptrace(libc::PTRACE_DETACH, tid, 0);
+}
+
+/// Waits for a followed thread to stop.
+///
+/// # Errors
+/// If it is gone.
+pub(crate) fn wait(tid: u32) -> io::Result<Stop> {
+    let status = wait_status(tid)?;
+    let event = status >> 16;
+    Ok(match libc::WSTOPSIG(status) {
+        s if s == libc::SIGTRAP | 0x80 => Stop::Call,
+        _ if event != 0 => Stop::Other,
+        s => Stop::Signal(s),
+    })
+}
+
+fn rewrite(world: &World, task: Task, notification: Notification, joined: impl FnOnce(&World, Task)) -> io::Result<()> {
     let tid = task.tid;
     ptrace(libc::PTRACE_SEIZE, tid, libc::PTRACE_O_TRACESYSGOOD as usize)?;
     ptrace(libc::PTRACE_INTERRUPT, tid, 0)?;
@@ -88,10 +134,14 @@ fn rewrite(world: &World, task: Task, notification: Notification) -> io::Result<
     wait_stop(tid)?;
     // Whatever fails from here on, the caller must not stay traced.
     let result = rewrite_stopped(world, task);
+    if let Ok(true) = result {
+        joined(world, task);
+    }
     let _ = ptrace(libc::PTRACE_DETACH, tid, 0);
-    result
+    result.map(drop)
 }
 
+/// True if the kernel made the namespaces; else its refusal stands in the caller's register.
 fn rewrite_stopped(world: &World, task: Task) -> io::Result<bool> {
     let tid = task.tid;
     let before = registers(tid)?;

@@ -98,6 +98,7 @@ impl Supervisor {
             sockets: Sockets::new()?,
             users,
             vfs: Vfs::new(),
+            knobs: crate::knobs::Knobs::default(),
             replay: Mutex::new(Replay::default()),
             busy: Busy::default(),
             reactor,

@@ -9,6 +9,11 @@ impl SpaceId {
     pub(crate) fn new(raw: u32) -> Self {
         Self(raw)
     }
+
+    /// The number itself.
+    pub(crate) fn number(self) -> u32 {
+        self.0
+    }
 }
 
 /// What is written on a process.

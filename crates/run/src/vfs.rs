@@ -9,6 +9,7 @@
 //!   sys_net/           /sys/class/net
 //! ```
 
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -90,6 +91,53 @@ impl Vfs {
         Ok(path)
     }
 
+    /// A directory with exactly these names, files empty: (name, mode of a file, or `None` for a directory).
+    ///
+    /// # Errors
+    /// errno of making it.
+    pub(crate) fn mirror(&self, dir: &Path, names: &[(String, Option<u16>)]) -> Result<PathBuf, i32> {
+        let path = self.root()?.join(dir);
+        let _making = lock(&self.making);
+        fs::create_dir_all(&path).map_err(|e| errno(&e))?;
+        let mut missing: HashMap<&str, Option<u16>> = names.iter().map(|(n, mode)| (n.as_str(), *mode)).collect();
+        for entry in fs::read_dir(&path).map_err(|e| errno(&e))?.flatten() {
+            let is_dir = entry.file_type().is_ok_and(|t| t.is_dir());
+            let name = entry.file_name();
+            let wanted = name.to_str().and_then(|n| missing.get(n)).is_some_and(|mode| mode.is_none() == is_dir);
+            if wanted {
+                name.to_str().map(|n| missing.remove(n));
+            } else if is_dir {
+                fs::remove_dir_all(entry.path()).map_err(|e| errno(&e))?;
+            } else {
+                fs::remove_file(entry.path()).map_err(|e| errno(&e))?;
+            }
+        }
+        for (name, mode) in missing {
+            match mode {
+                None => fs::create_dir(path.join(name)).map_err(|e| errno(&e))?,
+                Some(mode) => empty(&path.join(name), mode)?,
+            }
+        }
+        Ok(path)
+    }
+
+    /// An empty file with this mode.
+    ///
+    /// # Errors
+    /// errno of making it.
+    pub(crate) fn stand_in(&self, file: &Path, mode: u16) -> Result<PathBuf, i32> {
+        let path = self.root()?.join(file);
+        if path.exists() {
+            return Ok(path);
+        }
+        let _making = lock(&self.making);
+        if let Some(dir) = path.parent() {
+            fs::create_dir_all(dir).map_err(|e| errno(&e))?;
+        }
+        empty(&path, mode)?;
+        Ok(path)
+    }
+
     /// If `real` lies inside the folder of this run, its path relative to it.
     pub(crate) fn inside(&self, real: &Path) -> Option<PathBuf> {
         match self.root.get() {
@@ -115,6 +163,11 @@ pub(crate) struct Entry {
     pub(crate) content: Option<Vec<u8>>,
     /// Permission bits of a file.
     pub(crate) mode: u32,
+}
+
+fn empty(path: &Path, mode: u16) -> Result<(), i32> {
+    fs::write(path, "").map_err(|e| errno(&e))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode.into())).map_err(|e| errno(&e))
 }
 
 /// A file with this content that exists nowhere, open for reading.

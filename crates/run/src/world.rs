@@ -42,6 +42,8 @@ pub(crate) struct World {
     pub(crate) users: Arc<Users>,
     /// Private directories behind virtual ones.
     pub(crate) vfs: Vfs,
+    /// Virtual files that are open for writing.
+    pub(crate) knobs: crate::knobs::Knobs,
     /// Answers that a signal kept from their caller.
     pub(crate) replay: Mutex<Replay>,
     /// Whose call is being acted upon, where a call can be repeated meanwhile.

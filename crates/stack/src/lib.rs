@@ -24,6 +24,7 @@
 mod clock;
 mod dev;
 mod errno;
+mod ethtool;
 mod fib;
 mod inet;
 mod inet6;
@@ -40,9 +41,20 @@ mod sysctl;
 mod sysfs;
 
 pub use dev::{
-    Blame, Counters, DUMMY, FlagChange, HwAddr, IFNAMSIZ, IfFlags, IfName, Inet4Conf, Inet6Conf, KindChange, KindSpec,
-    LOOPBACK, Link, LinkChange, LinkClass, LinkDevices, LinkError, LinkNotice, LinkPage, LinkRefused, LinkStats, Links,
-    NameAssign, NameError, NewLink, OffloadChange, OffloadLimits, OperState, PortChange, Queues, Stack, VETH, VethPeer,
+    BRIDGE, Blame, Bridge, BridgeChange, BridgePort, BridgePortChange, Counters, DUMMY, FdbChange, FdbEntry, FdbFilter,
+    FdbRemote, FlagChange, HwAddr, IFB, IFNAMSIZ, IfFlags, IfName, Inet4Conf, Inet6Conf, KindChange, KindData,
+    KindSpec, LOOPBACK, Link, LinkChange, LinkClass, LinkDevices, LinkError, LinkNotice, LinkPage, LinkRefused,
+    LinkStats, Links, MACVLAN, MACVTAP, Macvlan, MacvlanChange, NameAssign, NameError, NewLink, OffloadChange,
+    OffloadLimits, OperState, PortChange, PortData, PortState, Queues, Stack, VETH, VLAN, VXLAN, VethPeer, Vlan,
+    VlanChange, Vxlan, VxlanChange,
+};
+pub use ethtool::{
+    ETH_SS_FEATURES, ETH_SS_LINK_MODES, ETH_SS_MSG_CLASSES, ETH_SS_SOF_TIMESTAMPING, EthChannels, EthDriver,
+    EthFeatures, EthFeaturesChange, EthSettings, eth_names,
+};
+pub use ethtool::{
+    ETH_SS_FEATURES, ETH_SS_LINK_MODES, ETH_SS_MSG_CLASSES, ETH_SS_SOF_TIMESTAMPING, EthChannels, EthDriver,
+    EthFeatures, EthFeaturesChange, EthSettings, eth_names,
 };
 pub use fib::{
     Dump4Filter, FibInfo, FibNotice, Gateway, HopConfig, HopView, Insert, Metrics, NextHop, RT_TABLE_DEFAULT,
@@ -58,7 +70,10 @@ pub use inet6::{
     Placing, Prefix6, RouteCursor6, RouteError6, RouteFilter6, RouteInfo6, RouteKeys6, RouteMetrics, RoutePage6,
     RouteSpec6, TokenError, group_scope,
 };
-pub use ioctl::{IFREQ_LEN, IfChange, IfRequest, IfRequestError, ioctl_change, ioctl_ifconf, ioctl_ifreq};
+pub use ioctl::{
+    IFREQ_LEN, IN6_IFREQ_LEN, If6Change, IfChange, IfRequest, IfRequestError, ioctl_change, ioctl_change6,
+    ioctl_ifconf, ioctl_ifreq,
+};
 pub use mcast::McastError;
 pub use neigh::{
     ArpError, ArpFlags, ArpRequest, GC_INTERVAL_MS, GC_THRESHOLDS, NeighError, NeighFamily, NeighFlags, NeighKey,
@@ -74,4 +89,7 @@ pub use proc::{NetlinkSocket, PROC_DIR_MODE, proc_net_dev, proc_net_entries, pro
 pub use rtnl::{Clock, ManualClock, NoticeSink, Rtnl, SystemClock};
 pub use rules::{Action, Family, PortRange, Rule, RuleError, RuleNet, RuleNotice, RuleView, rule_flag};
 pub use state::{ConfOf, NetState};
-pub use sysfs::{AttrError, Entry, EntryKind, SYSFS_DIR_MODE, sysfs_attr, sysfs_entries};
+pub use sysctl::{SysctlError, SysctlNode};
+pub use sysfs::{
+    AttrError, Entry, EntryKind, SYSFS_DIR_MODE, SysfsError, sysfs_attr, sysfs_dir, sysfs_entries, sysfs_mode,
+};

@@ -83,7 +83,7 @@ impl NetState {
 }
 
 /// Whose settings: `net.ipv4.conf.{all,default,DEV}`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ConfOf {
     /// The namespace as a whole.
     All,

@@ -1,9 +1,9 @@
-//! NETLINK_GENERIC: the controller, and no other family.
+//! NETLINK_GENERIC: the controller, and ethtool.
 
 use pernet_wire::uapi::*;
 use pernet_wire::{AttrTable, Builder, Errno, ExtAck, Kind, Policy, Strictness, parse};
 
-use super::{DumpOut, Full, Request, Step};
+use super::{DumpOut, Full, Request, Step, ethtool};
 use crate::dispatch::{Outcome, dumping};
 
 /// `struct genlmsghdr`: command, version, two reserved bytes.
@@ -21,6 +21,9 @@ const HAS_POLICY: u32 = 0x8;
 
 /// `genl_rcv_msg`.
 pub(crate) fn receive(request: &Request<'_>, ext: &mut ExtAck) -> Outcome {
+    if request.msg.header.ty == GENL_ID_ETHTOOL {
+        return ethtool::receive(request, ext);
+    }
     if request.msg.header.ty != GENL_ID_CTRL {
         return Err(Errno::ENOENT).into();
     }
@@ -33,7 +36,9 @@ pub(crate) fn receive(request: &Request<'_>, ext: &mut ExtAck) -> Outcome {
         (CTRL_CMD_GETFAMILY, false) => get_family(request, ext).into(),
         (CTRL_CMD_GETFAMILY, true) => dumping(request, dump_families),
         (CTRL_CMD_GETPOLICY, true) => match attributes(request, ext).and_then(|attrs| asked_for(&attrs)) {
-            Ok(()) => dumping(request, dump_policy),
+            Ok(family) if family.id == GENL_ID_CTRL => dumping(request, dump_policy),
+            // Other families' policies are not described.
+            Ok(_) => Err(Errno::ENODATA).into(),
             Err(errno) => Err(errno).into(),
         },
         _ => Err(Errno::EOPNOTSUPP).into(),
@@ -50,55 +55,82 @@ fn attributes<'a>(request: &Request<'a>, ext: &mut ExtAck) -> Result<AttrTable<'
     parse(&request.msg, BODY_LEN, &POLICY, Strictness::Legacy, ext)
 }
 
-/// Whether the family asked for is the one there is. A name beats an id.
-fn asked_for(attrs: &AttrTable<'_>) -> Result<(), Errno> {
+/// A family.
+struct Family {
+    id: u16,
+    name: &'static str,
+    version: u8,
+    /// Commands and what they can do.
+    ops: &'static [(u8, u32)],
+    /// Its one multicast group.
+    group: (u32, &'static str),
+}
+
+const CONTROLLER: Family = Family {
+    id: GENL_ID_CTRL,
+    name: NAME,
+    version: VERSION,
+    ops: &[(CTRL_CMD_GETFAMILY, CAN_DO | CAN_DUMP | HAS_POLICY), (CTRL_CMD_GETPOLICY, CAN_DUMP | HAS_POLICY)],
+    group: (16, "notify"),
+};
+
+const ETHTOOL: Family = Family {
+    id: GENL_ID_ETHTOOL,
+    name: "ethtool",
+    version: 1,
+    ops: ethtool::OPS,
+    group: (GENL_GROUP_ETHTOOL, "monitor"),
+};
+
+const FAMILIES: [&Family; 2] = [&CONTROLLER, &ETHTOOL];
+
+/// The family asked for. A name beats an id.
+fn asked_for(attrs: &AttrTable<'_>) -> Result<&'static Family, Errno> {
     let known = if let Some(name) = attrs.get(CTRL_ATTR_FAMILY_NAME) {
-        name.str_bytes() == NAME.as_bytes()
+        FAMILIES.into_iter().find(|f| name.str_bytes() == f.name.as_bytes())
     } else if let Some(id) = attrs.get(CTRL_ATTR_FAMILY_ID) {
-        id.u16() == Some(GENL_ID_CTRL)
+        FAMILIES.into_iter().find(|f| id.u16() == Some(f.id))
     } else {
         return Err(Errno::EINVAL);
     };
-    if known { Ok(()) } else { Err(Errno::ENOENT) }
+    known.ok_or(Errno::ENOENT)
 }
 
 fn get_family(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
     let attrs = attributes(request, ext)?;
-    asked_for(&attrs)?;
+    let family = asked_for(&attrs)?;
     let mut out = Builder::message(&request.reply_header(GENL_ID_CTRL, 0));
-    fill_family(&mut out);
+    fill_family(&mut out, family);
     request.reply(out.finish())
 }
 
 fn dump_families(_: &Request<'_>, out: &mut DumpOut, _: &mut ExtAck) -> Result<Step, Errno> {
-    if out.cursor.next == 0 {
-        match out.entry(GENL_ID_CTRL, fill_family) {
-            Ok(()) => out.cursor.next = 1,
+    while let Some(family) = usize::try_from(out.cursor.next).ok().and_then(|at| FAMILIES.get(at)) {
+        match out.entry(GENL_ID_CTRL, |m| fill_family(m, family)) {
+            Ok(()) => out.cursor.next += 1,
             Err(Full) => return Ok(Step::More),
         }
     }
     Ok(Step::Done)
 }
 
-fn fill_family(out: &mut Builder) {
+fn fill_family(out: &mut Builder, family: &Family) {
     out.put_raw(&[CTRL_CMD_NEWFAMILY, VERSION, 0, 0])
-        .put_str(CTRL_ATTR_FAMILY_NAME, NAME)
-        .put_u16(CTRL_ATTR_FAMILY_ID, GENL_ID_CTRL)
-        .put_u32(CTRL_ATTR_VERSION, VERSION.into())
+        .put_str(CTRL_ATTR_FAMILY_NAME, family.name)
+        .put_u16(CTRL_ATTR_FAMILY_ID, family.id)
+        .put_u32(CTRL_ATTR_VERSION, family.version.into())
         .put_u32(CTRL_ATTR_HDRSIZE, 0)
         .put_u32(CTRL_ATTR_MAXATTR, 0)
         .nest(CTRL_ATTR_OPS, |ops| {
-            let commands =
-                [(CTRL_CMD_GETFAMILY, CAN_DO | CAN_DUMP | HAS_POLICY), (CTRL_CMD_GETPOLICY, CAN_DUMP | HAS_POLICY)];
-            for (index, (command, flags)) in (1..).zip(commands) {
+            for (index, (command, flags)) in (1..).zip(family.ops) {
                 ops.nest(index, |op| {
-                    op.put_u32(CTRL_ATTR_OP_ID, command.into()).put_u32(CTRL_ATTR_OP_FLAGS, flags);
+                    op.put_u32(CTRL_ATTR_OP_ID, (*command).into()).put_u32(CTRL_ATTR_OP_FLAGS, *flags);
                 });
             }
         })
         .nest(CTRL_ATTR_MCAST_GROUPS, |groups| {
             groups.nest(1, |group| {
-                group.put_u32(CTRL_ATTR_MCAST_GRP_ID, 16).put_str(CTRL_ATTR_MCAST_GRP_NAME, "notify");
+                group.put_u32(CTRL_ATTR_MCAST_GRP_ID, family.group.0).put_str(CTRL_ATTR_MCAST_GRP_NAME, family.group.1);
             });
         });
 }

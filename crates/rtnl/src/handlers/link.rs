@@ -2,6 +2,7 @@
 
 mod change;
 mod families;
+mod fdb;
 mod fill;
 mod kind;
 mod newlink;
@@ -10,14 +11,14 @@ mod request;
 use std::sync::Arc;
 
 use pernet::{NetHandle, NetRef, Origin};
-use pernet_stack::{Link, LinkNotice, Links};
+use pernet_stack::{Link, LinkNotice, Links, Stack};
 use pernet_wire::uapi::*;
 use pernet_wire::{AttrTable, Builder, Errno, ExtAck, Strictness};
 
 use crate::notify::Notifier;
 
 use super::{DumpOut, Full, Handler, Request, Step};
-use fill::View;
+use fill::{Place, View};
 use request::{IFINFOMSG_LEN, IfInfo};
 
 /// Family 0 answers for every family that has no row of its own.
@@ -26,6 +27,13 @@ pub(crate) const HANDLERS: &[Handler] = &[
     Handler { family: 0, ty: RTM_NEWLINK, doit: Some(newlink::new), dumpit: None },
     Handler { family: 0, ty: RTM_SETLINK, doit: Some(newlink::set), dumpit: None },
     Handler { family: 0, ty: RTM_DELLINK, doit: Some(newlink::delete), dumpit: None },
+    Handler { family: 0, ty: RTM_NEWLINKPROP, doit: Some(newlink::new_property), dumpit: None },
+    Handler { family: 0, ty: RTM_DELLINKPROP, doit: Some(newlink::delete_property), dumpit: None },
+    Handler { family: AF_BRIDGE, ty: RTM_SETLINK, doit: Some(newlink::set_bridge), dumpit: None },
+    Handler { family: AF_BRIDGE, ty: RTM_DELLINK, doit: Some(newlink::delete_bridge), dumpit: None },
+    Handler { family: AF_BRIDGE, ty: RTM_NEWNEIGH, doit: Some(fdb::new), dumpit: None },
+    Handler { family: AF_BRIDGE, ty: RTM_DELNEIGH, doit: Some(fdb::delete), dumpit: None },
+    Handler { family: AF_BRIDGE, ty: RTM_GETNEIGH, doit: Some(fdb::get), dumpit: Some(fdb::dump) },
     families::INET6,
     families::BRIDGE,
     families::IPMR,
@@ -33,11 +41,14 @@ pub(crate) const HANDLERS: &[Handler] = &[
 
 /// IPv6 of a link as its listeners hear of it.
 pub(super) fn inet6_link(out: &mut Builder, link: &Link, now: &pernet_stack::Inet6Link) {
-    fill::inet6_link(out, link, Some(now));
+    fill::inet6_link(out, link, now);
 }
 
 /// `NLM_F_DUMP_FILTERED`: the listing was restricted as the request asked.
 pub(super) const NLM_F_DUMP_FILTERED: u16 = 0x20;
+
+/// The family of switches.
+const AF_BRIDGE: u8 = 7;
 
 /// Devices taken out of the table at a time. A datagram holds at most some twenty.
 const PAGE: usize = 32;
@@ -55,7 +66,8 @@ mod text {
 }
 
 /// What listeners hear of links.
-pub(crate) fn notice(to: &Notifier, net: &NetRef, notice: &LinkNotice, origin: Origin) {
+pub(crate) fn notice(to: &Notifier, stack: &Stack, net: &NetRef, notice: &LinkNotice, origin: Origin) {
+    let place = Place { stack, net };
     // Only who asked for an echo is told apart from everybody.
     let origin = if origin.echo { origin } else { Origin::KERNEL };
     let mut view = View::default();
@@ -69,11 +81,16 @@ pub(crate) fn notice(to: &Notifier, net: &NetRef, notice: &LinkNotice, origin: O
             view.moved = to.as_ref().map(|(peer, index)| (nsid_of(net, peer), index.cast_signed()));
             (RTM_DELLINK, link)
         }
+        LinkNotice::Port { link, gone } => {
+            let ty = if *gone { RTM_DELLINK } else { RTM_NEWLINK };
+            to.announce(net, RTNLGRP_LINK, ty, 0, origin, |out| fill::bridge_port(out, place, link, *gone));
+            return;
+        }
         _ => return,
     };
     // Also if nobody listens: to be mentioned is what gives a namespace its number.
     view.lower_nsid = lower_nsid(net, link);
-    to.announce(net, RTNLGRP_LINK, ty, 0, origin, |out| fill::link(out, link, view));
+    to.announce(net, RTNLGRP_LINK, ty, 0, origin, |out| fill::link(out, place, link, view));
 }
 
 /// The id by which `viewer` knows a namespace, from here on if it did not; -1 if that is dead.
@@ -119,14 +136,12 @@ fn get(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
     let target = attrs.get(IFLA_TARGET_NETNSID).and_then(|a| a.i32());
     let other = target.map(|nsid| request.target(nsid)).transpose()?;
     let ext_mask = attrs.get(IFLA_EXT_MASK).and_then(|a| a.u32());
-    let links = links(request, other.as_ref().unwrap_or(request.net))?;
-    let link = find(links, info.index, &attrs)?;
+    let net = other.as_ref().unwrap_or(request.net);
+    let link = find(links(request, net)?, info.index, &attrs)?;
     let lower_nsid = lower_nsid(request.net, &link);
-    let of = other.as_ref().unwrap_or(request.net);
-    let (inet4, inet6) = (request.stack().inet4_conf(of, link.index()), request.stack().inet6_link(of, &link));
-    let view = View { ext_mask: ext_mask.unwrap_or(0), target, lower_nsid, inet4, inet6, ..View::default() };
+    let view = View { ext_mask: ext_mask.unwrap_or(0), target, lower_nsid, ..View::default() };
     let mut out = Builder::message(&request.reply_header(RTM_NEWLINK, 0));
-    fill::link(&mut out, &link, view);
+    fill::link(&mut out, Place { stack: request.stack(), net }, &link, view);
     request.reply(out.finish())
 }
 
@@ -252,7 +267,7 @@ impl Filter {
 
 /// Kinds that can be asked for. Any other word is as good as none, as on Linux for a kind whose module is not loaded;
 /// these were known to the kernel that the vectors are from.
-const KINDS: [&str; 8] = ["dummy", "bridge", "veth", "vxlan", "macvlan", "macvtap", "ifb", "tun"];
+const KINDS: [&str; 9] = ["dummy", "vlan", "bridge", "veth", "vxlan", "macvlan", "macvtap", "ifb", "tun"];
 
 /// The kind in an `IFLA_LINKINFO`.
 fn kind_filter(info: &pernet_wire::Attr<'_>) -> Option<&'static str> {
@@ -267,18 +282,18 @@ fn kind_filter(info: &pernet_wire::Attr<'_>) -> Option<&'static str> {
 fn list(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck, filter: &Filter) -> Result<Step, Errno> {
     let net = filter.other.as_ref().unwrap_or(request.net);
     let links = links(request, net)?;
+    let place = Place { stack: request.stack(), net };
     let room = out.room();
     let step = each(links, out, |out, link| {
         if !filter.admits(link) {
             return Ok(());
         }
-        let (inet4, inet6) = (request.stack().inet4_conf(net, link.index()), request.stack().inet6_link(net, link));
-        let view = View { lower_nsid: lower_nsid(request.net, link), inet4, inet6, ..filter.view };
+        let view = View { lower_nsid: lower_nsid(request.net, link), ..filter.view };
         out.entry(RTM_NEWLINK, |m| {
             if filter.restricts() {
                 m.add_flags(NLM_F_DUMP_FILTERED);
             }
-            fill::link(m, link, view);
+            fill::link(m, place, link, view);
         })
     });
     // Linux closes this dump in a datagram of its own, and what it had to say about the request goes with the first.

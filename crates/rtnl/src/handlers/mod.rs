@@ -8,6 +8,7 @@ pub(crate) mod addr6;
 pub(crate) mod addrlabel;
 pub(crate) mod diag;
 pub(crate) mod empty;
+mod ethtool;
 pub(crate) mod generic;
 pub(crate) mod link;
 pub(crate) mod neigh;
@@ -79,9 +80,9 @@ pub(crate) fn find<F>(family: u8, ty: u16, pick: impl Fn(&Handler) -> Option<F>)
 }
 
 /// Turns a notice of the stack into messages: each family of messages has a module that fills its own.
-pub(crate) fn notice(to: &Notifier, net: &NetRef, notice: &Notice, origin: Origin) {
+pub(crate) fn notice(to: &Notifier, stack: &Stack, net: &NetRef, notice: &Notice, origin: Origin) {
     match notice {
-        Notice::Link(notice) => link::notice(to, net, notice, origin),
+        Notice::Link(notice) => link::notice(to, stack, net, notice, origin),
         Notice::Fib(notice) => route4::notice(to, net, notice, origin),
         Notice::Rule(notice) => rule::notice(to, net, notice, origin),
         Notice::Nexthop(notice) => nexthop::notice(to, net, notice, origin),

@@ -80,8 +80,8 @@ pub(crate) struct Outcome {
     pub(crate) messages: usize,
     /// None of them asks for a change.
     pub(crate) only_questions: bool,
-    /// Somebody was told of a change.
-    pub(crate) heard: bool,
+    /// The types of what somebody was told.
+    pub(crate) heard: Vec<u16>,
     /// An answer that no kernel gives.
     pub(crate) malformed: Option<String>,
 }
@@ -150,13 +150,14 @@ impl<'s> Scene<'s> {
         outcome
     }
 
-    fn drain(&self) -> bool {
-        let mut heard = false;
+    fn drain(&self) -> Vec<u16> {
+        let mut heard = Vec::new();
         for listener in &self.listeners {
             loop {
                 match listener.recv(32_768) {
+                    Ok(Some(datagram)) => heard.extend(Messages::new(&datagram.bytes).map(|told| told.header.ty)),
                     Ok(None) => break,
-                    _ => heard = true,
+                    Err(_) => {}
                 }
             }
         }
@@ -179,6 +180,8 @@ impl<'s> Scene<'s> {
     pub(crate) fn look(&mut self) {
         if self.seen.is_none() {
             self.seen = Some(self.all());
+            // Showing a link gives the namespace of its peer a number, and that is told.
+            self.drain();
         }
     }
 
@@ -191,9 +194,14 @@ impl<'s> Scene<'s> {
             let (net, (ty, family, _)) = (at / DUMPS.len(), DUMPS[at % DUMPS.len()]);
             let text = text.get_or_insert_with(String::new);
             let _ = write!(text, "dump of type {ty} family {family} in namespace {net}: ");
-            let _ = writeln!(text, "{} -> {}", hex(before), hex(now));
+            // From a little before the first byte that is another.
+            let from = before.iter().zip(now).take_while(|(a, b)| a == b).count().saturating_sub(12);
+            let part = |of: &[u8]| hex(&of[from.min(of.len())..of.len().min(from + 80)]);
+            let _ = writeln!(text, "{} and {} bytes, from {from}:", before.len(), now.len());
+            let _ = writeln!(text, "    {}\n    {}", part(before), part(now));
         }
         self.seen = Some(now);
+        self.drain();
         text
     }
 
@@ -278,6 +286,8 @@ const DUMPS: [(u16, u8, usize); 24] = [
 /// The bytes of a whole dump.
 fn ask(socket: &Socket, client: &LocalClient, (ty, family, header): (u16, u8, usize)) -> Vec<u8> {
     let mut request = vec![0; 16 + header];
+    // An echo goes to whoever has the port in the namespace of the change, and all here have the same.
+    while !matches!(socket.recv(32_768), Ok(None)) {}
     let len = request.len() as u32;
     request[..4].copy_from_slice(&len.to_ne_bytes());
     request[4..6].copy_from_slice(&ty.to_ne_bytes());

@@ -3,6 +3,7 @@
 #![allow(non_upper_case_globals, reason = "system call numbers keep the names that libc gives them")]
 
 mod arp;
+mod ethtool;
 pub(crate) mod ids;
 pub(crate) mod ioctl;
 pub(crate) mod mounts;
@@ -65,6 +66,7 @@ pub(crate) fn pump_ready(world: &World) {
 
 fn dispatch(world: &Arc<World>, notification: Notification) {
     let call = notification.call;
+    crate::knobs::settle(world);
     let _acting = (!world.killable).then(|| world.busy.enter(call.tid));
     let missed = lock(&world.replay).take(&call);
     match missed {
@@ -79,15 +81,16 @@ fn dispatch(world: &Arc<World>, notification: Notification) {
     finish(world, notification, outcome);
 }
 
-fn decide(world: &World, call: &Call) -> Outcome {
+fn decide(world: &Arc<World>, call: &Call) -> Outcome {
     use libc::*;
     match call.nr {
         SYS_socket | SYS_accept | SYS_accept4 | SYS_bind | SYS_listen | SYS_connect | SYS_getsockname
         | SYS_getpeername | SYS_shutdown | SYS_sendto | SYS_sendmsg | SYS_sendmmsg | SYS_setsockopt
         | SYS_getsockopt => socket::handle(world, call),
         SYS_ioctl => ioctl::handle(world, call),
-        SYS_setns | SYS_unshare | SYS_clone | SYS_fork | SYS_vfork | SYS_execve | SYS_execveat | SYS_mount
-        | SYS_umount2 => namespace::handle(world, call),
+        SYS_setns | SYS_unshare | SYS_clone | SYS_execve | SYS_execveat | SYS_mount | SYS_umount2 => {
+            namespace::handle(world, call)
+        }
         SYS_prlimit64 | SYS_getrlimit | SYS_setrlimit | SYS_prctl | SYS_getresuid | SYS_getresgid => ids::handle(call),
         _ => path::handle(world, call),
     }

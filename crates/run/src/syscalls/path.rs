@@ -6,11 +6,15 @@ use std::ffi::{CString, OsString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use pernet::NetRef;
+use pernet_stack::SysctlNode;
 use rustix::fs::{AtFlags, Mode, OFlags};
 
 use super::Outcome;
-use super::resolve::{Arg, Backing, back, may_write, place_of, space_of, space_of_descriptor};
+use super::resolve::{Arg, Backing, back, knob_permits, may_write, place_of, space_of, space_of_descriptor};
+use crate::knobs::Knob;
 use crate::listener::Call;
 use crate::mem::Memory;
 use crate::paths::{Place, netns_path};
@@ -43,7 +47,7 @@ fn c_path(p: &Path) -> Result<CString, i32> {
 }
 
 /// Answers a call of this family.
-pub(crate) fn handle(world: &World, call: &Call) -> Outcome {
+pub(crate) fn handle(world: &Arc<World>, call: &Call) -> Outcome {
     use libc::*;
     let follow_unless = |flag: usize, bit: i32| call.int(flag) & bit == 0;
     match call.nr {
@@ -106,16 +110,19 @@ macro_rules! backing {
     }};
 }
 
-fn open(world: &World, call: &Call, arg: Arg, flags: i32, mode: u32) -> Outcome {
+fn open(world: &Arc<World>, call: &Call, arg: Arg, flags: i32, mode: u32) -> Outcome {
     let task = task_of(call);
     let writes = flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_TRUNC != 0;
     let Some(place) = place_of(world, task, arg) else {
         let knob = writes && world.users.host_powers() && leads_to_knob(task, arg);
         return if knob { Outcome::Errno(libc::EACCES) } else { Outcome::Proceed };
     };
-    if place == Place::HostKnob {
-        // Never the host's network: a knob that every namespace has of its own is not one we have yet.
-        return if writes { Outcome::Errno(libc::EACCES) } else { Outcome::Proceed };
+    if writes && flags & libc::O_PATH == 0 {
+        match knob(world, task, &place, flags) {
+            Ok(Some(fd)) => return Outcome::Fd(fd, flags & libc::O_CLOEXEC != 0),
+            Ok(None) => {}
+            Err(e) => return Outcome::Errno(e),
+        }
     }
     let exclusive = flags & (libc::O_CREAT | libc::O_EXCL) == libc::O_CREAT | libc::O_EXCL;
     let nofollow = flags & libc::O_NOFOLLOW != 0 || exclusive;
@@ -153,6 +160,55 @@ fn open(world: &World, call: &Call, arg: Arg, flags: i32, mode: u32) -> Outcome 
     match file {
         Ok(fd) => Outcome::Fd(fd, flags & libc::O_CLOEXEC != 0),
         Err(e) => Outcome::Errno(e),
+    }
+}
+
+/// Opens a setting for writing, if the place is one.
+fn knob(world: &Arc<World>, task: Task, place: &Place, flags: i32) -> Result<Option<OwnedFd>, i32> {
+    let Some((net, knob, mode, text)) = knob_at(world, task, place)? else { return Ok(None) };
+    if flags & libc::O_DIRECTORY != 0 {
+        return Err(libc::ENOTDIR);
+    }
+    if flags & (libc::O_CREAT | libc::O_EXCL) == libc::O_CREAT | libc::O_EXCL {
+        return Err(libc::EEXIST);
+    }
+    let reads = flags & libc::O_ACCMODE == libc::O_RDWR;
+    if !knob_permits(world, task, &net, mode, if reads { 0o6 } else { 0o2 }) {
+        return Err(libc::EACCES);
+    }
+    let text = if reads { Some(text?) } else { None };
+    crate::knobs::open(world, task, &net, knob, text.as_deref()).map(Some)
+}
+
+/// A namespace, a setting of it, its mode and what it reads as.
+type KnobAt = (NetRef, Knob, u16, Result<String, i32>);
+
+/// The setting that a place is, if it is one.
+fn knob_at(world: &World, task: Task, place: &Place) -> Result<Option<KnobAt>, i32> {
+    let net = world.net_of(task)?;
+    match place {
+        Place::SysctlNet(rest) => {
+            let path = rest.to_str().ok_or(libc::ENOENT)?;
+            match world.stack.sysctl_node(&net, path).ok_or(libc::ENOENT)? {
+                SysctlNode::Dir(_) => Err(libc::EISDIR),
+                SysctlNode::File(mode) => {
+                    let text = world.stack.sysctl_read(&net, path).map_err(|e| e.errno());
+                    Ok(Some((net, Knob::Sysctl(path.to_owned()), mode, text)))
+                }
+            }
+        }
+        Place::SysNet(rest) => {
+            let mut names = rest.components();
+            let device = names.next().and_then(|d| d.as_os_str().to_str());
+            let attribute = names.as_path().to_str().unwrap_or_default().to_owned();
+            let links = world.stack.links(&net).ok_or(libc::EINVAL)?;
+            let link = device.and_then(|d| links.by_name(d).filter(|l| l.name().as_str() == d));
+            let Some(link) = link else { return Ok(None) };
+            let Some(text) = world.stack.sysfs_read(&net, &link, &attribute) else { return Ok(None) };
+            let mode = pernet_stack::sysfs_mode(&link, &attribute).unwrap_or(0o444);
+            Ok(Some((net, Knob::Sysfs(link.index(), attribute), mode, text.map_err(|e| e.errno()))))
+        }
+        _ => Ok(None),
     }
 }
 
@@ -293,7 +349,7 @@ fn readlink(world: &World, call: &Call, arg: Arg, to: u64, size: u64) -> Outcome
             None => return Outcome::Proceed,
         },
         Place::ProcNet(_, rest) if rest.as_os_str().is_empty() => return Outcome::Proceed,
-        Place::HostKnob | Place::Mounts(..) => return Outcome::Proceed,
+        Place::Mounts(..) => return Outcome::Proceed,
         _ => match back(world, task, &place, false) {
             Ok(Some(Backing::Real(path))) => std::fs::read_link(path).map(PathBuf::into_os_string).map_err(|e| io(&e)),
             Ok(Some(_)) => Err(libc::EINVAL),
@@ -384,7 +440,7 @@ fn statfs(world: &World, call: &Call) -> Outcome {
         (Backing::Namespace(space), _) => {
             return statfs_namespace(world, task, *space, call.args[1]);
         }
-        (_, Place::ProcNet(..)) => Path::new("/proc").to_path_buf(),
+        (_, Place::ProcNet(..) | Place::SysctlNet(..)) => Path::new("/proc").to_path_buf(),
         (_, Place::SysNet(..)) => Path::new("/sys").to_path_buf(),
         (Backing::Real(path) | Backing::Unreadable(_, path) | Backing::Content(_, path, _), _) => path.clone(),
     };
@@ -435,7 +491,6 @@ fn chmod(world: &World, call: &Call, arg: Arg, mode: u32) -> Outcome {
 
 fn refuse(world: &World, call: &Call, arg: Arg, errno: i32) -> Outcome {
     match place_of(world, task_of(call), arg) {
-        Some(Place::HostKnob) => Outcome::Errno(libc::EACCES),
         Some(Place::Descriptor(..)) | None => Outcome::Proceed,
         Some(_) => Outcome::Errno(errno),
     }

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use pernet::Cap;
+use pernet::{Cap, NetRef};
+use pernet_stack::SysctlNode;
 
 use crate::mem::Memory;
 use crate::paths::{NETNS_DIR, Place, Who, absolute, classify, may_be_virtual, netns_path, normalise};
@@ -53,13 +54,21 @@ fn visible(world: &World, path: &Path) -> PathBuf {
     let Some(inside) = world.vfs.inside(path) else {
         return path.to_path_buf();
     };
-    for (ours, theirs) in [
-        ("netns", NETNS_DIR),
-        ("proc_net", "/proc/net"),
-        ("sys_net/class", "/sys/class/net"),
-        ("sys_net/devices", "/sys/devices/virtual/net"),
-    ] {
+    for (ours, theirs) in [("netns", NETNS_DIR), ("proc_net", "/proc/net")] {
         if let Ok(rest) = inside.strip_prefix(ours) {
+            return normalise(&Path::new(theirs).join(rest));
+        }
+    }
+    // Trees of which each namespace has its own: its number comes first.
+    for (ours, part, theirs) in [
+        ("sysctl_net", "", "/proc/sys/net"),
+        ("sys_net", "class", "/sys/class/net"),
+        ("sys_net", "devices", "/sys/devices/virtual/net"),
+    ] {
+        let Ok(rest) = inside.strip_prefix(ours) else { continue };
+        let mut names = rest.components();
+        names.next();
+        if let Ok(rest) = names.as_path().strip_prefix(part) {
             return normalise(&Path::new(theirs).join(rest));
         }
     }
@@ -143,7 +152,8 @@ pub(crate) fn back(world: &World, task: Task, place: &Place, follow: bool) -> Re
             Place::Nowhere => return Err(libc::ENOENT),
             Place::Mounts(who, name) if follow => return super::mounts::list(world, task, *who, name),
             Place::Mounts(..) => return Ok(None),
-            Place::HostKnob | Place::Descriptor(..) => return Ok(None),
+            Place::SysctlNet(rest) => return sysctl_net(world, task, rest).map(Some),
+            Place::Descriptor(..) => return Ok(None),
         }));
     }
     Err(libc::ELOOP)
@@ -164,35 +174,61 @@ fn proc_net(world: &World, task: Task, who: Who, rest: &Path) -> Result<Backing,
     })
 }
 
+/// The directory that stands for `rest` in the namespace of `space`: a tree of its own for each namespace.
+fn own_tree(tree: &str, space: SpaceId, rest: &Path) -> PathBuf {
+    Path::new(tree).join(space.number().to_string()).join(rest)
+}
+
+fn sysctl_net(world: &World, task: Task, rest: &Path) -> Result<Backing, i32> {
+    let net = world.net_of(task)?;
+    let space = lock(&world.spaces).of_task(task).ok_or(libc::ESRCH)?;
+    let path = rest.to_str().ok_or(libc::ENOENT)?;
+    let at = own_tree("sysctl_net", space, rest);
+    match world.stack.sysctl_node(&net, path).ok_or(libc::ENOENT)? {
+        SysctlNode::Dir(names) => world.vfs.mirror(&at, &names).map(Backing::Real),
+        SysctlNode::File(mode) => {
+            let real = world.vfs.stand_in(&at, mode)?;
+            if !knob_permits(world, task, &net, mode, 0o4) {
+                return Ok(Backing::Unreadable(libc::EACCES, real));
+            }
+            match world.stack.sysctl_read(&net, path) {
+                Ok(text) => Ok(Backing::Content(text, real, None)),
+                Err(e) => Ok(Backing::Unreadable(e.errno(), real)),
+            }
+        }
+    }
+}
+
+/// Whether a mode lets a task read (4) or write (2): who administers the network has what its owner has.
+pub(crate) fn knob_permits(world: &World, task: Task, net: &NetRef, mode: u16, wanted: u16) -> bool {
+    let owner = world.users.cred(task).capable(net.owner(), Cap::NetAdmin);
+    let bits = if owner { mode >> 6 } else { mode };
+    bits & wanted == wanted
+}
+
 fn sys_net(world: &World, task: Task, rest: &Path) -> Result<Backing, i32> {
     let net = world.net_of(task)?;
+    let space = lock(&world.spaces).of_task(task).ok_or(libc::ESRCH)?;
     let links = world.stack.links(&net).ok_or(libc::EINVAL)?;
-    let tree = world.vfs.tree("sys_net", || {
-        let mut entries = Vec::new();
-        for link in links.all() {
-            let name = link.name().as_str().to_owned();
-            entries.push(Entry { path: format!("devices/{name}"), content: None, mode: 0o755 });
-            entries.extend(pernet_stack::sysfs_entries(&link).into_iter().map(|e| {
-                let mut e = tree_entry(e);
-                e.path = format!("devices/{name}/{}", e.path);
-                e
-            }));
-            entries.push(Entry { path: format!("class/{name}"), content: None, mode: 0o755 });
-        }
-        entries
-    })?;
     let mut names = rest.components();
     let Some(device) = names.next() else {
-        return Ok(Backing::Real(tree.join("class")));
+        let names: Vec<_> = links.all().iter().map(|l| (l.name().as_str().to_owned(), None)).collect();
+        return world.vfs.mirror(&own_tree("sys_net", space, Path::new("class")), &names).map(Backing::Real);
     };
-    let attribute = names.as_path();
-    let real = tree.join("devices").join(rest);
-    let link = device.as_os_str().to_str().and_then(|d| links.by_name(d));
-    match link.and_then(|l| pernet_stack::sysfs_attr(&l, attribute.to_str()?)) {
-        Some(Ok(text)) => Ok(Backing::Content(text, real, None)),
-        Some(Err(e)) => Ok(Backing::Unreadable(e.errno(), real)),
-        None => Ok(Backing::Real(real)),
+    let device = device.as_os_str().to_str().ok_or(libc::ENOENT)?;
+    let link = links.by_name(device).filter(|l| l.name().as_str() == device).ok_or(libc::ENOENT)?;
+    let attribute = names.as_path().to_str().ok_or(libc::ENOENT)?;
+    let at = own_tree("sys_net", space, &Path::new("devices").join(rest));
+    if let Some(text) = world.stack.sysfs_read(&net, &link, attribute) {
+        let mode = pernet_stack::sysfs_mode(&link, attribute).unwrap_or(0o444);
+        let real = world.vfs.stand_in(&at, mode)?;
+        return Ok(match text {
+            Ok(text) => Backing::Content(text, real, None),
+            Err(e) => Backing::Unreadable(e.errno(), real),
+        });
     }
+    let names = pernet_stack::sysfs_dir(&link, attribute).ok_or(libc::ENOENT)?;
+    world.vfs.mirror(&at, &names).map(Backing::Real)
 }
 
 fn tree_entry(e: pernet_stack::Entry) -> Entry {

@@ -66,6 +66,10 @@ pub struct LinkClass {
     pub qdisc: &'static str,
     /// How many queues a new device has.
     pub queues: Queues,
+    /// Whether a user may say that it has a signal or not.
+    pub sets_carrier: bool,
+    /// Whether a protocol may hold it down.
+    pub sets_proto_down: bool,
     /// Whether the device may never leave its namespace (`netns_immutable`).
     pub netns_immutable: bool,
     /// Room for headers the device asks for before a packet, bytes.
@@ -134,6 +138,8 @@ pub(super) const ETHER: LinkClass = LinkClass {
     carrier: true,
     qdisc: "noqueue",
     queues: Queues::ONE,
+    sets_carrier: false,
+    sets_proto_down: false,
     netns_immutable: false,
     headroom: 0,
     tailroom: 0,
@@ -156,6 +162,8 @@ pub static LOOPBACK: LinkClass = LinkClass {
     carrier: true,
     qdisc: "noqueue",
     queues: Queues::ONE,
+    sets_carrier: false,
+    sets_proto_down: false,
     netns_immutable: true,
     headroom: 0,
     tailroom: 0,

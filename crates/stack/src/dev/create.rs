@@ -4,15 +4,21 @@ use std::sync::Arc;
 
 use pernet::{Net, NetRef};
 
-use super::kind::{KindSpec, VethPeer};
+use super::kind::{self, KindSpec, VethPeer};
 use super::request::{LinkChange, NewLink, address};
-use super::{HwAddr, Link, LinkClass, LinkError, LinkRefused, NameAssign, updown, watch};
+use super::{HwAddr, IfFlags, Link, LinkClass, LinkError, LinkRefused, NameAssign, updown, watch};
+use crate::errno;
 use crate::rtnl::{NetdevEvent, Rtnl};
 use crate::state::Ns;
 
 /// `addr_assign_type`: drawn at random, set by a user.
 const ADDR_RANDOM: u8 = 1;
-const ADDR_SET: u8 = 3;
+pub(super) const ADDR_SET: u8 = 3;
+
+/// Most queues a device may be made with.
+const MAX_QUEUES: u32 = 4096;
+const TX_QUEUES: &str = "Invalid number of transmit queues";
+const RX_QUEUES: &str = "Invalid number of receive queues";
 
 /// How a device is to be born.
 struct Birth<'a> {
@@ -42,15 +48,36 @@ impl Rtnl<'_> {
             change: &new.change,
         };
         let made = match &new.kind {
-            KindSpec::Veth(peer) => self.new_pair(ns, &birth, peer)?,
-            KindSpec::Dummy => {
-                let link = self.prepare(ns, &birth)?;
-                self.register(ns, link, birth.index)?
+            KindSpec::Veth(peer) => self.new_pair(ns, &birth, peer, new)?,
+            _ => {
+                let base_net = new.link_net.as_deref().unwrap_or(net);
+                let base = self.ns(base_net).ok_or(LinkRefused::NoStack)?;
+                let mut link = self.prepare(ns, &birth)?;
+                kind::prepare(base, ns, new, &mut link)?;
+                ns.links.check_index(birth.index)?;
+                self.check_master(ns, new, &link)?;
+                let vni = kind::vni(&link);
+                let link = self.register(ns, link, birth.index)?;
+                if let Some(vni) = vni {
+                    base.links.add_vni(vni, link.index());
+                }
+                kind::created(self, ns, &link);
+                link
             }
         };
+        if let Some(master) = new.change.master.filter(|&master| master > 0) {
+            self.join_at_birth(ns, made.index(), master);
+        }
         updown::first_flags(self, ns, made.index(), new.change.flags);
         self.run_linkwatch();
         Ok(ns.links.by_index(made.index()).unwrap_or(made))
+    }
+
+    /// Whether a new device may join the master that its request names.
+    fn check_master(&mut self, ns: Ns<'_>, new: &NewLink, link: &Link) -> Result<(), LinkRefused> {
+        let Some(master) = new.change.master.filter(|&master| master > 0) else { return Ok(()) };
+        let master = ns.links.by_index(master).ok_or(LinkRefused::plain(errno::EINVAL))?;
+        kind::may_join(ns, &master, &Arc::new(link.clone()))
     }
 
     /// A device as it will be put into the table, with every property that the request gives (`rtnl_create_link`).
@@ -62,13 +89,29 @@ impl Rtnl<'_> {
             Some(name) => ns.links.name_for(name)?,
             None => ns.links.name_for(&format!("{kind}%d"))?,
         };
+        // What the kind itself looks at comes first.
+        if let Some(bytes) = &change.address {
+            let address = HwAddr::new(bytes).filter(|a| a.as_bytes().len() == class.address.as_bytes().len());
+            if unicast(&address.ok_or(LinkRefused::AddressTooShort)?).is_err() {
+                return Err(LinkRefused::BadAddress);
+            }
+        }
         let mut link = Link::new(class, name);
         link.name_assign = if birth.name.is_some() { NameAssign::User } else { NameAssign::Enum };
         let (tx, rx) = class.queues.count();
         (link.tx_queues, link.rx_queues) = (birth.tx_queues.unwrap_or(tx), birth.rx_queues.unwrap_or(rx));
         if let Some(mtu) = change.mtu {
-            check_mtu(&link, mtu)?;
+            let checked = check_mtu(&link, mtu);
+            // Cables look at it themselves, and give no reason.
+            let silent = class.kind == Some("veth");
+            checked.map_err(|why| if silent { LinkRefused::plain(why.errno()) } else { why })?;
             link.mtu = mtu;
+        }
+        for count in [birth.tx_queues, birth.rx_queues].iter().flatten() {
+            if !(1..=MAX_QUEUES).contains(count) {
+                let text = if birth.tx_queues == Some(*count) { TX_QUEUES } else { RX_QUEUES };
+                return Err(LinkRefused::says(errno::EINVAL, text));
+            }
         }
         let len = class.address.as_bytes().len();
         if let Some(bytes) = &change.address {
@@ -101,26 +144,49 @@ impl Rtnl<'_> {
     }
 
     /// Both ends of a cable, the other one first.
-    fn new_pair(&mut self, ns: Ns<'_>, birth: &Birth<'_>, peer: &VethPeer) -> Result<Arc<Link>, LinkRefused> {
-        let peer_net = peer.change.net.clone();
+    fn new_pair(
+        &mut self,
+        ns: Ns<'_>,
+        birth: &Birth<'_>,
+        peer: &VethPeer,
+        new: &NewLink,
+    ) -> Result<Arc<Link>, LinkRefused> {
+        // An end that nobody describes is like this one, but for its name.
+        let mut like = birth.change.clone();
+        (like.name, like.flags, like.net, like.master) = (None, None, None, None);
+        let peer_change = peer.change.as_ref().unwrap_or(&like);
+        let peer_net = peer_change.net.clone();
         let peer_ns = match &peer_net {
             Some(net) => self.ns(net).ok_or(LinkRefused::NoStack)?,
             None => ns,
         };
         let other = Birth {
             class: birth.class,
-            name: peer.change.name.as_deref(),
-            index: peer.index,
+            name: peer_change.name.as_deref(),
+            // As Linux has it: an index for the other end alone is not listened to.
+            index: peer.index.filter(|_| birth.index.is_some()),
             tx_queues: peer.tx_queues,
             rx_queues: peer.rx_queues,
-            change: &peer.change,
+            change: peer_change,
         };
         // This end is checked before the other one is made, so that a refusal finds neither.
-        let mut this = self.prepare(ns, birth)?;
+        let this = self.prepare(ns, birth);
+        let late = matches!(this, Err(LinkRefused::Table(LinkError::NameTaken)));
+        if !late {
+            this.as_ref().map_err(Clone::clone)?;
+        }
         let that = self.prepare(peer_ns, &other)?;
+        // Linux finds out about the name of this one when the other has had its index.
+        if late && other.index.is_none() {
+            peer_ns.links.skip_index();
+        }
+        let mut this = this?;
+        self.check_master(ns, new, &this)?;
         let together = ns.is(peer_ns);
         peer_ns.links.check_index(other.index)?;
         let takes = |index: Option<u32>| index.is_some() && together && index == other.index;
+        // The other end would come up before it has anything to be connected to.
+        let early = peer_change.flags.is_some_and(|f| f.apply(that.stored_flags).contains(IfFlags::UP));
         let clash = together && this.name() == that.name() && birth.name.is_some_and(|name| !name.contains('%'));
         let checked = ns.links.check_index(birth.index).and(if takes(birth.index) {
             Err(LinkError::IndexTaken)
@@ -129,17 +195,18 @@ impl Rtnl<'_> {
         } else {
             Ok(())
         });
-        if let Err(error) = checked {
+        let connected = if early { Err(LinkRefused::plain(errno::ENOTCONN)) } else { Ok(()) };
+        if let Err(error) = connected.and(checked.map_err(LinkRefused::from)) {
             // Linux finds out when the other end has had its index.
             if other.index.is_none() {
                 peer_ns.links.skip_index();
             }
-            return Err(error.into());
+            return Err(error);
         }
         let that = self.register(peer_ns, that, other.index)?;
         let _ = peer_ns.links.update(that.index(), |link| link.lower = Some(0));
         watch::lose_first_carrier(self, peer_ns, that.index());
-        updown::first_flags(self, peer_ns, that.index(), peer.change.flags);
+        updown::first_flags(self, peer_ns, that.index(), peer_change.flags);
         // The other end may have taken the number that this one's name would have had.
         if together && this.name() == that.name() {
             let pattern = birth.name.map_or_else(|| "veth%d".to_owned(), str::to_owned);
@@ -173,12 +240,16 @@ impl Rtnl<'_> {
 
 /// Whether the device takes that MTU (`dev_validate_mtu`).
 pub(super) fn check_mtu(link: &Link, mtu: u32) -> Result<(), LinkRefused> {
-    let class = link.class();
-    if i32::try_from(mtu).is_err() || mtu < class.min_mtu {
+    if i32::try_from(mtu).is_err() || mtu < link.min_mtu() {
         return Err(LinkRefused::MtuTooSmall);
     }
-    if class.max_mtu > 0 && mtu > class.max_mtu {
+    if link.max_mtu() > 0 && mtu > link.max_mtu() {
         return Err(LinkRefused::MtuTooLarge);
     }
     Ok(())
+}
+
+/// Whether it is an address that a device can have (`is_valid_ether_addr`).
+pub(super) fn unicast(address: &HwAddr) -> Result<(), LinkRefused> {
+    if address.is_multicast() || address.is_zero() { Err(LinkRefused::BadAddress) } else { Ok(()) }
 }

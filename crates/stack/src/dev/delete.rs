@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use pernet::{Net, NetRef};
+use pernet::{Net, NetHandle, NetRef};
 
-use super::{Link, LinkNotice, LinkRefused, updown};
+use super::{Link, LinkNotice, LinkRefused, kind, updown};
 use crate::errno;
 use crate::notice::Notice;
 use crate::rtnl::{NetdevEvent, Rtnl};
@@ -32,6 +32,63 @@ impl Rtnl<'_> {
         Ok(())
     }
 
+    /// Takes all devices of a group away (`rtnl_group_dellink`).
+    ///
+    /// # Errors
+    /// `EPERM` for group 0, which everything is in by default; `ENODEV` for one that nothing is in; `EOPNOTSUPP` if one
+    /// of them cannot be taken away. Then none is.
+    pub fn del_group(&mut self, net: &Net, group: u32) -> Result<(), LinkRefused> {
+        let ns = self.ns(net).ok_or(LinkRefused::NoStack)?;
+        if group == 0 {
+            return Err(LinkRefused::plain(errno::EPERM));
+        }
+        let members = ns.links.of_group(group);
+        if members.is_empty() {
+            return Err(LinkRefused::plain(errno::ENODEV));
+        }
+        let fixed = |&index: &u32| ns.links.by_index(index).is_some_and(|link| link.class().kind.is_none());
+        if members.iter().any(fixed) {
+            return Err(LinkRefused::plain(errno::EOPNOTSUPP));
+        }
+        self.unregister(ns, &members);
+        self.run_linkwatch();
+        Ok(())
+    }
+
+    /// What dies with a namespace: its devices, and those elsewhere that cannot be without them. Nobody hears of those
+    /// in it; what listens elsewhere does.
+    pub(super) fn dismantle(&mut self, ns: Ns<'_>, handle: &NetHandle) {
+        if ns.links.untouched() {
+            return;
+        }
+        for link in ns.links.all() {
+            // Somebody elsewhere who still points here goes, as with any device that is taken away.
+            for (net, upper) in ns.links.uppers_of(link.index()) {
+                self.bereave(net.as_ref(), upper);
+            }
+            let Some(below) = link.lower_net().and_then(NetHandle::upgrade) else { continue };
+            let Some(below_ns) = self.ns(&below) else { continue };
+            let Some(index) = link.below() else { continue };
+            below_ns.links.unstack(index, Some(handle), link.index());
+            let Some(peer) = below_ns.links.by_index(index) else { continue };
+            let ours = peer.lower == Some(link.index()) && peer.lower_net() == Some(handle);
+            if ours && peer.class().kind == Some("veth") {
+                self.unregister(below_ns, &[index]);
+            }
+        }
+        ns.links.clear();
+        self.run_linkwatch();
+    }
+
+    /// The device below `upper`, which is in the living namespace `net`, is gone.
+    fn bereave(&mut self, net: Option<&NetHandle>, upper: u32) {
+        if let Some(net) = net.and_then(NetHandle::upgrade)
+            && let Some(ns) = self.ns(&net)
+        {
+            self.unregister(ns, &[upper]);
+        }
+    }
+
     /// Takes devices of a namespace away, and those that go with them.
     pub(super) fn unregister(&mut self, ns: Ns<'_>, indexes: &[u32]) {
         let mut going: Vec<Going> = Vec::new();
@@ -51,6 +108,8 @@ impl Rtnl<'_> {
         for &(ns, index) in &devices {
             let Some(link) = ns.links.by_index(index) else { continue };
             self.call_netdevice_notifiers(ns, &link, NetdevEvent::Unregister);
+            kind::leave(self, ns, &link);
+            kind::unstack(self, ns, &link);
             let Ok(link) = ns.links.remove(index) else { continue };
             self.notify(ns, Notice::Link(LinkNotice::Del { link, to: None }));
         }
@@ -59,6 +118,10 @@ impl Rtnl<'_> {
     /// Notes that a device goes, and those that go with it (`dellink` of its kind). `home` is where the request is.
     fn queue(&mut self, home: Ns<'_>, ns: Ns<'_>, index: u32, going: &mut Vec<Going>) {
         let Some(link) = ns.links.by_index(index) else { return };
+        if going.iter().any(|g| g.index == index && g.net.as_deref().map_or(ns.is(home), |net| ns.net() == Some(net))) {
+            return;
+        }
+        kind::delete(self, ns, &link);
         let net = if ns.is(home) { None } else { ns.to_ref() };
         going.push(Going { net, index });
         // The other end of a cable goes too; neither has another end from here on.
@@ -81,7 +144,7 @@ impl Rtnl<'_> {
         link: &Arc<Link>,
         f: impl FnOnce(&mut Self, Ns<'_>, Arc<Link>) -> R,
     ) -> Option<R> {
-        let index = link.lower.filter(|&index| index > 0)?;
+        let index = link.below()?;
         let Some(handle) = link.lower_net() else {
             let lower = ns.links.by_index(index)?;
             return Some(f(self, ns, lower));

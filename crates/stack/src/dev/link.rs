@@ -5,7 +5,8 @@ use std::sync::Arc;
 use pernet::NetHandle;
 
 use super::counters::{Counters, LinkStats};
-use super::{HwAddr, IfFlags, IfName, LinkClass};
+use super::kind::{KindData, PortData};
+use super::{HwAddr, IfFlags, IfName, LinkClass, OffloadLimits};
 
 /// Operational state of RFC 2863, numbered as `IF_OPER_*`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,16 @@ pub enum NameAssign {
     User = 3,
     /// Renamed by a user.
     Renamed = 4,
+}
+
+/// Properties that nearly every device has as its class says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Tweaks {
+    pub(super) offload: OffloadLimits,
+    pub(super) min_mtu: u32,
+    pub(super) max_mtu: u32,
+    pub(super) headroom: u16,
+    pub(super) proto_down_reason: u32,
 }
 
 /// A network device as one consistent reading: what `struct net_device` says about itself.
@@ -128,6 +139,12 @@ pub struct Link {
     /// Free text of the administrator (`ifalias`).
     pub alias: Option<Box<str>>,
     pub(super) alt_names: Vec<Box<str>>,
+    /// What is seldom another than its class says.
+    pub(super) tweaks: Option<Box<Tweaks>>,
+    /// What is particular to its kind.
+    pub(super) data: Option<Arc<KindData>>,
+    /// What is particular to it as a port of its master.
+    pub(super) port: Option<Arc<PortData>>,
     /// When the IPv6 settings last changed, hundredths of a second of the monotonic clock.
     pub inet6_changed: u32,
     /// IPv6 neighbours are believed reachable this long, milliseconds; random between 15,000 and 45,000.
@@ -171,6 +188,9 @@ impl Link {
             qdisc: "noop",
             alias: None,
             alt_names: Vec::new(),
+            tweaks: None,
+            data: None,
+            port: None,
             inet6_changed: 0,
             inet6_reachable_ms: 30_000,
             counters: None,
@@ -237,6 +257,79 @@ impl Link {
     #[must_use]
     pub fn iflink(&self) -> u32 {
         self.lower.unwrap_or(self.index)
+    }
+
+    /// Its offload limits.
+    #[must_use]
+    pub fn offload(&self) -> OffloadLimits {
+        self.tweaks.as_ref().map_or(self.class.offload, |t| t.offload)
+    }
+
+    /// Smallest MTU it takes, bytes.
+    #[must_use]
+    pub fn min_mtu(&self) -> u32 {
+        self.tweaks.as_ref().map_or(self.class.min_mtu, |t| t.min_mtu)
+    }
+
+    /// Largest MTU it takes, bytes; 0 for no bound.
+    #[must_use]
+    pub fn max_mtu(&self) -> u32 {
+        self.tweaks.as_ref().map_or(self.class.max_mtu, |t| t.max_mtu)
+    }
+
+    /// Room for headers it asks for before a packet, bytes.
+    #[must_use]
+    pub fn headroom(&self) -> u16 {
+        self.tweaks.as_ref().map_or(self.class.headroom, |t| t.headroom)
+    }
+
+    /// Who holds the device down, a bit for each reason.
+    #[must_use]
+    pub fn proto_down_reason(&self) -> u32 {
+        self.tweaks.as_ref().map_or(0, |t| t.proto_down_reason)
+    }
+
+    /// What its class says, to be changed.
+    pub(super) fn tweak(&mut self) -> &mut Tweaks {
+        let class = self.class;
+        self.tweaks.get_or_insert_with(|| {
+            Box::new(Tweaks {
+                offload: class.offload,
+                min_mtu: class.min_mtu,
+                max_mtu: class.max_mtu,
+                headroom: class.headroom,
+                proto_down_reason: 0,
+            })
+        })
+    }
+
+    /// What is particular to its kind, if anything is.
+    #[must_use]
+    pub fn data(&self) -> Option<&KindData> {
+        self.data.as_deref()
+    }
+
+    /// What is particular to it as a port of its master.
+    #[must_use]
+    pub fn port(&self) -> Option<&PortData> {
+        self.port.as_deref()
+    }
+
+    /// Index of the device this one sits on, is wired to or sends through; `None` if there is none.
+    pub(super) fn below(&self) -> Option<u32> {
+        match (self.lower, self.data()) {
+            (None, Some(KindData::Vxlan(vxlan))) => vxlan.dev,
+            (lower, _) => lower.filter(|&index| index > 0),
+        }
+    }
+
+    /// The device below has another index.
+    pub(super) fn sit_on(&mut self, index: u32) {
+        if self.lower.is_some() {
+            self.lower = Some(index);
+        } else if let Some(KindData::Vxlan(vxlan)) = self.data.as_mut().map(Arc::make_mut) {
+            vxlan.dev = Some(index);
+        }
     }
 
     /// The namespace of the device this one sits on, if it is another one.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use super::relations::Relations;
 use super::{IfName, LOOPBACK, Link, LinkRefused, NameAssign};
 use crate::errno;
 
@@ -39,7 +40,8 @@ impl LinkError {
     #[must_use]
     pub const fn errno(self) -> i32 {
         match self {
-            Self::NameTaken | Self::IndexTaken => errno::EEXIST,
+            Self::NameTaken => errno::EEXIST,
+            Self::IndexTaken => errno::EBUSY,
             Self::BadIndex => errno::EINVAL,
             Self::NoSuchLink => errno::ENODEV,
             Self::Full => errno::ENFILE,
@@ -73,13 +75,15 @@ pub struct Links {
 }
 
 #[derive(Debug)]
-struct Table {
+pub(super) struct Table {
     /// Ascending by index. New devices nearly always have the highest index, so inserting is appending.
     by_index: Vec<Arc<Link>>,
     /// Every name and alternative name → index; only kept beyond [`WALK_UP_TO`] devices.
     by_name: Option<HashMap<Box<str>, u32>>,
     /// Where to begin looking for a free number, for patterns that were used lately.
     hints: Vec<Hint>,
+    /// Who is stacked on whom; made when somebody is.
+    pub(super) relations: Option<Box<Relations>>,
     /// Last index handed out automatically.
     last_index: u32,
     /// `dev_base_seq`: 1 at first, never 0.
@@ -158,6 +162,22 @@ impl Links {
         table.unlisted(&link);
         table.bump();
         Ok(link)
+    }
+
+    /// The index that a device which moves here gets: its own if that is free, else the next.
+    pub(super) fn index_for(&self, own: u32) -> Result<u32, LinkError> {
+        let mut table = self.write();
+        if table.at(own).is_err() { Ok(own) } else { table.next_index() }
+    }
+
+    /// Whether a device has that name or alternative name.
+    pub(super) fn is_named(&self, name: &str) -> bool {
+        self.read().named(name).is_some()
+    }
+
+    /// Devices of a group, in order of their indexes.
+    pub(super) fn of_group(&self, group: u32) -> Vec<u32> {
+        self.read().by_index.iter().filter(|l| l.group == group).map(|l| l.index).collect()
     }
 
     /// Changes a device: `edit` gets a copy, which then takes the place of the old reading. Names go through
@@ -245,6 +265,11 @@ impl Links {
         let _ = self.write().next_index();
     }
 
+    /// Forgets every device: the namespace is gone.
+    pub(super) fn clear(&self) {
+        *self.write() = Table::new(None);
+    }
+
     /// Whether nobody has looked yet: there is the loopback device at most.
     pub(super) fn untouched(&self) -> bool {
         self.table.get().is_none()
@@ -298,11 +323,11 @@ impl Links {
     }
 
     // A panic while the lock is held can only be one of `edit`'s, which works on a copy: the table is whole.
-    fn read(&self) -> RwLockReadGuard<'_, Table> {
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Table> {
         self.table().read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Table> {
+    pub(super) fn write(&self) -> RwLockWriteGuard<'_, Table> {
         self.table().write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -323,7 +348,14 @@ fn loopback(salt: u32, born: u32) -> Link {
 
 impl Table {
     fn new(first: Option<Link>) -> Self {
-        let mut table = Self { by_index: Vec::new(), by_name: None, hints: Vec::new(), last_index: 0, generation: 1 };
+        let mut table = Self {
+            by_index: Vec::new(),
+            by_name: None,
+            hints: Vec::new(),
+            relations: None,
+            last_index: 0,
+            generation: 1,
+        };
         if let Some(first) = first {
             table.by_index.reserve_exact(1);
             // Into an empty table: no name and no index can be taken.

@@ -2,19 +2,23 @@
 //! ([`LinkClass`]), and the table a namespace keeps of them ([`Links`]).
 
 mod addr;
+mod altnames;
 mod class;
 mod counters;
 mod create;
 mod delete;
 mod devconf;
+mod fdb;
 mod flags;
 mod kind;
 mod link;
 mod links;
+mod moves;
 mod name;
 mod pernet;
 mod random;
 mod refused;
+mod relations;
 mod request;
 mod set;
 mod updown;
@@ -24,8 +28,13 @@ pub use addr::HwAddr;
 pub use class::{LOOPBACK, LinkClass, OffloadLimits, Queues};
 pub use counters::{Counters, LinkStats};
 pub use devconf::{Inet4Conf, Inet6Conf};
+pub use fdb::{FdbChange, FdbEntry, FdbFilter, FdbRemote};
 pub use flags::IfFlags;
-pub use kind::{DUMMY, KindChange, KindSpec, PortChange, VETH, VethPeer};
+pub use kind::{
+    BRIDGE, Bridge, BridgeChange, BridgePort, BridgePortChange, DUMMY, IFB, KindChange, KindData, KindSpec, MACVLAN,
+    MACVTAP, Macvlan, MacvlanChange, PortChange, PortData, PortState, VETH, VLAN, VXLAN, VethPeer, Vlan, VlanChange,
+    Vxlan, VxlanChange,
+};
 pub use link::{Link, NameAssign, OperState};
 pub use links::{LinkError, LinkPage, Links};
 pub use name::{IFNAMSIZ, IfName, NameError};
@@ -55,6 +64,13 @@ pub enum LinkNotice {
         /// `IFLA_EVENT_*`, 0 for none.
         event: u32,
     },
+    /// As a port of a bridge it is there or another than before; as a port of a bridge it is gone.
+    Port {
+        /// The device.
+        link: Arc<Link>,
+        /// Whether it is gone as a port.
+        gone: bool,
+    },
     /// It is gone.
     Del {
         /// The device as it was.
@@ -73,5 +89,5 @@ impl LinkNotice {
 
 /// A device goes through something: what other devices do about it (those stacked on it, its master), and the message.
 pub(crate) fn netdev_event(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, event: NetdevEvent) {
-    let _ = (rtnl, ns, link, event);
+    kind::event(rtnl, ns, link, event);
 }

@@ -3,13 +3,13 @@
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
-use pernet::{InitError, Key, Namespaces, Net, RegisterError, Subsystem};
+use pernet::{DyingNet, InitError, Key, KillList, Namespaces, Net, RegisterError, Subsystem};
 
 use super::Links;
 use crate::clock;
 use crate::inet::{Births, Inet};
 use crate::rtnl::{Clock, NoticeSink, Shared, SystemClock};
-use crate::state::NetState;
+use crate::state::{NetState, Ns};
 
 /// The device that registers the stack: each namespace is born with its loopback device, index 1
 /// (`loopback_net_ops`, which Linux registers as the first pernet *device*). What it costs at birth is to note the time;
@@ -26,6 +26,16 @@ impl Subsystem for LinkDevices {
             state.inet.begin(Inet::inheriting(settings));
         }
         Ok(state)
+    }
+
+    /// What devices of other namespaces have to do with those of this one ends here (`default_device_exit_batch`).
+    fn exit_rtnl(&self, net: &DyingNet, state: &NetState, _kill: &mut KillList) {
+        if state.links.untouched() {
+            return;
+        }
+        let Some(&key) = self.0.key.get() else { return };
+        let stack = Stack { inner: Arc::clone(&self.0), key };
+        stack.rtnl(pernet::Origin::KERNEL).dismantle(Ns::dying(state), &net.handle());
     }
 }
 
@@ -83,6 +93,12 @@ impl Stack {
     #[must_use]
     pub fn links<'n>(&self, net: &'n Net) -> Option<&'n Links> {
         self.state(net).map(|state| &state.links)
+    }
+
+    /// The time on the stack's clock, in hundredths of a second, as timers are shown.
+    #[must_use]
+    pub fn centiseconds(&self) -> u64 {
+        u64::try_from(self.inner.clock.now().as_millis() / 10).unwrap_or(u64::MAX)
     }
 
     /// All of the stack of `net`.

@@ -1,5 +1,7 @@
 //! What may be asked of links: the typed form of `RTM_NEWLINK` and its relatives.
 
+use std::net::Ipv6Addr;
+
 use pernet::NetRef;
 
 use super::kind::{KindChange, KindSpec, PortChange};
@@ -32,8 +34,8 @@ pub struct LinkChange {
     pub carrier: Option<bool>,
     /// Whether a protocol holds the device down.
     pub proto_down: Option<bool>,
-    /// Reasons for that: which bits to change (`None` for all), and their values.
-    pub proto_down_reason: Option<(Option<u32>, u32)>,
+    /// Reasons for that: which bits to change (`None` for all), and their values, which must be there.
+    pub proto_down_reason: Option<(Option<u32>, Option<u32>)>,
     /// Offload limits.
     pub offload: OffloadChange,
     /// Index of the master to join; 0 to leave the one it has.
@@ -44,8 +46,8 @@ pub struct LinkChange {
     pub port: Option<PortChange>,
     /// `IN6_ADDR_GEN_MODE_*`.
     pub addr_gen_mode: Option<u8>,
-    /// `IFLA_INET6_TOKEN`: the interface part of addresses from router advertisements.
-    pub inet6_token: Option<std::net::Ipv6Addr>,
+    /// The interface part of IPv6 addresses from advertisements.
+    pub token: Option<Ipv6Addr>,
     /// IPv4 settings, each by its `IPV4_DEVCONF_*` number.
     pub inet_conf: Vec<(u16, i32)>,
     /// The namespace to move to.

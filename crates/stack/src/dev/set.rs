@@ -4,15 +4,29 @@ use std::sync::Arc;
 
 use pernet::Net;
 
-use super::create::check_mtu;
+use super::create::{ADDR_SET, check_mtu, unicast};
+use super::moves::{self, Move};
 use super::request::{LinkChange, address};
-use super::{HwAddr, Link, LinkNotice, LinkRefused, OperState, updown, watch};
-use crate::errno;
+use super::{
+    HwAddr, IfFlags, IfName, KindData, Link, LinkNotice, LinkRefused, NameAssign, OperState, kind, updown, watch,
+};
 use crate::notice::Notice;
 use crate::rtnl::{NetdevEvent, Rtnl};
-use crate::state::Ns;
+use crate::state::{ConfOf, Ns};
+use crate::{errno, inet6};
 
-const ADDR_SET: u8 = 3;
+/// Most bytes that can be assembled on receive.
+const GRO_MAX_SIZE: u32 = 8 * 65_535;
+/// Up to this, what is said of all packets is said of IPv4's too.
+const LEGACY_MAX_SIZE: u32 = 65_536;
+
+/// What a request asks for, read by the device's rules.
+struct Sound {
+    address: Option<HwAddr>,
+    broadcast: Option<HwAddr>,
+    name: Option<IfName>,
+    moves: Option<Move>,
+}
 
 impl Rtnl<'_> {
     /// Changes a device: all that is asked for, or nothing.
@@ -22,78 +36,216 @@ impl Rtnl<'_> {
     pub fn set_link(&mut self, net: &Net, index: u32, change: &LinkChange) -> Result<(), LinkRefused> {
         let ns = self.ns(net).ok_or(LinkRefused::NoStack)?;
         let link = ns.links.by_index(index).ok_or(LinkRefused::plain(errno::ENODEV))?;
-        let sound = check(ns, &link, change)?;
+        let sound = self.check(ns, &link, change)?;
         self.commit(ns, index, change, &sound);
         self.run_linkwatch();
         Ok(())
     }
 
+    /// Changes all devices of a group (`rtnl_group_changelink`): each of them, or none.
+    ///
+    /// # Errors
+    /// [`LinkRefused`].
+    pub fn set_group(&mut self, net: &Net, group: u32, change: &LinkChange) -> Result<(), LinkRefused> {
+        let ns = self.ns(net).ok_or(LinkRefused::NoStack)?;
+        let members = ns.links.of_group(group);
+        let mut sounds = Vec::with_capacity(members.len());
+        for &index in &members {
+            let link = ns.links.by_index(index).ok_or(LinkRefused::plain(errno::ENODEV))?;
+            sounds.push(self.check(ns, &link, change)?);
+        }
+        for (&index, sound) in members.iter().zip(&sounds) {
+            self.commit(ns, index, change, sound);
+        }
+        self.run_linkwatch();
+        Ok(())
+    }
+
+    /// Everything that can be wrong, in the order in which Linux finds it.
+    fn check(&mut self, ns: Ns<'_>, link: &Arc<Link>, change: &LinkChange) -> Result<Sound, LinkRefused> {
+        if let Some(data) = &change.data {
+            kind::check(link, data)?;
+        }
+        if let Some(port) = &change.port {
+            kind::check_port(link, port)?;
+        }
+        let len = link.address.as_bytes().len();
+        let read = |bytes: &Box<[u8]>| address(bytes, len).ok_or(LinkRefused::AddressTooShort);
+        let address = change.address.as_ref().map(read).transpose()?;
+        let broadcast = change.broadcast.as_ref().map(read).transpose()?;
+        check_offload(link, change)?;
+        let checked = inet6::check_link_change(ns, link, change.token, change.addr_gen_mode);
+        checked.map_err(|why| LinkRefused::Says(why.errno(), why.text().map(Into::into), None))?;
+        let target = change.net.as_deref();
+        let target_ns = target.map(|net| self.ns(net).ok_or(LinkRefused::NoStack)).transpose()?;
+        let moves = match target_ns {
+            Some(to) => moves::check(ns, to, link, change.name.as_deref(), change.new_index)?,
+            None => None,
+        };
+        if address.is_some() && link.class().kind.is_some() && len == 6 {
+            address.as_ref().map_or(Ok(()), unicast)?;
+        }
+        if let Some(mtu) = change.mtu.filter(|&mtu| mtu != link.mtu) {
+            check_mtu(link, mtu)?;
+            self.check_lower_mtu(ns, link, mtu)?;
+        }
+        let name = match change.name.as_deref() {
+            Some(name) if name == link.name().as_str() => None,
+            // The name that it goes by in the new place, or has got there already.
+            Some(name) => {
+                let to = if moves.is_some() { target_ns.unwrap_or(ns) } else { ns };
+                Some(to.links.name_for(name)?)
+            }
+            None => None,
+        };
+        if let Some(master) = change.master.filter(|&master| master > 0 && link.master != Some(master)) {
+            let master = ns.links.by_index(master).ok_or(LinkRefused::plain(errno::EINVAL))?;
+            kind::may_join(ns, &master, link)?;
+        }
+        if change.flags.is_some_and(|f| f.apply(link.stored_flags).contains(IfFlags::UP)) && !link.is_up() {
+            updown::may_open(link)?;
+            kind::may_open(self, ns, link)?;
+        }
+        if change.carrier.is_some() && !link.class().sets_carrier {
+            return Err(LinkRefused::plain(errno::EOPNOTSUPP));
+        }
+        let reason = change.proto_down_reason;
+        if (change.proto_down.is_some() || reason.is_some()) && !link.class().sets_proto_down {
+            return Err(LinkRefused::says(errno::EOPNOTSUPP, "Protodown not supported by device"));
+        }
+        if reason.is_some_and(|(_, value)| value.is_none()) {
+            return Err(LinkRefused::says(errno::EINVAL, "Invalid protodown reason value"));
+        }
+        let reasons = reason.map_or_else(|| link.proto_down_reason(), |reason| new_reason(link, reason));
+        if change.proto_down == Some(false) && reasons != 0 {
+            return Err(LinkRefused::says(errno::EBUSY, "Cannot clear protodown, active reasons"));
+        }
+        Ok(Sound { address, broadcast, name, moves })
+    }
+
+    /// A further address of a device takes no more than the device.
+    fn check_lower_mtu(&mut self, ns: Ns<'_>, link: &Arc<Link>, mtu: u32) -> Result<(), LinkRefused> {
+        let errno = match link.data() {
+            Some(KindData::Macvlan(_)) => errno::EINVAL,
+            Some(KindData::Vlan(_)) => errno::ERANGE,
+            _ => return Ok(()),
+        };
+        let most = self.with_lower(ns, link, |_, _, lower| lower.mtu);
+        if most.is_some_and(|most| mtu > most) { Err(LinkRefused::plain(errno)) } else { Ok(()) }
+    }
+
     /// Does what was checked.
     fn commit(&mut self, ns: Ns<'_>, index: u32, change: &LinkChange, sound: &Sound) {
+        // What is told to be another than before at the end, if the device is up.
+        let mut touched = false;
+        if let Some(data) = &change.data {
+            kind::change(self, ns, index, data);
+            touched = true;
+        }
+        if let Some(port) = &change.port {
+            kind::change_port(self, ns, index, port);
+            touched = true;
+        }
+        let net = change.net.clone();
+        let target = net.as_deref().and_then(|net| self.ns(net));
+        let (ns, index) = match (target, sound.moves) {
+            (Some(to), Some(how)) => {
+                touched = true;
+                (to, self.move_link(ns, to, index, how))
+            }
+            _ => (ns, index),
+        };
+        self.commit_there(ns, index, change, sound, touched);
+    }
+
+    fn commit_there(&mut self, ns: Ns<'_>, index: u32, change: &LinkChange, sound: &Sound, mut touched: bool) {
         if let Some(address) = sound.address {
             self.edit(ns, index, Some(NetdevEvent::ChangeAddr), |link| {
                 (link.address, link.addr_assign) = (address, ADDR_SET);
             });
+            kind::readdressed(ns, index, address);
         }
         let Some(link) = ns.links.by_index(index) else { return };
         if let Some(mtu) = change.mtu.filter(|&mtu| mtu != link.mtu) {
+            kind::resized(ns, index);
             self.edit(ns, index, Some(NetdevEvent::ChangeMtu), |link| link.mtu = mtu);
         }
-        let mut told = true;
         if let Some(group) = change.group {
             let _ = ns.links.update(index, |link| link.group = group);
-            told = false;
+            touched = true;
         }
-        if let Some(name) = sound.name {
-            if name != *link.name() && ns.links.rename(index, name).is_ok() {
-                let _ = ns.links.update(index, |link| link.name_assign = super::NameAssign::Renamed);
-                self.edit(ns, index, Some(NetdevEvent::ChangeName), |_| {});
+        if let Some(name) = sound.name.filter(|name| name != link.name()) {
+            if ns.links.rename(index, name).is_ok() {
+                self.edit(ns, index, Some(NetdevEvent::ChangeName), |link| link.name_assign = NameAssign::Renamed);
             }
         }
         if let Some(alias) = &change.alias {
             let alias = if alias.is_empty() { None } else { Some(alias.clone()) };
             let _ = ns.links.update(index, |link| link.alias = alias);
-            told = false;
+            touched = true;
         }
         if let Some(broadcast) = sound.broadcast {
             self.edit(ns, index, Some(NetdevEvent::ChangeAddr), |link| link.broadcast = broadcast);
         }
+        if let Some(master) = change.master {
+            touched |= self.set_master(ns, index, master);
+        }
         if let Some(flags) = change.flags {
-            updown::change_flags(self, ns, index, flags.apply(link.stored_flags));
+            let stored = ns.links.by_index(index).map_or(link.stored_flags, |link| link.stored_flags);
+            updown::change_flags(self, ns, index, flags.apply(stored));
         }
         if let Some(carrier) = change.carrier {
             watch::set_carrier(self, ns, index, carrier);
-            told = false;
+            touched = true;
         }
         if let Some(len) = change.tx_queue_len.filter(|&len| len != link.tx_queue_len) {
             self.edit(ns, index, None, |link| link.tx_queue_len = len);
-            told = false;
+            touched = true;
         }
+        apply_offload(ns, index, change);
         if let Some(state) = change.operstate {
-            let mut after = link.stored_operstate;
-            let _ = ns.links.update(index, |link| {
-                enter_operstate(link, state);
-                after = link.stored_operstate;
-            });
-            if after != link.stored_operstate {
+            touched = true;
+            let before = ns.links.by_index(index).map(|link| link.stored_operstate);
+            let after = ns.links.update(index, |link| enter_operstate(link, state)).map(|link| link.stored_operstate);
+            if before != after.ok() {
                 watch::state_change(self, ns, index);
+                touched = false;
             }
-            told = false;
         }
         if let Some(mode) = change.link_mode {
             let _ = ns.links.update(index, |link| link.link_mode = mode);
-            told = false;
+            touched = true;
+        }
+        touched |= inet6::change_link(self, ns, index, change.token, change.addr_gen_mode);
+        for &(number, value) in &change.inet_conf {
+            crate::inet::set_conf(self, ns, ConfOf::Dev(index), number.into(), value);
+            touched = true;
+        }
+        if let Some(reason) = change.proto_down_reason {
+            let _ = ns.links.update(index, |link| link.tweak().proto_down_reason = new_reason(link, reason));
+            touched = true;
         }
         if let Some(down) = change.proto_down {
             let _ = ns.links.update(index, |link| link.proto_down = down);
-            told = false;
+            watch::set_carrier(self, ns, index, !down);
+            touched = true;
         }
-        if crate::inet6::change_link(self, ns, index, change.inet6_token, change.addr_gen_mode) {
-            told = false;
-        }
-        if !told {
+        if touched {
             watch::state_change(self, ns, index);
         }
+    }
+
+    /// Says whether anything changed.
+    fn set_master(&mut self, ns: Ns<'_>, index: u32, master: u32) -> bool {
+        let Some(link) = ns.links.by_index(index) else { return false };
+        if link.master.unwrap_or(0) == master {
+            return false;
+        }
+        kind::part(self, ns, index);
+        if master > 0 {
+            kind::join(self, ns, master, index);
+        }
+        true
     }
 
     /// Changes a device, raises an event and tells.
@@ -102,38 +254,64 @@ impl Rtnl<'_> {
         if let Some(event) = event {
             self.call_netdevice_notifiers(ns, &link, event);
         }
+        // As it is after those who heard of it have had their say.
+        let link = ns.links.by_index(index).unwrap_or(link);
         self.notify_caused(ns, Notice::Link(LinkNotice::changed(&link)));
     }
+
+    /// A new device joins the master that its request names (`do_set_master`).
+    pub(super) fn join_at_birth(&mut self, ns: Ns<'_>, index: u32, master: u32) {
+        if ns.links.by_index(master).is_some() {
+            kind::join(self, ns, master, index);
+        }
+    }
 }
 
-/// What a request asks for, read by the device's rules.
-struct Sound {
-    address: Option<HwAddr>,
-    broadcast: Option<HwAddr>,
-    name: Option<super::IfName>,
+fn check_offload(link: &Link, change: &LinkChange) -> Result<(), LinkRefused> {
+    let limits = link.offload();
+    let wanted = change.offload;
+    let rules = [
+        (wanted.gso_max_size, limits.tso_max_size, "too big gso_max_size"),
+        (wanted.gso_max_segs, limits.tso_max_segs.min(65_535), "too big gso_max_segs"),
+        (wanted.gro_max_size, GRO_MAX_SIZE, "too big gro_max_size"),
+        (wanted.gso_ipv4_max_size, limits.tso_max_size, "too big gso_ipv4_max_size"),
+        (wanted.gro_ipv4_max_size, GRO_MAX_SIZE, "too big gro_ipv4_max_size"),
+    ];
+    match rules.into_iter().find(|(value, most, _)| value.is_some_and(|value| value > *most)) {
+        Some((.., text)) => Err(LinkRefused::says(errno::EINVAL, text)),
+        None => Ok(()),
+    }
 }
 
-fn check(ns: Ns<'_>, link: &Arc<Link>, change: &LinkChange) -> Result<Sound, LinkRefused> {
-    let len = link.address.as_bytes().len();
-    let read = |bytes: &Box<[u8]>| address(bytes, len).ok_or(LinkRefused::AddressTooShort);
-    let address = change.address.as_ref().map(read).transpose()?;
-    if address.is_some_and(|a| a.is_multicast() || a.is_zero()) {
-        return Err(LinkRefused::BadAddress);
+fn apply_offload(ns: Ns<'_>, index: u32, change: &LinkChange) {
+    let wanted = change.offload;
+    if wanted == super::OffloadChange::default() {
+        return;
     }
-    if let Some(mtu) = change.mtu {
-        check_mtu(link, mtu)?;
-    }
-    let name = match change.name.as_deref() {
-        Some(name) if name == link.name().as_str() => None,
-        Some(name) => Some(ns.links.name_for(name)?),
-        None => None,
-    };
-    let broadcast = change.broadcast.as_ref().map(read).transpose()?;
-    crate::inet6::check_link_change(ns, link, change.inet6_token, change.addr_gen_mode)?;
-    if change.flags.is_some_and(|f| f.apply(link.stored_flags).contains(super::IfFlags::UP)) && !link.is_up() {
-        updown::may_open(link)?;
-    }
-    Ok(Sound { address, broadcast, name })
+    let _ = ns.links.update(index, |link| {
+        let limits = &mut link.tweak().offload;
+        limits.gso_max_segs = wanted.gso_max_segs.unwrap_or(limits.gso_max_segs);
+        if let Some(size) = wanted.gso_max_size {
+            limits.gso_max_size = size;
+            if size <= LEGACY_MAX_SIZE {
+                limits.gso_ipv4_max_size = size;
+            }
+        }
+        if let Some(size) = wanted.gro_max_size {
+            limits.gro_max_size = size;
+            if size <= LEGACY_MAX_SIZE {
+                limits.gro_ipv4_max_size = size;
+            }
+        }
+        limits.gso_ipv4_max_size = wanted.gso_ipv4_max_size.unwrap_or(limits.gso_ipv4_max_size);
+        limits.gro_ipv4_max_size = wanted.gro_ipv4_max_size.unwrap_or(limits.gro_ipv4_max_size);
+    });
+}
+
+fn new_reason(link: &Link, (mask, value): (Option<u32>, Option<u32>)) -> u32 {
+    let old = link.proto_down_reason();
+    let value = value.unwrap_or(old);
+    mask.map_or(value, |mask| (old & !mask) | (value & mask))
 }
 
 /// Goes to an operational state, if it can be gone to from the one there is (`set_operstate`).

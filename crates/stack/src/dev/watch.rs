@@ -41,6 +41,18 @@ pub(super) fn lose_first_carrier(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, index: u32) {
     fire(rtnl, ns, index);
 }
 
+/// The device below has this carrier and these states (`netif_stacked_transfer_operstate`).
+pub(super) fn transfer(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, upper: u32, lower: &Link) {
+    let Some(link) = ns.links.by_index(upper) else { return };
+    let dormant = lower.operstate() == OperState::Dormant;
+    let testing = lower.operstate() == OperState::Testing;
+    if (dormant, testing) != (link.dormant, link.testing) {
+        let _ = ns.links.update(upper, |link| (link.dormant, link.testing) = (dormant, testing));
+        fire(rtnl, ns, upper);
+    }
+    set_carrier(rtnl, ns, upper, lower.carrier);
+}
+
 /// The operational state of a device is to be looked at (`linkwatch_fire_event`).
 pub(super) fn fire(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, index: u32) {
     let Some(net) = ns.net() else { return };

@@ -134,20 +134,20 @@ fn of_device(ns: Ns<'_>, link: &Link) -> Conf {
     stored.cloned().unwrap_or_else(|| unwritten(inet.shared.default(), link))
 }
 
+/// The settings of `of`; `None` for a device without IPv4.
+fn settings(ns: Ns<'_>, of: ConfOf) -> Option<Conf> {
+    let shared =
+        |pick: fn(&Shared) -> &Conf, born: Conf| ns.inet.peek().map_or(born, |inet| pick(&inet.shared).clone());
+    Some(match of {
+        ConfOf::All => shared(Shared::all, Conf::ALL),
+        ConfOf::Default => shared(Shared::default, Conf::DEFAULT),
+        ConfOf::Dev(index) => of_device(ns, &*ns.links.by_index(index).filter(|link| has_inet(link))?),
+    })
+}
+
 /// A device's setting by its `IPV4_DEVCONF_*` number; `None` for a device without IPv4, or no such number.
 pub(crate) fn conf(ns: Ns<'_>, of: ConfOf, number: usize) -> Option<i32> {
-    let shared = |pick: fn(&Shared) -> &Conf, born: &Conf| match ns.inet.peek() {
-        Some(inet) => pick(&inet.shared).get(number),
-        None => born.get(number),
-    };
-    match of {
-        ConfOf::All => shared(Shared::all, &Conf::ALL),
-        ConfOf::Default => shared(Shared::default, &Conf::DEFAULT),
-        ConfOf::Dev(index) => {
-            let link = ns.links.by_index(index).filter(|link| has_inet(link))?;
-            of_device(ns, &link).get(number)
-        }
-    }
+    settings(ns, of)?.get(number)
 }
 
 /// All settings of a device, in order.
@@ -300,17 +300,27 @@ const INET6: u8 = 10;
 
 /// What `netconf` shows of IPv4; `None` if there is no such device, or it does no IPv4.
 pub(super) fn netconf4(ns: Ns<'_>, of: ConfOf) -> Option<Netconf> {
-    let get = |number| conf(ns, of, number);
-    Some(Netconf {
+    let conf = settings(ns, of)?;
+    Some(netconf(of, &conf))
+}
+
+/// Likewise of a device at hand.
+pub(super) fn netconf_of(ns: Ns<'_>, link: &Link) -> Option<Netconf> {
+    has_inet(link).then(|| netconf(ConfOf::Dev(link.index()), &of_device(ns, link)))
+}
+
+fn netconf(of: ConfOf, conf: &Conf) -> Netconf {
+    let get = |number| conf.get(number).unwrap_or(0);
+    Netconf {
         family: INET,
         of,
-        forwarding: get(FORWARDING)?,
-        rp_filter: get(RP_FILTER)?,
-        mc_forwarding: get(MC_FORWARDING)?,
-        bc_forwarding: get(BC_FORWARDING)?,
-        proxy_neigh: get(PROXY_ARP)?,
-        ignore_linkdown: get(IGNORE_ROUTES_WITH_LINKDOWN)?,
-    })
+        forwarding: get(FORWARDING),
+        rp_filter: get(RP_FILTER),
+        mc_forwarding: get(MC_FORWARDING),
+        bc_forwarding: get(BC_FORWARDING),
+        proxy_neigh: get(PROXY_ARP),
+        ignore_linkdown: get(IGNORE_ROUTES_WITH_LINKDOWN),
+    }
 }
 
 /// Likewise of IPv6.

@@ -124,5 +124,5 @@ fn change_name(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
 }
 
 fn tell_conf(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link, part: NetconfPart) {
-    conf::notify_netconf(rtnl, ns, conf::netconf4(ns, ConfOf::Dev(link.index())), part);
+    conf::notify_netconf(rtnl, ns, conf::netconf_of(ns, link), part);
 }

@@ -357,7 +357,7 @@ fn is_ours(inet6: &Inet6, addr: Ipv6Addr, ifindex: Option<u32>) -> bool {
 }
 
 /// The device on whose link a router is (`ip6_route_check_nh`).
-fn gateway_device(
+pub(crate) fn gateway_device(
     rtnl: &Rtnl<'_>,
     ns: Ns<'_>,
     id: u32,

@@ -16,6 +16,9 @@ const NDISC_EVICT_NOCARRIER: usize = 56;
 
 /// A device goes through something.
 pub(crate) fn netdev_event(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, event: NetdevEvent) {
+    if event == NetdevEvent::Unregister {
+        crate::sysctl::forget_device(ns, link.index());
+    }
     if ns.neigh.peek().is_none() {
         return;
     }

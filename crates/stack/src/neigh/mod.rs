@@ -19,17 +19,32 @@ mod timer;
 mod update;
 
 pub use change::{NeighError, NeighKey, NewNeigh, ProxyKey};
-#[allow(unused_imports, reason = "IPv4 and IPv6 addresses call it when a device loses its last")]
 pub(crate) use device::{ifdown, netdev_event};
 pub use entry::{NeighFamily, NeighFlags, NeighProxy, NeighReport};
 pub use ioctl::{ArpError, ArpFlags, ArpRequest};
+pub(crate) use kind::does;
 pub use parms::{NeighParm, NeighParms};
+pub(crate) use parms::{queue_bytes, queue_packets, ticks};
 pub(crate) use proc::proc_arp;
 pub use read::{NeighPage, ProxyPage};
 pub use state::NeighState;
 pub(crate) use table::Neighbours;
 pub use tables::{GC_INTERVAL_MS, GC_THRESHOLDS, NeighTableError, ParmValue};
 pub(crate) use timer::{Timer, timer};
+
+/// A setting of a device's table.
+pub(crate) fn parm(ns: crate::state::Ns<'_>, ifindex: u32, family: NeighFamily, parm: NeighParm) -> i32 {
+    read::parms(ns.state(), ifindex, family).get(parm)
+}
+
+/// Writes a setting of a device's table. Under rtnl.
+pub(crate) fn set_parm(ns: crate::state::Ns<'_>, ifindex: u32, family: NeighFamily, parm: NeighParm, value: i32) {
+    let mut parms = read::parms(ns.state(), ifindex, family);
+    if parms.get(parm) != value {
+        parms.set(parm, value);
+        ns.neigh.write().parms.set(ifindex, family, parms);
+    }
+}
 
 /// What listeners are told.
 #[derive(Clone, Debug)]

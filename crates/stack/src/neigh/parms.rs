@@ -92,18 +92,23 @@ impl NeighParms {
 const PACKET: i32 = 2090;
 
 /// The length of the queue in packets (`unres_qlen`).
-pub(super) const fn queue_packets(bytes: i32) -> u32 {
+pub(crate) const fn queue_packets(bytes: i32) -> u32 {
     bytes.cast_unsigned() / PACKET.cast_unsigned()
 }
 
 /// The bytes for so many packets; beyond what fits it wraps, as on Linux.
-pub(super) const fn queue_bytes(packets: u32) -> i32 {
+pub(crate) const fn queue_bytes(packets: u32) -> i32 {
     packets.cast_signed().wrapping_mul(PACKET)
 }
 
 /// Linux counts time in ticks of four milliseconds: a time is rounded up to one.
 const fn tick(ms: u32) -> u32 {
     ms.div_ceil(4).saturating_mul(4)
+}
+
+/// As [`tick`], of what a setting was given: nothing is below nothing.
+pub(crate) fn ticks(ms: i64) -> i64 {
+    u32::try_from(ms).map_or(-8, |ms| tick(ms).into())
 }
 
 /// A time from the wire, as Linux keeps it: what does not fit becomes the longest it knows, which reads as -8 ms.

@@ -39,7 +39,7 @@ pub(crate) struct Shared {
 /// must not change configuration.
 pub trait NoticeSink: Send + Sync {
     /// Something changed in `net`.
-    fn emit(&self, net: &NetRef, notice: &Notice, origin: Origin);
+    fn emit(&self, stack: &Stack, net: &NetRef, notice: &Notice, origin: Origin);
 }
 
 /// The right to change configuration (`rtnl_lock` … `rtnl_unlock`).
@@ -140,7 +140,7 @@ impl Drop for Rtnl<'_> {
         let sink = self.stack.inner().sink.read().unwrap_or_else(PoisonError::into_inner).clone();
         for (net, notice, origin) in self.notices.drain(..) {
             if let Some(sink) = &sink {
-                sink.emit(&net, &notice, origin);
+                sink.emit(self.stack, &net, &notice, origin);
             }
         }
     }

@@ -25,7 +25,11 @@ const DEVICE: &[Attr] = &[
     Attr("dev_id", 0o444, |_| Ok("0x0".into())),
     Attr("dev_port", 0o444, |_| Ok("0".into())),
     Attr("dormant", 0o444, |l| while_up(l, |l| l.dormant.into())),
-    Attr("duplex", 0o444, |_| Err(AttrError::NotApplicable)),
+    Attr("duplex", 0o444, |l| match settings(l)?.duplex {
+        0 => Ok("half".into()),
+        1 => Ok("full".into()),
+        _ => Ok("unknown".into()),
+    }),
     Attr("flags", 0o644, |l| Ok(format!("{:#x}", l.stored_flags.bits()))),
     Attr("gro_flush_timeout", 0o644, |_| Ok("0".into())),
     Attr("ifalias", 0o644, |l| Ok(l.alias.as_deref().unwrap_or_default().into())),
@@ -41,10 +45,10 @@ const DEVICE: &[Attr] = &[
     Attr("netdev_group", 0o644, |l| Ok(l.group.to_string())),
     Attr("operstate", 0o444, |l| Ok(l.operstate().name().into())),
     Attr("proto_down", 0o644, |l| Ok(u8::from(l.proto_down).to_string())),
-    Attr("speed", 0o444, |_| Err(AttrError::NotApplicable)),
+    Attr("speed", 0o444, |l| Ok(settings(l)?.speed.cast_signed().to_string())),
     Attr("testing", 0o444, |l| while_up(l, |l| l.testing.into())),
     Attr("threaded", 0o644, |_| Ok("0".into())),
-    Attr("tx_queue_len", 0o644, |l| Ok(l.tx_queue_len.to_string())),
+    Attr("tx_queue_len", 0o644, |l| Ok(l.tx_queue_len.cast_signed().to_string())),
     Attr("type", 0o444, |l| Ok(l.class().arp_type.to_string())),
     Attr("uevent", 0o644, |l| Ok(format!("INTERFACE={}\nIFINDEX={}", l.name(), l.index()))),
 ];
@@ -74,6 +78,16 @@ const TX_QUEUE: &[Attr] = &[
 /// Counters of `rtnl_link_stats64` that have no file in `statistics/`.
 const NOT_IN_STATISTICS: &[&str] = &["rx_otherhost_dropped"];
 
+/// Speed and duplex, of a device that is up and has them.
+fn settings(link: &Link) -> Result<crate::EthSettings, AttrError> {
+    link.eth_settings().filter(|_| link.is_up()).ok_or(AttrError::NotApplicable)
+}
+
+/// Queues in use: a pair of cables has room for one a processor, and uses one.
+fn queues(link: &Link) -> (u32, u32) {
+    if link.class().kind == Some("veth") { (1, 1) } else { (link.rx_queues, link.tx_queues) }
+}
+
 fn while_up(link: &Link, value: fn(&Link) -> u8) -> Result<String, AttrError> {
     if link.is_up() { Ok(value(link).to_string()) } else { Err(AttrError::Down) }
 }
@@ -92,10 +106,10 @@ pub(super) fn entries(link: &Link) -> Vec<Entry> {
     dir("", DEVICE);
     dir("power", POWER);
     dir("queues", &[]);
-    for n in 0..link.rx_queues {
+    for n in 0..queues(link).0 {
         dir(&format!("queues/rx-{n}"), RX_QUEUE);
     }
-    for n in 0..link.tx_queues {
+    for n in 0..queues(link).1 {
         dir(&format!("queues/tx-{n}"), TX_QUEUE);
     }
     dir("statistics", &[]);
@@ -130,9 +144,9 @@ fn statistic(link: &Link, name: &str) -> Option<String> {
 
 fn queue_attrs(link: &Link, queue: &str) -> Option<&'static [Attr]> {
     let (attrs, queues, number) = if let Some(n) = queue.strip_prefix("rx-") {
-        (RX_QUEUE, link.rx_queues, n)
+        (RX_QUEUE, queues(link).0, n)
     } else {
-        (TX_QUEUE, link.tx_queues, queue.strip_prefix("tx-")?)
+        (TX_QUEUE, queues(link).1, queue.strip_prefix("tx-")?)
     };
     // Only the number as it is printed names the directory: not "00", not "+0".
     let n: u32 = number.parse().ok()?;

@@ -3,11 +3,13 @@
 //! Entries are named by their path below the device's directory (`mtu`, `statistics/rx_bytes`, `queues/rx-0/rps_cpus`).
 
 mod attrs;
+mod write;
 
 use crate::Link;
 use crate::errno;
 
 pub use attrs::SYSFS_DIR_MODE;
+pub use write::SysfsError;
 
 /// What stands at a path of sysfs or procfs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,4 +73,24 @@ pub fn sysfs_entries(link: &Link) -> Vec<Entry> {
 #[must_use]
 pub fn sysfs_attr(link: &Link, path: &str) -> Option<Result<String, AttrError>> {
     attrs::read(link, path)
+}
+
+/// What is in a directory below the device's own (`""` for that itself): names, and the mode of those that are files;
+/// `None` if there is no such directory.
+#[must_use]
+pub fn sysfs_dir(link: &Link, path: &str) -> Option<Vec<(String, Option<u16>)>> {
+    let entries = attrs::entries(link);
+    let is_dir = path.is_empty() || entries.iter().any(|e| e.path == path && !matches!(e.kind, EntryKind::File));
+    let inside = |e: &Entry| {
+        let rest = if path.is_empty() { &e.path } else { e.path.strip_prefix(path)?.strip_prefix('/')? };
+        let mode = matches!(e.kind, EntryKind::File).then_some(e.mode);
+        (!rest.contains('/')).then(|| (rest.to_owned(), mode))
+    };
+    is_dir.then(|| entries.iter().filter_map(inside).collect())
+}
+
+/// The mode of a file of the device's directory.
+#[must_use]
+pub fn sysfs_mode(link: &Link, path: &str) -> Option<u16> {
+    attrs::entries(link).into_iter().find(|e| e.path == path).map(|e| e.mode)
 }

@@ -1,5 +1,7 @@
 //! The attributes of a change request as the stack wants them.
 
+use std::net::Ipv6Addr;
+
 use pernet_stack::{Blame, FlagChange, IfFlags, LinkChange, LinkRefused, OffloadChange};
 use pernet_wire::uapi::*;
 use pernet_wire::{Attr, AttrTable, Errno, ExtAck, Kind, Policy, Strictness, parse_nested};
@@ -9,7 +11,9 @@ use super::request::{self, IfInfo};
 const IFLA_PROTO_DOWN_REASON: u16 = 55;
 const PROTO_DOWN_REASON_MASK: u16 = 1;
 const PROTO_DOWN_REASON_VALUE: u16 = 2;
+const SPEC_INET: u16 = 2;
 const SPEC_INET6: u16 = 10;
+const IFLA_INET_CONF: u16 = 1;
 const IFLA_INET6_TOKEN: u16 = 7;
 const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 
@@ -49,19 +53,24 @@ pub(super) fn read(info: &IfInfo, attrs: &AttrTable<'_>, ext: &mut ExtAck) -> Re
         const U32: Option<Kind> = Some(Kind::U32);
         let inside = parse_nested(reason.nested(), &Policy(&[None, U32, U32]), Strictness::Legacy, ext)?;
         let word = |ty| inside.get(ty).and_then(|a: Attr<'_>| a.u32());
-        let Some(value) = word(PROTO_DOWN_REASON_VALUE) else {
-            ext.set_msg("Invalid protodown reason value");
-            return Err(Errno::EINVAL);
-        };
-        change.proto_down_reason = Some((word(PROTO_DOWN_REASON_MASK), value));
+        change.proto_down_reason = Some((word(PROTO_DOWN_REASON_MASK), word(PROTO_DOWN_REASON_VALUE)));
     }
     if let Some(spec) = attrs.get(IFLA_AF_SPEC) {
-        for family in spec.nested().filter(|a| a.ty == SPEC_INET6) {
-            let mode = family.nested().filter(|a| a.ty == IFLA_INET6_ADDR_GEN_MODE).last();
-            change.addr_gen_mode = mode.and_then(|a| a.u8());
-            let token = family.nested().filter(|a| a.ty == IFLA_INET6_TOKEN).last();
-            change.inet6_token =
-                token.and_then(|a| a.payload.first_chunk::<16>()).map(|b| std::net::Ipv6Addr::from(*b));
+        for family in spec.nested() {
+            let last = |ty: u16| family.nested().filter(|a| a.ty == ty).last();
+            match family.ty {
+                SPEC_INET6 => {
+                    change.addr_gen_mode = last(IFLA_INET6_ADDR_GEN_MODE).and_then(|a| a.u8());
+                    let token = last(IFLA_INET6_TOKEN).and_then(|a| a.payload.first_chunk::<16>().copied());
+                    change.token = token.map(Ipv6Addr::from);
+                }
+                SPEC_INET => {
+                    let conf = last(IFLA_INET_CONF);
+                    let settings = conf.iter().flat_map(|a| a.nested());
+                    change.inet_conf = settings.filter_map(|a| Some((a.ty, a.i32()?))).collect();
+                }
+                _ => {}
+            }
         }
     }
     Ok(change)

@@ -1,8 +1,10 @@
 //! Dumps of RTM_GETLINK for the address families that see devices in their own way.
 
+use pernet_stack::BridgePort;
 use pernet_wire::uapi::*;
 use pernet_wire::{Errno, ExtAck, Strictness};
 
+use super::fill::Place;
 use super::request::{self, IFINFOMSG_LEN, IfInfo};
 use super::{DumpOut, Handler, Request, Step, each, fill, links, refuse};
 
@@ -51,17 +53,15 @@ fn inet6(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -> Result<S
         data: "ipv6: Invalid data after header",
     };
     bare(request, ext, &texts)?;
+    let place = Place { stack: request.stack(), net: request.net };
     Ok(each(links(request, request.net)?, out, |out, link| {
-        if !fill::has_inet6(link) {
-            return Ok(());
-        }
-        let now = request.stack().inet6_link(request.net, link);
-        out.entry(RTM_NEWLINK, |m| fill::inet6_link(m, link, now.as_ref()))
+        let Some(inet6) = place.stack.inet6_link(place.net, link) else { return Ok(()) };
+        out.entry(RTM_NEWLINK, |m| fill::inet6_link(m, link, &inet6))
     }))
 }
 
-/// The stack has no bridges yet, so no device is a port of one: what can be wrong with the request is all there is.
-fn bridge(request: &Request<'_>, _out: &mut DumpOut, ext: &mut ExtAck) -> Result<Step, Errno> {
+/// The ports of all bridges (`rtnl_bridge_getlink`).
+fn bridge(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -> Result<Step, Errno> {
     let how = request.strictness();
     let info = IfInfo::read(request.msg.payload());
     if how == Strictness::Legacy {
@@ -71,7 +71,7 @@ fn bridge(request: &Request<'_>, _out: &mut DumpOut, ext: &mut ExtAck) -> Result
         } else if request::attributes(&request.msg, IFINFOMSG_LEN, how, ext).is_err() {
             (ext.offset, ext.policy) = (None, None);
         }
-        return Ok(Step::Done);
+        return ports(request, out);
     }
     match info {
         None => return refuse(ext, "Invalid header for bridge link dump"),
@@ -84,7 +84,18 @@ fn bridge(request: &Request<'_>, _out: &mut DumpOut, ext: &mut ExtAck) -> Result
     if attrs.iter().any(|a| a.ty != IFLA_EXT_MASK) {
         return refuse(ext, "Unsupported attribute in bridge link dump request");
     }
-    Ok(Step::Done)
+    ports(request, out)
+}
+
+fn ports(request: &Request<'_>, out: &mut DumpOut) -> Result<Step, Errno> {
+    let links = links(request, request.net)?;
+    let place = Place { stack: request.stack(), net: request.net };
+    Ok(each(links, out, |out, link| {
+        if BridgePort::of(link).is_none() {
+            return Ok(());
+        }
+        out.entry(RTM_NEWLINK, |m| fill::bridge_port(m, place, link, false))
+    }))
 }
 
 /// Every namespace has one multicast routing table, the default one, in which nothing happens.

@@ -2,14 +2,15 @@
 //!
 //! Nothing here knows a device by its kind: what is sent is what the [`Link`] and its class say.
 
-use std::net::Ipv6Addr;
-
-use pernet_stack::{Inet4Conf, Inet6Conf, Inet6Link, Link, LinkStats};
+use pernet::Net;
+use pernet_stack::{BridgePort, Inet6Link, Link, LinkStats, Links, Stack};
 use pernet_wire::Builder;
 use pernet_wire::uapi::*;
 
+use super::kind;
 use super::request::SKIP_STATS;
 
+const AF_BRIDGE: u8 = 7;
 const IFLA_PROTINFO: u16 = 12;
 const IFLA_DEVLINK_PORT: u16 = 62;
 const IFLA_DPLL_PIN: u16 = 65;
@@ -17,7 +18,8 @@ const IFLA_MAX_PACING_OFFLOAD_HORIZON: u16 = 66;
 const IFLA_HEADROOM: u16 = 68;
 const IFLA_TAILROOM: u16 = 69;
 
-const IFLA_INFO_KIND: u16 = 1;
+const IFLA_PROTO_DOWN_REASON: u16 = 55;
+const PROTO_DOWN_REASON_VALUE: u16 = 2;
 const IFLA_XDP_ATTACHED: u16 = 2;
 const IFLA_INET_CONF: u16 = 1;
 const IFLA_INET6_FLAGS: u16 = 1;
@@ -35,12 +37,6 @@ const SPEC_INET6: u16 = 10;
 /// IPv6 counters of a device, the word that counts them included; likewise of ICMPv6.
 const INET6_STATS: u64 = 38;
 const ICMP6_STATS: u64 = 7;
-/// `IF_READY`: the device may use IPv6.
-const INET6_READY: u32 = 0x8000_0000;
-/// Smallest MTU with which a device does IPv4.
-const INET_MIN_MTU: u32 = 68;
-/// Smallest MTU with which a device does IPv6.
-const INET6_MIN_MTU: u32 = 1280;
 /// Longest datagram that can be reassembled, bytes.
 const MAX_REASSEMBLY: u32 = 65_535;
 /// Time between two neighbour solicitations, milliseconds.
@@ -61,16 +57,25 @@ pub(super) struct View {
     pub(super) event: u32,
     /// The reader's id of the namespace that the device moves to, and its index there.
     pub(super) moved: Option<(i32, i32)>,
-    /// Its IPv4 settings, where they are known to differ from those of its kind.
-    pub(super) inet4: Option<Inet4Conf>,
-    /// IPv6 of the device as it is now; without it, as every device of its kind is born.
-    pub(super) inet6: Option<Inet6Link>,
+}
+
+/// The namespace that a device is in.
+#[derive(Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) stack: &'a Stack,
+    pub(super) net: &'a Net,
+}
+
+impl<'a> Place<'a> {
+    fn links(self) -> Option<&'a Links> {
+        self.stack.links(self.net)
+    }
 }
 
 /// Header and attributes of a link (`rtnl_fill_ifinfo`).
-pub(super) fn link(out: &mut Builder, link: &Link, view: View) {
+pub(super) fn link(out: &mut Builder, place: Place<'_>, link: &Link, view: View) {
     let class = link.class();
-    let offload = class.offload;
+    let offload = link.offload();
     header(out, 0, link, view.change);
     if let Some(nsid) = view.target {
         out.put_i32(IFLA_TARGET_NETNSID, nsid);
@@ -81,8 +86,8 @@ pub(super) fn link(out: &mut Builder, link: &Link, view: View) {
         .put_u8(IFLA_LINKMODE, link.link_mode)
         .put_u8(IFLA_NETNS_IMMUTABLE, class.netns_immutable.into())
         .put_u32(IFLA_MTU, link.mtu)
-        .put_u32(IFLA_MIN_MTU, class.min_mtu)
-        .put_u32(IFLA_MAX_MTU, class.max_mtu)
+        .put_u32(IFLA_MIN_MTU, link.min_mtu())
+        .put_u32(IFLA_MAX_MTU, link.max_mtu())
         .put_u32(IFLA_GROUP, link.group)
         .put_u32(IFLA_PROMISCUITY, link.promiscuity)
         .put_u32(IFLA_ALLMULTI, link.allmulti)
@@ -108,9 +113,17 @@ pub(super) fn link(out: &mut Builder, link: &Link, view: View) {
     out.put_u32(IFLA_CARRIER_CHANGES, changes)
         .put_u32(IFLA_CARRIER_UP_COUNT, link.carrier_ups)
         .put_u32(IFLA_CARRIER_DOWN_COUNT, link.carrier_downs)
-        .put_u16(IFLA_HEADROOM, class.headroom)
+        .put_u16(IFLA_HEADROOM, link.headroom())
         .put_u16(IFLA_TAILROOM, class.tailroom)
         .put_u8(IFLA_PROTO_DOWN, link.proto_down.into());
+    if link.proto_down_reason() != 0 {
+        out.nest(IFLA_PROTO_DOWN_REASON, |reason| {
+            reason.put_u32(PROTO_DOWN_REASON_VALUE, link.proto_down_reason());
+        });
+    }
+    if view.event != 0 {
+        out.put_u32(IFLA_EVENT, view.event);
+    }
     if !link.address.as_bytes().is_empty() {
         out.put(IFLA_ADDRESS, link.address.as_bytes()).put(IFLA_BROADCAST, link.broadcast.as_bytes());
     }
@@ -119,10 +132,8 @@ pub(super) fn link(out: &mut Builder, link: &Link, view: View) {
     out.nest(IFLA_XDP, |xdp| {
         xdp.put_u8(IFLA_XDP_ATTACHED, 0);
     });
-    if let Some(kind) = class.kind {
-        out.nest(IFLA_LINKINFO, |info| {
-            info.put_str(IFLA_INFO_KIND, kind);
-        });
+    if class.kind.is_some() || link.port().is_some() {
+        out.nest(IFLA_LINKINFO, |info| kind::fill(info, place.links(), link, place.stack.centiseconds()));
     }
     if let Some((nsid, index)) = view.moved {
         out.put_i32(IFLA_NEW_NETNSID, nsid).put_i32(IFLA_NEW_IFINDEX, index);
@@ -136,14 +147,15 @@ pub(super) fn link(out: &mut Builder, link: &Link, view: View) {
     }
     out.put_str(IFLA_QDISC, link.qdisc);
     out.nest(IFLA_AF_SPEC, |spec| {
-        if link.mtu >= INET_MIN_MTU {
+        // A device that has just left shows what its kind says.
+        if let Some(conf) = place.stack.inet4_conf(place.net, link.index()) {
             spec.nest(SPEC_INET, |inet| {
-                inet.put(IFLA_INET_CONF, &words(&view.inet4.as_ref().unwrap_or(class.inet4).0));
+                inet.put(IFLA_INET_CONF, &words(&conf.0));
             });
         }
-        if has_inet6(link) {
+        if let Some(part) = place.stack.inet6_link(place.net, link) {
             let with_stats = view.ext_mask & SKIP_STATS == 0;
-            spec.nest(SPEC_INET6, |out| inet6(out, link, view.inet6.as_ref(), with_stats));
+            spec.nest(SPEC_INET6, |out| inet6(out, &part, with_stats));
         }
     });
     // struct rtnl_link_ifmap: where the hardware is in memory; there is none.
@@ -160,7 +172,7 @@ pub(super) fn link(out: &mut Builder, link: &Link, view: View) {
 }
 
 /// Header and attributes of a link in a dump of family AF_INET6 (`inet6_fill_ifinfo`).
-pub(in super::super) fn inet6_link(out: &mut Builder, link: &Link, now: Option<&Inet6Link>) {
+pub(super) fn inet6_link(out: &mut Builder, link: &Link, part: &Inet6Link) {
     header(out, AF_INET6 as u8, link, 0);
     out.put_str(IFLA_IFNAME, link.name().as_str());
     if !link.address.as_bytes().is_empty() {
@@ -168,12 +180,24 @@ pub(in super::super) fn inet6_link(out: &mut Builder, link: &Link, now: Option<&
     }
     out.put_u32(IFLA_MTU, link.mtu);
     lower(out, link);
-    out.put_u8(IFLA_OPERSTATE, link.operstate() as u8).nest(IFLA_PROTINFO, |out| inet6(out, link, now, true));
+    out.put_u8(IFLA_OPERSTATE, link.operstate() as u8).nest(IFLA_PROTINFO, |out| inet6(out, part, true));
 }
 
-/// Whether IPv6 runs on the device.
-pub(super) const fn has_inet6(link: &Link) -> bool {
-    link.mtu >= INET6_MIN_MTU
+/// Header and attributes of a device as the port of a bridge (`br_fill_ifinfo`).
+pub(super) fn bridge_port(out: &mut Builder, place: Place<'_>, link: &Link, gone: bool) {
+    header(out, AF_BRIDGE, link, 0);
+    out.put_str(IFLA_IFNAME, link.name().as_str())
+        .put_u32(IFLA_MASTER, link.master.unwrap_or(0))
+        .put_u32(IFLA_MTU, link.mtu)
+        .put_u8(IFLA_OPERSTATE, link.operstate() as u8);
+    if !link.address.as_bytes().is_empty() {
+        out.put(IFLA_ADDRESS, link.address.as_bytes());
+    }
+    lower(out, link);
+    if let (false, Some(links), Some(port)) = (gone, place.links(), BridgePort::of(link)) {
+        let now = place.stack.centiseconds();
+        out.nest_flagged(IFLA_PROTINFO, |info| kind::bridge::fill_port(info, links, link, port, now));
+    }
 }
 
 fn header(out: &mut Builder, family: u8, link: &Link, change: u32) {
@@ -188,7 +212,7 @@ fn header(out: &mut Builder, family: u8, link: &Link, change: u32) {
 
 /// The device below, if it is another one.
 fn lower(out: &mut Builder, link: &Link) {
-    if link.iflink() != link.index() {
+    if link.lower_net().is_some() && link.lower.is_some() || link.iflink() != link.index() {
         out.put_u32(IFLA_LINK, link.iflink());
     }
 }
@@ -203,32 +227,17 @@ fn stats(out: &mut Builder, stats: &LinkStats) {
 }
 
 /// The IPv6 part of a link (`inet6_fill_ifla6_attrs`).
-fn inet6(out: &mut Builder, link: &Link, now: Option<&Inet6Link>, with_stats: bool) {
-    let born;
-    let now = match now {
-        Some(now) => now,
-        None => {
-            let mut conf = link.class().inet6.0;
-            conf[Inet6Conf::MTU] = link.mtu.cast_signed();
-            born = Inet6Link {
-                flags: if link.is_up() { INET6_READY } else { 0 },
-                conf,
-                changed: link.inet6_changed,
-                reachable_ms: link.inet6_reachable_ms,
-                token: Ipv6Addr::UNSPECIFIED,
-                addr_gen_mode: 0,
-            };
-            &born
-        }
-    };
-    let cache = [MAX_REASSEMBLY, now.changed, now.reachable_ms, RETRANS_MS];
+fn inet6(out: &mut Builder, part: &Inet6Link, with_stats: bool) {
+    let cache = [MAX_REASSEMBLY, part.changed, part.reachable_ms, RETRANS_MS];
     let cache: Vec<u8> = cache.iter().flat_map(|v| v.to_ne_bytes()).collect();
-    out.put_u32(IFLA_INET6_FLAGS, now.flags).put(IFLA_INET6_CACHEINFO, &cache).put(IFLA_INET6_CONF, &words(&now.conf));
+    out.put_u32(IFLA_INET6_FLAGS, part.flags)
+        .put(IFLA_INET6_CACHEINFO, &cache)
+        .put(IFLA_INET6_CONF, &words(&part.conf));
     if with_stats {
         // The stack counts no IPv6 packets yet.
         out.put(IFLA_INET6_STATS, &zero_counters(INET6_STATS)).put(IFLA_INET6_ICMP6STATS, &zero_counters(ICMP6_STATS));
     }
-    out.put(IFLA_INET6_TOKEN, &now.token.octets()).put_u8(IFLA_INET6_ADDR_GEN_MODE, now.addr_gen_mode);
+    out.put(IFLA_INET6_TOKEN, &part.token.octets()).put_u8(IFLA_INET6_ADDR_GEN_MODE, part.addr_gen_mode);
 }
 
 fn words(values: &[i32]) -> Vec<u8> {

@@ -1,15 +1,27 @@
-//! The kinds of devices, one file each: what is particular to them.
+//! The kinds of devices, one file each: what is particular to them, and when they are asked.
 
+mod bridge;
 mod dummy;
+mod ifb;
+mod macvlan;
 mod veth;
+mod vlan;
+mod vxlan;
 
 use std::sync::Arc;
 
+pub use bridge::{BRIDGE, Bridge, BridgeChange, BridgePort, BridgePortChange, PortState};
 pub use dummy::DUMMY;
+pub use ifb::IFB;
+pub use macvlan::{MACVLAN, MACVTAP, Macvlan, MacvlanChange};
 pub use veth::{VETH, VethPeer};
+pub use vlan::{VLAN, Vlan, VlanChange};
+pub use vxlan::{VXLAN, Vxlan, VxlanChange};
 
-use super::{Link, LinkClass, LinkRefused};
-use crate::rtnl::Rtnl;
+use super::request::NewLink;
+use super::{Link, LinkClass, LinkRefused, updown, watch};
+use crate::errno;
+use crate::rtnl::{NetdevEvent, Rtnl};
 use crate::state::Ns;
 
 /// A device to be made, as its kind wants it described.
@@ -18,8 +30,18 @@ use crate::state::Ns;
 pub enum KindSpec {
     /// Swallows what it is given.
     Dummy,
+    /// Gives back what it is given, for traffic control.
+    Ifb,
     /// One end of a cable, with the other.
     Veth(Box<VethPeer>),
+    /// A switch.
+    Bridge(Box<BridgeChange>),
+    /// A tagged part of another device.
+    Vlan(VlanChange),
+    /// A further address of another device; the second word says whether programs read it as a tap.
+    Macvlan(MacvlanChange, bool),
+    /// Ethernet in UDP.
+    Vxlan(Box<VxlanChange>),
 }
 
 impl KindSpec {
@@ -28,37 +50,360 @@ impl KindSpec {
     pub const fn class(&self) -> &'static LinkClass {
         match self {
             Self::Dummy => &DUMMY,
+            Self::Ifb => &IFB,
             Self::Veth(_) => &VETH,
+            Self::Bridge(_) => &BRIDGE,
+            Self::Vlan(_) => &VLAN,
+            Self::Macvlan(_, false) => &MACVLAN,
+            Self::Macvlan(_, true) => &MACVTAP,
+            Self::Vxlan(_) => &VXLAN,
         }
     }
+}
+
+/// What is particular to a device of its kind.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum KindData {
+    /// A switch.
+    Bridge(Bridge),
+    /// A tagged part of another device.
+    Vlan(Vlan),
+    /// A further address of another device.
+    Macvlan(Macvlan),
+    /// Ethernet in UDP.
+    Vxlan(Vxlan),
+}
+
+/// What is particular to a device as a port of its master.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum PortData {
+    /// Of a bridge.
+    Bridge(BridgePort),
 }
 
 /// What may be changed of a device that is there, by its kind.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum KindChange {
-    /// A kind that has nothing to change; the word is the one in the request.
-    Nothing(Box<str>),
+    /// A kind that has nothing to change.
+    Nothing,
+    /// Of a switch.
+    Bridge(Box<BridgeChange>),
+    /// Of a tagged part.
+    Vlan(VlanChange),
+    /// Of a further address.
+    Macvlan(MacvlanChange),
+    /// Of a tunnel.
+    Vxlan(Box<VxlanChange>),
 }
 
 /// What may be changed of a device as a port of its master.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum PortChange {}
+pub enum PortChange {
+    /// A kind of master that has nothing to change, or that is not the device's.
+    Nothing,
+    /// Of a port of a bridge.
+    Bridge(Box<BridgePortChange>),
+}
+
+/// Checks what is particular to a new device, and writes it into `link`, which is in no table yet.
+/// The device below is sought in `base`.
+pub(super) fn prepare(base: Ns<'_>, ns: Ns<'_>, new: &NewLink, link: &mut Link) -> Result<(), LinkRefused> {
+    match &new.kind {
+        KindSpec::Dummy | KindSpec::Ifb | KindSpec::Veth(_) => Ok(()),
+        KindSpec::Bridge(change) => bridge::prepare(change, link),
+        KindSpec::Vlan(change) => vlan::prepare(base, ns, new, change, link),
+        KindSpec::Macvlan(change, _) => macvlan::prepare(base, ns, new, change, link),
+        KindSpec::Vxlan(change) => vxlan::prepare(base, ns, new, change, link),
+    }
+}
+
+/// The device that a new one is to sit on, which `link` then names; `None` if the request says none.
+fn lower_of(base: Ns<'_>, ns: Ns<'_>, new: &NewLink, link: &mut Link) -> Result<Option<Arc<Link>>, LinkRefused> {
+    let Some(index) = new.lower else { return Ok(None) };
+    let mut lower = base.links.by_index(index).ok_or(LinkRefused::plain(errno::ENODEV))?;
+    // A further address of a further address is one of the device itself.
+    if matches!(new.kind, KindSpec::Macvlan(..))
+        && matches!(lower.data(), Some(KindData::Macvlan(_)))
+        && lower.lower_net().is_none()
+        && let Some(real) = base.links.by_index(lower.iflink())
+    {
+        lower = real;
+    }
+    link.lower = Some(lower.index());
+    link.lower_net = if base.is(ns) { None } else { base.net().map(|net| Box::new(net.handle())) };
+    Ok(Some(lower))
+}
+
+/// A new device is in the table: those below hear of it.
+pub(super) fn created(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
+    if !sits(link) {
+        return;
+    }
+    let own = ns.net().map(pernet::Net::handle);
+    let _ = rtnl.with_lower(ns, link, |rtnl, lower_ns, lower| {
+        let net = if lower_ns.is(ns) { None } else { own };
+        lower_ns.links.stack(lower.index(), net.as_ref(), link.index());
+        if link.lower.is_none() {
+            return;
+        }
+        rtnl.call_netdevice_notifiers(lower_ns, &lower, NetdevEvent::ChangeUpper);
+        rtnl.edit(lower_ns, lower.index(), None, |_| {});
+        watch::transfer(rtnl, ns, link.index(), &lower);
+        watch::fire(rtnl, ns, link.index());
+    });
+}
+
+/// Whether the device is one that sits on another (and goes with it), as opposed to one that is wired to another.
+fn sits(link: &Link) -> bool {
+    matches!(link.data(), Some(KindData::Vlan(_) | KindData::Macvlan(_) | KindData::Vxlan(_)))
+}
+
+/// Whether the device may be brought up.
+pub(super) fn may_open(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) -> Result<(), LinkRefused> {
+    match link.data() {
+        Some(KindData::Vlan(_)) => {
+            let up = rtnl.with_lower(ns, link, |_, _, lower| lower.is_up());
+            if up == Some(true) { Ok(()) } else { Err(LinkRefused::plain(errno::ENETDOWN)) }
+        }
+        Some(KindData::Macvlan(macvlan)) => macvlan::may_open(rtnl, ns, link, macvlan),
+        _ => Ok(()),
+    }
+}
 
 /// The device came up (`ndo_open`), as far as its kind cares.
 pub(super) fn open(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
-    if std::ptr::eq(link.class(), &raw const VETH) {
-        veth::open(rtnl, ns, link);
+    match link.data() {
+        None if link.class().kind == Some("veth") => veth::open(rtnl, ns, link),
+        Some(KindData::Bridge(_)) => bridge::open(rtnl, ns, link),
+        Some(KindData::Vlan(_) | KindData::Macvlan(_)) => {
+            let carrier = rtnl.with_lower(ns, link, |_, _, lower| lower.carrier).unwrap_or(false);
+            watch::set_carrier(rtnl, ns, link.index(), carrier);
+        }
+        _ => {}
     }
 }
 
 /// The device goes down (`ndo_stop`).
 pub(super) fn stop(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
-    if std::ptr::eq(link.class(), &raw const VETH) {
-        veth::stop(rtnl, ns, link);
+    match link.data() {
+        None if link.class().kind == Some("veth") => veth::stop(rtnl, ns, link),
+        Some(KindData::Bridge(_)) => bridge::stop(rtnl, ns, link),
+        Some(KindData::Vlan(_)) => watch::set_carrier(rtnl, ns, link.index(), false),
+        _ => {}
     }
 }
 
-/// Checks what is particular to the kind, and gives what is to be done once nothing can fail.
-pub(super) type Refusal = LinkRefused;
+/// Whether the change suits the device.
+pub(super) fn check(link: &Link, change: &KindChange) -> Result<(), LinkRefused> {
+    match (change, link.data()) {
+        (KindChange::Bridge(change), Some(KindData::Bridge(bridge))) => bridge::check(bridge, change),
+        (KindChange::Vlan(_), Some(KindData::Vlan(_))) => Ok(()),
+        (KindChange::Macvlan(change), Some(KindData::Macvlan(macvlan))) => macvlan::check(macvlan, change),
+        (KindChange::Vxlan(change), Some(KindData::Vxlan(vxlan))) => vxlan::check(vxlan, change),
+        _ => Err(LinkRefused::plain(errno::EOPNOTSUPP)),
+    }
+}
+
+/// Makes a change that was checked.
+pub(super) fn change(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, index: u32, change: &KindChange) {
+    match change {
+        KindChange::Nothing => {}
+        KindChange::Bridge(change) => bridge::change(rtnl, ns, index, change),
+        KindChange::Vlan(change) => edit(ns, index, |data| vlan::change(data, change)),
+        KindChange::Macvlan(change) => edit(ns, index, |data| macvlan::change(data, change)),
+        KindChange::Vxlan(change) => edit(ns, index, |data| vxlan::change(data, change)),
+    }
+}
+
+/// Changes what is particular to a device.
+pub(super) fn edit(ns: Ns<'_>, index: u32, edit: impl FnOnce(&mut KindData)) {
+    let _ = ns.links.update(index, |link| {
+        if let Some(data) = &mut link.data {
+            edit(Arc::make_mut(data));
+        }
+    });
+}
+
+/// Whether `port` may join `master`.
+pub(super) fn may_join(ns: Ns<'_>, master: &Arc<Link>, port: &Arc<Link>) -> Result<(), LinkRefused> {
+    match master.data() {
+        Some(KindData::Bridge(_)) => bridge::may_join(ns, master, port),
+        _ => Err(LinkRefused::plain(errno::EOPNOTSUPP)),
+    }
+}
+
+/// `port` joins `master`, which was asked.
+pub(super) fn join(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, master: u32, port: u32) {
+    bridge::join(rtnl, ns, master, port);
+}
+
+/// The device leaves its master, if it has one.
+pub(super) fn part(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, port: u32) {
+    if ns.links.by_index(port).is_some_and(|link| link.master.is_some()) {
+        bridge::part(rtnl, ns, port, true);
+    }
+}
+
+/// Whether the change suits the port.
+pub(super) fn check_port(link: &Link, change: &PortChange) -> Result<(), LinkRefused> {
+    match (change, link.port()) {
+        (PortChange::Bridge(change), Some(PortData::Bridge(_))) => bridge::check_port(link, change),
+        _ => Err(LinkRefused::plain(errno::EOPNOTSUPP)),
+    }
+}
+
+/// Makes a change of a port that was checked.
+pub(super) fn change_port(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, index: u32, change: &PortChange) {
+    match change {
+        PortChange::Nothing => {}
+        PortChange::Bridge(change) => bridge::change_port(rtnl, ns, index, change),
+    }
+}
+
+/// Before a device is deleted: a bridge lets its ports go (`dellink`).
+pub(super) fn delete(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
+    if matches!(link.data(), Some(KindData::Bridge(_))) {
+        for port in ns.links.ports_of(link.index()) {
+            bridge::part(rtnl, ns, port, false);
+        }
+    }
+}
+
+/// The device leaves this namespace for good: out of its master.
+pub(super) fn leave(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
+    part(rtnl, ns, link.index());
+    ns.links.drop_fdb(link.index());
+}
+
+/// A device that is deleted sits on nothing any more.
+pub(super) fn unstack(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
+    if let Some(vni) = vni(link) {
+        let held = link.lower_net().and_then(pernet::NetHandle::upgrade);
+        if let Some(ns) = held.as_deref().map_or(Some(ns), |net| rtnl.ns(net)) {
+            ns.links.del_vni(vni);
+        }
+    }
+    if sits(link) {
+        let own = ns.net().map(pernet::Net::handle);
+        let _ = rtnl.with_lower(ns, link, |_, lower_ns, lower| {
+            let net = if lower_ns.is(ns) { None } else { own };
+            lower_ns.links.unstack(lower.index(), net.as_ref(), link.index());
+        });
+    }
+}
+
+/// A device that was `old` in `from` is `new` in `to`: whom it sits on and who sits on it are told where.
+pub(super) fn restack(rtnl: &mut Rtnl<'_>, from: Ns<'_>, to: Ns<'_>, link: &Link, old: u32) {
+    let new = link.index;
+    if let (Some(vni), None) = (vni(link), &link.lower_net) {
+        from.links.del_vni(vni);
+    }
+    if sits(link) {
+        let below = link.below().unwrap_or(0);
+        let net = link.lower_net().and_then(pernet::NetHandle::upgrade);
+        let lower_ns = match &net {
+            Some(net) => rtnl.ns(net),
+            None => Some(to),
+        };
+        if let Some(lower_ns) = lower_ns {
+            let seen = |ns: Ns<'_>| if ns.is(lower_ns) { None } else { ns.net().map(pernet::Net::handle) };
+            lower_ns.links.unstack(below, seen(from).as_ref(), old);
+            lower_ns.links.stack(below, seen(to).as_ref(), new);
+        }
+    }
+    let Some(there) = to.net().map(pernet::Net::handle) else { return };
+    for (net, upper) in from.links.uppers_of(old) {
+        from.links.unstack(old, net.as_ref(), upper);
+        let upper_net = net.as_ref().and_then(pernet::NetHandle::upgrade);
+        let upper_ns = match &upper_net {
+            Some(net) => rtnl.ns(net),
+            None if net.is_none() => Some(from),
+            None => None,
+        };
+        let Some(upper_ns) = upper_ns else { continue };
+        let together = upper_ns.is(to);
+        let _ = upper_ns.links.update(upper, |upper| {
+            upper.sit_on(new);
+            upper.lower_net = if together { None } else { Some(Box::new(there.clone())) };
+        });
+        let seen = if together { None } else { upper_ns.net().map(pernet::Net::handle) };
+        to.links.stack(new, seen.as_ref(), upper);
+    }
+}
+
+/// What the devices on `link`, and its master, do about an event.
+pub(super) fn event(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, event: NetdevEvent) {
+    if link.master.is_some() {
+        bridge::port_event(rtnl, ns, link, event);
+    }
+    if !ns.links.has_uppers(link.index()) {
+        return;
+    }
+    for (net, upper) in ns.links.uppers_of(link.index()) {
+        let held = net.as_ref().and_then(pernet::NetHandle::upgrade);
+        let upper_ns = match &held {
+            Some(net) => rtnl.ns(net),
+            None if net.is_none() => Some(ns),
+            None => None,
+        };
+        if let Some(upper_ns) = upper_ns {
+            below(rtnl, upper_ns, upper, link, event);
+        }
+    }
+}
+
+/// The device below `upper` goes through something.
+fn below(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, upper: u32, lower: &Arc<Link>, event: NetdevEvent) {
+    let Some(link) = ns.links.by_index(upper) else { return };
+    let tagged = matches!(link.data(), Some(KindData::Vlan(_)));
+    // A tunnel uses the device, and is no part of it.
+    let tunnel = matches!(link.data(), Some(KindData::Vxlan(_)));
+    match event {
+        _ if tunnel && event != NetdevEvent::Unregister => {}
+        NetdevEvent::Up | NetdevEvent::Down | NetdevEvent::Change => {
+            if tagged && event == NetdevEvent::Down && link.is_up() {
+                updown::close_many(rtnl, &[(ns, upper)]);
+            }
+            watch::transfer(rtnl, ns, upper, lower);
+        }
+        NetdevEvent::ChangeMtu if link.mtu > lower.mtu => {
+            let mtu = lower.mtu;
+            rtnl.edit(ns, upper, Some(NetdevEvent::ChangeMtu), |link| link.mtu = mtu);
+        }
+        NetdevEvent::Unregister => rtnl.unregister(ns, &[upper]),
+        _ => {}
+    }
+}
+
+/// Somebody chose another address for the device.
+pub(super) fn readdressed(ns: Ns<'_>, index: u32, address: super::HwAddr) {
+    if ns.links.by_index(index).is_some_and(|link| matches!(link.data(), Some(KindData::Bridge(_)))) {
+        bridge::readdressed(ns, index, address);
+    }
+}
+
+/// Somebody is choosing another MTU for the device.
+pub(super) fn resized(ns: Ns<'_>, index: u32) {
+    if ns.links.by_index(index).is_some_and(|link| matches!(link.data(), Some(KindData::Bridge(_)))) {
+        edit(ns, index, |data| {
+            if let KindData::Bridge(bridge) = data {
+                bridge.mtu_set = true;
+            }
+        });
+    }
+}
+
+/// What no other tunnel may have: the number of its network, its port, and whether it goes over IPv6.
+pub(super) fn vni(link: &Link) -> Option<(u32, u16, bool)> {
+    match link.data() {
+        Some(KindData::Vxlan(vxlan)) => {
+            let six = vxlan.remote.or(vxlan.local).is_some_and(|address| address.is_ipv6());
+            Some((vxlan.id, vxlan.port, six))
+        }
+        _ => None,
+    }
+}

@@ -21,8 +21,8 @@ pub struct VethPeer {
     pub tx_queues: Option<u32>,
     /// Number of receive queues.
     pub rx_queues: Option<u32>,
-    /// Its properties; `net` is where it is to be.
-    pub change: LinkChange,
+    /// Its properties, `net` among them; `None` if the request does not describe it.
+    pub change: Option<LinkChange>,
 }
 
 /// A cable carries when both ends are up.

@@ -19,13 +19,17 @@ pub(super) fn read(request: &Request<'_>, data: Option<&Attr<'_>>, ext: &mut Ext
     let Some(info) = IfInfo::read(peer.payload) else { return Err(Errno::EINVAL) };
     let inside = pernet_wire::Attrs::at(&peer.payload[IFINFOMSG_LEN..], peer.offset + 4 + IFINFOMSG_LEN as u32);
     let attrs = request::nested_attributes(inside, ext)?;
+    if info.index < 0 {
+        ext.set_msg_attr("ifindex can't be negative", &peer);
+        return Err(Errno::EINVAL);
+    }
     let mut change = change::read(&info, &attrs, ext)?;
-    change.net = newlink::target(request, &attrs, ext)?;
+    change.net = newlink::one_target(request, &attrs)?;
     let count = |ty| attrs.get(ty).and_then(|a: Attr<'_>| a.u32());
     Ok(VethPeer {
         index: u32::try_from(info.index).ok().filter(|&index| index > 0),
         tx_queues: count(IFLA_NUM_TX_QUEUES),
         rx_queues: count(IFLA_NUM_RX_QUEUES),
-        change,
+        change: Some(change),
     })
 }
