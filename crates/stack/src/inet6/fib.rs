@@ -311,7 +311,9 @@ impl Fib6 {
         let Some(places) = self.by_object.get(&id) else { return Vec::new() };
         let nodes = places.iter().rev();
         let nodes = nodes.filter_map(|(place, key)| Some((place.id, self.tables.get(place)?.nodes.get(key)?)));
-        nodes.flat_map(|(table, node)| node.iter().filter(|r| r.nh_id() == id).map(move |r| (table, Arc::clone(r)))).collect()
+        nodes
+            .flat_map(|(table, node)| node.iter().filter(|r| r.nh_id() == id).map(move |r| (table, Arc::clone(r))))
+            .collect()
     }
 
     /// The routes of a device in the order of a walk, each with its table.

@@ -6,7 +6,10 @@ use pernet_stack::{Answer6, Flow6, Nexthop6, RouteInfo6, RouteMetrics};
 use pernet_wire::Builder;
 use pernet_wire::uapi::*;
 
-use super::request::*;
+use super::request::{
+    RTA_CACHEINFO, RTA_DST, RTA_GATEWAY, RTA_IIF, RTA_METRICS, RTA_MULTIPATH, RTA_NH_ID, RTA_OIF, RTA_PREF,
+    RTA_PREFSRC, RTA_PRIORITY, RTA_SRC, RTA_TABLE, RTAX_CC_ALGO, RTNH_F_ONLINK,
+};
 
 /// What a table's number is in a byte if it does not fit (`RT_TABLE_COMPAT`).
 const RT_TABLE_COMPAT: u8 = 252;
