@@ -41,6 +41,9 @@ pub(super) fn route(out: &mut Builder, route: &RouteInfo6) {
         out.put(RTA_SRC, &route.src.addr().octets());
     }
     common(out, route);
+    if route.nh_id != 0 {
+        out.put_u32(RTA_NH_ID, route.nh_id);
+    }
     if several {
         out.nest(RTA_MULTIPATH, |list| {
             for (nexthop, flags) in &route.nexthops {
@@ -65,9 +68,6 @@ fn common(out: &mut Builder, route: &RouteInfo6) {
         metrics(out, values);
     }
     out.put_u32(RTA_PRIORITY, route.metric);
-    if route.nh_id != 0 {
-        out.put_u32(RTA_NH_ID, route.nh_id);
-    }
 }
 
 fn tail(out: &mut Builder, route: &RouteInfo6, used: [u32; 2], expires: i32) {
