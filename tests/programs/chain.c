@@ -1,7 +1,7 @@
 /* A namespace handed down a chain of processes, each of which ends as soon as it has a child. */
 #include "kit.h"
 
-static void chain(int links) {
+static void chain(int links, int apart) {
     int report[2];
     char outside[64], before[64], after[64], text[256];
     MUST(pipe(report));
@@ -12,7 +12,7 @@ static void chain(int links) {
         own_namespace(before);
         for (int link = 0; link < links; link++) {
             if (MUST(fork())) _exit(0);
-            if (link % 10 == 0) close(route_socket());
+            if (link % apart == 0) close(route_socket());
         }
         own_namespace(after);
         int fd = route_socket();
@@ -27,11 +27,11 @@ static void chain(int links) {
     wait(NULL);
 }
 
-/* Arguments: how many chains, one after the other, and how long. */
+/* Arguments: how many chains, one after the other, and how long; every how many links a call is made that pernet sees. */
 int main(int argc, char **argv) {
     if (argc < 3) return 2;
     for (int left = atoi(argv[1]); left > 0; left--) {
-        chain(atoi(argv[2]));
+        chain(atoi(argv[2]), argc > 3 ? atoi(argv[3]) : 10);
         fflush(stdout);
     }
     return 0;

@@ -222,6 +222,32 @@ fn a_namespace_is_handed_down_a_chain_of_the_dying() {
     says("chain", &["8", "300"], &"moved 1, same at the end 1, answer 7\n".repeat(8));
 }
 
+/// Longer than the above between two calls that are seen at all.
+#[test]
+fn a_namespace_is_handed_down_unseen() {
+    says("chain", &["3", "2000", "500"], &"moved 1, same at the end 1, answer 7\n".repeat(3));
+}
+
+#[test]
+fn making_processes_is_not_interrupted() {
+    says("forks", &["300"], "interrupted or worse: 0\n");
+}
+
+#[test]
+fn a_process_begins_where_the_thread_was_that_made_it() {
+    let ways = [
+        "at once",
+        "spawned",
+        "the thread ended",
+        "the child ended",
+        "the thread moved on",
+        "by a new thread",
+        "the process ended",
+        "beside a clone",
+    ];
+    says("makers", &["8"], &ways.map(|way| format!("{way}: all there, wrong 0\n")).concat());
+}
+
 /// Arguments of `storm`, see there.
 fn storm(args: [&str; 4]) {
     let restart = args[0] == "1";
@@ -320,6 +346,10 @@ fn the_first_program_makes_a_pid_namespace_too() {
             let done = session.pernet(&["run", "--", "unshare", "-np", "-f", "sh", "-c", "echo $$"]);
             assert_eq!(done.expect_quiet(), "1\n");
         }
+        // The child is made right behind, and is in the new network namespace, too.
+        let script = "a=$(readlink /proc/self/ns/net); n=0; for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do \
+            [ $(unshare -np -f readlink /proc/self/ns/net) = $a ] || n=$((n+1)); done; echo $n";
+        assert_eq!(session.sh(script, &[]).expect_quiet(), "20\n");
     });
 }
 

@@ -1,8 +1,8 @@
 //! RTM_GETLINK shows what the device table holds, however many devices there are and whatever becomes of them.
 
-use pernet::{Caps, Cred, Namespaces, NetRef};
+use pernet::{Caps, Cred, Namespaces, NetRef, Origin};
 use pernet_rtnl::{LocalClient, Protocol, Rtnetlink, Socket};
-use pernet_stack::{HwAddr, IfFlags, IfName, LOOPBACK, Link, Links, Stack};
+use pernet_stack::{FlagChange, HwAddr, IfFlags, IfName, LOOPBACK, Link, LinkChange, Links, ManualClock, Stack};
 use pernet_wire::{Attrs, Builder, ExtAck, Messages, MsgHeader, uapi::*};
 
 const NLM_F_DUMP_FILTERED: u16 = 0x20;
@@ -20,7 +20,8 @@ struct System {
 impl System {
     fn new() -> Self {
         let ns = Namespaces::new();
-        let stack = Stack::register(&ns).unwrap();
+        // On a clock that stands still: no time of a change is to be seen.
+        let stack = Stack::register_with_clock(&ns, Box::new(ManualClock::default())).unwrap();
         let rtnl = Rtnetlink::new(&ns, &stack).unwrap();
         let root = Cred::root(ns.init_user_ns());
         let net = ns.create(&root).unwrap();
@@ -85,10 +86,12 @@ fn listed(datagram: &[u8]) -> (Vec<(u32, u16)>, Option<i32>) {
 fn every_property_of_a_device_is_where_linux_puts_it() {
     let system = System::new();
     let links = system.links();
+    let flags = IfFlags::UP | IfFlags::PROMISC | IfFlags::ALLMULTI;
+    let change = LinkChange { flags: Some(FlagChange { flags, mask: flags }), ..LinkChange::default() };
+    system.stack.rtnl(Origin::KERNEL).set_link(&system.net, 1, &change).unwrap();
     links
         .update(1, |lo| {
-            lo.stored_flags |= IfFlags::UP | IfFlags::PROMISC | IfFlags::ALLMULTI;
-            (lo.promiscuity, lo.allmulti, lo.group) = (1, 1, 5);
+            lo.group = 5;
             (lo.tx_queue_len, lo.mtu, lo.qdisc) = (77, 1500, "noqueue");
             lo.alias = Some("hello world".into());
             lo.address = HwAddr::new(&[2, 0, 0, 0, 0, 1]).unwrap();

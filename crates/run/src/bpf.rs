@@ -209,13 +209,15 @@ fn namespace_rules() -> Vec<Rule> {
         Rule::new(SYS_prlimit64, vec![(Test::Is(1, RLIMIT_LOCKS), Notify)], Allow),
         Rule::new(SYS_getrlimit, vec![(Test::Is(0, RLIMIT_LOCKS), Notify)], Allow),
         Rule::new(SYS_setrlimit, vec![(Test::Is(0, RLIMIT_LOCKS), Notify)], Allow),
+        // `fork` and `vfork` run untouched, and so does a `clone` that is one: a signal that comes before we have seen a
+        // call interrupts it, and no program expects that of `fork`.  Whoever makes a thread blocks all signals first.
+        Rule::new(SYS_clone, vec![(Test::HasAny(0, (CLONE_NEWNET | CLONE_THREAD) as u32), Notify)], Allow),
         // Programs attached to the host's devices, for those who could attach them.
         Rule::always(SYS_bpf, Errno(EPERM as u16)),
         // A program that hides its memory could no longer be served.
         Rule::new(SYS_prctl, vec![(Test::Is(0, PR_SET_DUMPABLE as u32), Notify)], Allow),
     ];
-    let notify =
-        [SYS_setns, SYS_unshare, SYS_clone, SYS_fork, SYS_vfork, SYS_execve, SYS_execveat, SYS_mount, SYS_umount2];
+    let notify = [SYS_setns, SYS_unshare, SYS_execve, SYS_execveat, SYS_mount, SYS_umount2];
     rules.extend(notify.map(|nr| Rule::always(nr, Notify)));
     // The new mount calls fall back to mount(2) when absent, whose arguments we can follow.
     let absent = [
@@ -406,6 +408,23 @@ mod tests {
             [libc::SYS_read, libc::SYS_write, libc::SYS_poll, libc::SYS_epoll_wait, libc::SYS_fstat, libc::SYS_futex]
         {
             assert_eq!(decide(nr, [3, 0, 0, 0, 0, 0]), Action::Allow.value());
+        }
+    }
+
+    #[test]
+    fn making_a_process_is_native_but_not_a_thread_or_a_namespace() {
+        let clone = |flags: i32| decide(libc::SYS_clone, [flags as u64, 0, 0, 0, 0, 0]);
+        let fork = libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD;
+        let spawn = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+        for flags in [fork, spawn, libc::CLONE_NEWUSER | libc::SIGCHLD, libc::CLONE_PARENT] {
+            assert_eq!(clone(flags), Action::Allow.value(), "{flags:x}");
+        }
+        let thread = libc::CLONE_VM | libc::CLONE_FS | libc::CLONE_FILES | libc::CLONE_SIGHAND | libc::CLONE_THREAD;
+        for flags in [thread, libc::CLONE_NEWNET | libc::SIGCHLD, libc::CLONE_NEWNET | libc::CLONE_NEWUSER] {
+            assert_eq!(clone(flags), Action::Notify.value(), "{flags:x}");
+        }
+        for nr in [libc::SYS_fork, libc::SYS_vfork] {
+            assert_eq!(decide(nr, [0; 6]), Action::Allow.value());
         }
     }
 

@@ -16,6 +16,7 @@
 #![warn(missing_docs)]
 
 mod bpf;
+mod census;
 mod control;
 mod front;
 mod identity;

@@ -15,7 +15,8 @@ use crate::listener::Notification;
 use crate::task::Task;
 use crate::world::{World, lock};
 
-/// Repeats the waiting `unshare` with CLONE_NEWUSER and without CLONE_NEWNET; `joined` runs if that succeeded.
+/// Repeats the waiting `unshare` with CLONE_NEWUSER and without CLONE_NEWNET; `joined` runs if that succeeded, before the
+/// caller goes on: a child that it makes right behind is in the right place.
 pub(crate) fn with_user_namespace(
     world: &Arc<World>,
     notification: Notification,
@@ -28,13 +29,8 @@ pub(crate) fn with_user_namespace(
         let task = Task::new(notification.call.tid);
         let tracing = lock(&world.tracing);
         lock(&world.helped).insert(task.tid);
-        match rewrite(&world, task, notification) {
-            Ok(true) => joined(&world, task),
-            // The kernel's own refusal stands in the caller's register.
-            Ok(false) => {}
-            // Its call was not changed, or it is gone: dropping the notification answered it.
-            Err(_) => {}
-        }
+        // If this fails, its call was not changed, or it is gone: dropping the notification answered it.
+        let _ = rewrite(&world, task, notification, joined);
         lock(&world.helped).remove(&task.tid);
         drop(tracing);
         // Children that ended meanwhile wait to be reaped.
@@ -126,8 +122,7 @@ pub(crate) fn wait(tid: u32) -> io::Result<Stop> {
     })
 }
 
-/// True if the kernel made the namespaces.
-fn rewrite(world: &World, task: Task, notification: Notification) -> io::Result<bool> {
+fn rewrite(world: &World, task: Task, notification: Notification, joined: impl FnOnce(&World, Task)) -> io::Result<()> {
     let tid = task.tid;
     ptrace(libc::PTRACE_SEIZE, tid, libc::PTRACE_O_TRACESYSGOOD as usize)?;
     ptrace(libc::PTRACE_INTERRUPT, tid, 0)?;
@@ -139,10 +134,14 @@ fn rewrite(world: &World, task: Task, notification: Notification) -> io::Result<
     wait_stop(tid)?;
     // Whatever fails from here on, the caller must not stay traced.
     let result = rewrite_stopped(world, task);
+    if let Ok(true) = result {
+        joined(world, task);
+    }
     let _ = ptrace(libc::PTRACE_DETACH, tid, 0);
-    result
+    result.map(drop)
 }
 
+/// True if the kernel made the namespaces; else its refusal stands in the caller's register.
 fn rewrite_stopped(world: &World, task: Task) -> io::Result<bool> {
     let tid = task.tid;
     let before = registers(tid)?;

@@ -28,6 +28,14 @@ pub(crate) fn set_limit(tid: u32, resource: u32, limit: libc::rlimit64) -> io::R
     Ok(())
 }
 
+/// Where the list of robust mutexes of thread `tid` is; 0 if it has none, or if it cannot be asked.
+pub(crate) fn robust_list(tid: u32) -> u64 {
+    let (mut head, mut size) = (0u64, 0usize);
+    // SAFETY: both are live and of the size of a pointer and of a size_t; the kernel writes one of each.
+    let r = unsafe { libc::syscall(libc::SYS_get_robust_list, tid as libc::pid_t, &raw mut head, &raw mut size) };
+    if r == 0 { head } else { 0 }
+}
+
 /// Copies from the memory of task `tid`; returns how much could be read.
 pub(crate) fn vm_read(tid: u32, address: u64, into: &mut [u8]) -> io::Result<usize> {
     let local = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };

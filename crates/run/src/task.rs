@@ -151,6 +151,16 @@ impl Task {
         Some(Privileges { euid, effective })
     }
 
+    /// The process that counts as its parent.
+    pub(crate) fn parent(self) -> Option<u32> {
+        status_field(&self.status()?, "PPid:")?.parse().ok()
+    }
+
+    /// Has this thread ended, and is not yet gone?
+    pub(crate) fn is_zombie(self) -> bool {
+        self.status().is_some_and(|text| status_field(&text, "State:").is_some_and(|s| s.starts_with(['Z', 'X'])))
+    }
+
     /// The threads of the process `tgid`.
     pub(crate) fn threads(tgid: u32) -> Vec<u32> {
         numbers(&format!("/proc/{tgid}/task"))

@@ -1,5 +1,6 @@
 //! The `SIOCGIF*` and `SIOCSIF*` requests: the older door to devices and addresses (`dev_ioctl`, `devinet_ioctl`).
 
+mod inet6;
 mod set;
 
 use std::net::Ipv4Addr;
@@ -7,12 +8,13 @@ use std::sync::Arc;
 
 use pernet::Net;
 
+pub use inet6::{IN6_IFREQ_LEN, If6Change, ioctl_change6};
 pub use set::{IfChange, ioctl_change};
 
 use crate::inet::Addr4Error;
 use crate::inet::doors::{self, Field};
 use crate::state::Ns;
-use crate::{IFNAMSIZ, Label, Link, LinkRefused, Links, McastError, Stack, errno};
+use crate::{AddrError6, IFNAMSIZ, Label, Link, LinkRefused, Links, McastError, Stack, errno};
 
 /// Size of `struct ifreq` on 64-bit Linux: the name, then a union of 24 bytes.
 pub const IFREQ_LEN: usize = 40;
@@ -86,6 +88,9 @@ pub enum IfRequestError {
     /// The address is refused.
     #[error(transparent)]
     Addr(#[from] Addr4Error),
+    /// The IPv6 address is refused.
+    #[error(transparent)]
+    Addr6(#[from] AddrError6),
     /// The multicast address is refused.
     #[error(transparent)]
     Mcast(#[from] McastError),
@@ -103,6 +108,7 @@ impl IfRequestError {
             Self::NotSupported => errno::EOPNOTSUPP,
             Self::Link(refused) => refused.errno(),
             Self::Addr(refused) => refused.errno(),
+            Self::Addr6(refused) => refused.errno(),
             Self::Mcast(refused) => refused.errno(),
         }
     }

@@ -41,11 +41,12 @@ mod sysctl;
 mod sysfs;
 
 pub use dev::{
-    BRIDGE, Blame, Bridge, BridgeChange, BridgePort, BridgePortChange, Counters, DUMMY, FlagChange, HwAddr, IFB,
-    IFNAMSIZ, IfFlags, IfName, Inet4Conf, Inet6Conf, KindChange, KindData, KindSpec, LOOPBACK, Link, LinkChange,
-    LinkClass, LinkDevices, LinkError, LinkNotice, LinkPage, LinkRefused, LinkStats, Links, MACVLAN, MACVTAP, Macvlan,
-    MacvlanChange, NameAssign, NameError, NewLink, OffloadChange, OffloadLimits, OperState, PortChange, PortData,
-    PortState, Queues, Stack, VETH, VLAN, VXLAN, VethPeer, Vlan, VlanChange, Vxlan, VxlanChange,
+    BRIDGE, Blame, Bridge, BridgeChange, BridgePort, BridgePortChange, Counters, DUMMY, FdbChange, FdbEntry, FdbFilter,
+    FdbRemote, FlagChange, HwAddr, IFB, IFNAMSIZ, IfFlags, IfName, Inet4Conf, Inet6Conf, KindChange, KindData,
+    KindSpec, LOOPBACK, Link, LinkChange, LinkClass, LinkDevices, LinkError, LinkNotice, LinkPage, LinkRefused,
+    LinkStats, Links, MACVLAN, MACVTAP, Macvlan, MacvlanChange, NameAssign, NameError, NewLink, OffloadChange,
+    OffloadLimits, OperState, PortChange, PortData, PortState, Queues, Stack, VETH, VLAN, VXLAN, VethPeer, Vlan,
+    VlanChange, Vxlan, VxlanChange,
 };
 pub use ethtool::{
     ETH_SS_FEATURES, ETH_SS_LINK_MODES, ETH_SS_MSG_CLASSES, ETH_SS_SOF_TIMESTAMPING, EthChannels, EthDriver,
@@ -65,7 +66,10 @@ pub use inet6::{
     Placing, Prefix6, RouteCursor6, RouteError6, RouteFilter6, RouteInfo6, RouteKeys6, RouteMetrics, RoutePage6,
     RouteSpec6, TokenError, group_scope,
 };
-pub use ioctl::{IFREQ_LEN, IfChange, IfRequest, IfRequestError, ioctl_change, ioctl_ifconf, ioctl_ifreq};
+pub use ioctl::{
+    IFREQ_LEN, IN6_IFREQ_LEN, If6Change, IfChange, IfRequest, IfRequestError, ioctl_change, ioctl_change6,
+    ioctl_ifconf, ioctl_ifreq,
+};
 pub use mcast::McastError;
 pub use neigh::{
     ArpError, ArpFlags, ArpRequest, GC_INTERVAL_MS, GC_THRESHOLDS, NeighError, NeighFamily, NeighFlags, NeighKey,

@@ -109,6 +109,13 @@ pub(crate) fn del_global(ns: Ns<'_>, link: &Link, address: HwAddr) -> Result<(),
     Ok(())
 }
 
+/// The addresses that a device listens to, the oldest first.
+pub(crate) fn link_addresses(ns: Ns<'_>, link: &Link) -> Vec<HwAddr> {
+    let lists = ns.mcast.peek();
+    let list = lists.as_ref().and_then(|lists| lists.0.get(&link.index()));
+    list.into_iter().flatten().map(|entry| entry.address).collect()
+}
+
 /// The device left (`dev_mc_flush`).
 pub(crate) fn flush(ns: Ns<'_>, link: &Link) {
     if ns.mcast.peek().is_some() {

@@ -23,7 +23,7 @@ pub(crate) const HANDLERS: &[Handler] = &[
 const HEADER: usize = 12;
 const IFAL_ADDRESS: u16 = 1;
 const IFAL_LABEL: u16 = 2;
-const POLICY: Policy = Policy(&[None, Some(Kind::Binary { min: 16, max: 16 }), Some(Kind::U32)]);
+const POLICY: Policy = Policy(&[None, Some(Kind::MinLen { min: 16 }), Some(Kind::U32)]);
 
 /// `struct ifaddrlblmsg` as far as it says anything.
 struct Header {

@@ -35,6 +35,8 @@ fn u32_at(header: &[u8], at: usize) -> u32 {
 fn multicast_routes(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -> Result<Step, Errno> {
     const HEADER: usize = 12;
     const TABLES: [u32; 2] = [0, 253];
+    const RTA_OIF: u16 = 4;
+    const RTA_TABLE: u16 = 15;
     /// RTM_F_CLONED and RTM_F_PREFIX.
     const FLAGS: u32 = 0x200 | 0x800;
     const ANY: Option<Kind> = Some(Kind::Any);

@@ -118,12 +118,12 @@ impl Asked<'_> {
     }
 }
 
-/// The largest attribute that a command knows.
+/// The largest attribute that a command knows. Of commands that no device here answers it does not matter.
 const fn largest(command: u8) -> u16 {
     match command {
-        STRSET_GET => 3,
-        FEATURES_SET => 3,
-        _ => 1,
+        STRSET_GET | FEATURES_SET => 3,
+        LINKINFO_GET | LINKMODES_GET | LINKSTATE_GET | FEATURES_GET | CHANNELS_GET | TSINFO_GET => 1,
+        _ => u16::MAX,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod change;
 mod families;
+mod fdb;
 mod fill;
 mod kind;
 mod newlink;
@@ -28,6 +29,11 @@ pub(crate) const HANDLERS: &[Handler] = &[
     Handler { family: 0, ty: RTM_DELLINK, doit: Some(newlink::delete), dumpit: None },
     Handler { family: 0, ty: RTM_NEWLINKPROP, doit: Some(newlink::new_property), dumpit: None },
     Handler { family: 0, ty: RTM_DELLINKPROP, doit: Some(newlink::delete_property), dumpit: None },
+    Handler { family: AF_BRIDGE, ty: RTM_SETLINK, doit: Some(newlink::set_bridge), dumpit: None },
+    Handler { family: AF_BRIDGE, ty: RTM_DELLINK, doit: Some(newlink::delete_bridge), dumpit: None },
+    Handler { family: AF_BRIDGE, ty: RTM_NEWNEIGH, doit: Some(fdb::new), dumpit: None },
+    Handler { family: AF_BRIDGE, ty: RTM_DELNEIGH, doit: Some(fdb::delete), dumpit: None },
+    Handler { family: AF_BRIDGE, ty: RTM_GETNEIGH, doit: Some(fdb::get), dumpit: Some(fdb::dump) },
     families::INET6,
     families::BRIDGE,
     families::IPMR,
@@ -40,6 +46,9 @@ pub(super) fn inet6_link(out: &mut Builder, link: &Link, now: &pernet_stack::Ine
 
 /// `NLM_F_DUMP_FILTERED`: the listing was restricted as the request asked.
 pub(super) const NLM_F_DUMP_FILTERED: u16 = 0x20;
+
+/// The family of switches.
+const AF_BRIDGE: u8 = 7;
 
 /// Devices taken out of the table at a time. A datagram holds at most some twenty.
 const PAGE: usize = 32;

@@ -3,6 +3,7 @@
 mod fill;
 mod parse;
 mod query;
+mod rta;
 
 use pernet::{NetRef, Origin};
 use pernet_stack::{Dump4Filter, FibNotice, Insert, RouteError};

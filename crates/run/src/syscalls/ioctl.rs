@@ -3,10 +3,12 @@
 use std::os::fd::OwnedFd;
 
 use pernet::{Cap, NetRef};
-use pernet_stack::{IFREQ_LEN, IfChange, IfRequest, ioctl_change, ioctl_ifconf, ioctl_ifreq};
+use pernet_stack::{
+    IFREQ_LEN, IN6_IFREQ_LEN, If6Change, IfChange, IfRequest, ioctl_change, ioctl_change6, ioctl_ifconf, ioctl_ifreq,
+};
 
 use super::route::{self, SIOCADDRT, SIOCDELRT, SIOCRTMSG};
-use super::{Outcome, arp};
+use super::{Outcome, arp, ethtool};
 use crate::listener::Call;
 use crate::mem::Memory;
 use crate::sockets::Emulated;
@@ -110,8 +112,11 @@ fn socket(world: &World, task: Task, call: &Call, request: u32) -> Outcome {
         SIOCGIFCONF => ifconf(world, task, &net, call.args[2]),
         SIOCGIFCOUNT => Outcome::Errno(libc::ENOTTY),
         request if arp::is_arp(request) => arp::handle(world, task, &net, family, request, call.args[2]),
+        SIOCETHTOOL => ask_driver(world, task, &net, call.args[2]),
         SIOCADDRT | SIOCDELRT | SIOCRTMSG => route::handle(world, task, &net, family, request, call.args[2]),
-        SIOCETHTOOL => ethtool(world, task, &net, call.args[2]),
+        _ if family == libc::AF_INET6 && If6Change::from_number(request).is_some() => {
+            set6(world, task, &net, request, call.args[2])
+        }
         _ => match IfRequest::from_number(request) {
             Some(request) => ifreq(world, task, &net, family, request, call.args[2]),
             None => match IfChange::from_number(request) {
@@ -148,6 +153,22 @@ fn set(world: &World, task: Task, net: &NetRef, family: i32, change: IfChange, a
     }
     ioctl_change(&world.stack, net, family, change, &raw)
         .map_or_else(|e| Outcome::Errno(e.errno()), |()| Outcome::Value(0))
+}
+
+/// A request to change an IPv6 address: its caller's rights are judged first, but where no device could do it.
+fn set6(world: &World, task: Task, net: &NetRef, request: u32, at: u64) -> Outcome {
+    let Some(change) = If6Change::from_number(request) else {
+        return Outcome::Errno(libc::ENOTTY);
+    };
+    let mut raw = [0; IN6_IFREQ_LEN];
+    if change != If6Change::DstAddr && !world.users.cred(task).capable(net.owner(), Cap::NetAdmin) {
+        return Outcome::Errno(libc::EPERM);
+    }
+    if let Err(e) = Memory::of(task.tid).read(at, &mut raw) {
+        return Outcome::Errno(e.errno());
+    }
+    let result = ioctl_change6(&world.stack, net, change, &raw);
+    result.map_or_else(|e| Outcome::Errno(e.errno()), |()| Outcome::Value(0))
 }
 
 /// Requests that no device here answers, in the words of Linux: those that a driver would have to know are judged by
@@ -202,19 +223,15 @@ fn ifconf(world: &World, task: Task, net: &NetRef, at: u64) -> Outcome {
     write(task, at, &i32::try_from(bytes.len()).unwrap_or(i32::MAX).to_ne_bytes())
 }
 
-fn ethtool(world: &World, task: Task, net: &NetRef, at: u64) -> Outcome {
+fn ask_driver(world: &World, task: Task, net: &NetRef, at: u64) -> Outcome {
     let memory = Memory::of(task.tid);
     let mut raw = [0; IFREQ_LEN];
     if let Err(e) = memory.read(at, &mut raw) {
         return Outcome::Errno(e.errno());
     }
-    if world.stack.links(net).is_none_or(|l| l.by_name(&device_name(&raw)).is_none()) {
+    let Some(link) = world.stack.links(net).and_then(|l| l.by_name(&device_name(&raw))) else {
         return Outcome::Errno(libc::ENODEV);
-    }
+    };
     let data = u64::from_ne_bytes(raw[16..24].try_into().unwrap_or_default());
-    match memory.u32(data) {
-        // No device here has a driver to ask.
-        Ok(_) => Outcome::Errno(libc::EOPNOTSUPP),
-        Err(e) => Outcome::Errno(e.errno()),
-    }
+    ethtool::handle(world, task, net, &link, data)
 }

@@ -3,6 +3,7 @@
 #![allow(non_upper_case_globals, reason = "system call numbers keep the names that libc gives them")]
 
 mod arp;
+mod ethtool;
 pub(crate) mod ids;
 pub(crate) mod ioctl;
 pub(crate) mod mounts;
@@ -87,8 +88,9 @@ fn decide(world: &Arc<World>, call: &Call) -> Outcome {
         | SYS_getpeername | SYS_shutdown | SYS_sendto | SYS_sendmsg | SYS_sendmmsg | SYS_setsockopt
         | SYS_getsockopt => socket::handle(world, call),
         SYS_ioctl => ioctl::handle(world, call),
-        SYS_setns | SYS_unshare | SYS_clone | SYS_fork | SYS_vfork | SYS_execve | SYS_execveat | SYS_mount
-        | SYS_umount2 => namespace::handle(world, call),
+        SYS_setns | SYS_unshare | SYS_clone | SYS_execve | SYS_execveat | SYS_mount | SYS_umount2 => {
+            namespace::handle(world, call)
+        }
         SYS_prlimit64 | SYS_getrlimit | SYS_setrlimit | SYS_prctl | SYS_getresuid | SYS_getresgid => ids::handle(call),
         _ => path::handle(world, call),
     }

@@ -41,7 +41,7 @@ pub(crate) fn handle(world: &World, call: &Call) -> Outcome {
     }
 }
 
-/// Does what the threads of a process do in turns.  A turn lasts as long as the kernel takes to make a child: waiting
+/// Does what the threads of a process do in turns.  A turn lasts as long as the kernel takes to make a thread: waiting
 /// for it here holds up one worker for some microseconds, and never longer than a turn may last.
 pub(crate) fn in_turn(world: &World, mut act: impl FnMut(&mut Spaces) -> bool) {
     while !act(&mut lock(&world.spaces)) {
@@ -173,13 +173,16 @@ pub(crate) fn join_new(world: &World, task: Task) {
     }
 }
 
+/// Of calls that make a thread, or a network namespace; the others are not trapped.
 fn clone(world: &World, call: &Call) -> Outcome {
     let task = Task::new(call.tid);
-    let flags = if call.nr == libc::SYS_clone { call.int(0) } else { 0 };
-    in_turn(world, |spaces| spaces.before_clone(task));
+    let flags = call.int(0);
     if flags & NEWNET == 0 {
+        let tls = (flags & libc::CLONE_SETTLS != 0).then_some(call.args[4]);
+        in_turn(world, |spaces| spaces.before_thread(task, tls));
         return Outcome::Proceed;
     }
+    in_turn(world, |spaces| spaces.before_child(task));
     let created = if flags & libc::CLONE_NEWUSER != 0 {
         create_owned_by_new(world, task).map(|(space, owner)| (space, Some(owner)))
     } else {

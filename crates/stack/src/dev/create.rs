@@ -170,8 +170,17 @@ impl Rtnl<'_> {
             change: peer_change,
         };
         // This end is checked before the other one is made, so that a refusal finds neither.
-        let mut this = self.prepare(ns, birth)?;
+        let this = self.prepare(ns, birth);
+        let late = matches!(this, Err(LinkRefused::Table(LinkError::NameTaken)));
+        if !late {
+            this.as_ref().map_err(Clone::clone)?;
+        }
         let that = self.prepare(peer_ns, &other)?;
+        // Linux finds out about the name of this one when the other has had its index.
+        if late && other.index.is_none() {
+            peer_ns.links.skip_index();
+        }
+        let mut this = this?;
         self.check_master(ns, new, &this)?;
         let together = ns.is(peer_ns);
         peer_ns.links.check_index(other.index)?;

@@ -8,6 +8,7 @@ mod counters;
 mod create;
 mod delete;
 mod devconf;
+mod fdb;
 mod flags;
 mod kind;
 mod link;
@@ -27,6 +28,7 @@ pub use addr::HwAddr;
 pub use class::{LOOPBACK, LinkClass, OffloadLimits, Queues};
 pub use counters::{Counters, LinkStats};
 pub use devconf::{Inet4Conf, Inet6Conf};
+pub use fdb::{FdbChange, FdbEntry, FdbFilter, FdbRemote};
 pub use flags::IfFlags;
 pub use kind::{
     BRIDGE, Bridge, BridgeChange, BridgePort, BridgePortChange, DUMMY, IFB, KindChange, KindData, KindSpec, MACVLAN,

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pernet::NetHandle;
 
-use super::Links;
+use super::fdb::FdbEntry;
+use super::{HwAddr, Links};
 
 /// Key of a device on another one: the lower one's index, the namespace of the upper one (0 for this one), its index.
 type Upper = (u32, u64, u32);
@@ -16,6 +17,8 @@ pub(super) struct Relations {
     ports: BTreeSet<(u32, u32)>,
     /// Devices on devices of this namespace, with the namespace they are in if it is another one.
     uppers: BTreeMap<Upper, Option<Box<NetHandle>>>,
+    /// Forwarding tables: the switch, tunnel or device whose it is, and the address.
+    fdb: BTreeMap<(u32, [u8; 6]), Vec<FdbEntry>>,
     /// Tunnels by what tells them apart: number, port, whether over IPv6.
     vnis: BTreeMap<(u32, u16, bool), u32>,
 }
@@ -54,6 +57,59 @@ impl Links {
         self.relate(|r| r.vnis.remove(&vni));
     }
 
+    /// The entries of a table, by their addresses.
+    pub(super) fn fdb_on(&self, owner: u32) -> Vec<FdbEntry> {
+        self.related(|r| {
+            r.fdb.range((owner, [0; 6])..=(owner, [0xff; 6])).flat_map(|(_, e)| e.iter().cloned()).collect()
+        })
+    }
+
+    /// The entry of an address.
+    pub(super) fn fdb_entry(&self, owner: u32, address: &HwAddr) -> Option<FdbEntry> {
+        self.remotes_of(owner, address).into_iter().next()
+    }
+
+    /// All entries of an address: a tunnel may send it to several hosts.
+    pub(super) fn remotes_of(&self, owner: u32, address: &HwAddr) -> Vec<FdbEntry> {
+        self.related(|r| r.fdb.get(&(owner, six(address))).cloned().unwrap_or_default())
+    }
+
+    /// The entry of its address from here on.
+    pub(super) fn set_fdb(&self, owner: u32, entry: FdbEntry) {
+        self.relate(|r| r.fdb.insert((owner, six(&entry.address)), vec![entry]));
+    }
+
+    /// The entries of an address from here on.
+    pub(super) fn set_remotes(&self, owner: u32, address: HwAddr, entries: Vec<FdbEntry>) {
+        if entries.is_empty() {
+            self.del_fdb(owner, &address);
+        } else {
+            self.relate(|r| r.fdb.insert((owner, six(&address)), entries));
+        }
+    }
+
+    /// No entry of an address any more.
+    pub(super) fn del_fdb(&self, owner: u32, address: &HwAddr) {
+        self.relate(|r| r.fdb.remove(&(owner, six(address))));
+    }
+
+    /// A table goes with its owner.
+    pub(super) fn drop_fdb(&self, owner: u32) {
+        if self.related(|r| !r.fdb.is_empty()) {
+            self.relate(|r| {
+                let keys: Vec<_> = r.fdb.range((owner, [0; 6])..=(owner, [0xff; 6])).map(|(key, _)| *key).collect();
+                keys.iter().for_each(|key| drop(r.fdb.remove(key)));
+            });
+        }
+    }
+
+    /// A switch finds nothing behind a port that left.
+    pub(super) fn forget_port(&self, bridge: u32, port: u32) {
+        for entry in self.fdb_on(bridge).into_iter().filter(|e| e.ifindex == port) {
+            self.del_fdb(bridge, &entry.address);
+        }
+    }
+
     /// The ports of a master, by their indexes.
     #[must_use]
     pub fn ports_of(&self, master: u32) -> Vec<u32> {
@@ -86,4 +142,13 @@ impl Links {
 
 fn key(lower: u32, net: Option<&NetHandle>, upper: u32) -> Upper {
     (lower, net.map_or(0, |net| net.cookie().get()), upper)
+}
+
+/// The six bytes of an Ethernet address; of a shorter one, as many as there are.
+fn six(address: &HwAddr) -> [u8; 6] {
+    let mut out = [0; 6];
+    for (to, from) in out.iter_mut().zip(address.as_bytes()) {
+        *to = *from;
+    }
+    out
 }

@@ -34,8 +34,8 @@ pub struct LinkChange {
     pub carrier: Option<bool>,
     /// Whether a protocol holds the device down.
     pub proto_down: Option<bool>,
-    /// Reasons for that: which bits to change (`None` for all), and their values.
-    pub proto_down_reason: Option<(Option<u32>, u32)>,
+    /// Reasons for that: which bits to change (`None` for all), and their values, which must be there.
+    pub proto_down_reason: Option<(Option<u32>, Option<u32>)>,
     /// Offload limits.
     pub offload: OffloadChange,
     /// Index of the master to join; 0 to leave the one it has.

@@ -113,6 +113,9 @@ impl Rtnl<'_> {
         if (change.proto_down.is_some() || reason.is_some()) && !link.class().sets_proto_down {
             return Err(LinkRefused::says(errno::EOPNOTSUPP, "Protodown not supported by device"));
         }
+        if reason.is_some_and(|(_, value)| value.is_none()) {
+            return Err(LinkRefused::says(errno::EINVAL, "Invalid protodown reason value"));
+        }
         let reasons = reason.map_or_else(|| link.proto_down_reason(), |reason| new_reason(link, reason));
         if change.proto_down == Some(false) && reasons != 0 {
             return Err(LinkRefused::says(errno::EBUSY, "Cannot clear protodown, active reasons"));
@@ -268,8 +271,8 @@ fn check_offload(link: &Link, change: &LinkChange) -> Result<(), LinkRefused> {
     let limits = link.offload();
     let wanted = change.offload;
     let rules = [
-        (wanted.gso_max_segs, limits.tso_max_segs.min(65_535), "too big gso_max_segs"),
         (wanted.gso_max_size, limits.tso_max_size, "too big gso_max_size"),
+        (wanted.gso_max_segs, limits.tso_max_segs.min(65_535), "too big gso_max_segs"),
         (wanted.gro_max_size, GRO_MAX_SIZE, "too big gro_max_size"),
         (wanted.gso_ipv4_max_size, limits.tso_max_size, "too big gso_ipv4_max_size"),
         (wanted.gro_ipv4_max_size, GRO_MAX_SIZE, "too big gro_ipv4_max_size"),
@@ -305,8 +308,9 @@ fn apply_offload(ns: Ns<'_>, index: u32, change: &LinkChange) {
     });
 }
 
-fn new_reason(link: &Link, (mask, value): (Option<u32>, u32)) -> u32 {
+fn new_reason(link: &Link, (mask, value): (Option<u32>, Option<u32>)) -> u32 {
     let old = link.proto_down_reason();
+    let value = value.unwrap_or(old);
     mask.map_or(value, |mask| (old & !mask) | (value & mask))
 }
 

@@ -10,6 +10,7 @@ use super::lookup::{Flow4, FlowHop, LOOPBACK_IFINDEX, fib_lookup};
 use super::table::{Alias, Key};
 use super::{FibInfo, Gateway, NextHop, RT_TABLE_LOCAL, RT_TABLE_MAIN, RouteView, route_type, scope};
 use crate::dev::{IfFlags, Stack};
+use crate::rules::{self, Family};
 use crate::state::{ConfOf, Ns};
 use crate::{errno, inet};
 
@@ -90,7 +91,10 @@ impl Stack {
         let mut used = None;
         let answer = if query.iif == 0 { output(ns, query, &mut used) } else { input(ns, query, &mut used) }?;
         if !query.fib_match {
-            return Ok(RouteReply::Way(answer));
+            let merged = answer.table == RT_TABLE_LOCAL && !rules::has_custom(ns, Family::Inet);
+            // As long as nobody touched the rules the local table is within the main one.
+            let table = if merged { RT_TABLE_MAIN } else { answer.table };
+            return Ok(RouteReply::Way(RouteAnswer { table, ..answer }));
         }
         let found: FlowHop = used.ok_or(errno::EHOSTUNREACH)?;
         let alias = Alias { tos: found.tos, kind: found.kind, info: found.info };

@@ -93,7 +93,15 @@ fn prefsrc(all: &[Ifa4], ifa: &Ifa4) -> Ipv4Addr {
 /// when the list of the device is as it is to be.
 pub(crate) fn inetaddr_event(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, ifa: &Ifa4, up: bool) {
     let all = addresses(ns, link.index());
-    if up { add(rtnl, ns, link, ifa, &all) } else { del(rtnl, ns, link, ifa, &all) }
+    if up {
+        add(rtnl, ns, link, ifa, &all);
+        return;
+    }
+    del(rtnl, ns, link, ifa, &all);
+    // With its last address the device stops to do IPv4: whom it knew there, it forgets.
+    if all.iter().all(|other| other == ifa) {
+        crate::neigh::ifdown(rtnl, ns, link.index(), crate::neigh::NeighFamily::V4);
+    }
 }
 
 /// The routes of an address, if they are not there yet.

@@ -11,6 +11,8 @@ mod life;
 mod page;
 mod refused;
 mod select;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;

@@ -237,6 +237,7 @@ fn modify(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, old: &Ifa6, asked: 
         pending: old.pending,
         peer: asked.peer.or(old.peer),
         proto: asked.proto,
+        rt_priority: if asked.rt_priority == 0 { old.rt_priority } else { asked.rt_priority },
         ..asked
     };
     {

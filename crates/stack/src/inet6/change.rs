@@ -89,6 +89,10 @@ impl Rtnl<'_> {
         if spec.kind > rtn::MAX {
             return Err(RouteError6::BadType);
         }
+        if spec.nh_id != 0 {
+            return Err(RouteError6::NoNexthop);
+        }
+        let how = Placing { sweep: spec.nexthops.len() > 1, ..how };
         let mut routes = Vec::with_capacity(spec.nexthops.len());
         for nexthop in &spec.nexthops {
             let route = resolve(self, ns, spec, *nexthop)?;
@@ -99,7 +103,7 @@ impl Rtnl<'_> {
         }
         check_all(&ns.inet6.read().fib, spec.table, &routes, how)?;
         let several = spec.multipath;
-        let mut first: Option<(Placed, bool)> = None;
+        let mut first: Option<Placed> = None;
         for route in routes {
             let ends = route.expires.is_some();
             let how = match first {
@@ -111,9 +115,9 @@ impl Rtnl<'_> {
             if ends {
                 collect_later(self, ns);
             }
-            first.get_or_insert((placed, how.replace));
+            first.get_or_insert(placed);
         }
-        let Some((placed, _)) = first else { return Ok(()) };
+        let Some(placed) = first else { return Ok(()) };
         let appended = if how.append { came::APPENDED } else { 0 };
         let flags = match () {
             () if !placed.replaced.is_empty() => came::REPLACED,
@@ -277,7 +281,7 @@ fn is_ours(inet6: &Inet6, addr: Ipv6Addr, ifindex: Option<u32>) -> bool {
 }
 
 /// The device on whose link a router is (`ip6_route_check_nh`).
-fn gateway_device(
+pub(crate) fn gateway_device(
     rtnl: &Rtnl<'_>,
     ns: Ns<'_>,
     id: u32,

@@ -4,7 +4,7 @@
 //! prefix length in use. Beside the tables stands which prefixes each device has routes for: a device that goes down
 //! touches its own routes and no others.
 
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv6Addr;
 use std::sync::Arc;
@@ -21,10 +21,36 @@ pub(crate) struct TablePlace {
 }
 
 /// Where routes to one destination (from one source) stand in a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+///
+/// Routes for certain sources stand in a tree of their own, which a walk visits on its way down: before the children of
+/// their destination, where a route for all sources comes after them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NodeKey {
     pub(crate) dst: Prefix6,
     pub(crate) src: Prefix6,
+}
+
+impl Ord for NodeKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        match (self.src.is_any(), other.src.is_any()) {
+            (true, true) => self.dst.cmp(&other.dst),
+            (false, false) => self.dst.cmp_down(&other.dst).then_with(|| self.src.cmp(&other.src)),
+            (false, true) => {
+                if self.dst.begins_behind(&other.dst) {
+                    Ordering::Greater
+                } else {
+                    Ordering::Less
+                }
+            }
+            (true, false) => other.cmp(self).reverse(),
+        }
+    }
+}
+
+impl PartialOrd for NodeKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 impl NodeKey {
@@ -51,22 +77,21 @@ impl Table {
     pub(crate) fn walk<'t>(&'t self, dst: Ipv6Addr, src: Option<Ipv6Addr>, mut visit: impl FnMut(&'t Node) -> bool) {
         for &(len, _) in &self.lens {
             let dst = Prefix6::new(dst, len);
-            if self.with_source == 0 {
-                if let Some(node) = self.nodes.get(&NodeKey { dst, src: Prefix6::ANY })
-                    && !visit(node)
-                {
-                    return;
+            if self.with_source > 0 {
+                // From the most specific source to the least: the order of prefixes within each other.
+                let first = NodeKey { dst, src: Prefix6::host(Ipv6Addr::UNSPECIFIED) };
+                let from = src.unwrap_or(Ipv6Addr::UNSPECIFIED);
+                let of_dst = self.nodes.range(first..).take_while(|(key, _)| key.dst == dst && !key.src.is_any());
+                for (_, node) in of_dst.filter(|(key, _)| key.src.contains(from)) {
+                    if !visit(node) {
+                        return;
+                    }
                 }
-                continue;
             }
-            // From the most specific source to the least: the order of prefixes within each other.
-            let first = NodeKey { dst, src: Prefix6::host(Ipv6Addr::UNSPECIFIED) };
-            let last = NodeKey { dst, src: Prefix6::ANY };
-            let from = src.unwrap_or(Ipv6Addr::UNSPECIFIED);
-            for (_, node) in self.nodes.range(first..=last).filter(|(key, _)| key.src.contains(from)) {
-                if !visit(node) {
-                    return;
-                }
+            if let Some(node) = self.nodes.get(&NodeKey { dst, src: Prefix6::ANY })
+                && !visit(node)
+            {
+                return;
             }
         }
     }
@@ -108,6 +133,9 @@ pub struct Placing {
     pub create: bool,
     /// Behind those that are there.
     pub append: bool,
+    /// With [`replace`](Self::replace): those of its metric behind the one that is replaced go too. So it is where a
+    /// list of nexthops replaces something.
+    pub sweep: bool,
 }
 
 /// What an insertion did.
@@ -196,22 +224,20 @@ impl Fib6 {
         let end = node.partition_point(|r| r.metric <= route.metric);
         let mut replaced = Vec::new();
         if how.replace && start < end {
-            // One of its kind if there is one, with all that share with it, else the first.
+            // One of its kind if there is one, else the first; all that share traffic with it go too.
             let at = (start..end).find(|&i| node[i].can_share() == shares).unwrap_or(start);
-            if shares && node[at].can_share() {
-                let mut i = 0;
-                node.retain(|r| {
-                    let goes = (start..end).contains(&i) && r.can_share();
-                    if goes {
-                        replaced.push(Arc::clone(r));
-                    }
-                    i += 1;
-                    !goes
-                });
-                node.insert(at, Arc::clone(&route));
-            } else {
-                replaced.push(std::mem::replace(&mut node[at], Arc::clone(&route)));
-            }
+            let together = node[at].can_share();
+            let mut i = 0;
+            node.retain(|r| {
+                let behind = how.sweep && i > at;
+                let goes = i == at || ((start..end).contains(&i) && (behind || (together && r.can_share())));
+                if goes {
+                    replaced.push(Arc::clone(r));
+                }
+                i += 1;
+                !goes
+            });
+            node.insert(at, Arc::clone(&route));
         } else {
             let behind = (start..end).rev().find(|&i| shares && node[i].can_share()).map(|i| i + 1);
             node.insert(behind.unwrap_or(end), Arc::clone(&route));

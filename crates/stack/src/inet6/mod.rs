@@ -30,6 +30,7 @@ use crate::rtnl::{NetdevEvent, Rtnl};
 use crate::state::Ns;
 
 pub use addr::AddrError6;
+pub(crate) use change::gateway_device;
 pub use change::{RouteKeys6, RouteSpec6};
 pub use fib::Placing;
 pub use idev::Ifa6;

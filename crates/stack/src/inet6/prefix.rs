@@ -71,6 +71,16 @@ impl Prefix6 {
         Self::new(Ipv6Addr::from(addr), bytes[16])
     }
 
+    /// The order in which a walk meets them on its way down: a parent before its children.
+    pub(crate) fn cmp_down(&self, other: &Self) -> Ordering {
+        self.bytes.cmp(&other.bytes).then_with(|| self.len.cmp(&other.len))
+    }
+
+    /// Whether it begins where `other` is over.
+    pub(crate) fn begins_behind(&self, other: &Self) -> bool {
+        u128::from_be_bytes(self.bytes) > other.last()
+    }
+
     fn last(&self) -> u128 {
         u128::from_be_bytes(self.bytes) | !mask(self.len)
     }

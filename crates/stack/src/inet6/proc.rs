@@ -135,12 +135,9 @@ pub(crate) fn ipv6_route(ns: Ns<'_>) -> String {
 }
 
 fn line(out: &mut String, route: &Arc<Route6>, dev: &str) {
-    let mut flags = rtf::UP;
+    let mut flags = if route.rejects() { rtf::REJECT | rtf::NONEXTHOP } else { rtf::UP };
     if route.nexthop.gateway.is_some() {
         flags |= rtf::GATEWAY;
-    }
-    if route.rejects() {
-        flags |= rtf::REJECT | rtf::NONEXTHOP;
     }
     match route.kind {
         rtn::LOCAL => flags |= rtf::LOCAL | rtf::NONEXTHOP,

@@ -106,7 +106,10 @@ fn set_dev(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, number: usize, val
                 anycast::forwarding(rtnl, ns, link, on);
             }
         }
-        devconf::DISABLE_IPV6 if value != 0 => config::disable(rtnl, ns, link),
+        devconf::DISABLE_IPV6 if value != 0 => {
+            config::disable(rtnl, ns, link);
+            crate::neigh::ifdown(rtnl, ns, link.index(), crate::neigh::NeighFamily::V6);
+        }
         devconf::DISABLE_IPV6 => config::up(rtnl, ns, link),
         devconf::ADDR_GEN_MODE => config::generate(rtnl, ns, link),
         _ => {}

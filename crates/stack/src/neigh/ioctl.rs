@@ -239,8 +239,9 @@ impl Rtnl<'_> {
 
 /// The device that a packet to `dst` would leave by.
 fn way(ns: crate::state::Ns<'_>, dst: Ipv4Addr) -> Result<Arc<Link>, ArpError> {
-    let _ = (ns, dst);
-    Err(ArpError::Unreachable)
+    let found = crate::fib::fib_lookup(ns, &crate::fib::Flow4 { dst, ..crate::fib::Flow4::default() });
+    let hop = found.ok().and_then(|found| found.hop).ok_or(ArpError::Unreachable)?;
+    ns.links.by_index(hop.oif).ok_or(ArpError::NoDevice)
 }
 
 impl Stack {

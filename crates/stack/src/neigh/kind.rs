@@ -74,14 +74,12 @@ pub(super) fn born(ns: Ns<'_>, link: &Link, dst: IpAddr) -> Result<Born, NoProto
 
 /// `RTN_*` of an IPv4 address (`inet_addr_type`).
 fn kind4(ns: Ns<'_>, dst: Ipv4Addr) -> u8 {
-    let _ = ns;
-    if dst.octets()[0] == 0 || dst.is_broadcast() {
-        BROADCAST
-    } else if dst.is_multicast() {
-        MULTICAST
-    } else {
-        UNICAST
+    if dst.octets()[0] == 0 {
+        return BROADCAST;
     }
+    // Before there is a local table, every address is a stranger's, and a broadcast is what reaches it.
+    let nowhere = ns.fib.peek().is_none() && !dst.is_multicast();
+    if nowhere { BROADCAST } else { crate::fib::address_type(ns, dst) }
 }
 
 /// The link-layer group of a multicast address.

@@ -19,7 +19,6 @@ mod timer;
 mod update;
 
 pub use change::{NeighError, NeighKey, NewNeigh, ProxyKey};
-#[allow(unused_imports, reason = "IPv4 and IPv6 addresses call it when a device loses its last")]
 pub(crate) use device::{ifdown, netdev_event};
 pub use entry::{NeighFamily, NeighFlags, NeighProxy, NeighReport};
 pub use ioctl::{ArpError, ArpFlags, ArpRequest};

@@ -40,7 +40,7 @@ impl Rtnl<'_> {
         let old = ns.nexthops.peek().and_then(|all| all.objects.get(&id).cloned());
         let now = self.centiseconds();
         let replaced = old.as_deref().filter(|_| how.replace);
-        let object = check::object(ns, config, id, replaced, now)?;
+        let object = check::object(self, ns, config, id, replaced, now)?;
         match &old {
             Some(_) if how.exclusive || !how.replace => return Err(NexthopError::Exists),
             Some(old) => may_replace(ns, old, &object)?,

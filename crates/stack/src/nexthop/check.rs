@@ -1,15 +1,20 @@
 //! From a request to an object: every check there is, nothing touched.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 
 use super::group::{Group, GroupConfig, Resilient};
 use super::{Nexthop, NexthopConfig, NexthopError, NexthopKind, Nexthops};
-use crate::fib::{Gateway, HopConfig, check_hop, hop_flag, scope};
+use crate::dev::Link;
+use crate::fib::{Gateway, HopConfig, LOOPBACK_IFINDEX, check_hop, hop_flag, scope};
+use crate::inet6::{self, RouteError6};
+use crate::rtnl::Rtnl;
 use crate::rules::Family;
-use crate::state::Ns;
+use crate::state::{ConfOf, Ns};
 
 /// What the request asks for, as an object. `id` is the one it will have; `old` what has it now.
 pub(super) fn object(
+    rtnl: &Rtnl<'_>,
     ns: Ns<'_>,
     config: &NexthopConfig,
     id: u32,
@@ -18,17 +23,23 @@ pub(super) fn object(
 ) -> Result<Nexthop, NexthopError> {
     let kind = match &config.group {
         Some(group) => NexthopKind::Group(self::group(ns, config, group, old, now)?),
-        None => single(ns, config)?,
+        None => single(rtnl, ns, config)?,
     };
     Ok(Nexthop { id, family: config.family, protocol: config.protocol, flags: config.flags, kind })
 }
 
-fn single(ns: Ns<'_>, config: &NexthopConfig) -> Result<NexthopKind, NexthopError> {
+fn single(rtnl: &Rtnl<'_>, ns: Ns<'_>, config: &NexthopConfig) -> Result<NexthopKind, NexthopError> {
     if config.fdb {
         return Ok(NexthopKind::Fdb { gateway: config.gateway });
     }
     if config.blackhole {
-        return Ok(NexthopKind::Blackhole);
+        // What is dropped is dropped by the loopback.
+        let up = ns.links.by_index(LOOPBACK_IFINDEX).is_some_and(|lo| lo.is_up());
+        return match config.family {
+            _ if up => Ok(NexthopKind::Blackhole),
+            Some(Family::Inet6) => Err(NexthopError::DeviceDown),
+            _ => Err(NexthopError::LoopbackDown),
+        };
     }
     let oif = config.oif.unwrap_or(0);
     let link = ns.links.by_index(oif).ok_or(NexthopError::Device)?;
@@ -38,9 +49,15 @@ fn single(ns: Ns<'_>, config: &NexthopConfig) -> Result<NexthopKind, NexthopErro
     if !link.carrier {
         return Err(NexthopError::NoCarrier);
     }
+    const DISABLE_IPV6: usize = 26;
+    let disabled = config.family == Some(Family::Inet6)
+        && inet6::conf(ns, ConfOf::Dev(oif), DISABLE_IPV6).is_some_and(|value| value != 0);
+    if disabled {
+        return Err(NexthopError::Disabled);
+    }
     let at = match config.gateway {
         Some(IpAddr::V6(gateway)) => {
-            check_gateway6(ns, config, oif, gateway)?;
+            check_gateway6(rtnl, ns, config, &link, gateway)?;
             scope::LINK
         }
         _ if config.family == Some(Family::Inet6) => scope::LINK,
@@ -56,12 +73,22 @@ fn single(ns: Ns<'_>, config: &NexthopConfig) -> Result<NexthopKind, NexthopErro
     Ok(NexthopKind::Hop { oif, gateway: config.gateway, scope: at })
 }
 
-fn check_gateway6(ns: Ns<'_>, config: &NexthopConfig, oif: u32, gateway: Ipv6Addr) -> Result<(), NexthopError> {
-    if gateway.is_multicast() {
-        return Err(NexthopError::GatewayAddress);
+fn check_gateway6(
+    rtnl: &Rtnl<'_>,
+    ns: Ns<'_>,
+    config: &NexthopConfig,
+    link: &Arc<Link>,
+    gateway: Ipv6Addr,
+) -> Result<(), NexthopError> {
+    const MAIN: u32 = crate::fib::RT_TABLE_MAIN;
+    let onlink = config.flags & hop_flag::ONLINK != 0;
+    let device = inet6::gateway_device(rtnl, ns, MAIN, gateway, Some(Arc::clone(link)), onlink);
+    match device {
+        Ok(_) => Ok(()),
+        Err(RouteError6::BadGateway) => Err(NexthopError::GatewayAddress),
+        Err(RouteError6::LocalGateway) => Err(NexthopError::LocalGateway),
+        Err(_) => Err(NexthopError::NoRoute),
     }
-    let _ = (ns, oif, config.flags & hop_flag::ONLINK);
-    Ok(())
 }
 
 fn group(

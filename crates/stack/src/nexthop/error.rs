@@ -28,6 +28,8 @@ refusals! {
         NoDevice = EINVAL, "Device attribute required for non-blackhole and non-fdb nexthops";
         Device = EINVAL, "Invalid device index";
         DeviceDown = ENETDOWN, "Nexthop device is not up";
+        LoopbackDown = ENETDOWN, "Device for nexthop is not up";
+        Disabled = EACCES, "IPv6 is disabled on nexthop device";
         NoCarrier = ENETDOWN, "Carrier for nexthop device is down";
         Gateway = EINVAL, "Invalid gateway";
         Onlink = EINVAL, "ONLINK flag can not be set for nexthop without a gateway";

@@ -103,11 +103,7 @@ impl Rtnl<'_> {
         let at = all.partition_point(|other| other.pref <= rule.pref);
         all.insert(at, Arc::clone(&rule));
         let view = RuleView::of(ns, &rule, &all);
-        {
-            let mut rules = ns.rules.write();
-            rules.set(family, all);
-            rules.custom[family as usize] = true;
-        }
+        ns.rules.write().set(family, all);
         self.notify(ns, Notice::Rule(RuleNotice::New(view)));
         Ok(())
     }
@@ -151,6 +147,7 @@ fn default_pref(list: &[Arc<Rule>]) -> u32 {
 impl Rules {
     fn set(&mut self, family: Family, list: Vec<Arc<Rule>>) {
         self.of[family as usize] = Arc::new(list);
+        self.custom[family as usize] = true;
         self.generation = self.generation.wrapping_add(1);
     }
 }

@@ -22,7 +22,7 @@ use crate::state::Ns;
 pub(crate) struct Rules {
     /// IPv4, IPv6; ascending by preference, of one preference in the order they came.
     of: [Arc<Vec<Arc<Rule>>>; 2],
-    /// Whether a rule of the family was ever added.
+    /// Whether a rule of the family was ever added or deleted.
     pub(crate) custom: [bool; 2],
     generation: u32,
 }
@@ -47,7 +47,7 @@ fn current(ns: Ns<'_>, family: Family) -> Arc<Vec<Arc<Rule>>> {
     ns.rules.peek().map_or_else(|| Arc::clone(Rules::default().list(family)), |rules| Arc::clone(rules.list(family)))
 }
 
-/// Whether a rule of the family was ever added: until then IPv4's local table is within the main one.
+/// Whether a rule of the family was ever added or deleted: until then IPv4's local table is within the main one.
 pub(crate) fn has_custom(ns: Ns<'_>, family: Family) -> bool {
     ns.rules.peek().is_some_and(|rules| rules.custom[family as usize])
 }

@@ -53,11 +53,7 @@ pub(super) fn read(info: &IfInfo, attrs: &AttrTable<'_>, ext: &mut ExtAck) -> Re
         const U32: Option<Kind> = Some(Kind::U32);
         let inside = parse_nested(reason.nested(), &Policy(&[None, U32, U32]), Strictness::Legacy, ext)?;
         let word = |ty| inside.get(ty).and_then(|a: Attr<'_>| a.u32());
-        let Some(value) = word(PROTO_DOWN_REASON_VALUE) else {
-            ext.set_msg("Invalid protodown reason value");
-            return Err(Errno::EINVAL);
-        };
-        change.proto_down_reason = Some((word(PROTO_DOWN_REASON_MASK), value));
+        change.proto_down_reason = Some((word(PROTO_DOWN_REASON_MASK), word(PROTO_DOWN_REASON_VALUE)));
     }
     if let Some(spec) = attrs.get(IFLA_AF_SPEC) {
         for family in spec.nested() {

@@ -212,7 +212,7 @@ fn header(out: &mut Builder, family: u8, link: &Link, change: u32) {
 
 /// The device below, if it is another one.
 fn lower(out: &mut Builder, link: &Link) {
-    if link.iflink() != link.index() {
+    if link.lower_net().is_some() && link.lower.is_some() || link.iflink() != link.index() {
         out.put_u32(IFLA_LINK, link.iflink());
     }
 }

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use pernet::{Cap, NetRef};
-use pernet_stack::{Link, Links, NewLink};
+use pernet_stack::{BridgePort, BridgePortChange, Link, LinkChange, Links, NewLink, PortChange};
 use pernet_wire::uapi::*;
-use pernet_wire::{AttrTable, Errno, ExtAck, Strictness};
+use pernet_wire::{AttrTable, Errno, ExtAck, PolicyTlv, Strictness};
 
-use super::kind::Info;
+use super::kind::{Info, bridge};
 use super::request::{self, IFINFOMSG_LEN, IfInfo};
 use super::{Request, change, links, refuse, text};
 
@@ -81,6 +81,7 @@ pub(super) fn new(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> 
     let read = read(request, ext)?;
     let linkinfo = Info::read(read.attrs.get(IFLA_LINKINFO))?;
     let net = target(request, &read.attrs, ext)?;
+    linkinfo.validate(&read.attrs)?;
     if read.info.index < 0 {
         ext.set_msg(say::NEGATIVE);
         return Err(Errno::EINVAL);
@@ -96,7 +97,7 @@ pub(super) fn new(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> 
             return Err(Errno::EOPNOTSUPP);
         }
         change.net = net;
-        if read.info.index == 0 && change.name.as_deref() == Some(link.name().as_str()) {
+        if read.info.index == 0 {
             // The name said which device.
             change.name = None;
         }
@@ -149,7 +150,7 @@ pub(super) fn set(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> 
         return Err(Errno::EINVAL);
     }
     let link = named(links(request, request.net)?, &read).ok_or(Errno::ENODEV)?;
-    if read.info.index <= 0 && change.name.as_deref() == Some(link.name().as_str()) {
+    if read.info.index <= 0 {
         change.name = None;
     }
     rtnl.set_link(request.net, link.index(), &change).map_err(|why| change::refused(&why, &read.attrs, ext))
@@ -197,6 +198,7 @@ fn property(request: &Request<'_>, ext: &mut ExtAck, add: bool) -> Result<(), Er
     if let Some(list) = attrs.get(IFLA_PROP_LIST) {
         if list.raw_ty & NLA_F_NESTED == 0 {
             ext.set_msg_attr(say::NOT_NESTED, &list);
+            ext.policy = Some(PolicyTlv::new(NL_ATTR_TYPE_NESTED));
             return Err(Errno::EINVAL);
         }
         request::nested_attributes(list.nested(), ext)?;
@@ -215,4 +217,55 @@ fn property(request: &Request<'_>, ext: &mut ExtAck, add: bool) -> Result<(), Er
         rtnl.del_alt_names(request.net, link.index(), &names)
     };
     done.map_err(|why| change::refused(&why, &read.attrs, ext))
+}
+
+/// RTM_SETLINK of family AF_BRIDGE: a port's settings (`rtnl_bridge_setlink`).
+pub(super) fn set_bridge(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
+    let (link, attrs) = bridge_link(request, ext)?;
+    let own = bridge_flags(&attrs);
+    let settings = attrs.get(IFLA_PROTINFO);
+    if BridgePort::of(&link).is_none() || own & BRIDGE_FLAGS_SELF != 0 {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let Some(settings) = settings else { return Ok(()) };
+    let change = if settings.raw_ty & NLA_F_NESTED != 0 {
+        bridge::read_port(&settings, ext)?
+    } else {
+        // As it was before there were more settings than one.
+        let state = settings.u8().ok_or(Errno::EINVAL)?;
+        BridgePortChange { settings: vec![(bridge::PORT_STATE, state.into())] }
+    };
+    let change = LinkChange { port: Some(PortChange::Bridge(Box::new(change))), ..LinkChange::default() };
+    let mut rtnl = request.stack().rtnl(request.origin());
+    rtnl.set_link(request.net, link.index(), &change).map_err(|why| change::refused(&why, &attrs, ext))
+}
+
+/// RTM_DELLINK of family AF_BRIDGE: VLANs of a port, which there are none of.
+pub(super) fn delete_bridge(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
+    let (link, attrs) = bridge_link(request, ext)?;
+    if BridgePort::of(&link).is_none() || bridge_flags(&attrs) & BRIDGE_FLAGS_SELF != 0 {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    Ok(())
+}
+
+/// `BRIDGE_FLAGS_SELF`: the device itself is meant, not its bridge.
+const BRIDGE_FLAGS_SELF: u16 = 2;
+
+fn bridge_flags(attrs: &AttrTable<'_>) -> u16 {
+    const IFLA_BRIDGE_FLAGS: u16 = 0;
+    let spec = attrs.get(IFLA_AF_SPEC);
+    let flags = spec.iter().flat_map(|a| a.nested()).find(|a| a.ty == IFLA_BRIDGE_FLAGS);
+    flags.and_then(|a| a.u16()).unwrap_or(0)
+}
+
+fn bridge_link<'a>(request: &Request<'a>, ext: &mut ExtAck) -> Result<(Arc<Link>, AttrTable<'a>), Errno> {
+    let Some(info) = IfInfo::read(request.msg.payload()) else { return refuse(ext, say::HEADER) };
+    let attrs = request::attributes(&request.msg, IFINFOMSG_LEN, Strictness::Legacy, ext)?;
+    let index = u32::try_from(info.index).unwrap_or(0);
+    let Some(link) = links(request, request.net)?.by_index(index) else {
+        ext.set_msg("unknown ifindex");
+        return Err(Errno::ENODEV);
+    };
+    Ok((link, attrs))
 }

@@ -6,6 +6,8 @@ use pernet_stack::{Gateway, Metrics, RTAX_CC_ALGO, RouteView};
 use pernet_wire::Builder;
 use pernet_wire::uapi::*;
 
+use super::rta::*;
+
 /// Header and attributes of a route (`fib_dump_info`).
 pub(super) fn route(out: &mut Builder, route: &RouteView) {
     let info = &route.info;

@@ -7,6 +7,7 @@ use pernet_wire::uapi::*;
 use pernet_wire::{Attr, AttrTable, Attrs, Errno, ExtAck, Kind, Policy, PolicyTlv, Strictness, parse};
 
 use super::RTMSG_LEN;
+use super::rta::*;
 use crate::handlers::Request;
 
 const ANY: Option<Kind> = Some(Kind::Any);

@@ -7,6 +7,7 @@ use pernet_wire::uapi::*;
 use pernet_wire::{Builder, Errno, ExtAck, Strictness};
 
 use super::parse::{address, attributes, refuse};
+use super::rta::*;
 use super::{RTMSG_LEN, fill};
 use crate::handlers::Request;
 

@@ -26,6 +26,8 @@ pub(super) const RTA_TABLE: u16 = 15;
 pub(super) const RTA_MARK: u16 = 16;
 const RTA_VIA: u16 = 18;
 pub(super) const RTA_PREF: u16 = 20;
+const RTA_ENCAP_TYPE: u16 = 21;
+const RTA_ENCAP: u16 = 22;
 const RTA_EXPIRES: u16 = 23;
 pub(super) const RTA_UID: u16 = 25;
 pub(super) const RTA_IP_PROTO: u16 = 27;
@@ -98,7 +100,8 @@ mod text {
     pub(super) const NO_NEXTHOPS: &str = "Invalid nexthop configuration - no valid nexthops";
     pub(super) const EXTRA: &str = "Invalid nexthop configuration - extra data after nexthops";
     pub(super) const NH_GATEWAY: &str = "Invalid IPv6 address in RTA_GATEWAY";
-    pub(super) const ENCAP: &str = "Encapsulation of packets is not supported";
+    pub(super) const ENCAP: &str = "Unknown lwt encapsulation type";
+    pub(super) const TOS: &str = "Invalid dsfield (tos): option not available for IPv6";
     pub(super) const METRIC_ATTR: &str = "Invalid attribute in metrics";
     pub(super) const METRIC_TYPE: &str = "Invalid metric type";
     pub(super) const METRIC_FEATURES: &str = "Unknown flag set in feature mask in metrics attribute";
@@ -160,6 +163,9 @@ struct Parts<'a> {
 fn parts<'a>(msg: &Msg<'a>, ext: &mut ExtAck) -> Result<Parts<'a>, Errno> {
     let Some(header) = Header::read(msg.payload()) else { return refuse(ext, text::SHORT) };
     let attrs = parse(msg, RTMSG_LEN, &POLICY, Strictness::Legacy, ext)?;
+    if header.tos != 0 {
+        return refuse(ext, text::TOS);
+    }
     if header.flags & RTM_F_CLONED != 0 {
         return refuse(ext, text::CLONED);
     }
@@ -171,7 +177,7 @@ fn parts<'a>(msg: &Msg<'a>, ext: &mut ExtAck) -> Result<Parts<'a>, Errno> {
     }
     let number = |ty: u16| attrs.get(ty).and_then(|a| a.u32());
     if attrs.get(RTA_NH_ID).is_some() {
-        let others = [RTA_GATEWAY, RTA_OIF, RTA_MULTIPATH, 22];
+        let others = [RTA_GATEWAY, RTA_OIF, RTA_MULTIPATH, RTA_ENCAP];
         if others.into_iter().any(|ty| attrs.get(ty).is_some()) {
             return refuse(ext, text::NH_ID);
         }
@@ -208,13 +214,11 @@ fn nexthop_list(mut bytes: &[u8], ext: &mut ExtAck) -> Result<Vec<Nexthop6>, Err
         let Some(own) = bytes.get(..len).filter(|_| len >= RTNEXTHOP_LEN) else { break };
         let mut gateway = None;
         for attr in Attrs::at(&own[RTNEXTHOP_LEN..], 0) {
-            match attr.ty {
-                RTA_GATEWAY => match attr.payload.first_chunk::<16>() {
+            if attr.ty == RTA_GATEWAY {
+                match attr.payload.first_chunk::<16>() {
                     Some(bytes) => gateway = Some(Ipv6Addr::from(*bytes)),
                     None => return refuse(ext, text::NH_GATEWAY),
-                },
-                RTA_VIA => return refuse(ext, text::VIA),
-                _ => {}
+                }
             }
         }
         out.push(Nexthop6 {
@@ -239,9 +243,9 @@ pub(super) fn new(msg: &Msg<'_>, ext: &mut ExtAck) -> Result<(RouteSpec6, Placin
         return refuse(ext, text::TYPE);
     }
     let number = |ty: u16| parts.attrs.get(ty).and_then(|a| a.u32());
-    if parts.attrs.get(22).is_some() {
-        ext.set_msg(text::ENCAP);
-        return Err(Errno::EOPNOTSUPP);
+    // The stack encapsulates nothing by routes.
+    if [RTA_ENCAP_TYPE, RTA_ENCAP].into_iter().any(|ty| parts.attrs.get(ty).is_some()) {
+        return refuse(ext, text::ENCAP);
     }
     let metrics = parts.attrs.get(RTA_METRICS).map(|attr| metrics(&attr, ext)).transpose()?;
     // Of the preference two bits count; the value that is reserved means medium.
@@ -268,6 +272,7 @@ pub(super) fn new(msg: &Msg<'_>, ext: &mut ExtAck) -> Result<(RouteSpec6, Placin
         exclusive: flag(NLM_F_EXCL),
         create: flag(NLM_F_CREATE),
         append: flag(NLM_F_APPEND),
+        sweep: false,
     };
     Ok((spec, placing))
 }

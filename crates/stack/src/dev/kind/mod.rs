@@ -152,6 +152,8 @@ pub(super) fn created(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
         }
         rtnl.call_netdevice_notifiers(lower_ns, &lower, NetdevEvent::ChangeUpper);
         rtnl.edit(lower_ns, lower.index(), None, |_| {});
+        watch::transfer(rtnl, ns, link.index(), &lower);
+        watch::fire(rtnl, ns, link.index());
     });
 }
 
@@ -249,7 +251,7 @@ pub(super) fn part(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, port: u32) {
 /// Whether the change suits the port.
 pub(super) fn check_port(link: &Link, change: &PortChange) -> Result<(), LinkRefused> {
     match (change, link.port()) {
-        (PortChange::Bridge(change), Some(PortData::Bridge(_))) => bridge::check_port(change),
+        (PortChange::Bridge(change), Some(PortData::Bridge(_))) => bridge::check_port(link, change),
         _ => Err(LinkRefused::plain(errno::EOPNOTSUPP)),
     }
 }
@@ -274,6 +276,7 @@ pub(super) fn delete(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
 /// The device leaves this namespace for good: out of its master.
 pub(super) fn leave(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
     part(rtnl, ns, link.index());
+    ns.links.drop_fdb(link.index());
 }
 
 /// A device that is deleted sits on nothing any more.

@@ -26,6 +26,8 @@ pub(in super::super) const PORT_POLICY: Policy = Policy(&[
     FLAG, U8, ANY, U8, U8, U8, U8, U16, U8, U8, U32, ANY, ANY, U32, ANY, U8, U8, ANY, U32, U8,
 ]);
 
+/// `IFLA_BRPORT_STATE`.
+pub(in super::super) const PORT_STATE: u16 = 1;
 const GROUP_ADDR: u16 = 20;
 const BOOLOPT: u16 = 46;
 

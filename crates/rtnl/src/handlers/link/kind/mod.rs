@@ -6,8 +6,9 @@ mod veth;
 mod vlan;
 mod vxlan;
 
-use pernet_stack::{BridgePort, KindChange, KindData, KindSpec, Link, Links, PortChange};
-use pernet_wire::{Attr, Builder, Errno, ExtAck, Kind, Policy, Strictness, parse_nested};
+use pernet_stack::{BridgePort, HwAddr, KindChange, KindData, KindSpec, Link, Links, PortChange};
+use pernet_wire::uapi::IFLA_ADDRESS;
+use pernet_wire::{Attr, AttrTable, Builder, Errno, ExtAck, Kind, Policy, Strictness, parse_nested};
 
 use super::Request;
 
@@ -47,6 +48,15 @@ impl<'a> Info<'a> {
             port_kind: word(IFLA_INFO_SLAVE_KIND),
             port_data: inside.get(IFLA_INFO_SLAVE_DATA),
         })
+    }
+
+    /// What the kind itself looks at, whatever is asked (`validate`).
+    pub(super) fn validate(&self, attrs: &AttrTable<'_>) -> Result<(), Errno> {
+        const ADDRESSED: [&str; 6] = ["veth", "bridge", "macvlan", "macvtap", "vxlan", "ifb"];
+        let looks = self.kind.as_deref().is_some_and(|kind| ADDRESSED.contains(&kind));
+        let Some(address) = attrs.get(IFLA_ADDRESS).filter(|_| looks) else { return Ok(()) };
+        let address = HwAddr::new(address.payload).filter(|a| a.as_bytes().len() == 6).ok_or(Errno::EINVAL)?;
+        if address.is_multicast() || address.is_zero() { Err(Errno::EADDRNOTAVAIL) } else { Ok(()) }
     }
 
     /// The device to be made.

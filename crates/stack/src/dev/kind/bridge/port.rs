@@ -212,6 +212,7 @@ pub(in super::super) fn part(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, index: u32, goes_o
     tell(rtnl, ns, index, false);
     tell(rtnl, ns, index, true);
     ns.links.part(master, index);
+    ns.links.forget_port(master, index);
     let parted = ns.links.update(index, |link| {
         link.allmulti = link.allmulti.saturating_sub(1);
         (link.master, link.port) = (None, None);
@@ -329,12 +330,13 @@ pub(in super::super) fn port_event(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<L
     }
 }
 
-pub(in super::super) fn check_port(change: &BridgePortChange) -> Result<(), LinkRefused> {
+pub(in super::super) fn check_port(link: &Link, change: &BridgePortChange) -> Result<(), LinkRefused> {
     for &(number, value) in &change.settings {
         match number {
             PRIORITY if value > MAX_PRIORITY => return Err(LinkRefused::plain(errno::ERANGE)),
             COST if value == 0 || value > MAX_COST => return Err(LinkRefused::plain(errno::ERANGE)),
             STATE if value > 4 => return Err(LinkRefused::plain(errno::EINVAL)),
+            STATE if value != 0 && !(link.is_up() && link.carrier) => return Err(LinkRefused::plain(errno::ENETDOWN)),
             MCAST_ROUTER if value > 3 => return Err(LinkRefused::plain(errno::EINVAL)),
             _ => {}
         }

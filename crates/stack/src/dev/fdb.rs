@@ -1,0 +1,337 @@
+//! Forwarding tables: which address a switch finds behind which port, and a tunnel behind which host; and the addresses
+//! that a device itself listens to beside its own.
+
+use std::net::IpAddr;
+
+use pernet::Net;
+
+use super::kind::{BridgePort, KindData};
+use super::{HwAddr, Link, LinkRefused, Stack};
+use crate::errno;
+use crate::rtnl::Rtnl;
+use crate::state::Ns;
+
+/// States as `NUD_*`.
+pub(super) const PERMANENT: u16 = 0x80;
+const NOARP: u16 = 0x40;
+const REACHABLE: u16 = 0x02;
+/// Flags as `NTF_*`.
+const USE: u8 = 0x01;
+const SELF: u8 = 0x02;
+const MASTER: u8 = 0x04;
+const EXT_LEARNED: u8 = 0x10;
+
+/// Where a tunnel sends what is for an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FdbRemote {
+    /// The host.
+    pub address: IpAddr,
+    /// The UDP port, if not the tunnel's.
+    pub port: Option<u16>,
+    /// The number of the network, if not the tunnel's.
+    pub vni: Option<u32>,
+    /// The device to send through.
+    pub ifindex: Option<u32>,
+}
+
+/// An entry of a forwarding table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FdbEntry {
+    /// The port, or the device itself.
+    pub ifindex: u32,
+    /// The switch whose table it is in; `None` if the device's own.
+    pub master: Option<u32>,
+    /// The address.
+    pub address: HwAddr,
+    /// `NUD_*`.
+    pub state: u16,
+    /// `NTF_*`.
+    pub flags: u8,
+    /// When it was made or last changed, hundredths of a second; `None` if that is not shown.
+    pub updated: Option<u64>,
+    /// Where a tunnel sends it.
+    pub remote: Option<FdbRemote>,
+}
+
+/// What a request says of an entry.
+#[derive(Clone, Debug)]
+pub struct FdbChange {
+    /// The port, or the device itself.
+    pub ifindex: u32,
+    /// The address.
+    pub address: HwAddr,
+    /// `NUD_*`.
+    pub state: u16,
+    /// `NTF_*`: which table is meant, and how the entry came to be.
+    pub flags: u8,
+    /// The number of a VLAN.
+    pub vlan: Option<u16>,
+    /// Where a tunnel sends it.
+    pub remote: Option<FdbRemote>,
+    /// It must not be there.
+    pub exclusive: bool,
+    /// It may be made.
+    pub create: bool,
+    /// What was there gives way.
+    pub replace: bool,
+    /// Another host beside those that are there.
+    pub append: bool,
+}
+
+/// Which entries are asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FdbFilter {
+    /// Of this device; 0 for any.
+    pub ifindex: u32,
+    /// Of this switch and its ports; 0 for any.
+    pub master: u32,
+}
+
+impl Stack {
+    /// The entries of one device, in the order of a dump: as a port of its switch, of its own, and as a switch.
+    #[must_use]
+    pub fn fdb_of(&self, net: &Net, link: &Link) -> Vec<FdbEntry> {
+        let Some(state) = self.state(net) else { return Vec::new() };
+        let ns = Ns::living(state, net);
+        let mut out = Vec::new();
+        let of_bridge = |bridge: u32, out: &mut Vec<FdbEntry>| {
+            out.extend(ns.links.fdb_on(bridge).into_iter().rev().filter(|e| e.ifindex == link.index()));
+            if !link.address.is_zero() {
+                out.push(FdbEntry {
+                    ifindex: link.index(),
+                    master: Some(bridge),
+                    address: link.address,
+                    state: PERMANENT,
+                    flags: 0,
+                    updated: Some(0),
+                    remote: None,
+                });
+            }
+        };
+        if BridgePort::of(link).is_some()
+            && let Some(master) = link.master
+        {
+            of_bridge(master, &mut out);
+        }
+        let own = |address: HwAddr| FdbEntry {
+            ifindex: link.index(),
+            master: None,
+            address,
+            state: PERMANENT,
+            flags: SELF,
+            updated: None,
+            remote: None,
+        };
+        let on = ns.links.fdb_on(link.index());
+        match link.data() {
+            Some(KindData::Vxlan(vxlan)) => {
+                if let Some(address) = vxlan.remote {
+                    out.push(FdbEntry {
+                        state: PERMANENT | REACHABLE,
+                        address: HwAddr::ZERO6,
+                        updated: Some(0),
+                        remote: Some(FdbRemote { address, port: None, vni: None, ifindex: vxlan.dev }),
+                        ..own(HwAddr::ZERO6)
+                    });
+                }
+                out.extend(on);
+            }
+            _ if link.address.as_bytes().len() == 6 && link.class().kind.is_some() => {
+                out.extend(on.into_iter().filter(|e| e.master.is_none()));
+                out.extend(crate::mcast::link_addresses(ns, link).into_iter().map(own));
+            }
+            _ => {}
+        }
+        if matches!(link.data(), Some(KindData::Bridge(_))) {
+            of_bridge(link.index(), &mut out);
+        }
+        out
+    }
+}
+
+impl Rtnl<'_> {
+    /// Puts an entry into a table (`rtnl_fdb_add`).
+    ///
+    /// # Errors
+    /// [`LinkRefused`].
+    pub fn add_fdb(&mut self, net: &Net, change: &FdbChange) -> Result<(), LinkRefused> {
+        let ns = self.ns(net).ok_or(LinkRefused::NoStack)?;
+        let link = known(ns, change.ifindex)?;
+        let now = u64::try_from(self.now().as_millis() / 10).unwrap_or(0);
+        let bridge = bridge_for(&link, change.flags)?;
+        let to_self = change.flags & SELF != 0;
+        let is_bridge = matches!(link.data(), Some(KindData::Bridge(_)));
+        let entry = FdbEntry {
+            ifindex: link.index(),
+            master: bridge.or_else(|| (to_self && is_bridge).then_some(link.index())),
+            address: change.address,
+            state: change.state,
+            flags: change.flags & EXT_LEARNED,
+            updated: Some(now),
+            remote: None,
+        };
+        // Both tables are asked before either is changed.
+        let in_bridge =
+            if let Some(bridge) = entry.master { Some((bridge, check_bridge(ns, bridge, change)?)) } else { None };
+        let vxlan = matches!(link.data(), Some(KindData::Vxlan(_)));
+        let own = to_self && !is_bridge;
+        let remotes = if own && vxlan { Some(check_remote(ns, &link, change)?) } else { None };
+        if own && !vxlan {
+            check_own(ns, &link, change)?;
+        }
+        if let Some((bridge, true)) = in_bridge {
+            ns.links.set_fdb(bridge, entry.clone());
+        }
+        if let Some(entries) = remotes {
+            ns.links.set_remotes(link.index(), change.address, entries);
+        } else if own {
+            let entry = FdbEntry { master: None, state: PERMANENT, flags: SELF, updated: None, ..entry };
+            ns.links.set_fdb(link.index(), entry);
+        }
+        Ok(())
+    }
+
+    /// Takes an entry out of a table (`rtnl_fdb_del`).
+    ///
+    /// # Errors
+    /// [`LinkRefused`].
+    pub fn del_fdb(&mut self, net: &Net, change: &FdbChange) -> Result<(), LinkRefused> {
+        let ns = self.ns(net).ok_or(LinkRefused::NoStack)?;
+        let link = known(ns, change.ifindex)?;
+        let is_bridge = matches!(link.data(), Some(KindData::Bridge(_)));
+        let missing = || LinkRefused::plain(errno::ENOENT);
+        let to_self = change.flags & SELF != 0;
+        let bridge = bridge_for(&link, change.flags)?.or_else(|| (to_self && is_bridge).then_some(link.index()));
+        if let Some(bridge) = bridge {
+            let entry = ns.links.fdb_entry(bridge, &change.address).filter(|e| e.ifindex == link.index());
+            // A device's own address goes with the device only, and nobody is told so.
+            if entry.is_none() && change.address != link.address {
+                return Err(missing());
+            }
+            ns.links.del_fdb(bridge, &change.address);
+        }
+        if !to_self || is_bridge {
+            return Ok(());
+        }
+        if matches!(link.data(), Some(KindData::Vxlan(_))) {
+            let mut entries = ns.links.remotes_of(link.index(), &change.address);
+            let before = entries.len();
+            let wanted = change.remote.as_ref().map(|remote| remote.address);
+            entries.retain(|e| wanted.is_some() && e.remote.as_ref().map(|remote| remote.address) != wanted);
+            if entries.len() == before {
+                return Err(missing());
+            }
+            ns.links.set_remotes(link.index(), change.address, entries);
+            return Ok(());
+        }
+        if ns.links.fdb_entry(link.index(), &change.address).is_none() {
+            return Err(missing());
+        }
+        ns.links.del_fdb(link.index(), &change.address);
+        Ok(())
+    }
+}
+
+fn known(ns: Ns<'_>, index: u32) -> Result<std::sync::Arc<Link>, LinkRefused> {
+    if index == 0 {
+        return Err(LinkRefused::says(errno::EINVAL, "invalid ifindex"));
+    }
+    ns.links.by_index(index).ok_or(LinkRefused::says(errno::ENODEV, "unknown ifindex"))
+}
+
+/// The switch that is meant, if one is: by default it is the port's.
+fn bridge_for(link: &Link, flags: u8) -> Result<Option<u32>, LinkRefused> {
+    if flags & MASTER == 0 && flags & SELF != 0 {
+        return Ok(None);
+    }
+    match link.master.filter(|_| BridgePort::of(link).is_some()) {
+        Some(master) => Ok(Some(master)),
+        None => Err(LinkRefused::plain(errno::EOPNOTSUPP)),
+    }
+}
+
+/// Whether the entry may come into a switch's table; says whether anything is written.
+fn check_bridge(ns: Ns<'_>, bridge: u32, change: &FdbChange) -> Result<bool, LinkRefused> {
+    let refuse = |errno| Err(LinkRefused::plain(errno));
+    if change.state & (PERMANENT | NOARP | REACHABLE) == 0 || change.vlan.is_some() {
+        return refuse(errno::EINVAL);
+    }
+    if change.address.is_zero() {
+        return refuse(errno::EINVAL);
+    }
+    if change.flags & USE != 0 {
+        // Refreshes what traffic would refresh.
+        return Ok(false);
+    }
+    if change.state == REACHABLE && change.flags & EXT_LEARNED == 0 {
+        let port = ns.links.by_index(change.ifindex);
+        let works = port.is_some_and(|p| BridgePort::of(&p).is_some_and(|p| p.state as u8 >= 2));
+        if !works {
+            return refuse(errno::EPERM);
+        }
+    }
+    match ns.links.fdb_entry(bridge, &change.address) {
+        Some(_) if change.exclusive => refuse(errno::EEXIST),
+        None if !change.create => refuse(errno::ENOENT),
+        _ => Ok(true),
+    }
+}
+
+fn check_own(ns: Ns<'_>, link: &Link, change: &FdbChange) -> Result<(), LinkRefused> {
+    let multicast = crate::mcast::link_addresses(ns, link);
+    if change.state & PERMANENT == 0 {
+        return Err(LinkRefused::plain(errno::EINVAL));
+    }
+    if ns.links.fdb_entry(link.index(), &change.address).is_some() || multicast.contains(&change.address) {
+        let errno = if change.exclusive { errno::EEXIST } else { 0 };
+        return if errno == 0 { Ok(()) } else { Err(LinkRefused::plain(errno)) };
+    }
+    Ok(())
+}
+
+/// The hosts of an address after the change.
+fn check_remote(ns: Ns<'_>, link: &Link, change: &FdbChange) -> Result<Vec<FdbEntry>, LinkRefused> {
+    let refuse = |errno| Err(LinkRefused::plain(errno));
+    let Some(remote) = &change.remote else { return refuse(errno::EINVAL) };
+    if change.state & (PERMANENT | REACHABLE) == 0 {
+        return refuse(errno::EINVAL);
+    }
+    let six = match link.data() {
+        Some(KindData::Vxlan(vxlan)) => vxlan.remote.or(vxlan.local).is_some_and(|a| a.is_ipv6()),
+        _ => false,
+    };
+    if remote.address.is_ipv6() != six {
+        return refuse(errno::EAFNOSUPPORT);
+    }
+    if remote.ifindex.is_some_and(|index| ns.links.by_index(index).is_none()) {
+        return Err(LinkRefused::says(errno::EADDRNOTAVAIL, "Device not found"));
+    }
+    let mut entries = ns.links.remotes_of(link.index(), &change.address);
+    if !entries.is_empty() && change.exclusive {
+        return refuse(errno::EEXIST);
+    }
+    if entries.is_empty() && !change.create {
+        return refuse(errno::ENOENT);
+    }
+    if change.replace {
+        if change.address.is_multicast() || change.address.is_zero() {
+            return refuse(errno::EOPNOTSUPP);
+        }
+        entries.clear();
+    } else if !change.append && !entries.is_empty() {
+        return Ok(entries);
+    }
+    if entries.iter().any(|e| e.remote.as_ref() == Some(remote)) {
+        return Ok(entries);
+    }
+    entries.push(FdbEntry {
+        ifindex: link.index(),
+        master: None,
+        address: change.address,
+        state: change.state,
+        flags: SELF | (change.flags & EXT_LEARNED),
+        updated: Some(0),
+        remote: Some(remote.clone()),
+    });
+    Ok(entries)
+}
