@@ -35,7 +35,13 @@ impl Ord for NodeKey {
         match (self.src.is_any(), other.src.is_any()) {
             (true, true) => self.dst.cmp(&other.dst),
             (false, false) => self.dst.cmp_down(&other.dst).then_with(|| self.src.cmp(&other.src)),
-            (false, true) => if self.dst.begins_behind(&other.dst) { Ordering::Greater } else { Ordering::Less },
+            (false, true) => {
+                if self.dst.begins_behind(&other.dst) {
+                    Ordering::Greater
+                } else {
+                    Ordering::Less
+                }
+            }
             (true, false) => other.cmp(self).reverse(),
         }
     }

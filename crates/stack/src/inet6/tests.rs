@@ -242,7 +242,11 @@ fn addresses_can_outlive_their_device_being_down() {
     world.up(va);
     let heard = world.heard();
     let all = [
-        "route 2001:db8::/64", "route ff00::/8", "route fe80::/64", "link", "addr 2001:db8::1 82",
+        "route 2001:db8::/64",
+        "route ff00::/8",
+        "route fe80::/64",
+        "link",
+        "addr 2001:db8::1 82",
         "route 2001:db8::1/128",
     ];
     assert_eq!(heard, all);
