@@ -29,4 +29,3 @@ pub(crate) const ENETUNREACH: i32 = 101;
 pub(crate) const ENOBUFS: i32 = 105;
 pub(crate) const ENOTCONN: i32 = 107;
 pub(crate) const EHOSTUNREACH: i32 = 113;
-pub(crate) const EAFNOSUPPORT: i32 = 97;

@@ -52,10 +52,6 @@ pub use ethtool::{
     ETH_SS_FEATURES, ETH_SS_LINK_MODES, ETH_SS_MSG_CLASSES, ETH_SS_SOF_TIMESTAMPING, EthChannels, EthDriver,
     EthFeatures, EthFeaturesChange, EthSettings, eth_names,
 };
-pub use ethtool::{
-    ETH_SS_FEATURES, ETH_SS_LINK_MODES, ETH_SS_MSG_CLASSES, ETH_SS_SOF_TIMESTAMPING, EthChannels, EthDriver,
-    EthFeatures, EthFeaturesChange, EthSettings, eth_names,
-};
 pub use fib::{
     Dump4Filter, FibInfo, FibNotice, Gateway, HopConfig, HopView, Insert, Metrics, NextHop, RT_TABLE_DEFAULT,
     RT_TABLE_LOCAL, RT_TABLE_MAIN, RTAX_CC_ALGO, RTAX_LOCK, RTENTRY_LEN, Route4Page, RouteAnswer, RouteConfig,
