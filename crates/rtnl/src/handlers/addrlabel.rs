@@ -145,7 +145,7 @@ fn dump(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -> Result<St
 
 fn fill(out: &mut Builder, label: &AddrLabel, seq: u32) {
     let mut header = [0; HEADER];
-    (header[0], header[2]) = (INET6, label.prefix.len());
+    (header[0], header[2]) = (INET6, label.prefix.prefix_len());
     header[4..8].copy_from_slice(&label.ifindex.to_ne_bytes());
     header[8..].copy_from_slice(&seq.to_ne_bytes());
     out.put_raw(&header).put(IFAL_ADDRESS, &label.prefix.addr().octets()).put_u32(IFAL_LABEL, label.label);

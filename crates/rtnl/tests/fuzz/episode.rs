@@ -48,7 +48,7 @@ impl Plan {
             }
             steps.push(Step::Send { who, bytes: datagram(&mut rng, only) });
         }
-        Self { number, steps, flush: number % 2 == 0 }
+        Self { number, steps, flush: number.is_multiple_of(2) }
     }
 }
 
@@ -140,7 +140,10 @@ thread_local! {
     };
 }
 
-static RUNNING: Mutex<Vec<Weak<Mutex<(Instant, Vec<u8>)>>>> = Mutex::new(Vec::new());
+/// When an episode's last message was begun, and that message.
+type Begun = Mutex<(Instant, Vec<u8>)>;
+
+static RUNNING: Mutex<Vec<Weak<Begun>>> = Mutex::new(Vec::new());
 
 /// Ends the process if a datagram is at work for longer than `limit`, and prints it.
 pub(crate) fn abort_what_hangs(limit: Duration) {

@@ -195,15 +195,16 @@ impl Rtnl<'_> {
         // The other end would come up before it has anything to be connected to.
         let early = peer_change.flags.is_some_and(|f| f.apply(that.stored_flags).contains(IfFlags::UP));
         let clash = together && this.name() == that.name() && birth.name.is_some_and(|name| !name.contains('%'));
-        let checked = ns.links.check_index(birth.index).and(if takes(birth.index) {
+        let conflict = if takes(birth.index) {
             Err(LinkError::IndexTaken)
         } else if clash {
             Err(LinkError::NameTaken)
         } else {
             Ok(())
-        });
+        };
+        let checked = ns.links.check_index(birth.index).and(conflict);
         let connected = if early { Err(LinkRefused::plain(errno::ENOTCONN)) } else { Ok(()) };
-        if let Err(error) = connected.and(checked.map_err(LinkRefused::from)) {
+        if let Err(error) = connected.and_then(|()| checked.map_err(LinkRefused::from)) {
             // Linux finds out when the other end has had its index.
             if other.index.is_none() {
                 peer_ns.links.skip_index();

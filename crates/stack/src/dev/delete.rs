@@ -122,7 +122,10 @@ impl Rtnl<'_> {
     /// Notes that a device goes, and those that go with it (`dellink` of its kind). `home` is where the request is.
     fn queue(&mut self, home: Ns<'_>, ns: Ns<'_>, index: u32, going: &mut Vec<Going>) {
         let Some(link) = ns.links.by_index(index) else { return };
-        if going.iter().any(|g| g.index == index && g.net.as_deref().map_or(ns.is(home), |net| ns.net() == Some(net))) {
+        if going
+            .iter()
+            .any(|g| g.index == index && g.net.as_deref().map_or_else(|| ns.is(home), |net| ns.net() == Some(net)))
+        {
             return;
         }
         kind::delete(self, ns, &link);

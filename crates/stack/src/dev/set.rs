@@ -70,9 +70,9 @@ impl Rtnl<'_> {
             kind::check_port(ns, link, port)?;
         }
         let len = link.address.as_bytes().len();
-        let read = |bytes: &Box<[u8]>| address(bytes, len).ok_or(LinkRefused::AddressTooShort);
-        let address = change.address.as_ref().map(read).transpose()?;
-        let broadcast = change.broadcast.as_ref().map(read).transpose()?;
+        let read = |bytes: &[u8]| address(bytes, len).ok_or(LinkRefused::AddressTooShort);
+        let address = change.address.as_deref().map(read).transpose()?;
+        let broadcast = change.broadcast.as_deref().map(read).transpose()?;
         check_offload(link, change)?;
         let checked = inet6::check_link_change(ns, link, change.token, change.addr_gen_mode);
         checked.map_err(|why| LinkRefused::Says(why.errno(), why.text().map(Into::into), None))?;
@@ -171,10 +171,10 @@ impl Rtnl<'_> {
             let _ = ns.links.update(index, |link| link.group = group);
             touched = true;
         }
-        if let Some(name) = sound.name.filter(|name| name != link.name()) {
-            if ns.links.rename(index, name).is_ok() {
-                self.edit(ns, index, Some(NetdevEvent::ChangeName), |link| link.name_assign = NameAssign::Renamed);
-            }
+        if let Some(name) = sound.name.filter(|name| name != link.name())
+            && ns.links.rename(index, name).is_ok()
+        {
+            self.edit(ns, index, Some(NetdevEvent::ChangeName), |link| link.name_assign = NameAssign::Renamed);
         }
         if let Some(alias) = &change.alias {
             let alias = if alias.is_empty() { None } else { Some(alias.clone()) };

@@ -257,7 +257,7 @@ fn modify(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, old: &Ifa6, asked: 
         let inet6 = ns.state().inet6.read();
         let keep = inet6.dev(link.index()).is_some_and(|idev| shares_prefix(idev, old));
         drop(inet6);
-        if !has && !keep || has {
+        if has || !keep {
             del_prefix_route(rtnl, ns, link, old);
         }
     }
@@ -324,7 +324,7 @@ fn others<'i>(idev: &'i Idev, ifa: &'i Ifa6) -> impl Iterator<Item = &'i Ifa6> {
 
 /// The route of the address's prefix, as long as the address.
 pub(crate) fn add_prefix_route(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, ifa: &Ifa6) {
-    if !ifa.has(ifa_flag::NOPREFIXROUTE) && !(ifa.addr.is_loopback() && link.stored_flags.contains(IfFlags::LOOPBACK)) {
+    if !(ifa.has(ifa_flag::NOPREFIXROUTE) || ifa.addr.is_loopback() && link.stored_flags.contains(IfFlags::LOOPBACK)) {
         add_route(rtnl, ns, link, ifa.prefix(), ifa);
     }
 }

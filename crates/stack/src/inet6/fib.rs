@@ -98,9 +98,9 @@ impl Table {
 
     fn node_mut(&mut self, key: NodeKey) -> &mut Node {
         if !self.nodes.contains_key(&key) {
-            match self.lens.binary_search_by(|(len, _)| key.dst.len().cmp(len)) {
+            match self.lens.binary_search_by(|(len, _)| key.dst.prefix_len().cmp(len)) {
                 Ok(at) => self.lens[at].1 += 1,
-                Err(at) => self.lens.insert(at, (key.dst.len(), 1)),
+                Err(at) => self.lens.insert(at, (key.dst.prefix_len(), 1)),
             }
             self.with_source += u32::from(!key.src.is_any());
         }
@@ -113,7 +113,7 @@ impl Table {
         }
         self.nodes.remove(&key);
         self.with_source -= u32::from(!key.src.is_any());
-        if let Ok(at) = self.lens.binary_search_by(|(len, _)| key.dst.len().cmp(len)) {
+        if let Ok(at) = self.lens.binary_search_by(|(len, _)| key.dst.prefix_len().cmp(len)) {
             self.lens[at].1 -= 1;
             if self.lens[at].1 == 0 {
                 self.lens.remove(at);
@@ -343,11 +343,11 @@ impl Fib6 {
 
     /// Visits nodes in the order of a dump, from `start` (a table and a place in it, both may be gone) on, or those of
     /// table `only`.
-    pub(crate) fn nodes_from<'f>(
-        &'f self,
+    pub(crate) fn nodes_from(
+        &self,
         start: Option<(u32, NodeKey)>,
         only: Option<u32>,
-    ) -> impl Iterator<Item = (u32, NodeKey, &'f Node)> {
+    ) -> impl Iterator<Item = (u32, NodeKey, &Node)> {
         let from = start.and_then(|(id, key)| self.places.get(&id).map(|place| (*place, key)));
         let tables = self.tables.iter().filter(move |(place, _)| {
             only.is_none_or(|id| id == place.id) && from.is_none_or(|(first, _)| **place >= first)

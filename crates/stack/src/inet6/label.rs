@@ -96,7 +96,7 @@ impl Labels {
 
     /// Adds one, or with `replace` changes the one that is there (`ip6addrlbl_add`).
     pub(crate) fn add(&mut self, new: AddrLabel, replace: bool) -> Result<(), LabelError> {
-        let mapped = new.prefix.len() > 96 && new.prefix.addr().to_ipv4_mapped().is_some();
+        let mapped = new.prefix.prefix_len() > 96 && new.prefix.addr().to_ipv4_mapped().is_some();
         if new.label == INVALID_LABEL || mapped {
             return Err(LabelError::Invalid);
         }
@@ -109,7 +109,8 @@ impl Labels {
         } else {
             // Before the first of its length that is not one device's own.
             let before = |l: &AddrLabel| {
-                l.prefix.len() < new.prefix.len() || (l.prefix.len() == new.prefix.len() && l.ifindex == 0)
+                l.prefix.prefix_len() < new.prefix.prefix_len()
+                    || (l.prefix.prefix_len() == new.prefix.prefix_len() && l.ifindex == 0)
             };
             let at = self.list.iter().position(before).unwrap_or(self.list.len());
             self.list.insert(at, new);

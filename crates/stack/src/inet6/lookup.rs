@@ -127,7 +127,7 @@ pub(crate) fn by_rules(ns: Ns<'_>, flow: &Flow6, now: Duration) -> Result<(u32, 
             rtn::BLACKHOLE => RouteError6::Blackhole,
             rtn::UNREACHABLE => RouteError6::HostUnreachable,
             rtn::PROHIBIT => RouteError6::Prohibited,
-            _ if rule.suppresses(ns, route.dst.len(), route.nexthop.oif) => return Verdict::Continue,
+            _ if rule.suppresses(ns, route.dst.prefix_len(), route.nexthop.oif) => return Verdict::Continue,
             _ => return Verdict::Found((id, route)),
         };
         Verdict::Fail(refusal.errno())

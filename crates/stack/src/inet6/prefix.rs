@@ -38,7 +38,7 @@ impl Prefix6 {
 
     /// Bits.
     #[must_use]
-    pub const fn len(&self) -> u8 {
+    pub const fn prefix_len(&self) -> u8 {
         self.len
     }
 

@@ -3,10 +3,10 @@
 use pernet::Net;
 
 use super::{Nexthop, NexthopConfig, NexthopError, NexthopKind, NexthopNotice, check};
-use crate::{fib, inet6};
 use crate::notice::Notice;
 use crate::rtnl::Rtnl;
 use crate::state::Ns;
+use crate::{fib, inet6};
 
 /// How an addition gets along with what is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -117,7 +117,7 @@ pub(super) fn config(request: &Request<'_>, ext: &mut ExtAck, what: For) -> Resu
         dst,
         dst_len,
         tos,
-        table: attrs.get(RTA_TABLE).map_or(u32::from(table), |_| number(RTA_TABLE)),
+        table: attrs.get(RTA_TABLE).map_or_else(|| table.into(), |_| number(RTA_TABLE)),
         protocol,
         scope,
         kind,
@@ -243,7 +243,7 @@ fn hops(attr: &Attr<'_>, ext: &mut ExtAck) -> Result<Vec<HopConfig>, Errno> {
         };
         hop_attributes(&mut hop, Attrs::at(&rest[HEADER..len], offset + HEADER as u32), ext)?;
         out.push(hop);
-        let step = (len + 3 & !3).min(rest.len());
+        let step = ((len + 3) & !3).min(rest.len());
         rest = &rest[step..];
         offset += step as u32;
     }

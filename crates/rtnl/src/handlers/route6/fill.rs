@@ -33,11 +33,11 @@ pub(super) fn route(out: &mut Builder, route: &RouteInfo6) {
     let (nexthop, flags) = &route.nexthop;
     let several = !route.nexthops.is_empty();
     let shown = if several { 0 } else { u32::from(*flags) };
-    header(out, route, &Body { dst_len: route.dst.len(), src_len: route.src.len(), flags: shown });
-    if route.dst.len() > 0 {
+    header(out, route, &Body { dst_len: route.dst.prefix_len(), src_len: route.src.prefix_len(), flags: shown });
+    if route.dst.prefix_len() > 0 {
         out.put(RTA_DST, &route.dst.addr().octets());
     }
-    if route.src.len() > 0 {
+    if route.src.prefix_len() > 0 {
         out.put(RTA_SRC, &route.src.addr().octets());
     }
     common(out, route);

@@ -156,7 +156,7 @@ pub(super) fn prepare(
     link.tweak().headroom = LINK_HEADER + u16::try_from(overhead).unwrap_or(0);
     if let Some(dev) = vxlan.dev {
         let text = "Invalid local interface, device not found";
-        let lower = base.links.by_index(dev).ok_or(LinkRefused::says(errno::ENODEV, text))?;
+        let lower = base.links.by_index(dev).ok_or_else(|| LinkRefused::says(errno::ENODEV, text))?;
         let room = lower.mtu.saturating_sub(overhead);
         if new.change.mtu.is_none() {
             link.mtu = room;

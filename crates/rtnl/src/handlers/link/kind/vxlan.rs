@@ -32,7 +32,7 @@ const RESERVED: [u8; 8] = [0xf7, 0xff, 0xff, 0xff, 0, 0, 0, 0xff];
 fn address(attrs: &AttrTable<'_>, four: u16, six: u16) -> Option<IpAddr> {
     let bytes4 = attrs.get(four).and_then(|a| a.payload.first_chunk::<4>().copied());
     let bytes6 = attrs.get(six).and_then(|a| a.payload.first_chunk::<16>().copied());
-    bytes4.map(IpAddr::from).or(bytes6.map(IpAddr::from))
+    bytes4.map(IpAddr::from).or_else(|| bytes6.map(IpAddr::from))
 }
 
 pub(super) fn read(data: Option<&Attr<'_>>, ext: &mut ExtAck) -> Result<VxlanChange, Errno> {

@@ -231,7 +231,7 @@ fn offload(ns: Ns<'_>, master: u32) {
     let ports = ns.links.ports_of(master).into_iter().filter_map(|port| ns.links.by_index(port));
     let least = ports.map(|port| port.offload().tso_max_size).min();
     let _ = ns.links.update(master, |link| {
-        let size = least.unwrap_or(link.class().offload.tso_max_size);
+        let size = least.unwrap_or_else(|| link.class().offload.tso_max_size);
         if size != link.offload().tso_max_size {
             link.tweak().offload.tso_max_size = size;
         }
@@ -246,7 +246,7 @@ fn adjust_mtu(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, master: u32) {
         return;
     }
     let ports = ns.links.ports_of(master).into_iter().filter_map(|port| ns.links.by_index(port));
-    let mtu = ports.map(|port| port.mtu).min().unwrap_or(link.class().mtu);
+    let mtu = ports.map(|port| port.mtu).min().unwrap_or_else(|| link.class().mtu);
     if mtu != link.mtu {
         rtnl.edit(ns, master, Some(NetdevEvent::ChangeMtu), |link| link.mtu = mtu);
     }
