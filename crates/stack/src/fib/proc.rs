@@ -71,7 +71,7 @@ enum Node {
     /// An address and the routes to prefixes that begin with it.
     Leaf(Ipv4Addr, Vec<(Key, Alias)>),
     /// Branches on `bits` bits from bit `at` on, counted from the highest.
-    Branch { prefix: Ipv4Addr, at: u32, bits: u32, full: usize, empty: usize, children: Vec<Node> },
+    Branch { prefix: Ipv4Addr, at: u32, bits: u32, full: usize, empty: usize, children: Vec<Self> },
 }
 
 /// A node is doubled if then at least so many percent of its children are there.
