@@ -95,11 +95,12 @@ pub(crate) fn inetaddr_event(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, 
     let all = addresses(ns, link.index());
     if up {
         add(rtnl, ns, link, ifa, &all);
-        return;
+        return super::events::revive(ns, link.index());
     }
     del(rtnl, ns, link, ifa, &all);
-    // With its last address the device stops to do IPv4: whom it knew there, it forgets.
+    // With its last address the device stops to do IPv4: its routes go, and whom it knew there, it forgets.
     if all.iter().all(|other| other == ifa) {
+        super::events::withdraw(ns, link.index(), super::events::Why::NoAddress);
         crate::neigh::ifdown(rtnl, ns, link.index(), crate::neigh::NeighFamily::V4);
     }
 }
