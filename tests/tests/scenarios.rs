@@ -88,6 +88,7 @@ macro_rules! scenarios {
 
 scenarios! {
     addr4
+    addr4_forms
     addr4_lifetimes
     addr4_lo
     all_and_n
@@ -111,14 +112,23 @@ scenarios! {
     inet
     inet6
     last_holder
+    link_flags
+    link_forms
+    link_moves
+    link_names
     maddr4
     monitor
     mount_tool
     names
+    net_tools
     netconf
+    nexthops
     nl_sockets
     nsenter_unshare
     promote4
+    route_get
+    routes4
+    rules
     setns
     statements
     sundry
