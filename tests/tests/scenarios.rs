@@ -116,10 +116,14 @@ scenarios! {
     link_forms
     link_moves
     link_names
+    links_bridge
+    links_moves
+    links_set
     maddr4
     monitor
     mount_tool
     names
+    neigh
     net_tools
     netconf
     nexthops
@@ -127,11 +131,16 @@ scenarios! {
     nsenter_unshare
     promote4
     route_get
+    route_tables
     routes4
+    routes6
+    rule_forms
     rules
     setns
     statements
     sundry
+    sysctl
+    sysfs_ethtool
     threads
     views
 }

@@ -142,8 +142,13 @@ impl Client for TaskClient<'_> {
             return Err(PeerError::NoSuchProcess);
         }
         let mut spaces = lock(&self.world.spaces);
-        // A process of the machine that is not of this run lives in the machine's own namespace: the initial one.
-        Ok(spaces.net_of_task(target).unwrap_or_else(|| self.world.namespaces.init_net()))
+        if let Some(net) = spaces.net_of_task(target) {
+            return Ok(net);
+        }
+        // A process of the machine that is not of this run, as the first one: for a program here it is where the run
+        // began, as it would be if that were the machine's own namespace (`ip link set DEV netns 1`).
+        let first = spaces.first();
+        spaces.net(first).ok_or(PeerError::NoSuchProcess)
     }
 
     fn net_by_fd(&self, fd: i32) -> Result<NetRef, PeerError> {

@@ -262,6 +262,8 @@ fn stat(world: &World, call: &Call, arg: Arg, follow: bool, to: u64) -> Outcome 
             c_path(&path).and_then(|p| sys::stat_at(libc::AT_FDCWD, &p, follow)).map(|mut st| {
                 if !follow && is_class_link(&place) {
                     st.st_mode = libc::S_IFLNK | 0o777;
+                } else if is_proc(&place) && st.st_mode & libc::S_IFMT == libc::S_IFDIR {
+                    st.st_mode = libc::S_IFDIR | 0o555;
                 }
                 st
             })
@@ -273,6 +275,11 @@ fn stat(world: &World, call: &Call, arg: Arg, follow: bool, to: u64) -> Outcome 
 /// `/sys/class/net/DEV` itself is a link to the device's directory.
 fn is_class_link(place: &Place) -> bool {
     matches!(place, Place::SysNet(rest) if rest.components().count() == 1)
+}
+
+/// Nothing is made in a directory of procfs by its readers.
+fn is_proc(place: &Place) -> bool {
+    matches!(place, Place::SysctlNet(_) | Place::ProcNet(..))
 }
 
 fn write_out<T: sys::Plain>(task: Task, to: u64, value: Result<T, i32>) -> Outcome {
@@ -303,6 +310,8 @@ fn statx(world: &World, call: &Call) -> Outcome {
             c_path(&path).and_then(|p| sys::statx_at(libc::AT_FDCWD, &p, flags, mask)).map(|mut st| {
                 if !follow && is_class_link(&place) {
                     st.stx_mode = (libc::S_IFLNK | 0o777) as u16;
+                } else if is_proc(&place) && u32::from(st.stx_mode) & libc::S_IFMT == libc::S_IFDIR {
+                    st.stx_mode = (libc::S_IFDIR | 0o555) as u16;
                 }
                 st
             })

@@ -48,7 +48,11 @@ impl Rtnl<'_> {
             change: &new.change,
         };
         let made = match &new.kind {
-            KindSpec::Veth(peer) => self.new_pair(ns, &birth, peer, new)?,
+            KindSpec::Veth(peer) => {
+                let base_net = new.link_net.as_deref().unwrap_or(net);
+                let base = self.ns(base_net).ok_or(LinkRefused::NoStack)?;
+                self.new_pair(base, ns, &birth, peer, new)?
+            }
             _ => {
                 let base_net = new.link_net.as_deref().unwrap_or(net);
                 let base = self.ns(base_net).ok_or(LinkRefused::NoStack)?;
@@ -146,6 +150,7 @@ impl Rtnl<'_> {
     /// Both ends of a cable, the other one first.
     fn new_pair(
         &mut self,
+        base: Ns<'_>,
         ns: Ns<'_>,
         birth: &Birth<'_>,
         peer: &VethPeer,
@@ -155,7 +160,9 @@ impl Rtnl<'_> {
         let mut like = birth.change.clone();
         (like.name, like.flags, like.net, like.master) = (None, None, None, None);
         let peer_change = peer.change.as_ref().unwrap_or(&like);
-        let peer_net = peer_change.net.clone();
+        // One that is described is at home where the request is, whatever becomes of this end.
+        let described = peer.change.is_some();
+        let peer_net = peer_change.net.clone().or_else(|| described.then(|| base.to_ref()).flatten());
         let peer_ns = match &peer_net {
             Some(net) => self.ns(net).ok_or(LinkRefused::NoStack)?,
             None => ns,

@@ -61,32 +61,36 @@ impl Rtnl<'_> {
         if ns.links.untouched() {
             return;
         }
+        // Those elsewhere, by their namespaces: each is told of all of its own in one go.
+        let mut bereaved: Vec<(NetRef, Vec<u32>)> = Vec::new();
+        let mut note = |net: NetRef, index: u32| match bereaved.iter_mut().find(|(known, _)| *known == net) {
+            Some((_, all)) => all.push(index),
+            None => bereaved.push((net, vec![index])),
+        };
         for link in ns.links.all() {
-            // Somebody elsewhere who still points here goes, as with any device that is taken away.
             for (net, upper) in ns.links.uppers_of(link.index()) {
-                self.bereave(net.as_ref(), upper);
+                if let Some(net) = net.as_ref().and_then(NetHandle::upgrade) {
+                    note(net, upper);
+                }
             }
             let Some(below) = link.lower_net().and_then(NetHandle::upgrade) else { continue };
             let Some(below_ns) = self.ns(&below) else { continue };
             let Some(index) = link.below() else { continue };
             below_ns.links.unstack(index, Some(handle), link.index());
             let Some(peer) = below_ns.links.by_index(index) else { continue };
+            // The index may be another one's by now.
             let ours = peer.lower == Some(link.index()) && peer.lower_net() == Some(handle);
             if ours && peer.class().kind == Some("veth") {
-                self.unregister(below_ns, &[index]);
+                note(below, index);
+            }
+        }
+        for (net, indexes) in bereaved {
+            if let Some(ns) = self.ns(&net) {
+                self.unregister(ns, &indexes);
             }
         }
         ns.links.clear();
         self.run_linkwatch();
-    }
-
-    /// The device below `upper`, which is in the living namespace `net`, is gone.
-    fn bereave(&mut self, net: Option<&NetHandle>, upper: u32) {
-        if let Some(net) = net.and_then(NetHandle::upgrade)
-            && let Some(ns) = self.ns(&net)
-        {
-            self.unregister(ns, &[upper]);
-        }
     }
 
     /// Takes devices of a namespace away, and those that go with them.

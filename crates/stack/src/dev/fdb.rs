@@ -47,10 +47,25 @@ pub struct FdbEntry {
     pub state: u16,
     /// `NTF_*`.
     pub flags: u8,
-    /// When it was made or last changed, hundredths of a second; `None` if that is not shown.
+    /// When it was made or last changed, hundredths of a second; `None` if nobody noted it.
     pub updated: Option<u64>,
     /// Where a tunnel sends it.
     pub remote: Option<FdbRemote>,
+}
+
+impl FdbEntry {
+    /// Where a tunnel sends what it knows no other host for.
+    pub(super) fn default_route(ifindex: u32, address: IpAddr, dev: Option<u32>) -> Self {
+        Self {
+            ifindex,
+            master: None,
+            address: HwAddr::ZERO6,
+            state: PERMANENT | REACHABLE,
+            flags: SELF,
+            updated: None,
+            remote: Some(FdbRemote { address, port: None, vni: None, ifindex: dev }),
+        }
+    }
 }
 
 /// What a request says of an entry.
@@ -103,7 +118,7 @@ impl Stack {
                     address: link.address,
                     state: PERMANENT,
                     flags: 0,
-                    updated: Some(0),
+                    updated: None,
                     remote: None,
                 });
             }
@@ -124,18 +139,7 @@ impl Stack {
         };
         let on = ns.links.fdb_on(link.index());
         match link.data() {
-            Some(KindData::Vxlan(vxlan)) => {
-                if let Some(address) = vxlan.remote {
-                    out.push(FdbEntry {
-                        state: PERMANENT | REACHABLE,
-                        address: HwAddr::ZERO6,
-                        updated: Some(0),
-                        remote: Some(FdbRemote { address, port: None, vni: None, ifindex: vxlan.dev }),
-                        ..own(HwAddr::ZERO6)
-                    });
-                }
-                out.extend(on);
-            }
+            Some(KindData::Vxlan(_)) => out.extend(on),
             _ if link.address.as_bytes().len() == 6 && link.class().kind.is_some() => {
                 out.extend(on.into_iter().filter(|e| e.master.is_none()));
                 out.extend(crate::mcast::link_addresses(ns, link).into_iter().map(own));
@@ -324,13 +328,15 @@ fn check_remote(ns: Ns<'_>, link: &Link, change: &FdbChange) -> Result<Vec<FdbEn
     if entries.iter().any(|e| e.remote.as_ref() == Some(remote)) {
         return Ok(entries);
     }
+    // What is said of the address is said of all hosts that it is sent to.
+    entries.iter_mut().for_each(|entry| entry.state = change.state);
     entries.push(FdbEntry {
         ifindex: link.index(),
         master: None,
         address: change.address,
         state: change.state,
         flags: SELF | (change.flags & EXT_LEARNED),
-        updated: Some(0),
+        updated: None,
         remote: Some(remote.clone()),
     });
     Ok(entries)

@@ -67,7 +67,7 @@ impl Rtnl<'_> {
             kind::check(link, data)?;
         }
         if let Some(port) = &change.port {
-            kind::check_port(link, port)?;
+            kind::check_port(ns, link, port)?;
         }
         let len = link.address.as_bytes().len();
         let read = |bytes: &Box<[u8]>| address(bytes, len).ok_or(LinkRefused::AddressTooShort);
@@ -149,10 +149,7 @@ impl Rtnl<'_> {
         let net = change.net.clone();
         let target = net.as_deref().and_then(|net| self.ns(net));
         let (ns, index) = match (target, sound.moves) {
-            (Some(to), Some(how)) => {
-                touched = true;
-                (to, self.move_link(ns, to, index, how))
-            }
+            (Some(to), Some(how)) => (to, self.move_link(ns, to, index, how)),
             _ => (ns, index),
         };
         self.commit_there(ns, index, change, sound, touched);
@@ -188,7 +185,7 @@ impl Rtnl<'_> {
             self.edit(ns, index, Some(NetdevEvent::ChangeAddr), |link| link.broadcast = broadcast);
         }
         if let Some(master) = change.master {
-            touched |= self.set_master(ns, index, master);
+            self.set_master(ns, index, master);
         }
         if let Some(flags) = change.flags {
             let stored = ns.links.by_index(index).map_or(link.stored_flags, |link| link.stored_flags);
@@ -196,7 +193,6 @@ impl Rtnl<'_> {
         }
         if let Some(carrier) = change.carrier {
             watch::set_carrier(self, ns, index, carrier);
-            touched = true;
         }
         if let Some(len) = change.tx_queue_len.filter(|&len| len != link.tx_queue_len) {
             self.edit(ns, index, None, |link| link.tx_queue_len = len);
@@ -235,28 +231,24 @@ impl Rtnl<'_> {
         }
     }
 
-    /// Says whether anything changed.
-    fn set_master(&mut self, ns: Ns<'_>, index: u32, master: u32) -> bool {
-        let Some(link) = ns.links.by_index(index) else { return false };
-        if link.master.unwrap_or(0) == master {
-            return false;
+    fn set_master(&mut self, ns: Ns<'_>, index: u32, master: u32) {
+        let before = ns.links.by_index(index).and_then(|link| link.master).unwrap_or(0);
+        if before == master {
+            return;
         }
         kind::part(self, ns, index);
         if master > 0 {
             kind::join(self, ns, master, index);
         }
-        true
     }
 
-    /// Changes a device, raises an event and tells.
+    /// Changes a device, tells and raises an event: who listens hears of it before the parts react (`rtnetlink_event`).
     pub(super) fn edit(&mut self, ns: Ns<'_>, index: u32, event: Option<NetdevEvent>, edit: impl FnOnce(&mut Link)) {
         let Ok(link) = ns.links.update(index, edit) else { return };
+        self.notify_caused(ns, Notice::Link(LinkNotice::changed(&link)));
         if let Some(event) = event {
             self.call_netdevice_notifiers(ns, &link, event);
         }
-        // As it is after those who heard of it have had their say.
-        let link = ns.links.by_index(index).unwrap_or(link);
-        self.notify_caused(ns, Notice::Link(LinkNotice::changed(&link)));
     }
 
     /// A new device joins the master that its request names (`do_set_master`).

@@ -3,9 +3,10 @@
 use std::net::Ipv4Addr;
 
 use super::info::{FibInfo, Gateway, NextHop, hop_flag, route_type, scope};
-use super::lookup::{Flow4, fib_lookup, local_type};
-use super::{Insert, Metrics, RouteError};
+use super::lookup::{Flow4, FlowHop, fib_lookup, local_type};
+use super::{Insert, Metrics, RT_TABLE_LOCAL, RT_TABLE_MAIN, RouteError};
 use crate::nexthop;
+use crate::rules::{self, Family};
 use crate::state::Ns;
 
 /// One way out, as a request names it (`struct rtnexthop` with its attributes).
@@ -283,7 +284,7 @@ fn through4(
         ..Flow4::default()
     };
     // First where the route itself is to stand, then everywhere.
-    let own = if table == 0 { None } else { super::lookup::in_table(ns, table, &flow).ok().flatten() };
+    let own = if table == 0 { None } else { in_own_table(ns, table, &flow) };
     let found = match own {
         Some(found) => found,
         None => fib_lookup(ns, &flow).map_err(|_| RouteError::BadGateway)?,
@@ -297,6 +298,21 @@ fn through4(
         return Err(RouteError::HopDeviceDown);
     }
     Ok((oif, found.info.scope))
+}
+
+/// What the route's own table says of its gateway. As long as nobody touched the rules, the local table is within the
+/// main one.
+fn in_own_table(ns: Ns<'_>, table: u32, flow: &Flow4) -> Option<FlowHop> {
+    let one = |table| super::lookup::in_table(ns, table, flow).ok().flatten();
+    let other = match table {
+        RT_TABLE_MAIN => RT_TABLE_LOCAL,
+        RT_TABLE_LOCAL => RT_TABLE_MAIN,
+        _ => return one(table),
+    };
+    if rules::has_custom(ns, Family::Inet) {
+        return one(table);
+    }
+    one(table).into_iter().chain(one(other)).max_by_key(|found| found.dst_len)
 }
 
 fn through6(ns: Ns<'_>, hop: &HopConfig) -> Result<(u32, u8), RouteError> {

@@ -90,16 +90,16 @@ impl Stack {
         let ns = Ns::living(state, net);
         let mut used = None;
         let answer = if query.iif == 0 { output(ns, query, &mut used) } else { input(ns, query, &mut used) }?;
+        // As long as nobody touched the rules the local table is within the main one.
+        let merged = !rules::has_custom(ns, Family::Inet);
+        let shown = |table| if merged && table == RT_TABLE_LOCAL { RT_TABLE_MAIN } else { table };
         if !query.fib_match {
-            let merged = answer.table == RT_TABLE_LOCAL && !rules::has_custom(ns, Family::Inet);
-            // As long as nobody touched the rules the local table is within the main one.
-            let table = if merged { RT_TABLE_MAIN } else { answer.table };
-            return Ok(RouteReply::Way(RouteAnswer { table, ..answer }));
+            return Ok(RouteReply::Way(RouteAnswer { table: shown(answer.table), ..answer }));
         }
         let found: FlowHop = used.ok_or(errno::EHOSTUNREACH)?;
         let alias = Alias { tos: found.tos, kind: found.kind, info: found.info };
-        let view = super::update::view(ns, found.table, Key::new(found.dst, found.dst_len), &alias);
-        Ok(RouteReply::Match(view))
+        let key = Key::new(found.dst, found.dst_len);
+        Ok(RouteReply::Match(super::update::view(ns, shown(found.table), key, &alias)))
     }
 }
 

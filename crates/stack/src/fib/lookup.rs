@@ -146,6 +146,9 @@ fn usable(ns: Ns<'_>, alias: &Alias, flow: &Flow4) -> Vec<NextHop> {
         if flow.oif != 0 && flow.oif != hop.oif {
             return false;
         }
+        if hop.flags & super::hop_flag::DEAD != 0 {
+            return false;
+        }
         // The host itself can be reached however its devices are.
         if hop.scope == super::scope::NOWHERE {
             return true;

@@ -37,7 +37,8 @@ fn redirect(ns: Ns<'_>, object: &Arc<Resolved>) -> Moved {
     if ns.fib.peek().is_none_or(|fib| !fib.any(anchor)) {
         return Vec::new();
     }
-    ns.fib.write().redirect(object.id, |info| FibInfo { nexthop: Some(Arc::clone(object)), ..info.clone() })
+    let points = |info: &FibInfo| info.nhid() == object.id;
+    ns.fib.write().rewrite(anchor, points, |info| FibInfo { nexthop: Some(Arc::clone(object)), ..info.clone() })
 }
 
 /// An object is gone, and with it the routes that point to it. Nobody is told: who deleted it knows.

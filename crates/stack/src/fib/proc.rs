@@ -35,7 +35,8 @@ pub(crate) fn proc_route(ns: Ns<'_>) -> String {
         let mask = Ipv4Addr::from(super::table::mask(key.len()));
         let raw = |address: Ipv4Addr| u32::from_ne_bytes(address.octets());
         let mut flags = if matches!(alias.kind, route_type::UNREACHABLE | route_type::PROHIBIT) { 0x200 } else { 0 };
-        flags |= 1 | if gateway.is_unspecified() { 0 } else { 2 } | if key.len() == 32 { 4 } else { 0 };
+        let through = hop.is_some_and(|hop| hop.gateway.is_some());
+        flags |= 1 | if through { 2 } else { 0 } | if key.len() == 32 { 4 } else { 0 };
         let mtu = match info.metrics.get(RTAX_ADVMSS) {
             0 => 0,
             advmss => advmss + 40,

@@ -136,15 +136,22 @@ impl Fib {
         gone
     }
 
-    /// Lets every route that hangs on the nexthop object `nhid` lead where `to` says; gives them as they are now.
-    pub(crate) fn redirect(&mut self, nhid: u32, to: impl Fn(&FibInfo) -> FibInfo) -> Vec<(u32, Key, Alias)> {
-        let anchor = Anchor::Nexthop(nhid);
+    /// Gives every route that hangs on `anchor` and whose information `is` accepts the information `to` makes of it; tells
+    /// them as they are now.
+    pub(crate) fn rewrite(
+        &mut self,
+        anchor: Anchor,
+        is: impl Fn(&FibInfo) -> bool,
+        to: impl Fn(&FibInfo) -> FibInfo,
+    ) -> Vec<(u32, Key, Alias)> {
         let mut moved = Vec::new();
         for (rank, key) in self.places(anchor) {
             let count = self.tables.get(&rank).map_or(0, |(_, table)| table.at(key).len());
             for at in 0..count {
                 let Some((id, table)) = self.tables.get(&rank) else { continue };
-                let Some(old) = table.at(key).get(at).filter(|a| a.info.nhid() == nhid).cloned() else {
+                let Some(old) =
+                    table.at(key).get(at).filter(|a| super::hangs_on(&a.info, anchor) && is(&a.info)).cloned()
+                else {
                     continue;
                 };
                 let id = *id;

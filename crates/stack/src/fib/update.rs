@@ -100,7 +100,7 @@ pub(super) fn view_with(
     for hop in info.hops() {
         let state =
             if hop.oif == 0 || hop.scope == scope::NOWHERE { 0 } else { device_flags(link(hop.oif).as_deref()) };
-        all &= state;
+        all &= state | hop.flags;
         // Without carrier a way out is as good as dead where the settings say so; of the route as a whole it is not said.
         let dead = state == hop_flag::LINKDOWN && super::lookup::ignores_linkdown(ns, hop.oif);
         let dead = if dead { hop_flag::DEAD } else { 0 };

@@ -226,13 +226,12 @@ fn promote(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, at: usize, heir: u
     for ifa in &heirs {
         fib::inetaddr_event(rtnl, ns, link, ifa, false);
     }
-    let (gone, promoted) = {
-        let mut inet = ns.inet.write();
-        inet.generation = inet.generation.wrapping_add(1);
-        inet.device_mut(link.index()).promote(at, heir)
+    let Some(rank) = ns.inet.peek().and_then(|inet| Some(inet.device(link.index())?.rank_of_heir(at, heir))) else {
+        return;
     };
-    announce(rtnl, ns, link, &gone, false, cause);
-    fib::inetaddr_event(rtnl, ns, link, &gone, false);
+    // The heir is still a secondary while the routes of the primary go: else they would be thought to be its own.
+    take_out(rtnl, ns, link, at, cause);
+    let promoted = ns.inet.write().device_mut(link.index()).promote(heir - 1, rank);
     announce(rtnl, ns, link, &promoted, true, cause);
     fib::inetaddr_event(rtnl, ns, link, &promoted, true);
     for ifa in &heirs[1..] {

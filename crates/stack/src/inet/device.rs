@@ -52,16 +52,20 @@ impl InDevice {
         behind.into_iter().find(|(_, a)| a.is_secondary() && a.shares_prefix(primary)).map(|(at, _)| at)
     }
 
-    /// Takes the primary at `at` out and puts the secondary at `heir` into its rank: behind the primaries of at least its
-    /// scope that stood between them. Returns both.
-    pub(super) fn promote(&mut self, at: usize, heir: usize) -> (Ifa4, Ifa4) {
+    /// Where the secondary at `heir` belongs once the primary at `at` is out of the list and it takes its rank: behind
+    /// the primaries of at least its scope that stand between them.
+    pub(super) fn rank_of_heir(&self, at: usize, heir: usize) -> usize {
         let scope = self.addrs[at].scope;
         let between = self.addrs[at + 1..heir].iter().rposition(|a| !a.is_secondary() && scope <= a.scope);
-        let mut promoted = self.addrs.remove(heir);
+        at + between.map_or(0, |b| b + 1)
+    }
+
+    /// Makes the secondary at `from` a primary at `rank`.
+    pub(super) fn promote(&mut self, from: usize, rank: usize) -> Ifa4 {
+        let mut promoted = self.addrs.remove(from);
         promoted.flags &= !IFA_F_SECONDARY;
-        let gone = self.addrs.remove(at);
-        self.addrs.insert(at + between.map_or(0, |b| b + 1), promoted.clone());
-        (gone, promoted)
+        self.addrs.insert(rank, promoted.clone());
+        promoted
     }
 }
 
@@ -128,11 +132,17 @@ mod tests {
         assert_eq!(dev.place(&ifa("1.1.1.2/24", 0)), Err(Clash::Exists));
     }
 
+    fn succeed(dev: &mut InDevice, at: usize, heir: usize) {
+        let rank = dev.rank_of_heir(at, heir);
+        dev.addrs.remove(at);
+        dev.promote(heir - 1, rank);
+    }
+
     #[test]
     fn an_heir_takes_the_rank_of_the_primary() {
         // What `ip addr` showed on Linux 6.18 after the same steps.
         let mut dev = list(&[("1.0.0.1/24", 200), ("2.0.0.1/24", 0), ("1.0.0.2/24", 200)]);
-        dev.promote(0, 2);
+        succeed(&mut dev, 0, 2);
         assert_eq!(shown(&dev), ["1.0.0.2", "2.0.0.1"]);
         let mut dev = list(&[
             ("5.0.0.1/24", 0),
@@ -143,9 +153,9 @@ mod tests {
             ("1.0.0.3/24", 0),
         ]);
         assert_eq!(dev.next_secondary(1), Some(3));
-        dev.promote(1, 3);
+        succeed(&mut dev, 1, 3);
         assert_eq!(shown(&dev), ["5.0.0.1", "1.0.0.2", "5.0.0.2s", "5.0.0.3s", "1.0.0.3s"]);
-        dev.promote(0, 2);
+        succeed(&mut dev, 0, 2);
         assert_eq!(shown(&dev), ["1.0.0.2", "5.0.0.2", "5.0.0.3s", "1.0.0.3s"]);
     }
 }

@@ -18,7 +18,7 @@ const TAG: usize = 12;
 struct Heard(Mutex<Vec<String>>);
 
 impl NoticeSink for Heard {
-    fn emit(&self, _: &NetRef, notice: &Notice, _: Origin) {
+    fn emit(&self, _: &Stack, _: &NetRef, notice: &Notice, _: Origin) {
         if let Notice::Inet(InetNotice::Netconf { conf, part }) = notice
             && conf.family == 2
         {

@@ -10,11 +10,14 @@ use super::conf::{devconf, has_inet6};
 use super::fib::{Fib6, Node, NodeKey, Placed, Placing, sharing};
 use super::lookup::{self, Flow6};
 use super::prefix::Prefix6;
-use super::route::{METRIC_USER, Nexthop6, PROTO_BOOT, Route6, RouteError6, RouteInfo6, RouteMetrics, rtn, table};
+use super::route::{
+    METRIC_USER, Nexthop6, PROTO_BOOT, Route6, RouteError6, RouteInfo6, RouteMetrics, hops_of, rtn, table,
+};
 use super::scope::is_link_local;
 use super::{Inet6, Inet6Notice, Timer, show};
 use crate::Notice;
 use crate::dev::{IfFlags, Link};
+use crate::nexthop::{self, Resolved};
 use crate::rtnl::Rtnl;
 use crate::state::Ns;
 
@@ -89,12 +92,12 @@ impl Rtnl<'_> {
         if spec.kind > rtn::MAX {
             return Err(RouteError6::BadType);
         }
-        if spec.nh_id != 0 {
-            return Err(RouteError6::NoNexthop);
-        }
         let how = Placing { sweep: spec.nexthops.len() > 1, ..how };
         let mut routes = Vec::with_capacity(spec.nexthops.len());
-        for nexthop in &spec.nexthops {
+        if spec.nh_id != 0 {
+            routes.push(by_object(self, ns, spec)?);
+        }
+        for nexthop in spec.nexthops.iter().filter(|_| spec.nh_id == 0) {
             let route = resolve(self, ns, spec, *nexthop)?;
             if spec.multipath && !route.rejects() && route.nexthop.gateway.is_none() {
                 return Err(RouteError6::DeviceOnly);
@@ -168,7 +171,7 @@ fn delete_one(
                 && (gateway.is_none() || r.nexthop.gateway == gateway)
                 && (keys.metric == 0 || r.metric == keys.metric)
                 && (keys.proto == 0 || r.proto == keys.proto)
-                && (keys.nh_id == 0 || r.nh_id == keys.nh_id)
+                && (keys.nh_id == 0 || r.nh_id() == keys.nh_id)
         };
         let route = node.iter().find(fits).ok_or(RouteError6::NotFound)?;
         let all: Vec<_> = sharing(node, route).cloned().collect();
@@ -213,23 +216,96 @@ fn check_all(fib: &Fib6, id: u32, routes: &[Route6], how: Placing) -> Result<(),
     Ok(())
 }
 
-/// The route that a nexthop of a request makes, with its device found out (`ip6_route_info_create`, `fib6_nh_init`).
-fn resolve(rtnl: &Rtnl<'_>, ns: Ns<'_>, spec: &RouteSpec6, nexthop: Nexthop6) -> Result<Route6, RouteError6> {
-    let links = &ns.state().links;
-    let kind = if spec.kind == 0 { rtn::UNICAST } else { spec.kind };
-    let mut route = Route6 {
+/// What a request says of a route apart from its way out.
+fn bare(rtnl: &Rtnl<'_>, spec: &RouteSpec6, nexthop: Nexthop6) -> Route6 {
+    Route6 {
         dst: spec.dst,
         src: spec.src,
         metric: if spec.metric == 0 { METRIC_USER } else { spec.metric },
-        kind,
+        kind: if spec.kind == 0 { rtn::UNICAST } else { spec.kind },
         proto: if spec.proto == 0 { PROTO_BOOT } else { spec.proto },
         pref: spec.pref,
         prefsrc: spec.prefsrc,
         metrics: spec.metrics.clone().filter(|m| !m.is_empty()),
         expires: spec.expires.map(|seconds| rtnl.now() + Duration::from_secs(seconds.into())),
         nexthop,
-        nh_id: spec.nh_id,
-    };
+        object: None,
+    }
+}
+
+/// The route by way of a nexthop object.
+fn by_object(rtnl: &Rtnl<'_>, ns: Ns<'_>, spec: &RouteSpec6) -> Result<Route6, RouteError6> {
+    let object = nexthop::get(ns, spec.nh_id).ok_or(RouteError6::NoNexthop)?;
+    if !spec.src.is_any() {
+        return Err(RouteError6::NexthopWithSource);
+    }
+    if object.fdb {
+        return Err(RouteError6::FdbNexthop);
+    }
+    if !object.inet6 {
+        return Err(RouteError6::NotInet6Nexthop);
+    }
+    let first = *hops_of(&object).first().ok_or(RouteError6::NoNexthop)?;
+    let mut route = bare(rtnl, spec, first);
+    if object.blackhole {
+        route.kind = rtn::BLACKHOLE;
+    }
+    if let Some(source) = spec.prefsrc
+        && !is_ours(&ns.state().inet6.read(), source, None)
+    {
+        return Err(RouteError6::BadSource);
+    }
+    route.object = Some(object);
+    Ok(route)
+}
+
+/// A nexthop object leads elsewhere now: so do its routes, and who listens hears of it.
+pub(crate) fn nexthop_replaced(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, object: &Arc<Resolved>) {
+    for info in redirect(rtnl, ns, object) {
+        rtnl.notify(ns, route_notice(Some(came::REPLACED), info));
+    }
+}
+
+/// A group lost a member: its routes follow in silence.
+pub(crate) fn nexthop_shrunk(rtnl: &Rtnl<'_>, ns: Ns<'_>, object: &Arc<Resolved>) {
+    let _ = redirect(rtnl, ns, object);
+}
+
+fn redirect(rtnl: &Rtnl<'_>, ns: Ns<'_>, object: &Arc<Resolved>) -> Vec<RouteInfo6> {
+    let now = rtnl.now();
+    let Some(first) = hops_of(object).first().copied() else { return Vec::new() };
+    if ns.state().inet6.peek().is_none_or(|inet6| inet6.fib.of_object(object.id).is_empty()) {
+        return Vec::new();
+    }
+    let mut inet6 = ns.state().inet6.write();
+    let mut told = Vec::new();
+    for (id, route) in inet6.fib.of_object(object.id) {
+        inet6.fib.edit(id, &route, |r| {
+            r.nexthop = first;
+            r.object = Some(Arc::clone(object));
+            if object.blackhole {
+                r.kind = rtn::BLACKHOLE;
+            }
+        });
+        let mut shown = Route6::clone(&route);
+        (shown.nexthop, shown.object) = (first, Some(Arc::clone(object)));
+        told.push(show::route_info(&inet6, id, None, &Arc::new(shown), false, now));
+    }
+    told
+}
+
+/// A nexthop object is gone, and its routes with it.
+pub(crate) fn nexthop_gone(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, id: u32) {
+    let routes = ns.state().inet6.peek().map(|inet6| inet6.fib.of_object(id)).unwrap_or_default();
+    for (table, route) in routes {
+        remove(rtnl, ns, table, &route);
+    }
+}
+
+/// The route that a nexthop of a request makes, with its device found out (`ip6_route_info_create`, `fib6_nh_init`).
+fn resolve(rtnl: &Rtnl<'_>, ns: Ns<'_>, spec: &RouteSpec6, nexthop: Nexthop6) -> Result<Route6, RouteError6> {
+    let links = &ns.state().links;
+    let mut route = bare(rtnl, spec, nexthop);
     let given = match nexthop.oif {
         0 => None,
         oif => Some(links.by_index(oif).filter(|link| has_inet6(link)).ok_or(RouteError6::NoDevice)?),

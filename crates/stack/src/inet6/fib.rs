@@ -153,6 +153,8 @@ pub(crate) struct Fib6 {
     tables: BTreeMap<TablePlace, Table>,
     places: HashMap<u32, TablePlace>,
     by_dev: BTreeMap<u32, BTreeSet<(TablePlace, NodeKey)>>,
+    /// Nodes with routes that use a nexthop object, by its number.
+    by_object: BTreeMap<u32, BTreeSet<(TablePlace, NodeKey)>>,
     /// Nodes with routes that end by themselves.
     ending: BTreeSet<(TablePlace, NodeKey)>,
     /// The collector of ended routes has been asked for.
@@ -215,7 +217,7 @@ impl Fib6 {
         self.check(id, &route, how)?;
         let place = self.place(id);
         let key = NodeKey::of(&route);
-        let (oif, ends) = (route.nexthop.oif, route.expires.is_some());
+        let (oif, object, ends) = (route.nexthop.oif, route.nh_id(), route.expires.is_some());
         let shares = route.can_share();
         let route = Arc::new(route);
         let Some(table) = self.tables.get_mut(&place) else { return Err(RouteError6::NoTable) };
@@ -245,7 +247,11 @@ impl Fib6 {
         for old in &replaced {
             self.unlisted(place, key, old);
         }
-        self.by_dev.entry(oif).or_default().insert((place, key));
+        if object == 0 {
+            self.by_dev.entry(oif).or_default().insert((place, key));
+        } else {
+            self.by_object.entry(object).or_default().insert((place, key));
+        }
         if ends {
             self.ending.insert((place, key));
         }
@@ -283,19 +289,31 @@ impl Fib6 {
         self.generation += 1;
     }
 
-    /// After `route` left its node: the index of devices follows.
+    /// After `route` left its node: the indexes follow.
     fn unlisted(&mut self, place: TablePlace, key: NodeKey, route: &Route6) {
-        let oif = route.nexthop.oif;
+        let (oif, object) = (route.nexthop.oif, route.nh_id());
         let node = self.tables.get(&place).and_then(|t| t.nodes.get(&key));
-        if node.is_some_and(|node| node.iter().any(|r| r.nexthop.oif == oif)) {
+        let like = |r: &Arc<Route6>| r.nh_id() == object && (object != 0 || r.nexthop.oif == oif);
+        if node.is_some_and(|node| node.iter().any(like)) {
             return;
         }
-        if let Some(places) = self.by_dev.get_mut(&oif) {
+        let (index, number) = if object == 0 { (&mut self.by_dev, oif) } else { (&mut self.by_object, object) };
+        if let Some(places) = index.get_mut(&number) {
             places.remove(&(place, key));
             if places.is_empty() {
-                self.by_dev.remove(&oif);
+                index.remove(&number);
             }
         }
+    }
+
+    /// The routes that use a nexthop object, each with its table; the last of a walk first.
+    pub(crate) fn of_object(&self, id: u32) -> Vec<(u32, Arc<Route6>)> {
+        let Some(places) = self.by_object.get(&id) else { return Vec::new() };
+        let nodes = places.iter().rev();
+        let nodes = nodes.filter_map(|(place, key)| Some((place.id, self.tables.get(place)?.nodes.get(key)?)));
+        nodes
+            .flat_map(|(table, node)| node.iter().filter(|r| r.nh_id() == id).map(move |r| (table, Arc::clone(r))))
+            .collect()
     }
 
     /// The routes of a device in the order of a walk, each with its table.
@@ -303,7 +321,10 @@ impl Fib6 {
         let Some(places) = self.by_dev.get(&ifindex) else { return Vec::new() };
         let nodes = places.iter().filter_map(|(place, key)| Some((place.id, self.tables.get(place)?.nodes.get(key)?)));
         nodes
-            .flat_map(|(id, node)| node.iter().filter(|r| r.nexthop.oif == ifindex).map(move |r| (id, Arc::clone(r))))
+            .flat_map(|(id, node)| {
+                let own = |r: &&Arc<Route6>| r.nexthop.oif == ifindex && r.object.is_none();
+                node.iter().filter(own).map(move |r| (id, Arc::clone(r)))
+            })
             .collect()
     }
 
@@ -353,5 +374,5 @@ pub(crate) fn sharing<'n>(node: &'n Node, route: &Route6) -> impl Iterator<Item 
 }
 
 fn duplicates(old: &Route6, new: &Route6) -> bool {
-    old.nexthop.oif == new.nexthop.oif && old.nexthop.gateway == new.nexthop.gateway && old.nh_id == new.nh_id
+    old.nexthop.oif == new.nexthop.oif && old.nexthop.gateway == new.nexthop.gateway && old.nh_id() == new.nh_id()
 }

@@ -7,11 +7,15 @@ use std::time::Duration;
 use pernet::Net;
 
 use super::fib::{NodeKey, sharing};
-use super::route::{Route6, RouteError6, RouteInfo6, rtn, table};
+use super::route::{Nexthop6, Route6, RouteError6, RouteInfo6, rtn, rtnh};
 use super::show::{self, nexthop_flags};
 use super::{Inet6, select};
 use crate::dev::Stack;
+use crate::rules::{self, Family, Selectors, Verdict};
 use crate::state::Ns;
+
+/// The loopback's index: where packets of our own come from.
+const LOOPBACK: u32 = 1;
 
 /// What routing depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +91,7 @@ impl Stack {
         let now = self.inner().clock.now();
         let (id, route) = by_rules(ns, flow, now)?;
         let inet6 = state.inet6.read();
-        let oif = if route.kind == rtn::LOCAL { 1 } else { route.nexthop.oif };
+        let oif = if route.kind == rtn::LOCAL { LOOPBACK } else { route.nexthop.oif };
         let prefsrc = match route.prefsrc {
             _ if flow.iif != 0 => None,
             Some(prefsrc) => Some(prefsrc),
@@ -101,39 +105,79 @@ impl Stack {
 
 /// Asks the tables that the rules name, in order.
 pub(crate) fn by_rules(ns: Ns<'_>, flow: &Flow6, now: Duration) -> Result<(u32, Arc<Route6>), RouteError6> {
-    let inet6 = ns.state().inet6.read();
-    for id in [table::LOCAL, table::MAIN] {
-        let Some(route) = in_table(&inet6, id, flow, now) else { continue };
-        return match route.kind {
-            rtn::THROW => continue,
-            rtn::BLACKHOLE => Err(RouteError6::Blackhole),
-            rtn::UNREACHABLE => Err(RouteError6::HostUnreachable),
-            rtn::PROHIBIT => Err(RouteError6::Prohibited),
-            _ => Ok((id, route)),
+    let packet = Selectors {
+        src: flow.src.unwrap_or(Ipv6Addr::UNSPECIFIED).into(),
+        dst: flow.dst.into(),
+        tos: flow.tos,
+        mark: flow.mark,
+        iif: if flow.iif == 0 { LOOPBACK } else { flow.iif },
+        oif: flow.oif,
+        uid: flow.uid,
+        protocol: flow.ip_proto,
+        sport: flow.sport,
+        dport: flow.dport,
+        flow_label: flow.flow_label,
+    };
+    let mut refusal = RouteError6::NetUnreachable;
+    let verdict = rules::lookup(ns, Family::Inet6, &packet, |id, rule| {
+        let found = in_table(&ns.state().inet6.read(), id, flow, now);
+        let Some(route) = found else { return Verdict::Continue };
+        refusal = match route.kind {
+            rtn::THROW => return Verdict::Continue,
+            rtn::BLACKHOLE => RouteError6::Blackhole,
+            rtn::UNREACHABLE => RouteError6::HostUnreachable,
+            rtn::PROHIBIT => RouteError6::Prohibited,
+            _ if rule.suppresses(ns, route.dst.len(), route.nexthop.oif) => return Verdict::Continue,
+            _ => return Verdict::Found((id, route)),
         };
+        Verdict::Fail(refusal.errno())
+    });
+    match verdict {
+        Verdict::Found(found) => Ok(found),
+        Verdict::Continue => Err(RouteError6::NetUnreachable),
+        // What a route said, or else what a rule says.
+        Verdict::Fail(errno) if errno == refusal.errno() => Err(refusal),
+        Verdict::Fail(13) => Err(RouteError6::Prohibited),
+        Verdict::Fail(22) => Err(RouteError6::Blackhole),
+        Verdict::Fail(_) => Err(RouteError6::NetUnreachable),
     }
-    Err(RouteError6::NetUnreachable)
 }
 
-/// The best route of a table: of the most specific destinations first, then the lowest metric.
+/// The best route of a table: of the most specific destinations first, then the lowest metric. Of several ways out the
+/// one that this flow takes is in its place.
 pub(crate) fn in_table(inet6: &Inet6, id: u32, flow: &Flow6, now: Duration) -> Option<Arc<Route6>> {
+    let open = |hop: &Nexthop6, kind: u8| {
+        let dead = nexthop_flags(inet6, hop, kind) & rtnh::DEAD != 0;
+        !dead && (flow.oif == 0 || hop.oif == flow.oif)
+    };
     let usable = |route: &Route6| {
-        let dead = nexthop_flags(inet6, &route.nexthop, route.kind) & super::route::rtnh::DEAD != 0;
-        !dead && !route.is_expired(now) && (flow.oif == 0 || route.nexthop.oif == flow.oif)
+        let some = match &route.object {
+            None => open(&route.nexthop, route.kind),
+            Some(_) => route.hops().iter().any(|hop| open(hop, route.kind)),
+        };
+        some && !route.is_expired(now)
     };
     let mut found = None;
     inet6.fib.table(id)?.walk(flow.dst, flow.src, |node| {
         let Some(route) = node.iter().find(|r| usable(r)) else { return true };
-        let alive: Vec<&Arc<Route6>> = sharing(node, route).filter(|r| usable(r)).collect();
-        found = Some(Arc::clone(if alive.len() > 1 { share(&alive, flow) } else { route }));
+        found = Some(if route.object.is_some() {
+            let hops: Vec<Nexthop6> = route.hops().into_iter().filter(|hop| open(hop, route.kind)).collect();
+            match share(&hops, |hop| hop.weight, flow) {
+                Some(hop) if *hop != route.nexthop => Arc::new(Route6 { nexthop: *hop, ..Route6::clone(route) }),
+                _ => Arc::clone(route),
+            }
+        } else {
+            let alive: Vec<&Arc<Route6>> = sharing(node, route).filter(|r| usable(r)).collect();
+            Arc::clone(share(&alive, |r| r.nexthop.weight, flow).copied().unwrap_or(route))
+        });
         false
     });
     found
 }
 
 /// One of several that share traffic: the same for the same flow, and each as often as its weight says.
-fn share<'r>(routes: &[&'r Arc<Route6>], flow: &Flow6) -> &'r Arc<Route6> {
-    let total: u64 = routes.iter().map(|r| u64::from(r.nexthop.weight)).sum();
+fn share<'r, T>(all: &'r [T], weight: impl Fn(&T) -> u16, flow: &Flow6) -> Option<&'r T> {
+    let total: u64 = all.iter().map(|one| u64::from(weight(one))).sum();
     let mix = |sum: u64, part: u64| (sum ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
     let halves = |addr: Ipv6Addr| {
         let bits = addr.to_bits();
@@ -142,11 +186,11 @@ fn share<'r>(routes: &[&'r Arc<Route6>], flow: &Flow6) -> &'r Arc<Route6> {
     let parts = halves(flow.dst).into_iter().chain(halves(flow.src.unwrap_or(Ipv6Addr::UNSPECIFIED)));
     let hash = mix(parts.fold(0, mix), u64::from(flow.flow_label));
     let mut at = (hash >> 16) % total.max(1);
-    for route in routes {
-        match at.checked_sub(u64::from(route.nexthop.weight)) {
+    for one in all {
+        match at.checked_sub(u64::from(weight(one))) {
             Some(rest) => at = rest,
-            None => return route,
+            None => return Some(one),
         }
     }
-    routes[0]
+    all.first()
 }

@@ -30,9 +30,10 @@ use crate::rtnl::{NetdevEvent, Rtnl};
 use crate::state::Ns;
 
 pub use addr::AddrError6;
-pub(crate) use change::gateway_device;
 pub use change::{RouteKeys6, RouteSpec6};
+pub(crate) use change::{gateway_device, nexthop_gone, nexthop_replaced, nexthop_shrunk};
 pub use fib::Placing;
+pub(crate) use groups::{join as join_group, leave as leave_group};
 pub use idev::Ifa6;
 pub use label::{AddrLabel, LabelError};
 pub use lookup::{Answer6, Flow6};

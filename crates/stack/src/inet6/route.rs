@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::prefix::Prefix6;
+use crate::fib::{Gateway, NextHop};
+use crate::nexthop::Resolved;
 
 /// `RTN_*`: what becomes of a packet.
 pub(crate) mod rtn {
@@ -85,8 +87,8 @@ pub(crate) struct Route6 {
     pub(crate) metrics: Option<Arc<RouteMetrics>>,
     pub(crate) expires: Option<Duration>,
     pub(crate) nexthop: Nexthop6,
-    /// Number of the nexthop object that it uses, or 0.
-    pub(crate) nh_id: u32,
+    /// The nexthop object that it uses; [`nexthop`](Self::nexthop) is then the object's first.
+    pub(crate) object: Option<Arc<Resolved>>,
 }
 
 impl Route6 {
@@ -103,13 +105,23 @@ impl Route6 {
             metrics: None,
             expires: None,
             nexthop: Nexthop6 { oif, gateway: None, onlink: false, weight: 1 },
-            nh_id: 0,
+            object: None,
         }
     }
 
     /// Whether it can be one of several (`rt6_qualify_for_ecmp`).
     pub(crate) const fn can_share(&self) -> bool {
-        self.nexthop.gateway.is_some() && !self.rejects()
+        self.nexthop.gateway.is_some() && !self.rejects() && self.object.is_none()
+    }
+
+    /// Number of the nexthop object, or 0.
+    pub(crate) fn nh_id(&self) -> u32 {
+        self.object.as_ref().map_or(0, |object| object.id)
+    }
+
+    /// The ways out: the object's, if it has one.
+    pub(crate) fn hops(&self) -> Vec<Nexthop6> {
+        self.object.as_deref().map_or_else(|| vec![self.nexthop], hops_of)
     }
 
     /// Whether packets are thrown away.
@@ -120,6 +132,20 @@ impl Route6 {
     pub(crate) fn is_expired(&self, now: Duration) -> bool {
         self.expires.is_some_and(|when| when <= now)
     }
+}
+
+/// The ways out of a nexthop object.
+pub(crate) fn hops_of(object: &Resolved) -> Vec<Nexthop6> {
+    let hop = |hop: &NextHop| Nexthop6 {
+        oif: hop.oif,
+        gateway: match hop.gateway {
+            Gateway::V6(gateway) => Some(gateway),
+            _ => None,
+        },
+        onlink: hop.flags & u32::from(rtnh::ONLINK) != 0,
+        weight: u16::try_from(hop.weight).unwrap_or(u16::MAX),
+    };
+    object.hops.iter().map(hop).collect()
 }
 
 /// A route as messages show it: with all its nexthops and their state.
@@ -147,7 +173,7 @@ pub struct RouteInfo6 {
     pub expires: Option<i32>,
     /// The first nexthop, and `RTNH_F_*` flags that apply to it now.
     pub nexthop: (Nexthop6, u8),
-    /// All of them, if there are several.
+    /// All of them, if there are several or a group of nexthop objects says so.
     pub nexthops: Vec<(Nexthop6, u8)>,
     /// Number of the nexthop object, or 0.
     pub nh_id: u32,
@@ -211,6 +237,15 @@ pub enum RouteError6 {
     /// A nexthop object that does not exist.
     #[error("Nexthop id does not exist")]
     NoNexthop,
+    /// A nexthop object that is not for IPv6.
+    #[error("IPv6 routes can not use an IPv4 nexthop")]
+    NotInet6Nexthop,
+    /// A nexthop object that is for forwarding tables.
+    #[error("Route cannot point to a fdb nexthop")]
+    FdbNexthop,
+    /// A nexthop object for packets from certain sources.
+    #[error("Nexthops can not be used with source routing")]
+    NexthopWithSource,
     /// No route leads there.
     #[error("network is unreachable")]
     NetUnreachable,
@@ -238,6 +273,9 @@ impl RouteError6 {
             | Self::BadSource
             | Self::DeviceOnly
             | Self::NoNexthop
+            | Self::NotInet6Nexthop
+            | Self::FdbNexthop
+            | Self::NexthopWithSource
             | Self::Blackhole => 22,
             Self::NoDevice | Self::OnlinkNeedsDevice => 19,
             Self::DeviceDown => 100,
@@ -266,6 +304,9 @@ impl RouteError6 {
             Self::NoTable => "FIB table does not exist",
             Self::DeviceOnly => "Device only routes can not be added for IPv6 using the multipath API.",
             Self::NoNexthop => "Nexthop id does not exist",
+            Self::NotInet6Nexthop => "IPv6 routes can not use an IPv4 nexthop",
+            Self::FdbNexthop => "Route cannot point to a fdb nexthop",
+            Self::NexthopWithSource => "Nexthops can not be used with source routing",
             _ => return None,
         })
     }

@@ -306,6 +306,10 @@ pub(crate) fn route_info(
 ) -> RouteInfo6 {
     let with_flags = |r: &Route6| (r.nexthop, nexthop_flags(inet6, &r.nexthop, r.kind));
     let mut nexthops = Vec::new();
+    if let Some(object) = route.object.as_deref().filter(|object| object.group.is_some()) {
+        let hops = super::route::hops_of(object).into_iter();
+        nexthops.extend(hops.map(|hop| (hop, nexthop_flags(inet6, &hop, route.kind))));
+    }
     if let Some(node) = node.filter(|node| node.len() > 1) {
         let all = || sharing(node, route);
         if all().nth(1).is_some() {
@@ -329,7 +333,7 @@ pub(crate) fn route_info(
         expires: route.expires.map(|when| left(when, now)),
         nexthop: with_flags(route),
         nexthops,
-        nh_id: route.nh_id,
+        nh_id: route.nh_id(),
     }
 }
 

@@ -3,7 +3,7 @@
 use pernet::Net;
 
 use super::{Nexthop, NexthopConfig, NexthopError, NexthopKind, NexthopNotice, check};
-use crate::fib;
+use crate::{fib, inet6};
 use crate::notice::Notice;
 use crate::rtnl::Rtnl;
 use crate::state::Ns;
@@ -127,6 +127,7 @@ fn may_replace(ns: Ns<'_>, old: &Nexthop, new: &Nexthop) -> Result<(), NexthopEr
 fn redirect(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, id: u32) {
     if let Some(resolved) = super::get(ns, id) {
         fib::nexthop_replaced(rtnl, ns, &resolved);
+        inet6::nexthop_replaced(rtnl, ns, &resolved);
     }
 }
 
@@ -147,6 +148,7 @@ fn remove(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, id: u32, flags: Option<u16>) {
     if let Some(flags) = flags {
         rtnl.notify(ns, Notice::Nexthop(NexthopNotice::Del { nexthop: view, flags }));
     }
+    inet6::nexthop_gone(rtnl, ns, id);
     for group in groups {
         leave(rtnl, ns, group, id, flags, now);
     }
@@ -168,6 +170,7 @@ fn leave(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, group: u32, member: u32, flags: Option
     let object = ns.nexthops.write().put(object);
     if let Some(resolved) = super::get(ns, group) {
         fib::nexthop_shrunk(ns, &resolved);
+        inet6::nexthop_shrunk(rtnl, ns, &resolved);
     }
     if let Some(flags) = flags {
         let nexthop = super::show::view(ns, &object, now);

@@ -40,8 +40,8 @@ impl Rtnl<'_> {
         inet::netdev_event(self, ns, link, event);
         fib::netdev_event(self, ns, link, event);
         neigh::netdev_event(self, ns, link, event);
-        inet6::netdev_event(self, ns, link, event);
         nexthop::netdev_event(self, ns, link, event);
+        inet6::netdev_event(self, ns, link, event);
         dev::netdev_event(self, ns, link, event);
     }
 }

@@ -140,15 +140,17 @@ pub(super) fn written(
         }
         Kind::AtLeast(name) => bounded(old, text, limit(name), i64::MAX),
         Kind::AtMost(name) => bounded(old, text, 0, limit(name)),
-        Kind::PortRange => match numbers(text, 2)?[..] {
-            [] => Ok(old.into()),
-            [first, last] => {
-                let lowest = limit("ipv4/ip_unprivileged_port_start");
-                let (first, last) = (within(first, 1, 65_535)?, within(last, 1, 65_535)?);
-                if last < first || first < lowest { Err(SysctlError::Invalid) } else { Ok(format!("{first}\t{last}")) }
+        Kind::PortRange => {
+            let mut range: Vec<i64> = old.split_whitespace().filter_map(|v| v.parse().ok()).collect();
+            for (slot, value) in range.iter_mut().zip(numbers(text, 2)?) {
+                *slot = within(value, 1, 65_535)?;
             }
-            _ => Err(SysctlError::Invalid),
-        },
+            let lowest = limit("ipv4/ip_unprivileged_port_start");
+            if range[1] < range[0] || range[0] < lowest {
+                return Err(SysctlError::Invalid);
+            }
+            Ok(format!("{}\t{}", range[0], range[1]))
+        }
         Kind::GroupRange => {
             let values = numbers(text, 2)?;
             let mut range: Vec<i64> = old.split_whitespace().filter_map(|v| v.parse().ok()).collect();
@@ -255,7 +257,8 @@ mod tests {
         assert_eq!(write(Kind::Ints(3, 1, 100), "1\t2\t3", "5 6").as_deref(), Ok("5\t6\t3"));
         assert_eq!(write(Kind::Ints(3, 1, 100), "1\t2\t3", "5 600"), Err(SysctlError::Invalid));
         assert_eq!(write(Kind::PortRange, "1\t2", "2000 1999"), Err(SysctlError::Invalid));
-        assert_eq!(write(Kind::PortRange, "1\t2", "2000"), Err(SysctlError::Invalid));
+        assert_eq!(write(Kind::PortRange, "1024\t3000", "2000").as_deref(), Ok("2000\t3000"));
+        assert_eq!(write(Kind::PortRange, "1024\t3000", "80 90"), Err(SysctlError::Invalid));
         assert_eq!(write(Kind::GroupRange, "1\t0", "5 6").as_deref(), Ok("5\t6"));
         assert_eq!(write(Kind::GroupRange, "1\t0", "5").as_deref(), Ok("1\t0"));
     }

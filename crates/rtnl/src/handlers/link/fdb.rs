@@ -249,8 +249,10 @@ fn fill(out: &mut Builder, entry: &FdbEntry, now: u64) {
             out.put_u32(NDA_IFINDEX, index);
         }
     }
-    if let Some(updated) = entry.updated {
-        let age = u32::try_from(now.saturating_sub(updated)).unwrap_or(u32::MAX);
+    // What the device itself listens to has no age.
+    if entry.master.is_some() || entry.remote.is_some() {
+        let age = entry.updated.map_or(0, |updated| now.saturating_sub(updated));
+        let age = u32::try_from(age).unwrap_or(u32::MAX);
         let words = [0, age, age, 0_u32];
         out.put(NDA_CACHEINFO, &words.map(u32::to_ne_bytes).concat());
     }

@@ -227,6 +227,12 @@ pub(super) fn set_bridge(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), 
     if BridgePort::of(&link).is_none() || own & BRIDGE_FLAGS_SELF != 0 {
         return Err(Errno::EOPNOTSUPP);
     }
+    const IFLA_BRIDGE_VLAN_INFO: u16 = 2;
+    let spec = attrs.get(IFLA_AF_SPEC);
+    // This kernel's bridges know no VLANs.
+    if spec.iter().flat_map(|a| a.nested()).any(|a| a.ty == IFLA_BRIDGE_VLAN_INFO) {
+        return Err(Errno::EOPNOTSUPP);
+    }
     let Some(settings) = settings else { return Ok(()) };
     let change = if settings.raw_ty & NLA_F_NESTED != 0 {
         bridge::read_port(&settings, ext)?

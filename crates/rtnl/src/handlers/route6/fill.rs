@@ -6,7 +6,10 @@ use pernet_stack::{Answer6, Flow6, Nexthop6, RouteInfo6, RouteMetrics};
 use pernet_wire::Builder;
 use pernet_wire::uapi::*;
 
-use super::request::*;
+use super::request::{
+    RTA_CACHEINFO, RTA_DST, RTA_GATEWAY, RTA_IIF, RTA_METRICS, RTA_MULTIPATH, RTA_NH_ID, RTA_OIF, RTA_PREF,
+    RTA_PREFSRC, RTA_PRIORITY, RTA_SRC, RTA_TABLE, RTAX_CC_ALGO, RTNH_F_ONLINK,
+};
 
 /// What a table's number is in a byte if it does not fit (`RT_TABLE_COMPAT`).
 const RT_TABLE_COMPAT: u8 = 252;
@@ -28,7 +31,7 @@ fn header(out: &mut Builder, route: &RouteInfo6, body: &Body) {
 /// A route as it stands in its table.
 pub(super) fn route(out: &mut Builder, route: &RouteInfo6) {
     let (nexthop, flags) = &route.nexthop;
-    let several = route.nexthops.len() > 1;
+    let several = !route.nexthops.is_empty();
     let shown = if several { 0 } else { u32::from(*flags) };
     header(out, route, &Body { dst_len: route.dst.len(), src_len: route.src.len(), flags: shown });
     if route.dst.len() > 0 {
@@ -38,6 +41,9 @@ pub(super) fn route(out: &mut Builder, route: &RouteInfo6) {
         out.put(RTA_SRC, &route.src.addr().octets());
     }
     common(out, route);
+    if route.nh_id != 0 {
+        out.put_u32(RTA_NH_ID, route.nh_id);
+    }
     if several {
         out.nest(RTA_MULTIPATH, |list| {
             for (nexthop, flags) in &route.nexthops {
@@ -62,9 +68,6 @@ fn common(out: &mut Builder, route: &RouteInfo6) {
         metrics(out, values);
     }
     out.put_u32(RTA_PRIORITY, route.metric);
-    if route.nh_id != 0 {
-        out.put_u32(RTA_NH_ID, route.nh_id);
-    }
 }
 
 fn tail(out: &mut Builder, route: &RouteInfo6, used: [u32; 2], expires: i32) {

@@ -7,7 +7,10 @@ use pernet_wire::uapi::*;
 use pernet_wire::{Builder, Errno, ExtAck, Strictness, parse};
 
 use super::super::Request;
-use super::request::*;
+use super::request::{
+    Header, POLICY, RTA_DPORT, RTA_DST, RTA_FLOWLABEL, RTA_IIF, RTA_IP_PROTO, RTA_MARK, RTA_OIF, RTA_SPORT, RTA_SRC,
+    RTA_TABLE, RTA_UID, RTMSG_LEN, address,
+};
 use super::{fill, refused};
 
 /// `RTM_F_NOTIFY`, `RTM_F_LOOKUP_TABLE` and `RTM_F_FIB_MATCH`.

@@ -6,7 +6,7 @@ use pernet_wire::{Errno, ExtAck, Kind, Policy, Strictness, parse};
 
 use super::super::{DumpOut, Request, Step};
 use super::fill;
-use super::request::*;
+use super::request::{Header, RTA_OIF, RTA_TABLE, RTMSG_LEN};
 
 /// Routes taken out of the stack at a time.
 const PAGE: usize = 128;

@@ -140,6 +140,9 @@ fn lower_of(base: Ns<'_>, ns: Ns<'_>, new: &NewLink, link: &mut Link) -> Result<
 
 /// A new device is in the table: those below hear of it.
 pub(super) fn created(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
+    if let Some(KindData::Vxlan(vxlan)) = link.data() {
+        vxlan::born(ns, link, vxlan);
+    }
     if !sits(link) {
         return;
     }
@@ -150,8 +153,7 @@ pub(super) fn created(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
         if link.lower.is_none() {
             return;
         }
-        rtnl.call_netdevice_notifiers(lower_ns, &lower, NetdevEvent::ChangeUpper);
-        rtnl.edit(lower_ns, lower.index(), None, |_| {});
+        rtnl.edit(lower_ns, lower.index(), Some(NetdevEvent::ChangeUpper), |_| {});
         watch::transfer(rtnl, ns, link.index(), &lower);
         watch::fire(rtnl, ns, link.index());
     });
@@ -249,9 +251,9 @@ pub(super) fn part(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, port: u32) {
 }
 
 /// Whether the change suits the port.
-pub(super) fn check_port(link: &Link, change: &PortChange) -> Result<(), LinkRefused> {
+pub(super) fn check_port(ns: Ns<'_>, link: &Link, change: &PortChange) -> Result<(), LinkRefused> {
     match (change, link.port()) {
-        (PortChange::Bridge(change), Some(PortData::Bridge(_))) => bridge::check_port(link, change),
+        (PortChange::Bridge(change), Some(PortData::Bridge(_))) => bridge::check_port(ns, link, change),
         _ => Err(LinkRefused::plain(errno::EOPNOTSUPP)),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::KindData;
 use crate::dev::class::{ETHER, LinkClass};
 use crate::dev::request::NewLink;
-use crate::dev::{Blame, Link, LinkRefused};
+use crate::dev::{Blame, FdbEntry, Link, LinkRefused};
 use crate::errno;
 use crate::state::Ns;
 
@@ -167,6 +167,12 @@ pub(super) fn prepare(
     }
     link.data = Some(Arc::new(KindData::Vxlan(vxlan)));
     Ok(())
+}
+
+/// A tunnel with a host to send everything to has that in its table.
+pub(super) fn born(ns: Ns<'_>, link: &Link, vxlan: &Vxlan) {
+    let Some(address) = vxlan.remote else { return };
+    ns.links.set_fdb(link.index(), FdbEntry::default_route(link.index(), address, vxlan.dev));
 }
 
 pub(super) fn check(vxlan: &Vxlan, change: &VxlanChange) -> Result<(), LinkRefused> {

@@ -32,7 +32,6 @@ const INFO: Policy = Policy(&[
 pub(super) struct Info<'a> {
     pub(super) kind: Option<Box<str>>,
     pub(super) data: Option<Attr<'a>>,
-    pub(super) port_kind: Option<Box<str>>,
     pub(super) port_data: Option<Attr<'a>>,
 }
 
@@ -45,7 +44,6 @@ impl<'a> Info<'a> {
         Ok(Self {
             kind: word(IFLA_INFO_KIND),
             data: inside.get(IFLA_INFO_DATA),
-            port_kind: word(IFLA_INFO_SLAVE_KIND),
             port_data: inside.get(IFLA_INFO_SLAVE_DATA),
         })
     }
@@ -102,7 +100,7 @@ impl<'a> Info<'a> {
     /// What it changes of a device as a port; `None` if it has no data for one.
     pub(super) fn port_change(&self, link: &Link, ext: &mut ExtAck) -> Result<Option<PortChange>, Errno> {
         let Some(data) = &self.port_data else { return Ok(None) };
-        if BridgePort::of(link).is_none() || self.port_kind.as_deref() != Some("bridge") {
+        if BridgePort::of(link).is_none() {
             return Err(Errno::EOPNOTSUPP);
         }
         bridge::read_port(data, ext).map(|change| Some(PortChange::Bridge(Box::new(change))))

@@ -2,6 +2,7 @@
 
 mod port;
 
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 pub use port::{BridgePort, BridgePortChange, PortState};
@@ -101,6 +102,7 @@ const MAX_AGE: u16 = 3;
 const AGEING_TIME: u16 = 4;
 const STP_STATE: u16 = 5;
 const PRIORITY: u16 = 6;
+const VLAN_FILTERING: u16 = 7;
 const GROUP_FWD_MASK: u16 = 9;
 const MCAST_ROUTER: u16 = 22;
 const MCAST_HASH_MAX: u16 = 27;
@@ -155,6 +157,8 @@ pub(super) fn check(bridge: &Bridge, change: &BridgeChange) -> Result<(), LinkRe
             FORWARD_DELAY => range(stp == 0 || (200..=3000).contains(&value))?,
             HELLO_TIME => range((100..=1000).contains(&value))?,
             MAX_AGE => range((600..=4000).contains(&value))?,
+            // This kernel's bridges know no VLANs.
+            VLAN_FILTERING => return Err(LinkRefused::plain(errno::EOPNOTSUPP)),
             GROUP_FWD_MASK => invalid(value & NEVER_FORWARDED == 0)?,
             MCAST_ROUTER => invalid(value <= 2)?,
             n if n == MCAST_VERSIONS[0] => invalid((2..=3).contains(&value))?,
@@ -201,6 +205,10 @@ fn apply(bridge: &mut Bridge, change: &BridgeChange) {
             }
         }
     }
+    // Spanning tree does not work in less, and in more it is too slow.
+    if bridge.stp_state != 0 {
+        bridge.forward_delay = bridge.forward_delay.clamp(200, 3000);
+    }
     bridge.group_address = change.group_address.unwrap_or(bridge.group_address);
     if let Some((values, which)) = change.bool_options {
         bridge.bool_options = (bridge.bool_options & !which) | (values & which);
@@ -230,7 +238,20 @@ fn with_bridge(ns: Ns<'_>, index: u32, change: impl FnOnce(&mut Bridge)) {
     });
 }
 
+/// All routers that watch groups, IPv4 and IPv6: a bridge that snoops is one.
+const SNOOPERS4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 106);
+const SNOOPERS6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x6a);
+const SNOOPING: u8 = 23;
+
+fn snoops(link: &Link) -> bool {
+    matches!(link.data(), Some(KindData::Bridge(bridge)) if bridge.is_on(SNOOPING))
+}
+
 pub(super) fn open(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
+    if snoops(link) {
+        crate::inet::join(rtnl, ns, link, SNOOPERS4);
+        crate::inet6::join_group(rtnl, ns, link, SNOOPERS6);
+    }
     let now = u64::try_from(rtnl.now().as_millis() / 10).unwrap_or(0);
     with_bridge(ns, link.index(), |bridge| bridge.gc_since = Some(now));
     for port in ns.links.ports_of(link.index()) {
@@ -242,6 +263,10 @@ pub(super) fn open(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
 }
 
 pub(super) fn stop(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
+    if snoops(link) {
+        crate::inet::leave(rtnl, ns, link, SNOOPERS4);
+        crate::inet6::leave_group(rtnl, ns, link, SNOOPERS6);
+    }
     with_bridge(ns, link.index(), |bridge| bridge.gc_since = None);
     for port in ns.links.ports_of(link.index()) {
         port::disable(rtnl, ns, port);

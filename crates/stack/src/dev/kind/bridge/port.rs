@@ -174,8 +174,7 @@ pub(in super::super) fn join(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, master: u32, index
     });
     let Ok(link) = joined else { return };
     ns.links.join(master, index);
-    rtnl.call_netdevice_notifiers(ns, &link, NetdevEvent::ChangeUpper);
-    rtnl.edit(ns, index, None, |_| {});
+    rtnl.edit(ns, index, Some(NetdevEvent::ChangeUpper), |_| {});
     promiscuous(rtnl, ns, index, true);
     // What the bridge can do depends on its ports.
     offload(ns, master);
@@ -186,9 +185,9 @@ pub(in super::super) fn join(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, master: u32, index
         enable(rtnl, ns, index);
     }
     tell(rtnl, ns, index, false);
+    carrier(rtnl, ns, master);
     recalculate(rtnl, ns, master);
     adjust_mtu(rtnl, ns, master);
-    carrier(rtnl, ns, master);
 }
 
 /// Counts who wants all packets, and tells.
@@ -207,19 +206,14 @@ fn promiscuous(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, index: u32, on: bool) {
 pub(in super::super) fn part(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, index: u32, goes_on: bool) {
     let Some(link) = ns.links.by_index(index) else { return };
     let Some(master) = link.master else { return };
+    let _ = ns.links.update(index, |link| link.allmulti = link.allmulti.saturating_sub(1));
     promiscuous(rtnl, ns, index, false);
     with_port(ns, index, |port| (port.state, port.waits_since) = (PortState::Disabled, None));
     tell(rtnl, ns, index, false);
     tell(rtnl, ns, index, true);
     ns.links.part(master, index);
     ns.links.forget_port(master, index);
-    let parted = ns.links.update(index, |link| {
-        link.allmulti = link.allmulti.saturating_sub(1);
-        (link.master, link.port) = (None, None);
-    });
-    let Ok(link) = parted else { return };
-    rtnl.call_netdevice_notifiers(ns, &link, NetdevEvent::ChangeUpper);
-    rtnl.edit(ns, index, None, |_| {});
+    rtnl.edit(ns, index, Some(NetdevEvent::ChangeUpper), |link| (link.master, link.port) = (None, None));
     carrier(rtnl, ns, master);
     if !goes_on {
         return;
@@ -330,11 +324,15 @@ pub(in super::super) fn port_event(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<L
     }
 }
 
-pub(in super::super) fn check_port(link: &Link, change: &BridgePortChange) -> Result<(), LinkRefused> {
+pub(in super::super) fn check_port(ns: Ns<'_>, link: &Link, change: &BridgePortChange) -> Result<(), LinkRefused> {
+    let stp = link.master.and_then(|master| ns.links.by_index(master));
+    let stp = stp.is_some_and(|m| matches!(m.data(), Some(KindData::Bridge(b)) if b.stp_state == 1));
     for &(number, value) in &change.settings {
         match number {
             PRIORITY if value > MAX_PRIORITY => return Err(LinkRefused::plain(errno::ERANGE)),
             COST if value == 0 || value > MAX_COST => return Err(LinkRefused::plain(errno::ERANGE)),
+            // While spanning tree decides, nobody else does.
+            STATE if stp => return Err(LinkRefused::plain(errno::EBUSY)),
             STATE if value > 4 => return Err(LinkRefused::plain(errno::EINVAL)),
             STATE if value != 0 && !(link.is_up() && link.carrier) => return Err(LinkRefused::plain(errno::ENETDOWN)),
             MCAST_ROUTER if value > 3 => return Err(LinkRefused::plain(errno::EINVAL)),
