@@ -88,6 +88,7 @@ macro_rules! scenarios {
 
 scenarios! {
     addr4
+    addr4_forms
     addr4_lifetimes
     addr4_lo
     all_and_n
@@ -111,17 +112,35 @@ scenarios! {
     inet
     inet6
     last_holder
+    link_flags
+    link_forms
+    link_moves
+    link_names
+    links_bridge
+    links_moves
+    links_set
     maddr4
     monitor
     mount_tool
     names
+    neigh
+    net_tools
     netconf
+    nexthops
     nl_sockets
     nsenter_unshare
     promote4
+    route_get
+    route_tables
+    routes4
+    routes6
+    rule_forms
+    rules
     setns
     statements
     sundry
+    sysctl
+    sysfs_ethtool
     threads
     views
 }
