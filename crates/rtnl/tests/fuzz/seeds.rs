@@ -10,10 +10,10 @@ const ACKED: u16 = NLM_F_REQUEST | NLM_F_ACK;
 const NAMES: [&str; 12] =
     ["lo", "a", "b", "c", "d", "e", "br0", "br1", "v10", "vx0", "a-name-of-15-ch", "alternative-name-that-is-long"];
 
-/// The families of messages, each with what makes one.
 /// Makes a request of one family.
 type Seed = fn(&mut Rng) -> Message;
 
+/// The families of messages, each with what makes one.
 pub(crate) const FAMILIES: [(&str, Seed); 10] = [
     ("link", link),
     ("addr", addr),

@@ -139,7 +139,7 @@ mod tests {
     fn longer_prefixes_come_first_and_the_newest_of_a_length() {
         let mut labels = Labels::default();
         labels.add(label("2001:db8::", 32, 77), false).unwrap();
-        let lens: Vec<u8> = labels.list().0.iter().map(|l| l.prefix.len()).collect();
+        let lens: Vec<u8> = labels.list().0.iter().map(|l| l.prefix.prefix_len()).collect();
         assert_eq!(lens, [128, 96, 96, 32, 32, 28, 16, 16, 10, 7, 0]);
         assert_eq!(labels.list().0[3].label, 77);
         assert_eq!(labels.list().1, 11);

@@ -31,7 +31,7 @@ impl Clock for Shared {
 struct Told(Mutex<Vec<String>>);
 
 impl NoticeSink for Told {
-    fn emit(&self, _: &NetRef, notice: &Notice, _: Origin) {
+    fn emit(&self, _: &Stack, _: &NetRef, notice: &Notice, _: Origin) {
         let Notice::Inet6(notice) = notice else { return };
         let line = match notice {
             Inet6Notice::Addr { new, ifa, .. } => {
@@ -420,10 +420,10 @@ proptest! {
         // An address that has something in common with one of them.
         let like = prefixes[near % prefixes.len()].addr().to_bits();
         let addr = Ipv6Addr::from_bits(like ^ 1_u128.checked_shl(noise).unwrap_or(0));
-        let expected = prefixes.iter().filter(|p| p.contains(addr)).map(Prefix6::len).max();
+        let expected = prefixes.iter().filter(|p| p.contains(addr)).map(Prefix6::prefix_len).max();
         let mut found = None;
         fib.table(table::MAIN).unwrap().walk(addr, None, |node| {
-            found = Some(node[0].dst.len());
+            found = Some(node[0].dst.prefix_len());
             false
         });
         prop_assert_eq!(found, expected);
