@@ -19,7 +19,6 @@
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
-#![allow(dead_code, reason = "rooms of the control plane that are being furnished")]
 
 mod clock;
 mod dev;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::relations::Relations;
-use super::{IfName, LOOPBACK, Link, LinkRefused, NameAssign};
+use super::{IfName, LOOPBACK, Link, LinkError, LinkRefused, NameAssign};
 use crate::errno;
 
 /// Names are looked up by walking the table up to this many devices; beyond, an index is kept. Most namespaces have a
@@ -13,41 +13,6 @@ const WALK_UP_TO: usize = 8;
 
 /// Highest interface index (`INT_MAX`).
 const MAX_INDEX: u32 = i32::MAX as u32;
-
-/// Why a change of the table was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum LinkError {
-    /// Another device has that name or alternative name.
-    #[error("a device of that name exists")]
-    NameTaken,
-    /// Another device has that index.
-    #[error("a device with that index exists")]
-    IndexTaken,
-    /// The index asked for is 0 or beyond the largest `int`.
-    #[error("not an interface index")]
-    BadIndex,
-    /// No device has that index.
-    #[error("no such device")]
-    NoSuchLink,
-    /// Every index is in use.
-    #[error("no interface index is left")]
-    Full,
-}
-
-impl LinkError {
-    /// The errno Linux gives in this case.
-    #[must_use]
-    pub const fn errno(self) -> i32 {
-        match self {
-            Self::NameTaken => errno::EEXIST,
-            Self::IndexTaken => errno::EBUSY,
-            Self::BadIndex => errno::EINVAL,
-            Self::NoSuchLink => errno::ENODEV,
-            Self::Full => errno::ENFILE,
-        }
-    }
-}
 
 /// A stretch of the table for a dump, taken in one look.
 #[derive(Clone, Debug)]

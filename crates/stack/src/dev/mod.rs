@@ -8,6 +8,7 @@ mod counters;
 mod create;
 mod delete;
 mod devconf;
+mod error;
 mod fdb;
 mod flags;
 mod kind;
@@ -28,6 +29,7 @@ pub use addr::HwAddr;
 pub use class::{LOOPBACK, LinkClass, OffloadLimits, Queues};
 pub use counters::{Counters, LinkStats};
 pub use devconf::{Inet4Conf, Inet6Conf};
+pub use error::LinkError;
 pub use fdb::{FdbChange, FdbEntry, FdbFilter, FdbRemote};
 pub use flags::IfFlags;
 pub use kind::{
@@ -36,7 +38,7 @@ pub use kind::{
     Vxlan, VxlanChange,
 };
 pub use link::{Link, NameAssign, OperState};
-pub use links::{LinkError, LinkPage, Links};
+pub use links::{LinkPage, Links};
 pub use name::{IFNAMSIZ, IfName, NameError};
 pub use pernet::{LinkDevices, Stack};
 pub(crate) use random::Random;

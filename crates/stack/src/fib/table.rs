@@ -206,6 +206,7 @@ impl Table {
         })
     }
 
+    #[cfg(test)]
     pub(crate) fn is_empty(&self) -> bool {
         self.routes.is_empty()
     }

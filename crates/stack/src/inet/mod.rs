@@ -39,7 +39,7 @@ pub(crate) use page::proc_net_igmp;
 pub use page::{Page, Place};
 pub use refused::{Addr4Error, JoinError};
 #[allow(unused_imports, reason = "for other parts")]
-pub(crate) use select::{local_scope, select_addr};
+pub(crate) use select::select_addr;
 
 use crate::dev::Link;
 use crate::notice::Notice;
@@ -100,11 +100,6 @@ impl Inet {
     /// Every address with its device, by index.
     pub(crate) fn all_addrs(&self) -> impl Iterator<Item = (u32, &Ifa4)> {
         self.devices().flat_map(|(index, device)| device.addrs.iter().map(move |ifa| (index, ifa)))
-    }
-
-    /// The first address of the device with this prefix (`inet_ifa_byprefix`): for a secondary, its primary.
-    pub(crate) fn by_prefix(&self, index: u32, prefix: Ipv4Addr, prefix_len: u8) -> Option<&Ifa4> {
-        self.addrs(index).iter().find(|ifa| ifa.prefix_len == prefix_len && ifa.contains(prefix))
     }
 }
 

@@ -15,7 +15,6 @@ pub(crate) mod devconf {
     pub(crate) const MC_FORWARDING: usize = 25;
     pub(crate) const DISABLE_IPV6: usize = 26;
     pub(crate) const ACCEPT_DAD: usize = 27;
-    pub(crate) const USE_OPTIMISTIC: usize = 34;
     pub(crate) const USE_OIF_ADDRS_ONLY: usize = 37;
     pub(crate) const IGNORE_ROUTES_WITH_LINKDOWN: usize = 39;
     pub(crate) const KEEP_ADDR_ON_DOWN: usize = 42;

@@ -84,6 +84,7 @@ fn done(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, addr: Ipv6Addr) {
 }
 
 /// Somebody else on the link has the address (`addrconf_dad_failure`): it stays, tentative for good, and is not used.
+#[cfg_attr(not(test), expect(dead_code, reason = "what neighbour discovery will call when packets flow"))]
 pub(crate) fn disputed(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, addr: Ipv6Addr) {
     let ifa = {
         let mut inet6 = ns.state().inet6.write();

@@ -175,11 +175,6 @@ impl Idev {
     pub(crate) fn find_mut(&mut self, addr: Ipv6Addr) -> Option<&mut Ifa6> {
         self.addrs.iter_mut().find(|ifa| ifa.addr == addr)
     }
-
-    /// A usable link-local address.
-    pub(crate) fn link_local(&self) -> Option<&Ifa6> {
-        self.addrs.iter().find(|ifa| super::scope::is_link_local(ifa.addr))
-    }
 }
 
 /// `ff02::1` and `ff01::1`, in the order of the list.

@@ -74,11 +74,6 @@ impl<'s> Rtnl<'s> {
         &mut self.shared
     }
 
-    /// Who asked.
-    pub(crate) const fn origin(&self) -> Origin {
-        self.origin
-    }
-
     /// The parts of a namespace; `None` if it is of another system or still being made.
     pub(crate) fn ns<'n>(&self, net: &'n Net) -> Option<Ns<'n>> {
         self.stack.state(net).map(|state: &NetState| Ns::living(state, net))

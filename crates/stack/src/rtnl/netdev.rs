@@ -30,8 +30,6 @@ pub(crate) enum NetdevEvent {
     ChangeUpper,
     /// It leaves this namespace: deleted, or moved away. It is down already.
     Unregister,
-    /// Neighbours should be told of its addresses.
-    NotifyPeers,
 }
 
 impl Rtnl<'_> {

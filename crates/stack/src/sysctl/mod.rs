@@ -154,13 +154,6 @@ impl Rtnl<'_> {
     }
 }
 
-/// A setting of the namespace as a whole as a number, for whoever follows it; `None` if there is none of that name or it
-/// is no number.
-pub(crate) fn number(ns: Ns<'_>, name: &str) -> Option<i64> {
-    let row = table::TABLE.iter().find(|row| row.0 == name)?;
-    whole(ns, row.0, row.2).trim().parse().ok()
-}
-
 /// A device leaves: what was set for it goes.
 pub(crate) fn forget_device(ns: Ns<'_>, ifindex: u32) {
     let of = ConfOf::Dev(ifindex);
