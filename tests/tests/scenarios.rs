@@ -102,6 +102,7 @@ scenarios! {
     events
     exec
     fds
+    gateway6_linkdown
     getnsid
     identity
     ids_auto

@@ -382,7 +382,7 @@ pub(crate) fn gateway_device(
         return given.ok_or(RouteError6::OnlinkNeedsDevice);
     }
     let oif = given.as_ref().map_or(0, |link| link.index());
-    let flow = Flow6 { dst: gateway, oif, ..Flow6::default() };
+    let flow = Flow6 { dst: gateway, oif, any_link_state: true, ..Flow6::default() };
     let direct = |route: &Route6| !route.rejects() && route.nexthop.gateway.is_none();
     let found = {
         let inet6 = ns.state().inet6.read();

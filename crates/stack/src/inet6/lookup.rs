@@ -42,6 +42,9 @@ pub struct Flow6 {
     pub dport: u16,
     /// Flow label, 20 bits.
     pub flow_label: u32,
+    /// Whether a device without a carrier will do even where `ignore_routes_with_linkdown` is set: a gateway is looked for
+    /// so, or no route could be prepared before its link comes up.
+    pub any_link_state: bool,
 }
 
 impl Default for Flow6 {
@@ -58,6 +61,7 @@ impl Default for Flow6 {
             sport: 0,
             dport: 0,
             flow_label: 0,
+            any_link_state: false,
         }
     }
 }
@@ -147,7 +151,8 @@ pub(crate) fn by_rules(ns: Ns<'_>, flow: &Flow6, now: Duration) -> Result<(u32, 
 /// one that this flow takes is in its place.
 pub(crate) fn in_table(inet6: &Inet6, id: u32, flow: &Flow6, now: Duration) -> Option<Arc<Route6>> {
     let open = |hop: &Nexthop6, kind: u8| {
-        let dead = nexthop_flags(inet6, hop, kind) & rtnh::DEAD != 0;
+        let down = inet6.dev(hop.oif).is_none_or(|idev| idev.down);
+        let dead = nexthop_flags(inet6, hop, kind) & rtnh::DEAD != 0 && (down || !flow.any_link_state);
         !dead && (flow.oif == 0 || hop.oif == flow.oif)
     };
     let usable = |route: &Route6| {

@@ -96,6 +96,7 @@ fn flow(request: &Request<'_>, ext: &mut ExtAck) -> Result<(Flow6, bool), Errno>
         sport: port(RTA_SPORT),
         dport: port(RTA_DPORT),
         flow_label: u32::from_be(number(RTA_FLOWLABEL)),
+        any_link_state: false,
     };
     Ok((flow, header.flags & RTM_F_FIB_MATCH != 0))
 }
