@@ -1,9 +1,9 @@
-//! NETLINK_GENERIC: the controller, and ethtool.
+//! NETLINK_GENERIC: the controller, ethtool, and what TCP remembers.
 
 use pernet_wire::uapi::*;
 use pernet_wire::{AttrTable, Builder, Errno, ExtAck, Kind, Policy, Strictness, parse};
 
-use super::{DumpOut, Full, Request, Step, ethtool};
+use super::{DumpOut, Full, Request, Step, ethtool, tcp_metrics};
 use crate::dispatch::{Outcome, dumping};
 
 /// `struct genlmsghdr`: command, version, two reserved bytes.
@@ -23,6 +23,9 @@ const HAS_POLICY: u32 = 0x8;
 pub(crate) fn receive(request: &Request<'_>, ext: &mut ExtAck) -> Outcome {
     if request.msg.header.ty == GENL_ID_ETHTOOL {
         return ethtool::receive(request, ext);
+    }
+    if request.msg.header.ty == GENL_ID_TCP_METRICS {
+        return tcp_metrics::receive(request, ext);
     }
     if request.msg.header.ty != GENL_ID_CTRL {
         return Err(Errno::ENOENT).into();
@@ -62,8 +65,10 @@ struct Family {
     version: u8,
     /// Commands and what they can do.
     ops: &'static [(u8, u32)],
-    /// Its one multicast group.
-    group: (u32, &'static str),
+    /// The largest attribute, where the controller tells it.
+    max_attr: u32,
+    /// Its one multicast group, if it has one.
+    group: Option<(u32, &'static str)>,
 }
 
 const CONTROLLER: Family = Family {
@@ -71,7 +76,8 @@ const CONTROLLER: Family = Family {
     name: NAME,
     version: VERSION,
     ops: &[(CTRL_CMD_GETFAMILY, CAN_DO | CAN_DUMP | HAS_POLICY), (CTRL_CMD_GETPOLICY, CAN_DUMP | HAS_POLICY)],
-    group: (16, "notify"),
+    max_attr: 0,
+    group: Some((16, "notify")),
 };
 
 const ETHTOOL: Family = Family {
@@ -79,10 +85,23 @@ const ETHTOOL: Family = Family {
     name: "ethtool",
     version: 1,
     ops: ethtool::OPS,
-    group: (GENL_GROUP_ETHTOOL, "monitor"),
+    max_attr: 0,
+    group: Some((GENL_GROUP_ETHTOOL, "monitor")),
 };
 
-const FAMILIES: [&Family; 2] = [&CONTROLLER, &ETHTOOL];
+/// Numbers are given as families come; ethtool was before it.
+const GENL_ID_TCP_METRICS: u16 = GENL_ID_ETHTOOL + 1;
+
+const TCP_METRICS: Family = Family {
+    id: GENL_ID_TCP_METRICS,
+    name: "tcp_metrics",
+    version: 1,
+    ops: tcp_metrics::OPS,
+    max_attr: tcp_metrics::MAX_ATTR,
+    group: None,
+};
+
+const FAMILIES: [&Family; 3] = [&CONTROLLER, &ETHTOOL, &TCP_METRICS];
 
 /// The family asked for. A name beats an id.
 fn asked_for(attrs: &AttrTable<'_>) -> Result<&'static Family, Errno> {
@@ -120,19 +139,21 @@ fn fill_family(out: &mut Builder, family: &Family) {
         .put_u16(CTRL_ATTR_FAMILY_ID, family.id)
         .put_u32(CTRL_ATTR_VERSION, family.version.into())
         .put_u32(CTRL_ATTR_HDRSIZE, 0)
-        .put_u32(CTRL_ATTR_MAXATTR, 0)
+        .put_u32(CTRL_ATTR_MAXATTR, family.max_attr)
         .nest(CTRL_ATTR_OPS, |ops| {
             for (index, (command, flags)) in (1..).zip(family.ops) {
                 ops.nest(index, |op| {
                     op.put_u32(CTRL_ATTR_OP_ID, (*command).into()).put_u32(CTRL_ATTR_OP_FLAGS, *flags);
                 });
             }
-        })
-        .nest(CTRL_ATTR_MCAST_GROUPS, |groups| {
+        });
+    if let Some((id, name)) = family.group {
+        out.nest(CTRL_ATTR_MCAST_GROUPS, |groups| {
             groups.nest(1, |group| {
-                group.put_u32(CTRL_ATTR_MCAST_GRP_ID, family.group.0).put_str(CTRL_ATTR_MCAST_GRP_NAME, family.group.1);
+                group.put_u32(CTRL_ATTR_MCAST_GRP_ID, id).put_str(CTRL_ATTR_MCAST_GRP_NAME, name);
             });
         });
+    }
 }
 
 /// The controller describes its own policies: which operation uses which table, and each attribute of the two tables.

@@ -20,6 +20,7 @@ pub(crate) mod route;
 pub(crate) mod route4;
 pub(crate) mod route6;
 pub(crate) mod rule;
+pub(crate) mod tcp_metrics;
 
 use std::sync::Arc;
 

@@ -24,7 +24,6 @@ pub(crate) mod devconf {
 /// `IN6_ADDR_GEN_MODE_*`.
 pub(crate) mod gen_mode {
     pub(crate) const EUI64: i32 = 0;
-    pub(crate) const NONE: i32 = 1;
     pub(crate) const STABLE_PRIVACY: i32 = 2;
     pub(crate) const RANDOM: i32 = 3;
 }
