@@ -3,7 +3,7 @@
 //! Those are generic over their socket, by the trait [`AsyncSocket`] of `netlink-sys`. [`PernetSocket`] is one: the
 //! high-level `Handle` of `rtnetlink` then works on a namespace of pernet as it is. No socket of the kernel stands behind
 //! it and no system call is made; a request is answered inside the send that carries it. Nor does it need a certain
-//! runtime: what waits for a datagram is woken through its [`Waker`].
+//! runtime: what waits for a datagram is woken through its [`Waker`](std::task::Waker).
 //!
 //! ```
 //! use pernet::{Cred, Namespaces};
