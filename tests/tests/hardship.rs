@@ -177,8 +177,14 @@ fn the_knobs_of_the_host_cannot_be_turned() {
     if after != before {
         let _ = fs::write(KNOB, &before);
     }
-    assert_eq!(done.expect_quiet(), before);
     assert_eq!(after, before, "the host's own value");
+    // What was written is the namespace's; a symbolic link is not followed there, and leads to what nobody may write.
+    let out = done.expect_quiet();
+    let (ways, value) = out.trim_end().rsplit_once('\n').expect("more than one line");
+    assert_eq!(value, other.to_string(), "{out}");
+    assert_eq!(ways.lines().next(), Some(&*format!("written by {KNOB}")));
+    assert_eq!(ways.lines().last(), Some("written in place"));
+    assert!(ways.lines().all(|way| way.ends_with(KNOB) || way == "written in place"), "{out}");
 }
 
 #[test]
