@@ -140,8 +140,8 @@ fn the_controller_knows_itself() {
     }
     let listed = talk(&socket, &controller(DUMP, CTRL_CMD_GETFAMILY, |out| out), &client);
     let types: Vec<u16> = listed.iter().flat_map(|d| Messages::new(&d.bytes)).map(|m| m.header.ty).collect();
-    // Itself and ethtool.
-    assert_eq!(types, [GENL_ID_CTRL, GENL_ID_CTRL, NLMSG_DONE]);
+    // Itself, ethtool and tcp_metrics.
+    assert_eq!(types, [GENL_ID_CTRL, GENL_ID_CTRL, GENL_ID_CTRL, NLMSG_DONE]);
 }
 
 #[test]
