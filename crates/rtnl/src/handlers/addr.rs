@@ -5,11 +5,12 @@ mod list;
 mod request;
 
 use pernet::{NetRef, Origin};
-use pernet_stack::{Addr4Error, InetNotice};
+use pernet_stack::InetNotice;
 use pernet_wire::uapi::*;
 use pernet_wire::{Errno, ExtAck};
 
 use super::{DumpOut, Handler, Request, Step};
+use crate::handlers::refused;
 use crate::notify::Notifier;
 
 const INET: u8 = AF_INET as u8;
@@ -32,21 +33,14 @@ fn all(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -> Result<Ste
 fn new(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
     let wanted = request::new(&request.msg, ext)?;
     let result = request.stack().rtnl(request.origin()).new_addr4(request.net, &wanted);
-    result.map_err(|error| refused(error, ext))
+    result.map_err(|error| refused(ext, error.errno(), error.text()))
 }
 
 /// Removes an address (`inet_rtm_deladdr`).
 fn del(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
     let wanted = request::del(&request.msg, ext)?;
     let result = request.stack().rtnl(request.origin()).del_addr4(request.net, &wanted);
-    result.map_err(|error| refused(error, ext))
-}
-
-fn refused(error: Addr4Error, ext: &mut ExtAck) -> Errno {
-    if let Some(text) = error.text() {
-        ext.set_msg(text);
-    }
-    Errno::new(error.errno()).unwrap_or(Errno::EINVAL)
+    result.map_err(|error| refused(ext, error.errno(), error.text()))
 }
 
 /// What listeners hear of addresses, groups and settings.

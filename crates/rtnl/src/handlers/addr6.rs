@@ -3,11 +3,12 @@
 use std::net::Ipv6Addr;
 
 use pernet::{NetRef, Origin};
-use pernet_stack::{AddrError6, Ifa6, MemberInfo, group_scope};
+use pernet_stack::{Ifa6, MemberInfo, group_scope};
 use pernet_wire::uapi::*;
 use pernet_wire::{AttrTable, Builder, Errno, ExtAck, Kind, Policy, Strictness, parse};
 
 use super::{DumpOut, Handler, Request, Step};
+use crate::handlers::refused;
 use crate::notify::Notifier;
 
 const INET6: u8 = AF_INET6 as u8;
@@ -101,11 +102,6 @@ fn extract(attrs: &AttrTable<'_>) -> Option<(Ipv6Addr, Option<Ipv6Addr>)> {
     }
 }
 
-fn refused(error: AddrError6, ext: &mut ExtAck) -> Errno {
-    ext.set_msg(error.text());
-    Errno::new(error.errno()).unwrap_or(Errno::EINVAL)
-}
-
 fn short<T>(ext: &mut ExtAck) -> Result<T, Errno> {
     ext.set_msg(text::SHORT);
     Err(Errno::EINVAL)
@@ -128,7 +124,7 @@ fn new(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
     let flags = request.msg.header.flags;
     let replace = flags & NLM_F_REPLACE != 0 && flags & NLM_F_EXCL == 0;
     let result = request.stack().rtnl(request.origin()).new_addr6(request.net, header.ifindex, ifa, replace);
-    result.map_err(|error| refused(error, ext))
+    result.map_err(|error| refused(ext, error.errno(), Some(error.text())))
 }
 
 /// Removes an address (`inet6_rtm_deladdr`).
@@ -138,7 +134,7 @@ fn del(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
     let (addr, _) = extract(&attrs).ok_or(Errno::EINVAL)?;
     let mut rtnl = request.stack().rtnl(request.origin());
     let result = rtnl.del_addr6(request.net, header.ifindex, addr, header.prefix_len);
-    result.map_err(|error| refused(error, ext))
+    result.map_err(|error| refused(ext, error.errno(), Some(error.text())))
 }
 
 /// One address (`inet6_rtm_getaddr`).

@@ -7,6 +7,7 @@ use pernet_wire::uapi::*;
 use pernet_wire::{AttrTable, Builder, Errno, ExtAck, Kind, Policy, Strictness, parse};
 
 use super::{DumpOut, Handler, Request, Step};
+use crate::handlers::refuse;
 
 const INET6: u8 = AF_INET6 as u8;
 const RTM_NEWADDRLABEL: u16 = 72;
@@ -45,11 +46,6 @@ impl Header {
     }
 }
 
-fn refuse<T>(ext: &mut ExtAck, text: &'static str) -> Result<T, Errno> {
-    ext.set_msg(text);
-    Err(Errno::EINVAL)
-}
-
 fn refused(error: LabelError) -> Errno {
     Errno::new(error.errno()).unwrap_or(Errno::EINVAL)
 }
@@ -72,13 +68,9 @@ fn address(attrs: &AttrTable<'_>) -> Option<Ipv6Addr> {
     attrs.get(IFAL_ADDRESS).and_then(|attr| attr.payload.first_chunk::<16>()).map(|bytes| Ipv6Addr::from(*bytes))
 }
 
-fn has_device(request: &Request<'_>, ifindex: u32) -> bool {
-    request.stack().links(request.net).is_some_and(|links| links.by_index(ifindex).is_some())
-}
-
 fn new(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
     let label = read(request, ext)?;
-    if label.ifindex != 0 && !has_device(request, label.ifindex) {
+    if label.ifindex != 0 && !request.has_device(label.ifindex) {
         return Err(Errno::EINVAL);
     }
     let replace = request.msg.header.flags & NLM_F_REPLACE != 0;
@@ -107,7 +99,7 @@ fn get(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
     if how == Strictness::Strict && attrs.iter().any(|a| a.ty != IFAL_ADDRESS) {
         return refuse(ext, "ipv6: Unsupported attribute in addrlabel get request");
     }
-    if header.prefix_len != 128 || (header.ifindex != 0 && !has_device(request, header.ifindex)) {
+    if header.prefix_len != 128 || (header.ifindex != 0 && !request.has_device(header.ifindex)) {
         return Err(Errno::EINVAL);
     }
     let addr = address(&attrs).ok_or(Errno::EINVAL)?;

@@ -5,6 +5,8 @@ use pernet_wire::uapi::*;
 use pernet_wire::{Errno, ExtAck, Kind, Policy, Strictness, parse};
 
 use super::{DumpOut, Handler, Request, Step};
+use crate::handlers::refuse;
+use crate::handlers::rta::*;
 
 const RTM_GETQDISC: u16 = 38;
 const RTNL_FAMILY_IPMR: u8 = 128;
@@ -20,12 +22,6 @@ pub(crate) const HANDLERS: &[Handler] = &[
     dump_of(0, RTM_GETQDISC, qdiscs),
 ];
 
-/// Refuses with a text and `EINVAL`, the usual pair.
-fn refuse<T>(ext: &mut ExtAck, text: &'static str) -> Result<T, Errno> {
-    ext.set_msg(text);
-    Err(Errno::EINVAL)
-}
-
 fn u32_at(header: &[u8], at: usize) -> u32 {
     let bytes = header.get(at..at + 4).and_then(|b| b.try_into().ok());
     bytes.map_or(0, u32::from_ne_bytes)
@@ -35,8 +31,6 @@ fn u32_at(header: &[u8], at: usize) -> u32 {
 fn multicast_routes(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -> Result<Step, Errno> {
     const HEADER: usize = 12;
     const TABLES: [u32; 2] = [0, 253];
-    const RTA_OIF: u16 = 4;
-    const RTA_TABLE: u16 = 15;
     /// RTM_F_CLONED and RTM_F_PREFIX.
     const FLAGS: u32 = 0x200 | 0x800;
     const ANY: Option<Kind> = Some(Kind::Any);

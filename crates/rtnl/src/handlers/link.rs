@@ -15,6 +15,7 @@ use pernet_stack::{Link, LinkNotice, Links, Stack};
 use pernet_wire::uapi::*;
 use pernet_wire::{AttrTable, Builder, Errno, ExtAck, Strictness};
 
+use crate::handlers::refuse;
 use crate::notify::Notifier;
 
 use super::{DumpOut, Full, Handler, Request, Step};
@@ -43,9 +44,6 @@ pub(crate) const HANDLERS: &[Handler] = &[
 pub(super) fn inet6_link(out: &mut Builder, link: &Link, now: &pernet_stack::Inet6Link) {
     fill::inet6_link(out, link, now);
 }
-
-/// `NLM_F_DUMP_FILTERED`: the listing was restricted as the request asked.
-pub(super) const NLM_F_DUMP_FILTERED: u16 = 0x20;
 
 /// The family of switches.
 const AF_BRIDGE: u8 = 7;
@@ -101,12 +99,6 @@ fn nsid_of(viewer: &NetRef, net: &NetHandle) -> i32 {
 /// The id of the namespace of the device below, if that is another one than the device's.
 fn lower_nsid(viewer: &NetRef, link: &Link) -> Option<i32> {
     link.lower_net().map(|net| nsid_of(viewer, net))
-}
-
-/// Refuses with a text and `EINVAL`, the usual pair.
-fn refuse<T>(ext: &mut ExtAck, text: &'static str) -> Result<T, Errno> {
-    ext.set_msg(text);
-    Err(Errno::EINVAL)
 }
 
 /// The devices of `net`. A namespace that a socket or an id leads to has them; `ENODEV` is for one that belongs to

@@ -11,6 +11,7 @@ pub(crate) mod empty;
 mod ethtool;
 pub(crate) mod generic;
 pub(crate) mod link;
+pub(crate) mod metrics;
 pub(crate) mod neigh;
 pub(crate) mod neightbl;
 pub(crate) mod netconf;
@@ -19,9 +20,11 @@ pub(crate) mod nsid;
 pub(crate) mod route;
 pub(crate) mod route4;
 pub(crate) mod route6;
+pub(crate) mod rta;
 pub(crate) mod rule;
 pub(crate) mod tcp_metrics;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use pernet::{Cap, NetRef, Origin, UserNs};
@@ -113,6 +116,25 @@ pub(crate) fn dump_all(
     Ok(Step::Done)
 }
 
+/// Refuses with a text and `EINVAL`, the usual pair.
+pub(crate) fn refuse<T>(ext: &mut ExtAck, text: &'static str) -> Result<T, Errno> {
+    ext.set_msg(text);
+    Err(Errno::EINVAL)
+}
+
+/// Refuses as the stack does: with its errno, and its text if it has one.
+pub(crate) fn refused(ext: &mut ExtAck, errno: i32, text: Option<impl Into<Cow<'static, str>>>) -> Errno {
+    if let Some(text) = text {
+        ext.set_msg(text);
+    }
+    errno_of(errno)
+}
+
+/// The stack's number of an error; it gives none that is not one.
+pub(crate) fn errno_of(number: i32) -> Errno {
+    Errno::new(number).unwrap_or(Errno::EINVAL)
+}
+
 /// A request and everything an answer may need.
 pub(crate) struct Request<'a> {
     pub(crate) msg: Msg<'a>,
@@ -144,6 +166,11 @@ impl Request<'_> {
     /// The stack whose devices the request is about.
     pub(crate) fn stack(&self) -> &Stack {
         &self.shared.stack
+    }
+
+    /// Whether the socket's namespace has a device with that index.
+    pub(crate) fn has_device(&self, ifindex: u32) -> bool {
+        self.stack().links(self.net).is_some_and(|links| links.by_index(ifindex).is_some())
     }
 
     /// `netlink_ns_capable` for the socket's own namespace: the sender, and the opener unless waived.

@@ -12,6 +12,7 @@ use pernet_wire::uapi::*;
 use pernet_wire::{Attr, AttrTable, Builder, Errno, ExtAck, Strictness};
 
 use super::{DumpOut, Handler, Request, Step};
+use crate::handlers::{errno_of, refuse};
 use crate::notify::Notifier;
 
 /// Family 0 answers for every family that has no row of its own.
@@ -23,8 +24,6 @@ pub(crate) const HANDLERS: &[Handler] = &[
 
 /// Bytes of `struct ndmsg`: family, pad, index, state (16 bits), flags, type.
 const HEADER: usize = 12;
-/// `NLM_F_DUMP_FILTERED`.
-const FILTERED: u16 = 0x20;
 /// Entries taken out of a table at a time.
 const PAGE: usize = 64;
 
@@ -46,12 +45,6 @@ mod text {
     pub(super) const DUMP_VALUES: &str = "Invalid values in header for neighbor dump request";
     pub(super) const DUMP_FLAGS: &str = "Invalid flags in header for neighbor dump request";
     pub(super) const DUMP_UNSUPPORTED: &str = "Unsupported attribute in neighbor dump request";
-}
-
-/// Refuses with a text and `EINVAL`, the usual pair.
-fn refuse<T>(ext: &mut ExtAck, text: &'static str) -> Result<T, Errno> {
-    ext.set_msg(text);
-    Err(Errno::EINVAL)
 }
 
 /// What listeners hear of neighbours. The message has the requester's port, and no number: nobody sees it as an answer.
@@ -110,20 +103,11 @@ fn address(family: NeighFamily, bytes: &[u8]) -> Option<IpAddr> {
     }
 }
 
-/// An `Errno` from a number of the stack's.
-fn errno(number: i32) -> Errno {
-    Errno::new(number).unwrap_or(Errno::EINVAL)
-}
-
 fn failed(error: NeighError, ext: &mut ExtAck) -> Errno {
     if let Some(text) = error.text() {
         ext.set_msg(text);
     }
-    errno(error.errno())
-}
-
-fn has_device(request: &Request<'_>, ifindex: u32) -> bool {
-    request.stack().links(request.net).is_some_and(|links| links.by_index(ifindex).is_some())
+    errno_of(error.errno())
 }
 
 /// What a change is about: checks in Linux's order.
@@ -187,12 +171,12 @@ fn del(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
     let key = subject(request, &header, &dst, None, ext)?;
     let mut rtnl = request.stack().rtnl(request.origin());
     if header.is_proxy() {
-        return rtnl.del_proxy(request.net, key).map_err(|e| errno(e.errno()));
+        return rtnl.del_proxy(request.net, key).map_err(|e| errno_of(e.errno()));
     }
     if header.ifindex == 0 {
         return Err(Errno::EINVAL);
     }
-    rtnl.del_neigh(request.net, key).map_err(|e| errno(e.errno()))
+    rtnl.del_neigh(request.net, key).map_err(|e| errno_of(e.errno()))
 }
 
 /// RTM_GETNEIGH for one (`neigh_get`): read strictly, always.
@@ -225,7 +209,7 @@ fn get(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
     let Some(dst) = address(family, dst.payload).filter(|_| dst.payload.len() == length) else {
         return refuse(ext, text::GET_DST);
     };
-    if header.ifindex != 0 && !has_device(request, header.ifindex) {
+    if header.ifindex != 0 && !request.has_device(header.ifindex) {
         ext.set_msg(text::GET_DEVICE);
         return Err(Errno::ENODEV);
     }
@@ -360,7 +344,7 @@ fn entry(
         || out
             .entry(RTM_NEWNEIGH, |m| {
                 if filter.restricts() {
-                    m.add_flags(FILTERED);
+                    m.add_flags(NLM_F_DUMP_FILTERED);
                 }
                 fill(m);
             })

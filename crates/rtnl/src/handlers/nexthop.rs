@@ -5,11 +5,12 @@ mod fill;
 mod parse;
 
 use pernet::{NetRef, Origin};
-use pernet_stack::{NexthopError, NexthopNotice};
+use pernet_stack::NexthopNotice;
 use pernet_wire::uapi::*;
 use pernet_wire::{Builder, Errno, ExtAck};
 
 use super::{DumpOut, Handler, Request, Step};
+use crate::handlers::refused;
 use crate::notify::Notifier;
 
 const fn row(ty: u16, doit: Option<super::Doit>, dumpit: Option<super::Dumpit>) -> Handler {
@@ -38,26 +39,20 @@ pub(crate) fn notice(to: &Notifier, net: &NetRef, notice: &NexthopNotice, origin
     to.announce(net, RTNLGRP_NEXTHOP, ty, flags, origin, |out| fill::nexthop(out, nexthop, None));
 }
 
-fn refuse(ext: &mut ExtAck, error: NexthopError) -> Errno {
-    if let Some(text) = error.text() {
-        ext.set_msg(text);
-    }
-    Errno::new(error.errno()).unwrap_or(Errno::EINVAL)
-}
-
 /// `rtm_new_nexthop`.
 fn new(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
     let config = parse::config(request, ext)?;
     let mut rtnl = request.stack().rtnl(request.origin());
     let flags = request.msg.header.flags;
-    rtnl.new_nexthop(request.net, &config, flags).map_err(|error| refuse(ext, error))
+    rtnl.new_nexthop(request.net, &config, flags).map_err(|error| refused(ext, error.errno(), error.text()))
 }
 
 /// `rtm_del_nexthop`.
 fn del(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
     let (id, _) = parse::by_id(request, ext, parse::DEL)?;
     let mut rtnl = request.stack().rtnl(request.origin());
-    rtnl.del_nexthop(request.net, id, request.msg.header.flags).map_err(|error| refuse(ext, error))
+    rtnl.del_nexthop(request.net, id, request.msg.header.flags)
+        .map_err(|error| refused(ext, error.errno(), error.text()))
 }
 
 /// `rtm_get_nexthop`.

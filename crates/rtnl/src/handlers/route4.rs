@@ -3,14 +3,15 @@
 mod fill;
 mod parse;
 mod query;
-mod rta;
 
 use pernet::{NetRef, Origin};
-use pernet_stack::{Dump4Filter, FibNotice, Insert, RouteError};
+use pernet_stack::{Dump4Filter, FibNotice, Insert};
 use pernet_wire::uapi::*;
 use pernet_wire::{Errno, ExtAck, Strictness};
 
 use super::{DumpOut, Handler, Request, Step};
+use crate::handlers::refused;
+use crate::handlers::rta::*;
 use crate::notify::Notifier;
 
 const FAMILY: u8 = AF_INET as u8;
@@ -25,9 +26,6 @@ pub(crate) const HANDLERS: &[Handler] = &[
     Handler { family: FAMILY, ty: RTM_GETROUTE, doit: Some(query::get), dumpit: Some(dump) },
 ];
 
-/// Bytes of `struct rtmsg`.
-pub(super) const RTMSG_LEN: usize = 12;
-
 /// Routes taken out of the tables at a time.
 const PAGE: usize = 256;
 
@@ -41,14 +39,6 @@ pub(crate) fn notice(to: &Notifier, net: &NetRef, notice: &FibNotice, origin: Or
     to.announce(net, RTNLGRP_IPV4_ROUTE, ty, flags, origin, |out| fill::route(out, route));
 }
 
-/// Turns a refusal into errno and text.
-fn refuse(ext: &mut ExtAck, error: RouteError) -> Errno {
-    if let Some(text) = error.text() {
-        ext.set_msg(text);
-    }
-    Errno::new(error.errno()).unwrap_or(Errno::EINVAL)
-}
-
 /// `inet_rtm_newroute`.
 fn new(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
     let config = parse::config(request, ext, parse::For::New)?;
@@ -60,20 +50,15 @@ fn new(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
         append: flags & NLM_F_APPEND != 0,
     };
     let mut rtnl = request.stack().rtnl(request.origin());
-    rtnl.new_route4(request.net, &config, how).map_err(|error| refuse(ext, error))
+    rtnl.new_route4(request.net, &config, how).map_err(|error| refused(ext, error.errno(), error.text()))
 }
 
 /// `inet_rtm_delroute`.
 fn del(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
     let config = parse::config(request, ext, parse::For::Del)?;
     let mut rtnl = request.stack().rtnl(request.origin());
-    rtnl.del_route4(request.net, &config).map_err(|error| refuse(ext, error))
+    rtnl.del_route4(request.net, &config).map_err(|error| refused(ext, error.errno(), error.text()))
 }
-
-/// `RTM_F_CLONED`: what was found for packets, of which IPv4 keeps no list.
-const RTM_F_CLONED: u32 = 0x200;
-/// `RTM_F_PREFIX`: routes that came by advertisement, which is IPv6's affair.
-const RTM_F_PREFIX: u32 = 0x800;
 
 /// Routes of one table or all (`inet_dump_fib`).
 fn dump(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -> Result<Step, Errno> {

@@ -6,11 +6,12 @@ mod list;
 mod request;
 
 use pernet::{NetRef, Origin};
-use pernet_stack::{Inet6Notice, RouteError6};
+use pernet_stack::Inet6Notice;
 use pernet_wire::uapi::*;
 use pernet_wire::{Errno, ExtAck};
 
 use super::{Handler, Request};
+use crate::handlers::refused;
 use crate::notify::Notifier;
 
 const INET6: u8 = AF_INET6 as u8;
@@ -23,25 +24,18 @@ pub(crate) const HANDLERS: &[Handler] = &[
     Handler { family: INET6, ty: RTM_GETROUTE, doit: Some(get::get), dumpit: Some(list::dump) },
 ];
 
-fn refused(error: RouteError6, ext: &mut ExtAck) -> Errno {
-    if let Some(text) = error.text() {
-        ext.set_msg(text);
-    }
-    Errno::new(error.errno()).unwrap_or(Errno::EINVAL)
-}
-
 /// Adds a route (`inet6_rtm_newroute`).
 fn new(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
     let (spec, how) = request::new(&request.msg, ext)?;
     let result = request.stack().rtnl(request.origin()).new_route6(request.net, &spec, how);
-    result.map_err(|error| refused(error, ext))
+    result.map_err(|error| refused(ext, error.errno(), error.text()))
 }
 
 /// Removes a route (`inet6_rtm_delroute`).
 fn del(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
     let keys = request::del(&request.msg, ext)?;
     let result = request.stack().rtnl(request.origin()).del_route6(request.net, &keys);
-    result.map_err(|error| refused(error, ext))
+    result.map_err(|error| refused(ext, error.errno(), error.text()))
 }
 
 /// What listeners hear of IPv6.

@@ -4,11 +4,12 @@ mod fill;
 mod parse;
 
 use pernet::{NetRef, Origin};
-use pernet_stack::{Family, RuleError, RuleNotice};
+use pernet_stack::{Family, RuleNotice};
 use pernet_wire::uapi::*;
 use pernet_wire::{Errno, ExtAck, Strictness};
 
 use super::{DumpOut, Handler, Request, Step};
+use crate::handlers::refused;
 use crate::notify::Notifier;
 
 const fn doit(ty: u16, doit: super::Doit) -> Handler {
@@ -39,26 +40,20 @@ pub(crate) fn notice(to: &Notifier, net: &NetRef, notice: &RuleNotice, origin: O
     to.announce(net, group, ty, 0, origin, |out| fill::rule(out, rule));
 }
 
-fn refuse(ext: &mut ExtAck, error: RuleError) -> Errno {
-    if let Some(text) = error.text() {
-        ext.set_msg(text);
-    }
-    Errno::new(error.errno()).unwrap_or(Errno::EINVAL)
-}
-
 /// `fib_nl_newrule`.
 fn new(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
     let asked = parse::rule(request, ext, true)?;
     let exclusive = request.msg.header.flags & NLM_F_EXCL != 0;
     let mut rtnl = request.stack().rtnl(request.origin());
-    rtnl.new_rule(request.net, asked.rule, asked.has_pref, exclusive).map_err(|error| refuse(ext, error))
+    rtnl.new_rule(request.net, asked.rule, asked.has_pref, exclusive)
+        .map_err(|error| refused(ext, error.errno(), error.text()))
 }
 
 /// `fib_nl_delrule`.
 fn del(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
     let asked = parse::rule(request, ext, false)?;
     let mut rtnl = request.stack().rtnl(request.origin());
-    rtnl.del_rule(request.net, &asked.rule, asked.has_pref).map_err(|error| refuse(ext, error))
+    rtnl.del_rule(request.net, &asked.rule, asked.has_pref).map_err(|error| refused(ext, error.errno(), error.text()))
 }
 
 /// Who has rules: IPv4, its multicast routing, that of IPv6, IPv6.

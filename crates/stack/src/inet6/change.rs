@@ -10,13 +10,12 @@ use super::conf::{devconf, has_inet6};
 use super::fib::{Fib6, Node, NodeKey, Placed, Placing, sharing};
 use super::lookup::{self, Flow6};
 use super::prefix::Prefix6;
-use super::route::{
-    METRIC_USER, Nexthop6, PROTO_BOOT, Route6, RouteError6, RouteInfo6, RouteMetrics, hops_of, rtn, table,
-};
+use super::route::{METRIC_USER, Nexthop6, PROTO_BOOT, Route6, RouteError6, RouteInfo6, hops_of, rtn, table};
 use super::scope::is_link_local;
 use super::{Inet6, Inet6Notice, Timer, show};
 use crate::Notice;
 use crate::dev::{IfFlags, Link};
+use crate::fib::Metrics;
 use crate::nexthop::{self, Resolved};
 use crate::rtnl::Rtnl;
 use crate::state::Ns;
@@ -52,7 +51,7 @@ pub struct RouteSpec6 {
     /// The address to send from.
     pub prefsrc: Option<Ipv6Addr>,
     /// Properties of the path.
-    pub metrics: Option<Arc<RouteMetrics>>,
+    pub metrics: Option<Arc<Metrics>>,
     /// Seconds until it ends.
     pub expires: Option<u32>,
     /// Where its packets go, device 0 for one that is to be found out. One, unless it is `multipath`.

@@ -39,7 +39,7 @@ pub use label::{AddrLabel, LabelError};
 pub use lookup::{Answer6, Flow6};
 pub use prefix::Prefix6;
 pub(crate) use proc::{anycast6, if_inet6, igmp6, ipv6_route, rt6_stats};
-pub use route::{Nexthop6, RouteError6, RouteInfo6, RouteMetrics};
+pub use route::{Nexthop6, RouteError6, RouteInfo6};
 pub use scope::group_scope;
 pub use settings::TokenError;
 pub(crate) use settings::{

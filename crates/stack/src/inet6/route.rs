@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::prefix::Prefix6;
-use crate::fib::{Gateway, NextHop};
+use crate::fib::{Gateway, Metrics, NextHop};
 use crate::nexthop::Resolved;
 
 /// `RTN_*`: what becomes of a packet.
@@ -43,23 +43,6 @@ pub(crate) const METRIC_USER: u32 = 1024;
 /// The metric of connected and multicast routes (`IP6_RT_PRIO_ADDRCONF`).
 pub(crate) const METRIC_ADDRCONF: u32 = 256;
 
-/// Properties of paths that a route carries (`RTAX_*`).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct RouteMetrics {
-    /// Number and value, ascending, without zeros.
-    pub values: Vec<(u16, u32)>,
-    /// The algorithm for TCP (`RTAX_CC_ALGO`).
-    pub congestion: Option<Box<str>>,
-}
-
-impl RouteMetrics {
-    /// Whether it says nothing.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.values.is_empty() && self.congestion.is_none()
-    }
-}
-
 /// Where a route sends its packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Nexthop6 {
@@ -84,7 +67,7 @@ pub(crate) struct Route6 {
     /// `ICMPV6_ROUTER_PREF_*`: 0 medium, 1 high, 3 low.
     pub(crate) pref: u8,
     pub(crate) prefsrc: Option<Ipv6Addr>,
-    pub(crate) metrics: Option<Arc<RouteMetrics>>,
+    pub(crate) metrics: Option<Arc<Metrics>>,
     pub(crate) expires: Option<Duration>,
     pub(crate) nexthop: Nexthop6,
     /// The nexthop object that it uses; [`nexthop`](Self::nexthop) is then the object's first.
@@ -168,7 +151,7 @@ pub struct RouteInfo6 {
     /// The address to send from.
     pub prefsrc: Option<Ipv6Addr>,
     /// Properties of the path.
-    pub metrics: Option<Arc<RouteMetrics>>,
+    pub metrics: Option<Arc<Metrics>>,
     /// Hundredths of a second until it ends, negative if that is past; `None` if it does not.
     pub expires: Option<i32>,
     /// The first nexthop, and `RTNH_F_*` flags that apply to it now.

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 
+use crate::handlers::refuse;
 use pernet_stack::{DelAddr4, Label, Lifetime4, NewAddr4};
 use pernet_wire::uapi::*;
 use pernet_wire::{Attr, AttrTable, Errno, ExtAck, Kind, Msg, Policy, Strictness, parse};
@@ -58,11 +59,6 @@ fn read<'a>(msg: &Msg<'a>, ext: &mut ExtAck) -> Result<(Header, AttrTable<'a>), 
         return Err(Errno::EINVAL);
     };
     Ok((header, parse(msg, IFADDRMSG_LEN, &POLICY, Strictness::Legacy, ext)?))
-}
-
-fn refuse<T>(ext: &mut ExtAck, text: &'static str) -> Result<T, Errno> {
-    ext.set_msg(text);
-    Err(Errno::EINVAL)
 }
 
 /// Reads RTM_NEWADDR (`rtm_to_ifaddr`).

@@ -6,7 +6,8 @@ use pernet_wire::{Errno, ExtAck, Strictness};
 
 use super::fill::Place;
 use super::request::{self, IFINFOMSG_LEN, IfInfo};
-use super::{DumpOut, Handler, Request, Step, each, fill, links, refuse};
+use super::{DumpOut, Handler, Request, Step, each, fill, links};
+use crate::handlers::refuse;
 
 /// AF_BRIDGE and the family of IPv4 multicast routing.
 const AF_BRIDGE: u8 = 7;

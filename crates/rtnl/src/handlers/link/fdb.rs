@@ -7,7 +7,8 @@ use pernet_wire::uapi::*;
 use pernet_wire::{AttrTable, Builder, Errno, ExtAck, Kind, Policy, Strictness, parse};
 
 use super::request::{self, IFINFOMSG_LEN, IfInfo};
-use super::{AF_BRIDGE, DumpOut, PAGE, Request, Step, links, refuse};
+use super::{AF_BRIDGE, DumpOut, PAGE, Request, Step, links};
+use crate::handlers::{refuse, refused};
 
 /// Bytes of `struct ndmsg`: family, pad, index, state (16 bits), flags, type.
 const HEADER: usize = 12;
@@ -108,21 +109,14 @@ fn remote(attrs: &AttrTable<'_>) -> Result<Option<FdbRemote>, Errno> {
 pub(super) fn new(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
     let change = change(request, ext)?;
     let mut rtnl = request.stack().rtnl(request.origin());
-    rtnl.add_fdb(request.net, &change).map_err(|why| refused(&why, ext))
+    rtnl.add_fdb(request.net, &change).map_err(|why| refused(ext, why.errno(), why.text()))
 }
 
 /// `rtnl_fdb_del`.
 pub(super) fn delete(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
     let change = change(request, ext)?;
     let mut rtnl = request.stack().rtnl(request.origin());
-    rtnl.del_fdb(request.net, &change).map_err(|why| refused(&why, ext))
-}
-
-fn refused(why: &pernet_stack::LinkRefused, ext: &mut ExtAck) -> Errno {
-    if let Some(text) = why.text() {
-        ext.set_msg(text);
-    }
-    Errno::new(why.errno()).unwrap_or(Errno::EINVAL)
+    rtnl.del_fdb(request.net, &change).map_err(|why| refused(ext, why.errno(), why.text()))
 }
 
 /// `rtnl_fdb_get`.

@@ -9,7 +9,8 @@ use pernet_wire::{AttrTable, Errno, ExtAck, PolicyTlv, Strictness};
 
 use super::kind::{Info, bridge};
 use super::request::{self, IFINFOMSG_LEN, IfInfo};
-use super::{Request, change, links, refuse, text};
+use super::{Request, change, links, text};
+use crate::handlers::refuse;
 
 const IFLA_PROTINFO: u16 = 12;
 

@@ -4,8 +4,9 @@ use pernet_stack::{NexthopFilter, NexthopKind};
 use pernet_wire::uapi::*;
 use pernet_wire::{Builder, Errno, ExtAck};
 
-use super::parse::{BUCKET_DUMP, BUCKET_GET, RES_BUCKET_DUMP, RES_BUCKET_GET, id_of, index, read, refuse};
+use super::parse::{BUCKET_DUMP, BUCKET_GET, RES_BUCKET_DUMP, RES_BUCKET_GET, id_of, index, read};
 use super::{HEADER_LEN, fill};
+use crate::handlers::refuse;
 use crate::handlers::{DumpOut, Request, Step};
 
 const NOT_RESILIENT: &str = "Nexthop group not of type resilient";

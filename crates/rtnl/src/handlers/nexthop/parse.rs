@@ -8,6 +8,7 @@ use pernet_wire::{Attr, Attrs, Errno, ExtAck, PolicyTlv, text};
 
 use super::HEADER_LEN;
 use crate::handlers::Request;
+use crate::handlers::refuse;
 
 /// What an attribute must look like.
 #[derive(Clone, Copy)]
@@ -75,11 +76,6 @@ pub(super) const BUCKET_DUMP: &Shape =
     &only(&[(NHA_ID, Must::U32), (NHA_OIF, Must::U32), (NHA_MASTER, Must::U32), (NHA_RES_BUCKET, Must::Nested)]);
 pub(super) const RES_BUCKET_GET: &Shape = &[Must::Unsupported, Must::U16];
 pub(super) const RES_BUCKET_DUMP: &Shape = &[Must::Unsupported, Must::Unsupported, Must::Unsupported, Must::U32];
-
-pub(super) fn refuse<T>(ext: &mut ExtAck, text: &'static str) -> Result<T, Errno> {
-    ext.set_msg(text);
-    Err(Errno::EINVAL)
-}
 
 fn wrong<T>(
     ext: &mut ExtAck,

@@ -2,11 +2,12 @@
 
 use std::net::Ipv4Addr;
 
-use pernet_stack::{Gateway, Metrics, RTAX_CC_ALGO, RouteView};
+use pernet_stack::{Gateway, RouteView};
 use pernet_wire::Builder;
 use pernet_wire::uapi::*;
 
-use super::rta::*;
+use crate::handlers::metrics;
+use crate::handlers::rta::*;
 
 /// Header and attributes of a route (`fib_dump_info`).
 pub(super) fn route(out: &mut Builder, route: &RouteView) {
@@ -21,7 +22,7 @@ pub(super) fn route(out: &mut Builder, route: &RouteView) {
     if info.priority != 0 {
         out.put_u32(RTA_PRIORITY, info.priority);
     }
-    metrics(out, &info.metrics);
+    metrics::fill(out, &info.metrics);
     if !info.prefsrc.is_unspecified() {
         out.put(RTA_PREFSRC, &info.prefsrc.octets());
     }
@@ -62,8 +63,6 @@ pub(super) fn route(out: &mut Builder, route: &RouteView) {
 
 /// In the header's table for those that do not fit there.
 pub(super) const RT_TABLE_COMPAT: u8 = 252;
-/// Bytes of `struct rtnexthop`.
-const RTNEXTHOP_LEN: usize = 8;
 /// Dead, on-link, offloaded, without carrier, trapped.
 const SHOWN_FLAGS: u32 = 1 | 4 | 8 | 0x10 | 0x40;
 
@@ -80,26 +79,6 @@ pub(super) fn gateway(out: &mut Builder, gateway: Gateway) {
             out.put(RTA_VIA, &via);
         }
     }
-}
-
-pub(super) fn metrics(out: &mut Builder, metrics: &Metrics) {
-    if metrics.is_empty() {
-        return;
-    }
-    out.nest(RTA_METRICS, |nest| {
-        let mut congctl = metrics.congctl();
-        for (ty, value) in metrics.iter() {
-            if ty > RTAX_CC_ALGO
-                && let Some(name) = congctl.take()
-            {
-                nest.put_str(RTAX_CC_ALGO, name);
-            }
-            nest.put_u32(ty, value);
-        }
-        if let Some(name) = congctl {
-            nest.put_str(RTAX_CC_ALGO, name);
-        }
-    });
 }
 
 /// An address as an attribute, unless there is none.

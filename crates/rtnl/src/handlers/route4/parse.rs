@@ -2,13 +2,13 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use pernet_stack::{Dump4Filter, Gateway, HopConfig, Metrics, RTAX_CC_ALGO, RouteConfig, RouteError, route_type};
+use pernet_stack::{Dump4Filter, Gateway, HopConfig, RouteConfig, route_type};
 use pernet_wire::uapi::*;
 use pernet_wire::{Attr, AttrTable, Attrs, Errno, ExtAck, Kind, Policy, PolicyTlv, Strictness, parse};
 
 use super::RTMSG_LEN;
-use super::rta::*;
-use crate::handlers::Request;
+use crate::handlers::rta::*;
+use crate::handlers::{Request, metrics, refuse};
 
 const ANY: Option<Kind> = Some(Kind::Any);
 const U8: Option<Kind> = Some(Kind::U8);
@@ -58,12 +58,6 @@ const UNSUPPORTED: u16 = 31;
 pub(super) enum For {
     New,
     Del,
-}
-
-/// Refuses with a text and `EINVAL`, the usual pair.
-pub(super) fn refuse<T>(ext: &mut ExtAck, text: &'static str) -> Result<T, Errno> {
-    ext.set_msg(text);
-    Err(Errno::EINVAL)
 }
 
 /// The attributes of a request about IPv4 routes, with what the newer of them are judged by beyond the policy.
@@ -138,7 +132,7 @@ pub(super) fn config(request: &Request<'_>, ext: &mut ExtAck, what: For) -> Resu
         out.gateway = self::via(&via, ext)?;
     }
     if let Some(metrics) = attrs.get(RTA_METRICS) {
-        out.metrics = self::metrics(&metrics, ext)?;
+        out.metrics = metrics::read(&metrics, ext)?;
     }
     encap(&attrs, ext)?;
     if let Some(multipath) = attrs.get(RTA_MULTIPATH) {
@@ -203,24 +197,6 @@ pub(super) fn via(attr: &Attr<'_>, ext: &mut ExtAck) -> Result<Gateway, Errno> {
         },
         _ => refuse(ext, "Unsupported address family in RTA_VIA"),
     }
-}
-
-/// What the path is like (`fib_metrics_match`, `ip_metrics_convert`).
-pub(super) fn metrics(attr: &Attr<'_>, ext: &mut ExtAck) -> Result<Metrics, Errno> {
-    let mut out = Metrics::default();
-    for metric in attr.nested().filter(|metric| metric.ty != 0) {
-        let set = if metric.ty == RTAX_CC_ALGO {
-            let name = std::str::from_utf8(metric.str_bytes()).map_err(|_| RouteError::UnknownCongctl);
-            name.and_then(|name| out.set_congctl(name))
-        } else if metric.payload.len() == 4 {
-            out.set(metric.ty, metric.u32().unwrap_or(0))
-        } else {
-            ext.set_msg_attr("Invalid attribute in metrics", &metric);
-            return Err(Errno::EINVAL);
-        };
-        set.map_err(|error| super::refuse(ext, error))?;
-    }
-    Ok(out)
 }
 
 /// Several ways out: a row of `struct rtnexthop`, each with attributes of its own.

@@ -6,15 +6,11 @@ use pernet_stack::{RT_TABLE_MAIN, RouteAnswer, RouteQuery, RouteReply};
 use pernet_wire::uapi::*;
 use pernet_wire::{Builder, Errno, ExtAck, Strictness};
 
-use super::parse::{address, attributes, refuse};
-use super::rta::*;
-use super::{RTMSG_LEN, fill};
-use crate::handlers::Request;
+use super::fill;
+use super::parse::{address, attributes};
+use crate::handlers::rta::*;
+use crate::handlers::{Request, metrics, refuse};
 
-const RTM_F_NOTIFY: u32 = 0x100;
-const RTM_F_CLONED: u32 = 0x200;
-const RTM_F_LOOKUP_TABLE: u32 = 0x1000;
-const RTM_F_FIB_MATCH: u32 = 0x2000;
 /// `RTCF_NOTIFY`: the answer repeats the wish to hear of changes.
 const RTCF_NOTIFY: u32 = 0x1_0000;
 
@@ -105,7 +101,7 @@ fn way(out: &mut Builder, query: &RouteQuery, answer: &RouteAnswer, asked: u32) 
     fill::address(out, RTA_PREFSRC, answer.prefsrc);
     fill::gateway(out, answer.gateway);
     if let Some(info) = &answer.info {
-        fill::metrics(out, &info.metrics);
+        metrics::fill(out, &info.metrics);
     }
     if query.mark != 0 {
         out.put_u32(RTA_MARK, query.mark);

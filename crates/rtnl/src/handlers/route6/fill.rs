@@ -2,14 +2,13 @@
 
 use std::net::Ipv6Addr;
 
-use pernet_stack::{Answer6, Flow6, Nexthop6, RouteInfo6, RouteMetrics};
+use pernet_stack::{Answer6, Flow6, Nexthop6, RouteInfo6};
 use pernet_wire::Builder;
 use pernet_wire::uapi::*;
 
-use super::request::{
-    RTA_CACHEINFO, RTA_DST, RTA_GATEWAY, RTA_IIF, RTA_METRICS, RTA_MULTIPATH, RTA_NH_ID, RTA_OIF, RTA_PREF,
-    RTA_PREFSRC, RTA_PRIORITY, RTA_SRC, RTA_TABLE, RTAX_CC_ALGO, RTNH_F_ONLINK,
-};
+use super::request::RTNH_F_ONLINK;
+use crate::handlers::metrics;
+use crate::handlers::rta::*;
 
 /// What a table's number is in a byte if it does not fit (`RT_TABLE_COMPAT`).
 const RT_TABLE_COMPAT: u8 = 252;
@@ -65,7 +64,7 @@ fn common(out: &mut Builder, route: &RouteInfo6) {
         out.put(RTA_PREFSRC, &prefsrc.octets());
     }
     if let Some(values) = &route.metrics {
-        metrics(out, values);
+        metrics::fill(out, values);
     }
     out.put_u32(RTA_PRIORITY, route.metric);
 }
@@ -87,20 +86,6 @@ fn one_of_several(out: &mut Builder, nexthop: &Nexthop6, flags: u8) {
     if let Some(gateway) = nexthop.gateway {
         out.put(RTA_GATEWAY, &gateway.octets());
     }
-}
-
-fn metrics(out: &mut Builder, metrics: &RouteMetrics) {
-    out.nest(RTA_METRICS, |nest| {
-        for &(number, value) in metrics.values.iter().filter(|(number, _)| *number < RTAX_CC_ALGO) {
-            nest.put_u32(number, value);
-        }
-        if let Some(name) = &metrics.congestion {
-            nest.put_str(RTAX_CC_ALGO, name);
-        }
-        for &(number, value) in metrics.values.iter().filter(|(number, _)| *number > RTAX_CC_ALGO) {
-            nest.put_u32(number, value);
-        }
-    });
 }
 
 /// The answer to a question for the way of a packet: about one address, with what was found out for it.

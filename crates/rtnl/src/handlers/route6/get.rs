@@ -7,15 +7,13 @@ use pernet_wire::uapi::*;
 use pernet_wire::{Builder, Errno, ExtAck, Strictness, parse};
 
 use super::super::Request;
-use super::request::{
-    Header, POLICY, RTA_DPORT, RTA_DST, RTA_FLOWLABEL, RTA_IIF, RTA_IP_PROTO, RTA_MARK, RTA_OIF, RTA_SPORT, RTA_SRC,
-    RTA_TABLE, RTA_UID, RTMSG_LEN, address,
-};
-use super::{fill, refused};
+use super::fill;
+use super::request::{Header, POLICY, address};
+use crate::handlers::rta::*;
+use crate::handlers::{refuse, refused};
 
 /// `RTM_F_NOTIFY`, `RTM_F_LOOKUP_TABLE` and `RTM_F_FIB_MATCH`.
 const FLAGS: u32 = 0x100 | 0x1000 | RTM_F_FIB_MATCH;
-const RTM_F_FIB_MATCH: u32 = 0x2000;
 
 const ASKED: [u16; 11] = [
     RTA_SRC,
@@ -38,11 +36,6 @@ mod text {
     pub(super) const LENGTHS: &str = "ipv6: rtm_src_len and rtm_dst_len must be 128 for IPv6";
     pub(super) const UNSUPPORTED: &str = "ipv6: Unsupported attribute in get route request";
     pub(super) const IP_PROTO: &str = "Unsupported ip proto";
-}
-
-fn refuse<T>(ext: &mut ExtAck, text: &'static str) -> Result<T, Errno> {
-    ext.set_msg(text);
-    Err(Errno::EINVAL)
 }
 
 fn flow(request: &Request<'_>, ext: &mut ExtAck) -> Result<(Flow6, bool), Errno> {
@@ -103,7 +96,8 @@ fn flow(request: &Request<'_>, ext: &mut ExtAck) -> Result<(Flow6, bool), Errno>
 
 pub(super) fn get(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
     let (flow, match_only) = flow(request, ext)?;
-    let answer = request.stack().route6(request.net, &flow).map_err(|error| refused(error, ext))?;
+    let answer =
+        request.stack().route6(request.net, &flow).map_err(|error| refused(ext, error.errno(), error.text()))?;
     let mut out = Builder::message(&request.reply_header(RTM_NEWROUTE, 0));
     if match_only {
         fill::route(&mut out, &answer.route);

@@ -6,13 +6,12 @@ use pernet_wire::{Errno, ExtAck, Kind, Policy, Strictness, parse};
 
 use super::super::{DumpOut, Request, Step};
 use super::fill;
-use super::request::{Header, RTA_OIF, RTA_TABLE, RTMSG_LEN};
+use super::request::Header;
+use crate::handlers::refuse;
+use crate::handlers::rta::*;
 
 /// Routes taken out of the stack at a time.
 const PAGE: usize = 128;
-/// `RTM_F_CLONED` and `RTM_F_PREFIX`.
-const RTM_F_CLONED: u32 = 0x200;
-const RTM_F_PREFIX: u32 = 0x800;
 
 /// Of listings the policy is that of IPv4.
 const POLICY: Policy = {
@@ -59,11 +58,6 @@ mod text {
     pub(super) const FLAGS: &str = "Invalid flags for FIB dump request";
     pub(super) const UNSUPPORTED: &str = "Unsupported attribute in dump request";
     pub(super) const NO_TABLE: &str = "ipv6: FIB table does not exist";
-}
-
-fn refuse<T>(ext: &mut ExtAck, text: &'static str) -> Result<T, Errno> {
-    ext.set_msg(text);
-    Err(Errno::EINVAL)
 }
 
 /// What a listing was asked to show; `None` for what is never there.

@@ -3,48 +3,12 @@
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
-use pernet_stack::{Nexthop6, Placing, Prefix6, RouteKeys6, RouteMetrics, RouteSpec6};
+use crate::handlers::rta::*;
+use crate::handlers::{metrics, refuse};
+use pernet_stack::{Nexthop6, Placing, Prefix6, RouteKeys6, RouteSpec6};
 use pernet_wire::uapi::*;
 use pernet_wire::{Attr, AttrTable, Attrs, Errno, ExtAck, Kind, Msg, Policy, Strictness, parse};
 
-/// Bytes of `struct rtmsg`.
-pub(super) const RTMSG_LEN: usize = 12;
-/// Bytes of `struct rtnexthop`.
-const RTNEXTHOP_LEN: usize = 8;
-
-pub(super) const RTA_DST: u16 = 1;
-pub(super) const RTA_SRC: u16 = 2;
-pub(super) const RTA_IIF: u16 = 3;
-pub(super) const RTA_OIF: u16 = 4;
-pub(super) const RTA_GATEWAY: u16 = 5;
-pub(super) const RTA_PRIORITY: u16 = 6;
-pub(super) const RTA_PREFSRC: u16 = 7;
-pub(super) const RTA_METRICS: u16 = 8;
-pub(super) const RTA_MULTIPATH: u16 = 9;
-pub(super) const RTA_CACHEINFO: u16 = 12;
-pub(super) const RTA_TABLE: u16 = 15;
-pub(super) const RTA_MARK: u16 = 16;
-const RTA_VIA: u16 = 18;
-pub(super) const RTA_PREF: u16 = 20;
-const RTA_ENCAP_TYPE: u16 = 21;
-const RTA_ENCAP: u16 = 22;
-const RTA_EXPIRES: u16 = 23;
-pub(super) const RTA_UID: u16 = 25;
-pub(super) const RTA_IP_PROTO: u16 = 27;
-pub(super) const RTA_SPORT: u16 = 28;
-pub(super) const RTA_DPORT: u16 = 29;
-pub(super) const RTA_NH_ID: u16 = 30;
-pub(super) const RTA_FLOWLABEL: u16 = 31;
-
-/// `RTAX_*`.
-pub(super) const RTAX_FEATURES: u16 = 12;
-const RTAX_HOPLIMIT: u16 = 10;
-const RTAX_MTU: u16 = 2;
-const RTAX_ADVMSS: u16 = 8;
-pub(super) const RTAX_CC_ALGO: u16 = 16;
-const RTAX_MAX: u16 = 17;
-
-const RTM_F_CLONED: u32 = 0x200;
 pub(super) const RTNH_F_ONLINK: u8 = 4;
 
 const RT_TABLE_UNSPEC: u32 = 0;
@@ -102,10 +66,6 @@ mod text {
     pub(super) const NH_GATEWAY: &str = "Invalid IPv6 address in RTA_GATEWAY";
     pub(super) const ENCAP: &str = "Unknown lwt encapsulation type";
     pub(super) const TOS: &str = "Invalid dsfield (tos): option not available for IPv6";
-    pub(super) const METRIC_ATTR: &str = "Invalid attribute in metrics";
-    pub(super) const METRIC_TYPE: &str = "Invalid metric type";
-    pub(super) const METRIC_FEATURES: &str = "Unknown flag set in feature mask in metrics attribute";
-    pub(super) const METRIC_CC: &str = "Unknown tcp congestion algorithm";
 }
 
 /// `struct rtmsg`.
@@ -126,11 +86,6 @@ impl Header {
         let flags = u32::from_ne_bytes([a, b, c, d]);
         Some(Self { dst_len, src_len, tos, table, proto, scope, kind, flags })
     }
-}
-
-fn refuse<T>(ext: &mut ExtAck, text: &'static str) -> Result<T, Errno> {
-    ext.set_msg(text);
-    Err(Errno::EINVAL)
 }
 
 /// A whole address.
@@ -247,7 +202,7 @@ pub(super) fn new(msg: &Msg<'_>, ext: &mut ExtAck) -> Result<(RouteSpec6, Placin
     if [RTA_ENCAP_TYPE, RTA_ENCAP].into_iter().any(|ty| parts.attrs.get(ty).is_some()) {
         return refuse(ext, text::ENCAP);
     }
-    let metrics = parts.attrs.get(RTA_METRICS).map(|attr| metrics(&attr, ext)).transpose()?;
+    let metrics = parts.attrs.get(RTA_METRICS).map(|attr| metrics::read(&attr, ext)).transpose()?.map(Arc::new);
     // Of the preference two bits count; the value that is reserved means medium.
     let pref = parts.attrs.get(RTA_PREF).and_then(|a| a.u8()).unwrap_or(0);
     let pref = if matches!(pref, 1 | 3) { pref } else { 0 };
@@ -289,39 +244,4 @@ pub(super) fn del(msg: &Msg<'_>, ext: &mut ExtAck) -> Result<RouteKeys6, Errno> 
         nh_id: parts.nh_id,
         nexthops: parts.nexthops.iter().map(|nexthop| (nexthop.oif, nexthop.gateway)).collect(),
     })
-}
-
-/// `RTA_METRICS` (`ip_fib_metrics_init`).
-fn metrics(attr: &Attr<'_>, ext: &mut ExtAck) -> Result<Arc<RouteMetrics>, Errno> {
-    /// The algorithms that there are.
-    const ALGORITHMS: [&str; 2] = ["cubic", "reno"];
-    /// Explicit congestion notification, selective acks, timestamps, all fragments, and who may choose the microsecond.
-    const FEATURES: u32 = 0x1f;
-    let mut out = RouteMetrics::default();
-    let mut values: [u32; RTAX_MAX as usize + 1] = [0; RTAX_MAX as usize + 1];
-    for metric in attr.nested() {
-        let Some(slot) = values.get_mut(usize::from(metric.ty)) else { return refuse(ext, text::METRIC_TYPE) };
-        if metric.ty == 0 {
-            continue;
-        }
-        if metric.ty == RTAX_CC_ALGO {
-            let name = ALGORITHMS.into_iter().find(|name| name.as_bytes() == metric.str_bytes());
-            out.congestion = Some(name.map_or_else(|| refuse(ext, text::METRIC_CC), Ok)?.into());
-            continue;
-        }
-        if metric.payload.len() != 4 {
-            ext.set_msg_attr(text::METRIC_ATTR, &metric);
-            return Err(Errno::EINVAL);
-        }
-        let value = metric.u32().unwrap_or(0);
-        *slot = match metric.ty {
-            RTAX_ADVMSS => value.min(65_535 - 40),
-            RTAX_MTU => value.min(65_535 - 15),
-            RTAX_HOPLIMIT => value.min(255),
-            RTAX_FEATURES if value & !FEATURES != 0 => return refuse(ext, text::METRIC_FEATURES),
-            _ => value,
-        };
-    }
-    out.values = (0..).zip(values).filter(|(_, value)| *value != 0).collect();
-    Ok(Arc::new(out))
 }

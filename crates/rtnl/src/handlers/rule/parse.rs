@@ -8,6 +8,7 @@ use pernet_wire::{Attr, AttrTable, Errno, ExtAck, Kind, Policy, PolicyTlv, Stric
 
 use super::HEADER_LEN;
 use crate::handlers::Request;
+use crate::handlers::refuse;
 
 const U8: Option<Kind> = Some(Kind::U8);
 const U32: Option<Kind> = Some(Kind::U32);
@@ -67,11 +68,6 @@ pub(super) struct Asked {
     pub(super) rule: Rule,
     /// A preference was given, were it 0.
     pub(super) has_pref: bool,
-}
-
-fn refuse<T>(ext: &mut ExtAck, text: &'static str) -> Result<T, Errno> {
-    ext.set_msg(text);
-    Err(Errno::EINVAL)
 }
 
 fn refuse_at<T>(ext: &mut ExtAck, text: &'static str, attr: &Attr<'_>) -> Result<T, Errno> {

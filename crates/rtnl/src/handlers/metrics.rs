@@ -1,0 +1,46 @@
+//! What a route of either family says about the path behind it (`RTA_METRICS`), from bytes and to bytes.
+
+use pernet_stack::{Metrics, RTAX_CC_ALGO, RouteError};
+use pernet_wire::{Attr, Builder, Errno, ExtAck};
+
+use crate::handlers::refused;
+use crate::handlers::rta::RTA_METRICS;
+
+/// Reads the nest (`ip_metrics_convert`).
+pub(crate) fn read(attr: &Attr<'_>, ext: &mut ExtAck) -> Result<Metrics, Errno> {
+    let mut out = Metrics::default();
+    for metric in attr.nested().filter(|metric| metric.ty != 0) {
+        let set = if metric.ty == RTAX_CC_ALGO {
+            let name = std::str::from_utf8(metric.str_bytes()).map_err(|_| RouteError::UnknownCongctl);
+            name.and_then(|name| out.set_congctl(name))
+        } else if metric.payload.len() == 4 {
+            out.set(metric.ty, metric.u32().unwrap_or(0))
+        } else {
+            ext.set_msg_attr("Invalid attribute in metrics", &metric);
+            return Err(Errno::EINVAL);
+        };
+        set.map_err(|error| refused(ext, error.errno(), error.text()))?;
+    }
+    Ok(out)
+}
+
+/// Writes the nest, if there is anything to say (`rtnetlink_put_metrics`).
+pub(crate) fn fill(out: &mut Builder, metrics: &Metrics) {
+    if metrics.is_empty() {
+        return;
+    }
+    out.nest(RTA_METRICS, |nest| {
+        let mut congctl = metrics.congctl();
+        for (ty, value) in metrics.iter() {
+            if ty > RTAX_CC_ALGO
+                && let Some(name) = congctl.take()
+            {
+                nest.put_str(RTAX_CC_ALGO, name);
+            }
+            nest.put_u32(ty, value);
+        }
+        if let Some(name) = congctl {
+            nest.put_str(RTAX_CC_ALGO, name);
+        }
+    });
+}
