@@ -28,6 +28,11 @@ mod fib;
 mod inet;
 mod inet6;
 mod ioctl;
+#[expect(dead_code, reason = "being built")]
+mod l2;
+#[expect(dead_code, reason = "being built")]
+mod l3;
+mod l4;
 mod mcast;
 mod neigh;
 mod nexthop;

@@ -8,6 +8,7 @@ use crate::dev::Links;
 use crate::fib::Fib;
 use crate::inet::Inet;
 use crate::inet6::Inet6;
+use crate::l2::Backlog;
 use crate::mcast::LinkMulticast;
 use crate::neigh::Neighbours;
 use crate::nexthop::Nexthops;
@@ -52,6 +53,29 @@ impl<T: Default> Part<T> {
     }
 }
 
+/// Something of a namespace's that has its own lock, made when somebody first asks for it.
+#[derive(Debug)]
+pub(crate) struct Lazy<T>(OnceLock<Box<T>>);
+
+impl<T: Default> Lazy<T> {
+    pub(crate) const fn new() -> Self {
+        Self(OnceLock::new())
+    }
+
+    /// Looks without making one.
+    pub(crate) fn peek(&self) -> Option<&T> {
+        self.0.get().map(Box::as_ref)
+    }
+}
+
+impl<T: Default> std::ops::Deref for Lazy<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.get_or_init(Box::default)
+    }
+}
+
 /// The stack of one namespace (the parts of `struct net` that concern it).
 #[derive(Debug)]
 pub struct NetState {
@@ -64,6 +88,8 @@ pub struct NetState {
     pub(crate) neigh: Part<Neighbours>,
     pub(crate) nexthops: Part<Nexthops>,
     pub(crate) sysctl: Part<Sysctls>,
+    /// What came in.
+    pub(crate) backlog: Lazy<Backlog>,
 }
 
 impl NetState {
@@ -78,6 +104,7 @@ impl NetState {
             neigh: Part::new(),
             nexthops: Part::new(),
             sysctl: Part::new(),
+            backlog: Lazy::new(),
         }
     }
 }

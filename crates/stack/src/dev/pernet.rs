@@ -8,6 +8,7 @@ use pernet::{DyingNet, InitError, Key, KillList, Namespaces, Net, RegisterError,
 use super::Links;
 use crate::clock;
 use crate::inet::{Births, Inet};
+use crate::l2::Softnet;
 use crate::rtnl::{Clock, NoticeSink, Shared, SystemClock};
 use crate::state::{NetState, Ns};
 
@@ -46,6 +47,8 @@ pub(crate) struct Inner {
     /// A leaf: read to copy the handle.
     pub(crate) sink: RwLock<Option<Arc<dyn NoticeSink>>>,
     pub(crate) clock: Box<dyn Clock>,
+    /// Who has something to receive.
+    pub(crate) softnet: Softnet,
     /// The settings that namespaces are born with.
     pub(crate) births: Births,
     /// A leaf, likewise.
@@ -80,6 +83,7 @@ impl Stack {
             rtnl: Mutex::default(),
             sink: RwLock::default(),
             clock,
+            softnet: Softnet::default(),
             births: Births::default(),
             on_timer: RwLock::default(),
             key: OnceLock::new(),
