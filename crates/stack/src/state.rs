@@ -9,6 +9,7 @@ use crate::fib::Fib;
 use crate::inet::Inet;
 use crate::inet6::Inet6;
 use crate::l2::Backlog;
+use crate::l4::tcp::Tcp;
 use crate::mcast::LinkMulticast;
 use crate::neigh::Neighbours;
 use crate::nexthop::Nexthops;
@@ -90,6 +91,7 @@ pub struct NetState {
     pub(crate) sysctl: Part<Sysctls>,
     /// What came in.
     pub(crate) backlog: Lazy<Backlog>,
+    pub(crate) tcp: Lazy<Tcp>,
 }
 
 impl NetState {
@@ -105,6 +107,7 @@ impl NetState {
             nexthops: Part::new(),
             sysctl: Part::new(),
             backlog: Lazy::new(),
+            tcp: Lazy::new(),
         }
     }
 }

@@ -134,8 +134,9 @@ impl Stack {
     /// time, or when [`Stack::on_timer`]'s callback asks for it.
     #[must_use]
     pub fn run_timers(&self) -> Option<Duration> {
-        let mut rtnl = self.rtnl(pernet::Origin::KERNEL);
-        rtnl.run_timers();
-        rtnl.next_timer().map(|next| next.saturating_sub(rtnl.now()))
+        self.rtnl(pernet::Origin::KERNEL).run_timers();
+        self.run_sock_timers();
+        self.run_packets();
+        self.next_timer()
     }
 }
