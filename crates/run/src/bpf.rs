@@ -174,7 +174,19 @@ fn socket_rules() -> Vec<Rule> {
     ];
     rules.extend(fd_calls.map(|nr| Rule::always(nr, Notify)));
     // Options of the socket level that mean the same on the AF_UNIX stand-in stay native.
-    let set = [SO_BINDTODEVICE, SO_MARK, SO_RCVBUF, SO_RCVBUFFORCE, SO_SNDBUFFORCE, SO_REUSEPORT, SO_ATTACH_BPF];
+    let set = [
+        SO_BINDTODEVICE,
+        SO_MARK,
+        SO_RCVBUF,
+        SO_RCVBUFFORCE,
+        SO_SNDBUFFORCE,
+        SO_REUSEPORT,
+        SO_ATTACH_BPF,
+        SO_REUSEADDR,
+        SO_KEEPALIVE,
+        SO_LINGER,
+        SO_OOBINLINE,
+    ];
     let get = [SO_TYPE, SO_ERROR, SO_DOMAIN, SO_PROTOCOL, SO_NETNS_COOKIE, SO_BINDTODEVICE, SO_MARK, SO_REUSEPORT];
     for (nr, options) in [(SYS_setsockopt, set.as_slice()), (SYS_getsockopt, get.as_slice())] {
         let mut tests: Vec<_> = options.iter().map(|&o| (Test::Is(2, o as u32), Notify)).collect();

@@ -49,6 +49,8 @@ pub(crate) struct Sockets {
     ready: Arc<Mutex<Vec<FileId>>>,
     /// Some receive may be parked that must be looked at from time to time.
     watched: AtomicBool,
+    /// Sockets with connections on which calls wait. A leaf lock.
+    waited_on: Mutex<HashSet<FileId>>,
 }
 
 thread_local! {
@@ -68,6 +70,7 @@ impl Sockets {
             missed: Mutex::default(),
             ready: Arc::default(),
             watched: AtomicBool::new(false),
+            waited_on: Mutex::default(),
         })
     }
 
@@ -137,6 +140,14 @@ impl Sockets {
                 reactor.wake();
             }
         })
+    }
+
+    /// Puts a socket on the ready list.
+    pub(crate) fn notify(&self, id: FileId, reactor: &Reactor) {
+        lock(&self.ready).push(id);
+        if !WILL_LOOK.get() {
+            reactor.wake();
+        }
     }
 
     /// Runs `f`; what becomes ready meanwhile is taken by this thread's own [`Self::take_ready`] afterwards.
@@ -235,7 +246,13 @@ impl Sockets {
 
     /// Somebody waits with a deadline.
     pub(crate) fn has_watched(&self, world: &World) -> bool {
-        self.watched.load(Ordering::Acquire) && self.netlink().iter().any(|n| n.has_watched(world))
+        let streams = !lock(&self.waited_on).is_empty();
+        streams || self.watched.load(Ordering::Acquire) && self.netlink().iter().any(|n| n.has_watched(world))
+    }
+
+    /// A call waits on a connection or a listener: its caller's signals and its deadline are to be looked at.
+    pub(crate) fn watch_stream(&self, id: FileId) {
+        lock(&self.waited_on).insert(id);
     }
 
     /// A receive with a deadline was parked.
@@ -243,8 +260,13 @@ impl Sockets {
         self.watched.store(true, Ordering::Release);
     }
 
-    /// Answers receives whose deadline has come.
-    pub(crate) fn serve_watched(&self, world: &World) {
+    /// Answers calls whose deadline has come, or whose caller a signal waits for.
+    pub(crate) fn serve_watched(&self, world: &Arc<World>) {
+        let waited_on: Vec<FileId> = lock(&self.waited_on).drain().collect();
+        for id in waited_on {
+            // Those who still wait put it back.
+            crate::syscalls::pump_stream(world, id);
+        }
         if self.watched.load(Ordering::Acquire) {
             let mut sockets = self.netlink();
             sockets.retain(|n| n.has_watched(world));
@@ -260,10 +282,10 @@ impl Sockets {
     }
 
     /// Every stand-in, for port conflicts.
-    pub(crate) fn inet(&self) -> Vec<Arc<StreamFd>> {
+    pub(crate) fn inet(&self) -> Vec<Arc<DatagramFd>> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         let stand_in = |e: &Emulated| match e {
-            Emulated::Stream(s) | Emulated::Datagram(s) => Some(s.clone()),
+            Emulated::Datagram(s) => Some(s.clone()),
             _ => None,
         };
         table.values().filter_map(stand_in).collect()
@@ -284,7 +306,8 @@ impl Emulated {
     fn closes_silently(&self) -> bool {
         match self {
             Self::Netlink(n) => n.keeps_app_end(),
-            Self::Stream(_) | Self::Datagram(_) | Self::Unix(_) => true,
+            Self::Stream(s) => s.closes_silently(),
+            Self::Datagram(_) | Self::Unix(_) => true,
             Self::Control(_) => false,
         }
     }

@@ -3,6 +3,7 @@
 //! What all kinds have in common is here; sockets with connections are in [`stream`], those without in [`datagram`].
 
 pub(crate) mod datagram;
+pub(crate) mod name;
 mod standin;
 pub(crate) mod stream;
 
@@ -122,7 +123,7 @@ pub(crate) fn socket(
     let net = world.net_of(task)?;
     let kind = Kind::check(domain, ty, protocol, &world.users.cred(task), &net)?;
     if kind.is_stream() {
-        stream::open(world, kind, net, nonblocking)
+        stream::open(world, task, kind, net, nonblocking)
     } else {
         datagram::open(world, kind, net, nonblocking)
     }

@@ -79,6 +79,11 @@ impl Sock {
         if !header.has(SYN) || header.has(FIN) {
             return;
         }
+        let knock = self.lock().knock.clone();
+        if knock.is_some_and(|knock| !knock()) {
+            self.stop_listening();
+            return reset(cx, header, &packet);
+        }
         let (options, ticket) = {
             let mut inner = self.lock();
             let Some(listen) = &mut inner.listen else { return };

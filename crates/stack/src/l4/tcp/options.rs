@@ -33,6 +33,41 @@ mod name {
     pub(super) const INQ: i32 = 36;
 }
 
+mod level {
+    pub(super) const IP: i32 = 0;
+    pub(super) const IPV6: i32 = 41;
+}
+
+/// `IP_*` and `IPV6_*`.
+mod ip {
+    pub(super) const TOS: i32 = 1;
+    pub(super) const TTL: i32 = 2;
+    pub(super) const OPTIONS: i32 = 4;
+    pub(super) const RECVOPTS: i32 = 6;
+    pub(super) const RETOPTS: i32 = 7;
+    pub(super) const PKTINFO: i32 = 8;
+    pub(super) const MTU_DISCOVER: i32 = 10;
+    pub(super) const RECVERR: i32 = 11;
+    pub(super) const RECVTTL: i32 = 12;
+    pub(super) const RECVTOS: i32 = 13;
+    pub(super) const MTU: i32 = 14;
+    pub(super) const FREEBIND: i32 = 15;
+    pub(super) const TRANSPARENT: i32 = 19;
+    pub(super) const BIND_ADDRESS_NO_PORT: i32 = 24;
+    pub(super) const V6_UNICAST_HOPS: i32 = 16;
+    pub(super) const V6_MTU_DISCOVER: i32 = 23;
+    pub(super) const V6_MTU: i32 = 24;
+    pub(super) const V6_RECVERR: i32 = 25;
+    pub(super) const V6_ONLY: i32 = 26;
+    pub(super) const V6_RECVPKTINFO: i32 = 49;
+    pub(super) const V6_RECVHOPLIMIT: i32 = 51;
+    pub(super) const V6_RECVTCLASS: i32 = 66;
+    pub(super) const V6_TCLASS: i32 = 67;
+    pub(super) const V6_AUTOFLOWLABEL: i32 = 70;
+    pub(super) const V6_TRANSPARENT: i32 = 75;
+    pub(super) const V6_FREEBIND: i32 = 78;
+}
+
 /// The longest name of a way to control congestion, with its end.
 const CA_NAME_MAX: usize = 16;
 
@@ -225,6 +260,85 @@ impl Sock {
                 drop(inner);
                 return Ok(self.info().to_bytes());
             }
+            _ => return Err(errno::ENOPROTOOPT),
+        };
+        Ok(value.to_ne_bytes().to_vec())
+    }
+
+    /// `setsockopt` of the levels `IPPROTO_IP` and `IPPROTO_IPV6`, of which a connection heeds few.
+    ///
+    /// # Errors
+    /// `EINVAL`, `ENOPROTOOPT`.
+    pub(crate) fn set_ip_option(&self, level: i32, option: i32, value: &[u8]) -> Result<(), i32> {
+        let value = match *value {
+            [byte] | [byte, _] | [byte, _, _] if level == level::IP => i32::from(byte),
+            [a, b, c, d, ..] => i32::from_ne_bytes([a, b, c, d]),
+            _ => return Err(errno::EINVAL),
+        };
+        let mut inner = self.lock();
+        let bound = inner.ticket.is_some();
+        let options = &mut inner.options;
+        let pmtu = || {
+            Ok(match value {
+                0 => PmtuDiscovery::Dont,
+                1 => PmtuDiscovery::Want,
+                2 => PmtuDiscovery::Do,
+                3 => PmtuDiscovery::Probe,
+                4 => PmtuDiscovery::Interface,
+                5 => PmtuDiscovery::Omit,
+                _ => return Err(errno::EINVAL),
+            })
+        };
+        match (level, option) {
+            // The two lowest bits are not the program's: they tell of congestion.
+            (level::IP, ip::TOS) => options.tos = value as u8 & !3 | options.tos & 3,
+            (level::IP, ip::TTL) if value == -1 => options.hop_limit = None,
+            (level::IP, ip::TTL) if (1..=255).contains(&value) => options.hop_limit = Some(value as u8),
+            (level::IP, ip::MTU_DISCOVER) | (level::IPV6, ip::V6_MTU_DISCOVER) => options.pmtu = pmtu()?,
+            (level::IP, ip::RECVERR) | (level::IPV6, ip::V6_RECVERR) => options.receive_errors = value != 0,
+            (level::IP, ip::FREEBIND | ip::TRANSPARENT) | (level::IPV6, ip::V6_FREEBIND | ip::V6_TRANSPARENT) => {
+                options.any_source = value != 0;
+            }
+            (level::IP, ip::BIND_ADDRESS_NO_PORT) => options.no_port = value != 0,
+            (level::IPV6, ip::V6_ONLY) if bound => return Err(errno::EINVAL),
+            (level::IPV6, ip::V6_ONLY) => options.v6_only = value != 0,
+            (level::IPV6, ip::V6_UNICAST_HOPS) if value == -1 => options.hop_limit = None,
+            (level::IPV6, ip::V6_UNICAST_HOPS) if (1..=255).contains(&value) => options.hop_limit = Some(value as u8),
+            (level::IPV6, ip::V6_TCLASS) if (-1..=255).contains(&value) => options.tos = value.max(0) as u8,
+            (level::IP, ip::TTL) | (level::IPV6, ip::V6_UNICAST_HOPS | ip::V6_TCLASS) => return Err(errno::EINVAL),
+            // What it wants to be told beside bytes, a stream has no place for.
+            (level::IP, ip::PKTINFO | ip::RECVTTL | ip::RECVTOS | ip::RECVOPTS | ip::RETOPTS) => {}
+            (level::IPV6, ip::V6_RECVPKTINFO | ip::V6_RECVHOPLIMIT | ip::V6_RECVTCLASS | ip::V6_AUTOFLOWLABEL) => {}
+            _ => return Err(errno::ENOPROTOOPT),
+        }
+        Ok(())
+    }
+
+    /// `getsockopt` of those levels.
+    ///
+    /// # Errors
+    /// `ENOPROTOOPT`, `ENOTCONN`.
+    pub(crate) fn ip_option(&self, level: i32, option: i32) -> Result<Vec<u8>, i32> {
+        let inner = self.lock();
+        let options = &inner.options;
+        let hops = |born: i32| options.hop_limit.map_or(born, i32::from);
+        let value = match (level, option) {
+            (level::IP, ip::TOS) | (level::IPV6, ip::V6_TCLASS) => i32::from(options.tos),
+            (level::IP, ip::TTL) | (level::IPV6, ip::V6_UNICAST_HOPS) => hops(64),
+            (level::IP, ip::MTU_DISCOVER) | (level::IPV6, ip::V6_MTU_DISCOVER) => options.pmtu as i32,
+            (level::IP, ip::RECVERR) | (level::IPV6, ip::V6_RECVERR) => options.receive_errors.into(),
+            (level::IP, ip::FREEBIND | ip::TRANSPARENT) | (level::IPV6, ip::V6_FREEBIND | ip::V6_TRANSPARENT) => {
+                options.any_source.into()
+            }
+            (level::IP, ip::BIND_ADDRESS_NO_PORT) => options.no_port.into(),
+            (level::IPV6, ip::V6_ONLY) => options.v6_only.into(),
+            (level::IP, ip::MTU) | (level::IPV6, ip::V6_MTU) => match (&inner.engine, inner.local) {
+                (Some(engine), Some(local)) => i32::from(engine.mss()) + if local.is_ipv4() { 40 } else { 60 },
+                _ => return Err(errno::ENOTCONN),
+            },
+            (level::IP, ip::OPTIONS) => return Ok(Vec::new()),
+            (level::IP, ip::PKTINFO | ip::RECVTTL | ip::RECVTOS | ip::RECVOPTS | ip::RETOPTS)
+            | (level::IPV6, ip::V6_RECVPKTINFO | ip::V6_RECVHOPLIMIT | ip::V6_RECVTCLASS) => 0,
             _ => return Err(errno::ENOPROTOOPT),
         };
         Ok(value.to_ne_bytes().to_vec())

@@ -40,6 +40,9 @@ static COOKIES: AtomicU64 = AtomicU64::new(1);
 /// Called when something about a socket has changed.
 pub(crate) type Ready = Arc<dyn Fn() + Send + Sync>;
 
+/// Asked whether a listener is still there.
+pub(crate) type Knock = Arc<dyn Fn() -> bool + Send + Sync>;
+
 /// A TCP socket.
 ///
 /// Lock order: a socket's lock stands before rtnl and all of layer 3's, which are taken to send; before the port table and
@@ -149,6 +152,7 @@ pub(super) struct Inner {
     pub(super) news: bool,
     pub(super) wakers: Vec<Waker>,
     pub(super) ready: Option<Ready>,
+    pub(super) knock: Option<Knock>,
 }
 
 /// Whether an address is of one link only.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use pernet::NetRef;
 
 use super::info::TcpInfo;
-use super::sock::{Inner, Sock};
+use super::sock::Sock;
 use super::state::State;
 use super::user::{Read, Readiness};
 use crate::dev::Stack;
@@ -266,6 +266,68 @@ impl TcpSocket {
         self.sock.sharing_changed();
     }
 
+    /// Whose it is, by number (`SO_REUSEPORT` shares with one's own).
+    pub fn set_owner(&self, uid: u32) {
+        self.sock.options(|options| options.uid = uid);
+    }
+
+    /// Asks `knock`, with no lock held, before a listener answers a request for a connection: `false` says that nobody is
+    /// there any more.
+    pub fn on_knock(&self, knock: Option<Arc<dyn Fn() -> bool + Send + Sync>>) {
+        self.sock.on_knock(knock);
+    }
+
+    /// Bytes that there is room for.
+    #[must_use]
+    pub fn send_room(&self) -> usize {
+        self.sock.send_room()
+    }
+
+    /// Who the connection is or was with.
+    #[must_use]
+    pub fn last_peer(&self) -> Option<SocketAddr> {
+        self.sock.last_peer()
+    }
+
+    /// Marks its packets (`SO_MARK`).
+    pub fn set_mark(&self, mark: u32) {
+        self.sock.options(|options| options.mark = mark);
+    }
+
+    /// The mark of its packets.
+    #[must_use]
+    pub fn mark(&self) -> u32 {
+        self.sock.options(|options| options.mark)
+    }
+
+    /// The device that it is bound to, 0 for none.
+    #[must_use]
+    pub fn device(&self) -> u32 {
+        self.sock.options(|options| options.device)
+    }
+
+    /// Whether it listens with others.
+    #[must_use]
+    pub fn reuse_port(&self) -> bool {
+        self.sock.options(|options| options.reuse_port)
+    }
+
+    /// Sets an option of the levels `IPPROTO_IP` and `IPPROTO_IPV6`.
+    ///
+    /// # Errors
+    /// `EINVAL`, `ENOPROTOOPT`.
+    pub fn set_ip_option(&self, level: i32, option: i32, value: &[u8]) -> Result<(), i32> {
+        self.sock.set_ip_option(level, option, value)
+    }
+
+    /// An option of those levels.
+    ///
+    /// # Errors
+    /// `ENOPROTOOPT`, `ENOTCONN`.
+    pub fn ip_option(&self, level: i32, option: i32) -> Result<Vec<u8>, i32> {
+        self.sock.ip_option(level, option)
+    }
+
     /// Waits until `f` says something else than `EAGAIN` or `EINPROGRESS`, and runs the stack meanwhile: it needs no other
     /// thread for that.
     fn wait<R>(&self, limit: Option<Duration>, mut f: impl FnMut() -> Result<R, i32>) -> Result<R, i32> {
@@ -284,9 +346,7 @@ impl TcpSocket {
             }
             // What came after `f` was asked is seen within this time: a wake-up may be missed, and is not what is relied on.
             let inner = self.sock.lock();
-            if !inner.news_for(&self.sock) {
-                drop(self.sock.wait(inner, left.map_or(next, |left| left.min(next))));
-            }
+            drop(self.sock.wait(inner, left.map_or(next, |left| left.min(next))));
         }
     }
 
@@ -305,13 +365,6 @@ impl TcpSocket {
             Err(errno::EAGAIN | errno::EINPROGRESS | errno::EALREADY) => Poll::Pending,
             other => Poll::Ready(other),
         }
-    }
-}
-
-impl Inner {
-    /// Whether waiting would be in vain.
-    fn news_for(&self, _sock: &Sock) -> bool {
-        self.news
     }
 }
 

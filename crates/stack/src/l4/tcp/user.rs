@@ -437,7 +437,7 @@ impl Sock {
     }
 
     /// `inet_csk_listen_stop`: those who wait to be accepted are told that nobody will.
-    fn stop_listening(self: &Arc<Self>) {
+    pub(super) fn stop_listening(self: &Arc<Self>) {
         let Ok(Some((listen, ticket))) = self.with_cx(|_| {
             let mut inner = self.lock();
             let listen = inner.listen.take()?;
@@ -511,6 +511,17 @@ impl Sock {
         inner.peer.filter(|_| there).map(|peer| self.shown(peer, inner.scope)).ok_or(errno::ENOTCONN)
     }
 
+    /// Who the connection is or was with.
+    pub(crate) fn last_peer(&self) -> Option<SocketAddr> {
+        let inner = self.lock();
+        inner.peer.map(|peer| self.shown(peer, inner.scope))
+    }
+
+    /// Asks before a request for a connection is answered.
+    pub(crate) fn on_knock(&self, knock: Option<super::sock::Knock>) {
+        self.lock().knock = knock;
+    }
+
     /// The state.
     pub(crate) fn state(&self) -> State {
         self.lock().state
@@ -526,7 +537,7 @@ impl Sock {
         self.lock().engine.as_ref().map_or(0, |engine| engine.unacknowledged())
     }
 
-    /// Is nothing left to be sent or acknowledged?
+    /// Bytes that there is room for.
     pub(crate) fn send_room(&self) -> usize {
         self.lock().engine.as_ref().map_or(0, |engine| engine.send_room())
     }
