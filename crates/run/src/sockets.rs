@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use pernet::NetRef;
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
@@ -51,6 +51,8 @@ pub(crate) struct Sockets {
     watched: AtomicBool,
     /// Sockets with connections on which calls wait. A leaf lock.
     waited_on: Mutex<HashSet<FileId>>,
+    /// Where the kernel keeps sockets (`st_dev`).
+    dev: OnceLock<u64>,
 }
 
 thread_local! {
@@ -71,6 +73,7 @@ impl Sockets {
             ready: Arc::default(),
             watched: AtomicBool::new(false),
             waited_on: Mutex::default(),
+            dev: OnceLock::new(),
         })
     }
 
@@ -91,12 +94,14 @@ impl Sockets {
 
     /// The emulated socket with this inode number.
     pub(crate) fn by_inode(&self, ino: u64) -> Option<(FileId, Emulated)> {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.iter().find(|(id, _)| id.ino == ino).map(|(id, e)| (*id, e.clone()))
+        // All sockets are of one device of the kernel's.
+        let id = FileId { dev: *self.dev.get()?, ino };
+        Some((id, self.get(id)?))
     }
 
     /// Takes in a new socket.
     pub(crate) fn insert(&self, id: FileId, socket: Emulated) {
+        let _ = self.dev.set(id.dev);
         self.table.write().unwrap_or_else(PoisonError::into_inner).insert(id, socket);
     }
 
