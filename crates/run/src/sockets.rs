@@ -14,7 +14,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, socketpair};
 
 use crate::control::ControlFd;
-use crate::inet::InetFd;
+use crate::inet::datagram::DatagramFd;
+use crate::inet::stream::StreamFd;
 use crate::netlink::NetlinkFd;
 use crate::reactor::Reactor;
 use crate::task::{FileId, Task, numbers};
@@ -25,8 +26,10 @@ use crate::world::{World, lock};
 pub(crate) enum Emulated {
     /// AF_NETLINK.
     Netlink(Arc<NetlinkFd>),
-    /// AF_INET, AF_INET6, AF_PACKET.
-    Inet(Arc<InetFd>),
+    /// AF_INET, AF_INET6, with connections.
+    Stream(Arc<StreamFd>),
+    /// AF_INET, AF_INET6, AF_PACKET, without.
+    Datagram(Arc<DatagramFd>),
     /// The channel of `pernet ns`.
     Control(Arc<ControlFd>),
     /// A real AF_UNIX socket, known for the namespace that it keeps alive.
@@ -256,10 +259,14 @@ impl Sockets {
         }
     }
 
-    /// Every inet socket, for port conflicts.
-    pub(crate) fn inet(&self) -> Vec<Arc<InetFd>> {
+    /// Every stand-in, for port conflicts.
+    pub(crate) fn inet(&self) -> Vec<Arc<StreamFd>> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.values().filter_map(|e| if let Emulated::Inet(i) = e { Some(i.clone()) } else { None }).collect()
+        let stand_in = |e: &Emulated| match e {
+            Emulated::Stream(s) | Emulated::Datagram(s) => Some(s.clone()),
+            _ => None,
+        };
+        table.values().filter_map(stand_in).collect()
     }
 }
 
@@ -268,7 +275,8 @@ impl Emulated {
     fn is_kept(&self) -> bool {
         match self {
             Self::Netlink(n) => n.keeps_app_end(),
-            Self::Inet(i) => i.kept().is_some(),
+            Self::Stream(s) => s.kept().is_some(),
+            Self::Datagram(d) => d.kept().is_some(),
             Self::Control(_) | Self::Unix(_) => false,
         }
     }
@@ -276,7 +284,7 @@ impl Emulated {
     fn closes_silently(&self) -> bool {
         match self {
             Self::Netlink(n) => n.keeps_app_end(),
-            Self::Inet(_) | Self::Unix(_) => true,
+            Self::Stream(_) | Self::Datagram(_) | Self::Unix(_) => true,
             Self::Control(_) => false,
         }
     }

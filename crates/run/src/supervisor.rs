@@ -198,7 +198,7 @@ impl Supervisor {
                 match &socket {
                     Emulated::Netlink(n) => n.pump(world),
                     Emulated::Control(c) => c.serve(world),
-                    Emulated::Inet(_) | Emulated::Unix(_) => {}
+                    Emulated::Stream(_) | Emulated::Datagram(_) | Emulated::Unix(_) => {}
                 }
                 if hung && let Some(Emulated::Netlink(n)) = world.sockets.remove(id) {
                     n.close(world);

@@ -1,5 +1,8 @@
 //! Layer 4: sockets and what is delivered to them (`net/ipv4/{udp,ping,raw,tcp}.c`, `net/packet`).
 
+#[allow(dead_code, reason = "being built")]
+pub(crate) mod ports;
+
 use crate::l2::Cx;
 use crate::l3::{Delivered, IcmpError, Received};
 

@@ -108,6 +108,20 @@ impl Stack {
     }
 }
 
+/// What a setting of the namespace as a whole reads as, for the parts that go by it; `name` is its path in the table.
+pub(crate) fn text(ns: Ns<'_>, name: &str) -> String {
+    // What was never written is not stored: most of the time this is a look at nothing.
+    if let Some(changed) = ns.sysctl.peek().and_then(|s| s.changed.get(name).cloned()) {
+        return changed.into();
+    }
+    table::TABLE.binary_search_by(|row| row.0.cmp(name)).map_or_else(|_| String::new(), |at| table::TABLE[at].2.into())
+}
+
+/// The same of one that is a number.
+pub(crate) fn number(ns: Ns<'_>, name: &str) -> i64 {
+    text(ns, name).parse().unwrap_or(0)
+}
+
 /// A setting of the namespace as a whole.
 fn whole(ns: Ns<'_>, name: &'static str, born: &'static str) -> String {
     if name == IP_FORWARD {

@@ -1,5 +1,5 @@
-//! AF_INET, AF_INET6 and AF_PACKET sockets of programs, as far as a namespace goes in which no packet moves yet:
-//! they can be made, named, asked and listened on; whoever wants to send finds no route, as with `lo` down.
+//! Where no packet moves yet: such a socket can be made, named, asked and listened on; whoever wants to send finds no
+//! route, as with `lo` down.
 //!
 //! The stand-in is an unconnected AF_UNIX socket, whose readiness is that of a fresh socket; nothing of it is
 //! connected to anything, so nothing can leave.
@@ -11,97 +11,19 @@ use std::sync::Mutex;
 
 use pernet::{Cap, Cred, NetRef};
 
+use super::{Family, Kind, address, common_option, send_many, write_name};
+use crate::listener::Call;
+use crate::mem::Memory;
+use crate::msghdr::MsgHeader;
 use crate::sys;
-use crate::task::FileId;
+use crate::syscalls::Outcome;
+use crate::task::{FileId, Task};
 use crate::world::{World, lock};
 
 const IP_BIND_ADDRESS_NO_PORT: i32 = 24;
-/// SOCK_PACKET, which old programs still ask for.
-const OBSOLETE_SOCK_PACKET: i32 = 10;
 const PRIVILEGED_PORTS: u16 = 1024;
 /// net.ipv4.ip_local_port_range of a fresh namespace.
 const EPHEMERAL: std::ops::RangeInclusive<u16> = 32768..=60999;
-
-/// Which family, already checked against type and protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Family {
-    /// AF_INET
-    V4,
-    /// AF_INET6
-    V6,
-    /// AF_PACKET
-    Packet,
-}
-
-/// What kind of socket a program asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Kind {
-    /// The family.
-    pub(crate) family: Family,
-    /// SOCK_STREAM, SOCK_DGRAM, SOCK_RAW.
-    pub(crate) ty: i32,
-    /// The protocol, defaults filled in.
-    pub(crate) protocol: i32,
-}
-
-impl Kind {
-    /// Checks a `socket()` call's arguments as the kernel does: type, then protocol, then privilege.
-    ///
-    /// # Errors
-    /// ESOCKTNOSUPPORT, EPROTONOSUPPORT, EPERM, EACCES (ping sockets: the default group range admits nobody).
-    pub(crate) fn check(domain: i32, ty: i32, protocol: i32, cred: &Cred, net: &NetRef) -> Result<Self, i32> {
-        use libc::{
-            IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_IP, IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE,
-            SOCK_DGRAM, SOCK_RAW, SOCK_STREAM,
-        };
-        let raw_allowed = || cred.capable(net.owner(), Cap::NetRaw).then_some(()).ok_or(libc::EPERM);
-        let family = match domain {
-            libc::AF_INET => Family::V4,
-            libc::AF_INET6 => Family::V6,
-            libc::AF_PACKET => Family::Packet,
-            _ => return Err(libc::EAFNOSUPPORT),
-        };
-        if family == Family::Packet {
-            raw_allowed()?;
-            return match ty {
-                SOCK_DGRAM | SOCK_RAW | OBSOLETE_SOCK_PACKET => Ok(Self { family, ty, protocol }),
-                _ => Err(libc::ESOCKTNOSUPPORT),
-            };
-        }
-        if !(0..=262).contains(&protocol) {
-            return Err(libc::EINVAL);
-        }
-        let ping = if family == Family::V4 { IPPROTO_ICMP } else { IPPROTO_ICMPV6 };
-        let protocol = match (ty, protocol) {
-            (SOCK_STREAM, IPPROTO_IP | IPPROTO_TCP) => IPPROTO_TCP,
-            (SOCK_STREAM, IPPROTO_MPTCP) => IPPROTO_MPTCP,
-            (SOCK_DGRAM, IPPROTO_IP | IPPROTO_UDP) => IPPROTO_UDP,
-            (SOCK_DGRAM, IPPROTO_UDPLITE) => IPPROTO_UDPLITE,
-            (SOCK_DGRAM, p) if p == ping => return Err(libc::EACCES),
-            (SOCK_RAW, IPPROTO_IP) => return Err(libc::EPROTONOSUPPORT),
-            (SOCK_RAW, p) => {
-                raw_allowed()?;
-                p
-            }
-            (SOCK_STREAM | SOCK_DGRAM, _) => return Err(libc::EPROTONOSUPPORT),
-            _ => return Err(libc::ESOCKTNOSUPPORT),
-        };
-        Ok(Self { family, ty, protocol })
-    }
-
-    fn is_stream(self) -> bool {
-        self.ty == libc::SOCK_STREAM
-    }
-
-    /// The domain number.
-    pub(crate) fn domain(self) -> i32 {
-        match self.family {
-            Family::V4 => libc::AF_INET,
-            Family::V6 => libc::AF_INET6,
-            Family::Packet => libc::AF_PACKET,
-        }
-    }
-}
 
 #[derive(Default)]
 struct State {
@@ -113,7 +35,7 @@ struct State {
 }
 
 /// Such a socket.
-pub(crate) struct InetFd {
+pub(crate) struct StandIn {
     /// The program's end.
     pub(crate) id: FileId,
     /// What it is.
@@ -124,7 +46,7 @@ pub(crate) struct InetFd {
     state: Mutex<State>,
 }
 
-impl InetFd {
+impl StandIn {
     /// A fresh socket.
     pub(crate) fn new(id: FileId, kind: Kind, net: NetRef, kept: Option<OwnedFd>) -> Self {
         Self { id, kind, net, kept, state: Mutex::default() }
@@ -371,5 +293,114 @@ impl InetFd {
     /// Remembers an option.
     pub(crate) fn set_option(&self, level: i32, name: i32, value: Vec<u8>) {
         lock(&self.state).options.insert((level, name), value);
+    }
+}
+
+/// Answers a call on such a socket.
+pub(super) fn handle(world: &World, task: Task, call: &Call, s: &StandIn) -> Outcome {
+    match call.nr {
+        // A listener's own stand-in waits; nobody can connect to it.
+        libc::SYS_accept | libc::SYS_accept4 if s.kind.is_stream() => Outcome::Proceed,
+        libc::SYS_accept | libc::SYS_accept4 => Outcome::Errno(libc::EOPNOTSUPP),
+        libc::SYS_getsockopt => Outcome::from(getsockopt(task, call, s)),
+        libc::SYS_setsockopt => setsockopt(world, task, call, s),
+        _ => Outcome::from(on_inet(world, task, call, s)),
+    }
+}
+
+fn on_inet(world: &World, task: Task, call: &Call, s: &StandIn) -> Result<i64, i32> {
+    let zero = |r: Result<(), i32>| r.map(|()| 0);
+    match call.nr {
+        libc::SYS_bind => zero(s.bind(world, &world.users.cred(task), &address(task, call.args[1], call.int(2))?)),
+        libc::SYS_connect => zero(s.reach(world, &address(task, call.args[1], call.int(2))?, true)),
+        libc::SYS_getsockname => write_name(task, call, &s.local_name()),
+        libc::SYS_getpeername => Err(libc::ENOTCONN),
+        libc::SYS_sendto if call.args[4] == 0 => Err(s.unaddressed()),
+        libc::SYS_shutdown => zero(s.shutdown(call.int(1))),
+        libc::SYS_listen => match s.kept() {
+            Some(app) => zero(s.listen(world, app, call.int(1))),
+            None => zero(s.listen(world, world.copy_fd(task, call.int(0), s.id)?.as_fd(), call.int(1))),
+        },
+        libc::SYS_sendto => s.reach(world, &address(task, call.args[4], call.int(5))?, false).map(|()| 0),
+        libc::SYS_sendmsg => inet_sendmsg(world, task, s, call.args[1]),
+        _ => send_many(task, call, |header| inet_sendmsg(world, task, s, header)),
+    }
+}
+
+fn inet_sendmsg(world: &World, task: Task, s: &StandIn, header: u64) -> Result<i64, i32> {
+    let header = MsgHeader::read(Memory::of(task.tid), header)?;
+    if header.name == 0 || header.name_len == 0 {
+        return Err(s.unaddressed());
+    }
+    s.reach(world, &address(task, header.name, header.name_len as i32)?, false).map(|()| 0)
+}
+
+fn getsockopt(task: Task, call: &Call, s: &StandIn) -> Result<i64, i32> {
+    let (level, name) = (call.int(1), call.int(2));
+    if let Some(answer) = common_option(task, call, s.kind, &s.net) {
+        return answer;
+    }
+    let memory = Memory::of(task.tid);
+    let room = memory.u32(call.args[4]).map_err(|e| e.errno())? as usize;
+    let value = match (level, name) {
+        (libc::SOL_SOCKET, libc::SO_ERROR) => vec![0; 4],
+        (libc::SOL_SOCKET, libc::SO_BINDTODEVICE) => s.option(level, name).unwrap_or_default(),
+        (libc::SOL_SOCKET, _) => {
+            s.option(level, name).and_then(|v| Some(v.first_chunk::<4>()?.to_vec())).unwrap_or(vec![0; 4])
+        }
+        _ if is_level_of(s, level) => s.option(level, name).unwrap_or_else(|| vec![0; room.min(4)]),
+        _ => return Err(libc::ENOPROTOOPT),
+    };
+    memory.write_sized(call.args[3], call.args[4], &value).map_err(|e| e.errno())?;
+    Ok(0)
+}
+
+fn setsockopt(world: &World, task: Task, call: &Call, s: &StandIn) -> Outcome {
+    let (level, name) = (call.int(1), call.int(2));
+    let value = match super::option_value(task, call) {
+        Ok(value) => value,
+        Err(e) => return Outcome::Errno(e),
+    };
+    let admin = world.users.cred(task).capable(s.net.owner(), Cap::NetAdmin);
+    match level {
+        libc::SOL_SOCKET => set_inet_option(world, s, name, value, admin),
+        _ if is_level_of(s, level) => {
+            s.set_option(level, name, value);
+            Outcome::Value(0)
+        }
+        _ => Outcome::Errno(libc::ENOPROTOOPT),
+    }
+}
+
+/// Option levels that a socket of this kind understands.
+fn is_level_of(s: &StandIn, level: i32) -> bool {
+    match s.kind.family {
+        Family::Packet => level == libc::SOL_PACKET,
+        Family::V4 => level == libc::SOL_IP || level == s.kind.protocol || level == libc::SOL_RAW,
+        Family::V6 => {
+            level == libc::SOL_IPV6 || level == libc::SOL_IP || level == s.kind.protocol || level == libc::SOL_RAW
+        }
+    }
+}
+
+fn set_inet_option(world: &World, s: &StandIn, name: i32, value: Vec<u8>, admin: bool) -> Outcome {
+    match name {
+        libc::SO_BINDTODEVICE => {
+            let device = value.split(|&b| b == 0).next().unwrap_or_default().to_vec();
+            let text = String::from_utf8_lossy(&device);
+            let known = device.is_empty() || world.stack.links(&s.net).is_some_and(|l| l.by_name(&text).is_some());
+            if !known {
+                return Outcome::Errno(libc::ENODEV);
+            }
+            let shown = if device.is_empty() { device } else { [device, vec![0]].concat() };
+            s.set_option(libc::SOL_SOCKET, name, shown);
+            Outcome::Value(0)
+        }
+        libc::SO_MARK | libc::SO_RCVBUFFORCE | libc::SO_SNDBUFFORCE if !admin => Outcome::Errno(libc::EPERM),
+        libc::SO_RCVBUF | libc::SO_SNDBUF => Outcome::Proceed,
+        _ => {
+            s.set_option(libc::SOL_SOCKET, name, value);
+            Outcome::Value(0)
+        }
     }
 }
