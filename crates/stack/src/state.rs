@@ -9,6 +9,7 @@ use crate::fib::Fib;
 use crate::inet::Inet;
 use crate::inet6::Inet6;
 use crate::l2::Backlog;
+use crate::l3::L3;
 use crate::mcast::LinkMulticast;
 use crate::neigh::Neighbours;
 use crate::nexthop::Nexthops;
@@ -90,6 +91,8 @@ pub struct NetState {
     pub(crate) sysctl: Part<Sysctls>,
     /// What came in.
     pub(crate) backlog: Lazy<Backlog>,
+    /// What the network layer remembers of packets.
+    pub(crate) l3: Lazy<L3>,
 }
 
 impl NetState {
@@ -105,6 +108,7 @@ impl NetState {
             nexthops: Part::new(),
             sysctl: Part::new(),
             backlog: Lazy::new(),
+            l3: Lazy::new(),
         }
     }
 }

@@ -130,6 +130,9 @@ impl Stack {
     /// How long until [`Stack::run_timers`] has something to do.
     #[must_use]
     pub fn next_timer(&self) -> Option<Duration> {
+        if self.packets_wait() {
+            return Some(Duration::ZERO);
+        }
         let rtnl = self.rtnl(pernet::Origin::KERNEL);
         rtnl.next_timer().map(|next| next.saturating_sub(rtnl.now()))
     }

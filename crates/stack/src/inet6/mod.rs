@@ -32,6 +32,7 @@ use crate::state::Ns;
 pub use addr::AddrError6;
 pub use change::{RouteKeys6, RouteSpec6};
 pub(crate) use change::{gateway_device, nexthop_gone, nexthop_replaced, nexthop_shrunk};
+pub(crate) use dad::random;
 pub use fib::Placing;
 pub(crate) use groups::{join as join_group, leave as leave_group};
 pub use idev::Ifa6;
