@@ -44,14 +44,14 @@ ip link set near up
 ip -n far addr add 10.99.0.2/24 dev far
 ip -n far link set far up
 ip netns exec far "$bench" traffic --serve & server=$!
-trap 'kill $server 2>/dev/null' EXIT
+trap 'kill $server 2>/dev/null || :' EXIT
 "$bench" traffic --server 10.99.0.2 --side "$side" --n "$n"
 if command -v ping >/dev/null; then
     echo "ping $(ping -q -c 200 -i 0.01 10.99.0.2 | tail -n 1)"
 fi
 if command -v iperf3 >/dev/null; then
     ip netns exec far iperf3 -s -1 >/dev/null & other=$!
-    trap 'kill $server $other 2>/dev/null' EXIT
+    trap 'kill $server $other 2>/dev/null || :' EXIT
     sleep 0.5
     echo "iperf3 $(iperf3 -c 10.99.0.2 -t "$seconds" -J | tr -d '\n')"
 fi
