@@ -16,6 +16,7 @@
 #![warn(missing_docs)]
 
 mod bpf;
+mod capture;
 mod census;
 mod control;
 mod front;
@@ -46,6 +47,7 @@ mod users;
 mod vfs;
 mod world;
 
+pub use capture::{CaptureError, CaptureOptions, capture};
 pub use control::{ControlError, Request, ask};
 pub use front::end_as;
 pub use launch::{Ended, Options, RunError, run};

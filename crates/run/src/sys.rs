@@ -156,6 +156,90 @@ pub(crate) fn recv_datagram(fd: BorrowedFd<'_>, buffer: &mut [u8], peek: bool) -
     if n < 0 { Err(io::Error::last_os_error()) } else { Ok(n as usize) }
 }
 
+/// A packet as a packet socket gave it.
+pub(crate) struct PacketMeta {
+    /// Its length, which may be more than the buffer held.
+    pub(crate) len: usize,
+    /// This host sent it.
+    pub(crate) outgoing: bool,
+    /// Since 1970.
+    pub(crate) time: std::time::Duration,
+}
+
+/// Receives one packet from an AF_PACKET socket with SO_TIMESTAMPNS, without waiting.
+pub(crate) fn receive_packet(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<PacketMeta> {
+    let mut control = [0u64; 8];
+    let mut iov = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: all-zero is a valid address and a valid `msghdr`.
+    let (mut from, mut msg): (libc::sockaddr_ll, libc::msghdr) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+    msg.msg_name = (&raw mut from).cast();
+    msg.msg_namelen = size_of_val(&from) as libc::socklen_t;
+    msg.msg_iov = &raw mut iov;
+    msg.msg_iovlen = 1;
+    msg.msg_control = control.as_mut_ptr().cast();
+    msg.msg_controllen = size_of_val(&control);
+    // SAFETY: every pointer in `msg` describes a live local buffer of the stated length.
+    let n = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut msg, libc::MSG_DONTWAIT | libc::MSG_TRUNC) };
+    if n < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut time = None;
+    // SAFETY: the kernel filled `msg_control` and `msg_controllen`; the CMSG macros stay inside that length.
+    unsafe {
+        let mut c = libc::CMSG_FIRSTHDR(&raw const msg);
+        while !c.is_null() {
+            if (*c).cmsg_level == libc::SOL_SOCKET && (*c).cmsg_type == libc::SCM_TIMESTAMPNS {
+                let at: libc::timespec = libc::CMSG_DATA(c).cast::<libc::timespec>().read_unaligned();
+                time = Some(std::time::Duration::new(at.tv_sec as u64, at.tv_nsec as u32));
+            }
+            c = libc::CMSG_NXTHDR(&raw const msg, c);
+        }
+    }
+    let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let outgoing = from.sll_pkttype == libc::PACKET_OUTGOING;
+    Ok(PacketMeta { len: n as usize, outgoing, time: time.unwrap_or_else(now) })
+}
+
+/// Binds an AF_PACKET socket to a device and a protocol; returns the device's hardware type.
+pub(crate) fn bind_packet(fd: BorrowedFd<'_>, index: u32, protocol: u16) -> io::Result<u16> {
+    // SAFETY: all-zero is a valid address.
+    let mut at: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    at.sll_family = libc::AF_PACKET as u16;
+    at.sll_protocol = protocol.to_be();
+    at.sll_ifindex = index as i32;
+    let mut len = size_of_val(&at) as libc::socklen_t;
+    // SAFETY: `at` is live and of the stated length.
+    check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const at).cast(), len) })?;
+    // SAFETY: `at` and `len` are live and describe each other.
+    check(unsafe { libc::getsockname(fd.as_raw_fd(), (&raw mut at).cast(), &raw mut len) })?;
+    Ok(at.sll_hatype)
+}
+
+/// Packets that an AF_PACKET socket had no room for.
+pub(crate) fn packets_dropped(fd: BorrowedFd<'_>) -> u64 {
+    // SAFETY: all-zero is a valid `tpacket_stats`.
+    let mut stats: libc::tpacket_stats = unsafe { std::mem::zeroed() };
+    let mut len = size_of_val(&stats) as libc::socklen_t;
+    // SAFETY: `stats` and `len` are live and describe each other.
+    let r = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_STATISTICS,
+            (&raw mut stats).cast(),
+            &raw mut len,
+        )
+    };
+    if r < 0 { 0 } else { stats.tp_drops.into() }
+}
+
+/// Is something to be read here now?
+pub(crate) fn readable(fd: BorrowedFd<'_>) -> bool {
+    let mut fds = [rustix::event::PollFd::from_borrowed_fd(fd, rustix::event::PollFlags::IN)];
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    rustix::event::poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
+}
+
 /// Sends one datagram without waiting and without SIGPIPE.
 pub(crate) fn send_datagram(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
     // SAFETY: pointer and length describe `bytes`, which is only read.

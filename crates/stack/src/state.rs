@@ -9,6 +9,7 @@ use crate::fib::Fib;
 use crate::inet::Inet;
 use crate::inet6::Inet6;
 use crate::l2::Backlog;
+use crate::l3::L3;
 use crate::l4::tcp::Tcp;
 use crate::mcast::LinkMulticast;
 use crate::neigh::Neighbours;
@@ -92,6 +93,8 @@ pub struct NetState {
     /// What came in.
     pub(crate) backlog: Lazy<Backlog>,
     pub(crate) tcp: Lazy<Tcp>,
+    /// What the network layer remembers of packets.
+    pub(crate) l3: Lazy<L3>,
 }
 
 impl NetState {
@@ -108,6 +111,7 @@ impl NetState {
             sysctl: Part::new(),
             backlog: Lazy::new(),
             tcp: Lazy::new(),
+            l3: Lazy::new(),
         }
     }
 }

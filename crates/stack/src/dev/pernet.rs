@@ -106,7 +106,7 @@ impl Stack {
     /// The time on the stack's clock, in hundredths of a second, as timers are shown.
     #[must_use]
     pub fn centiseconds(&self) -> u64 {
-        u64::try_from(self.inner.clock.now().as_millis() / 10).unwrap_or(u64::MAX)
+        clock::centiseconds(self.inner.clock.now())
     }
 
     /// All of the stack of `net`.
@@ -134,6 +134,9 @@ impl Stack {
     /// How long until [`Stack::run_timers`] has something to do.
     #[must_use]
     pub fn next_timer(&self) -> Option<Duration> {
+        if self.packets_wait() {
+            return Some(Duration::ZERO);
+        }
         let rtnl = self.rtnl(pernet::Origin::KERNEL);
         let next = rtnl.next_timer().into_iter().chain(self.inner.sock_timers.next()).min();
         next.map(|next| next.saturating_sub(rtnl.now()))

@@ -15,8 +15,8 @@ use crate::state::{ConfOf, Ns};
 use crate::{errno, inet};
 
 /// `RTCF_*`: what is special about a route that was found.
-mod rtcf {
-    pub(super) const DOREDIRECT: u32 = 0x0100_0000;
+pub(crate) mod rtcf {
+    pub(crate) const DOREDIRECT: u32 = 0x0100_0000;
     pub(super) const BROADCAST: u32 = 0x1000_0000;
     pub(super) const MULTICAST: u32 = 0x2000_0000;
     pub(super) const LOCAL: u32 = 0x8000_0000;
@@ -89,7 +89,9 @@ impl Stack {
         let state = self.state(net).ok_or(errno::ENODEV)?;
         let ns = Ns::living(state, net);
         let mut used = None;
-        let answer = if query.iif == 0 { output(ns, query, &mut used) } else { input(ns, query, &mut used) }?;
+        let way =
+            if query.iif == 0 { output(ns, query, How::default(), &mut used) } else { input(ns, query, &mut used) };
+        let answer = way?;
         // As long as nobody touched the rules the local table is within the main one.
         let merged = !rules::has_custom(ns, Family::Inet);
         let shown = |table| if merged && table == RT_TABLE_LOCAL { RT_TABLE_MAIN } else { table };
@@ -119,15 +121,28 @@ fn flow_of(query: &RouteQuery) -> Flow4 {
     }
 }
 
+/// What a sender may want besides.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct How {
+    /// The source need not be an address of this host.
+    pub(crate) any_source: bool,
+    /// Only routes to neighbours count.
+    pub(crate) on_link: bool,
+}
+
 /// A packet of this host (`ip_route_output_key`).
-fn output(ns: Ns<'_>, query: &RouteQuery, used: &mut Option<FlowHop>) -> Result<RouteAnswer, i32> {
+///
+/// # Errors
+/// A positive errno, as the sender gets it.
+pub(crate) fn output(ns: Ns<'_>, query: &RouteQuery, how: How, used: &mut Option<FlowHop>) -> Result<RouteAnswer, i32> {
     let mut flow = flow_of(query);
+    flow.scope = if how.on_link { scope::LINK } else { scope::UNIVERSE };
     let had_source = !query.src.is_unspecified();
     if had_source {
         if query.src.is_multicast() || query.src.is_broadcast() {
             return Err(errno::EINVAL);
         }
-        if address_type(ns, query.src) != route_type::LOCAL {
+        if !how.any_source && address_type(ns, query.src) != route_type::LOCAL {
             return Err(errno::ENETUNREACH);
         }
         if flow.oif == 0 && (flow.dst.is_multicast() || flow.dst.is_broadcast()) {
@@ -268,7 +283,10 @@ fn device_of(ns: Ns<'_>, address: Ipv4Addr) -> u32 {
 }
 
 /// A packet from outside (`ip_route_input`).
-fn input(ns: Ns<'_>, query: &RouteQuery, used: &mut Option<FlowHop>) -> Result<RouteAnswer, i32> {
+///
+/// # Errors
+/// A positive errno: `EINVAL` and `EXDEV` for packets that cannot be, else what routes say.
+pub(crate) fn input(ns: Ns<'_>, query: &RouteQuery, used: &mut Option<FlowHop>) -> Result<RouteAnswer, i32> {
     let link = ns.links.by_index(query.iif).ok_or(errno::ENODEV)?;
     if query.dst.is_multicast() {
         return input_group(ns, query);

@@ -26,6 +26,7 @@ pub use dump::{Dump4Filter, Route4Page};
 pub use error::RouteError;
 pub(crate) use error::refusals;
 pub(crate) use events::netdev_event;
+pub(crate) use get::{How, input as route_input, output as route_output};
 pub use get::{RouteAnswer, RouteQuery, RouteReply};
 pub(crate) use ifaddr::inetaddr_event;
 pub use info::{FibInfo, Gateway, HopView, NextHop, RouteView, hop_flag, route_type, scope};
@@ -35,6 +36,7 @@ pub use metrics::{Metrics, RTAX_CC_ALGO, RTAX_LOCK};
 pub(crate) use nexthops::{check_nexthop, nexthop_gone, nexthop_replaced, nexthop_shrunk};
 pub(crate) use proc::{proc_fib_trie, proc_fib_triestat, proc_route};
 pub use table::Insert;
+pub(crate) use table::prefix_mask;
 pub(crate) use tables::{Anchor, Fib};
 
 use std::net::Ipv4Addr;

@@ -32,6 +32,7 @@ use crate::state::Ns;
 pub use addr::AddrError6;
 pub use change::{RouteKeys6, RouteSpec6};
 pub(crate) use change::{gateway_device, nexthop_gone, nexthop_replaced, nexthop_shrunk};
+pub(crate) use dad::random;
 pub use fib::Placing;
 pub(crate) use groups::{join as join_group, leave as leave_group};
 pub use idev::Ifa6;
@@ -146,12 +147,6 @@ pub(crate) fn timer(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, timer: Timer) {
         Timer::Lifetime { ifindex, addr } => addr::lifetime_over(rtnl, ns, ifindex, addr),
         Timer::Collect => change::collect(rtnl, ns),
     }
-}
-
-/// The stack's time in hundredths of a second, as `cstamp` and `tstamp` carry it.
-pub(crate) fn centiseconds(now: std::time::Duration) -> u32 {
-    // They wrap, as in the kernel.
-    (now.as_millis() / 10 % (1 << 32)) as u32
 }
 
 /// As the stack's timers know it.

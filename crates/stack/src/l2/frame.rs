@@ -2,6 +2,8 @@
 
 use std::num::NonZeroU16;
 
+use crate::l3::Reach;
+
 /// What is known of the checksum of the transport header.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Checksum {
@@ -45,6 +47,8 @@ pub(crate) struct Frame {
     head: usize,
     /// Where the network header begins, from the beginning of `bytes`.
     network: usize,
+    /// Where the link-layer header begins, likewise; it ends where the network header begins.
+    mac: usize,
     /// What the network header is, `ETH_P_*`.
     pub(crate) protocol: u16,
     pub(crate) kind: PacketType,
@@ -53,6 +57,8 @@ pub(crate) struct Frame {
     pub(crate) segment: Option<NonZeroU16>,
     pub(crate) mark: u32,
     pub(crate) priority: u32,
+    /// This host sent it to itself, and the way out was the way in (`skb_dst`): nobody asks for a way again.
+    pub(crate) routed: Option<Reach>,
 }
 
 impl Frame {
@@ -64,12 +70,13 @@ impl Frame {
         let mut bytes = Vec::with_capacity(Self::HEADROOM + payload.len());
         bytes.resize(Self::HEADROOM, 0);
         bytes.extend_from_slice(payload);
-        Self { bytes, head: Self::HEADROOM, network: Self::HEADROOM, ..Self::default() }
+        Self { bytes, head: Self::HEADROOM, network: Self::HEADROOM, mac: Self::HEADROOM, ..Self::default() }
     }
 
     /// `len` bytes of zeros, with [`HEADROOM`](Self::HEADROOM) before them.
     pub(crate) fn zeroed(len: usize) -> Self {
-        Self { bytes: vec![0; Self::HEADROOM + len], head: Self::HEADROOM, network: Self::HEADROOM, ..Self::default() }
+        let at = Self::HEADROOM;
+        Self { bytes: vec![0; at + len], head: at, network: at, mac: at, ..Self::default() }
     }
 
     /// The bytes from the header that is to be read next.
@@ -101,6 +108,7 @@ impl Frame {
             self.bytes.splice(0..0, std::iter::repeat_n(0, more));
             self.head += more;
             self.network += more;
+            self.mac += more;
         }
         self.head -= len;
         &mut self.bytes[self.head..self.head + len]
@@ -124,6 +132,26 @@ impl Frame {
     pub(crate) fn network_mut(&mut self) -> &mut [u8] {
         let from = self.network.min(self.bytes.len());
         &mut self.bytes[from..]
+    }
+
+    /// The link-layer header begins where [`data`](Self::data) does now.
+    pub(crate) const fn set_mac_here(&mut self) {
+        self.mac = self.head;
+    }
+
+    /// The link-layer header; empty if there is none.
+    pub(crate) fn mac_header(&self) -> &[u8] {
+        self.bytes.get(self.mac..self.network).unwrap_or(&[])
+    }
+
+    /// [`data`](Self::data) begins with the link-layer header again.
+    pub(crate) fn pull_back_to_mac(&mut self) {
+        self.head = self.mac.min(self.bytes.len());
+    }
+
+    /// Adds bytes at the end (`skb_put`).
+    pub(crate) fn append(&mut self, more: &[u8]) {
+        self.bytes.extend_from_slice(more);
     }
 
     /// [`data`](Self::data) begins with the network header again.

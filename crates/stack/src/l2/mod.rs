@@ -7,14 +7,25 @@
 //!
 //! A namespace's backlog is emptied by one thread at a time: packets of one sender stay in order.
 
+mod arp;
 mod backlog;
+mod count;
+mod eth;
 mod frame;
 mod receive;
+mod tap;
+mod work;
 mod xmit;
 
-pub(crate) use backlog::{Backlog, Softnet};
+pub(crate) use arp::arp_request;
+pub(crate) use backlog::{Backlog, Softnet, later};
+pub(crate) use count::count;
+pub(crate) use eth::push_header;
 pub(crate) use frame::{Checksum, Frame, PacketType};
-pub(crate) use xmit::dev_queue_xmit;
+#[cfg(test)]
+pub(crate) use tap::seen;
+pub(crate) use work::{Work, work_at};
+pub(crate) use xmit::{dev_queue_xmit, receive_again};
 
 use pernet::Net;
 
@@ -26,6 +37,8 @@ pub(crate) mod ethertype {
     pub(crate) const IP: u16 = 0x0800;
     pub(crate) const ARP: u16 = 0x0806;
     pub(crate) const IPV6: u16 = 0x86dd;
+    /// A frame with a length in that place.
+    pub(crate) const LLC: u16 = 4;
 }
 
 /// A living namespace as its packets see it: they change no configuration, so nobody holds rtnl for them.

@@ -5,9 +5,21 @@
 //! - Sockets ask for a way by [`route_output`] and send along it by [`ip_output`].
 //! - An error that concerns a packet of ours (an ICMP message, a packet that was too large) goes to [`crate::l4::error`].
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+mod checksum;
+mod limit;
+mod state;
+#[cfg(test)]
+mod tests;
+mod v4;
 
-use crate::l2::{Cx, Frame};
+pub(crate) use checksum::{finish_checksum, internet_checksum, pseudo_header_sum};
+pub(crate) use state::L3;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use crate::dev::Link;
+use crate::l2::{Cx, Frame, ethertype};
 
 /// What a way is asked for (`struct flowi`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,8 +173,11 @@ pub(crate) fn unspecified_like(addr: IpAddr) -> IpAddr {
 }
 
 /// A packet of layer 2's for one of the two protocols; its data begin at the network header.
-pub(crate) fn ip_rcv(cx: Cx<'_>, ifindex: u32, frame: Frame) {
-    let _ = (cx, ifindex, frame);
+pub(crate) fn ip_rcv(cx: Cx<'_>, link: &Arc<Link>, frame: Frame) {
+    match frame.protocol {
+        ethertype::IP => v4::ip_rcv(cx, link, frame),
+        _ => {}
+    }
 }
 
 /// Finds the way out (`ip_route_output_flow`, `ip6_dst_lookup_flow`).
@@ -170,8 +185,10 @@ pub(crate) fn ip_rcv(cx: Cx<'_>, ifindex: u32, frame: Frame) {
 /// # Errors
 /// A positive errno, as `connect` and `sendto` give it.
 pub(crate) fn route_output(cx: Cx<'_>, flow: &Flow) -> Result<Route, i32> {
-    let _ = (cx, flow);
-    Err(crate::errno::ENETUNREACH)
+    match flow.dst {
+        IpAddr::V4(dst) => v4::route_output(cx, flow, dst),
+        IpAddr::V6(_) => Err(crate::errno::ENETUNREACH),
+    }
 }
 
 /// Sends along a way. The frame's data begin at the transport header, whose checksum is in place or
@@ -182,8 +199,10 @@ pub(crate) fn route_output(cx: Cx<'_>, flow: &Flow) -> Result<Route, i32> {
 /// # Errors
 /// A positive errno: `EMSGSIZE`, `ENOBUFS`, `EPERM`, `ENETDOWN`, …
 pub(crate) fn ip_output(cx: Cx<'_>, route: &Route, header: &Header, frame: Frame) -> Result<(), i32> {
-    let _ = (cx, route, header, frame);
-    Err(crate::errno::ENETUNREACH)
+    match (route.src, route.dst) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => v4::ip_output(cx, route, header, (src, dst), frame),
+        _ => Err(crate::errno::ENETUNREACH),
+    }
 }
 
 /// Sends a packet whose network header the caller wrote (`IP_HDRINCL`): the frame's data begin with it.
@@ -191,6 +210,16 @@ pub(crate) fn ip_output(cx: Cx<'_>, route: &Route, header: &Header, frame: Frame
 /// # Errors
 /// As [`ip_output`].
 pub(crate) fn ip_output_raw(cx: Cx<'_>, route: &Route, header: &Header, frame: Frame) -> Result<(), i32> {
-    let _ = (cx, route, header, frame);
-    Err(crate::errno::ENETUNREACH)
+    match route.dst {
+        IpAddr::V4(_) => v4::ip_output_raw(cx, route, header, frame),
+        IpAddr::V6(_) => Err(crate::errno::ENETUNREACH),
+    }
+}
+
+/// The neighbour that a packet was for did not answer (`dst_link_failure`): its sender is told.
+pub(crate) fn link_failure(cx: Cx<'_>, ifindex: u32, frame: Frame) {
+    match frame.protocol {
+        ethertype::IP => v4::link_failure(cx, ifindex, frame),
+        _ => {}
+    }
 }

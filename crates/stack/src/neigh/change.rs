@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use pernet::Net;
 
-use super::entry::{Entry, NeighFamily, NeighFlags, NeighProxy, NeighReport};
-use super::kind::{self, NoProtocol};
+use super::entry::{Entry, Moment, NeighFamily, NeighFlags, NeighProxy, NeighReport};
+use super::kind::{self, Born, NoProtocol};
 use super::parms::NeighParm;
 use super::state::NeighState;
 use super::table::Neighbours;
 use super::update::{Around, Said};
-use super::{NeighNotice, Timer, gc};
+use super::{NeighNotice, Timer, gc, output, solicit};
 use crate::dev::{HwAddr, IfFlags, Link};
 use crate::errno;
 use crate::notice::Notice;
@@ -192,12 +192,13 @@ impl Rtnl<'_> {
                 Plan::Changed(Box::new(old))
             }
         };
-        self.carry_out(ns, plan, new, address, &around)
+        self.carry_out(ns, &link, plan, new, address, &around)
     }
 
     fn carry_out(
         &mut self,
         ns: Ns<'_>,
+        link: &Arc<Link>,
         plan: Plan,
         new: &NewNeigh<'_>,
         address: Option<HwAddr>,
@@ -223,13 +224,14 @@ impl Rtnl<'_> {
             }
             before != entry.flags
         } else {
-            let said = Said { state: new.state, address, flags: new.flags, overrides };
+            let said = Said { state: new.state, address, flags: new.flags, overrides, admin: true };
             entry.update(said, around).map_err(|_| NeighError::NoAddress)?
         };
         // Refused above, or done from here on.
         let mut report = entry.report(around.now, true);
+        let mut asks = false;
         if uses {
-            entry.use_it(around);
+            asks = entry.use_it(around);
             if managed != entry.flags.has(NeighFlags::MANAGED) {
                 report = entry.report(around.now, true);
             }
@@ -243,13 +245,17 @@ impl Rtnl<'_> {
         let id = {
             let mut table = ns.neigh.write();
             if is_new {
-                table.insert(entry)
+                table.insert(entry.clone())
             } else {
                 let id = entry.id;
-                table.replace(entry);
+                table.replace(entry.clone());
                 id
             }
         };
+        if asks {
+            solicit::ask(self, ns, link, &entry, None);
+        }
+        output::settle(self, ns, link, id);
         self.arm(ns, id);
         if heard {
             report.id = id;
@@ -269,7 +275,8 @@ impl Rtnl<'_> {
         let mut entry = found.ok_or(NeighError::NotFound)?;
         let around = around(self, ns, &link, entry.family());
         // What is told is that it failed, then that it is gone.
-        let said = Said { state: NeighState::FAILED, address: None, flags: NeighFlags::default(), overrides: true };
+        let flags = NeighFlags::default();
+        let said = Said { state: NeighState::FAILED, address: None, flags, overrides: true, admin: true };
         let heard = entry.update(said, &around).unwrap_or(false);
         ns.neigh.write().remove(entry.id);
         if heard {
@@ -316,23 +323,31 @@ fn fresh(ns: Ns<'_>, link: &Link, new: &NewNeigh<'_>, around: &Around) -> Result
         return Ok(Plan::Changed(Box::new(known)));
     }
     let kept = NeighFlags::EXT_LEARNED.0 | NeighFlags::EXT_VALIDATED.0 | NeighFlags::MANAGED.0;
-    Ok(Plan::New(Box::new(Entry {
-        id: 0,
-        dst: born.dst,
-        ifindex: link.index(),
-        state: born.state,
-        flags: NeighFlags(new.flags.0 & kept),
-        kind: born.kind,
-        protocol: 0,
-        address: born.address,
-        probes: 0,
-        confirmed: around.now - 2 * around.parms.time(NeighParm::BaseReachableTime),
-        used: around.now,
-        updated: around.now,
-        due: None,
-        refresh: None,
-        noarp_device: link.stored_flags.contains(IfFlags::NOARP),
-    })))
+    let flags = NeighFlags(new.flags.0 & kept);
+    Ok(Plan::New(Box::new(Entry { flags, ..Entry::new(link, born, around) })))
+}
+
+impl Entry {
+    /// One that is not in the table yet.
+    pub(super) fn new(link: &Link, born: Born, around: &Around) -> Self {
+        Self {
+            id: 0,
+            dst: born.dst,
+            ifindex: link.index(),
+            state: born.state,
+            flags: NeighFlags::default(),
+            kind: born.kind,
+            protocol: 0,
+            address: born.address,
+            probes: 0,
+            confirmed: Moment::new(around.now - 2 * around.parms.time(NeighParm::BaseReachableTime)),
+            used: Moment::new(around.now),
+            updated: around.now,
+            due: None,
+            refresh: None,
+            noarp_device: link.stored_flags.contains(IfFlags::NOARP),
+        }
+    }
 }
 
 fn new_proxy(ns: Ns<'_>, link: Option<&Link>, new: &NewNeigh<'_>) -> Result<(), NeighError> {

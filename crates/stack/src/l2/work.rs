@@ -1,0 +1,40 @@
+//! What is to be done in a namespace when nobody holds a lock.
+
+use std::time::Duration;
+
+use pernet::Origin;
+
+use super::{Cx, Frame, arp, xmit};
+use crate::l3;
+use crate::rtnl::Timer;
+
+/// Something that whoever holds rtnl wants sent, or that needs locks which he may not take.
+#[derive(Clone, Debug)]
+pub(crate) enum Work {
+    /// A frame with its link-layer header is to go out by the device with this index.
+    Xmit(u32, Frame),
+    /// The neighbour that this packet was for did not answer (`dst_link_failure`).
+    LinkFailure(u32, Frame),
+    /// A question for an address that this host answers for has waited long enough.
+    ArpProxied(u32, Frame),
+}
+
+/// Has `work` done at `when`, on the stack's clock.
+pub(crate) fn work_at(cx: Cx<'_>, when: Duration, work: Work) {
+    cx.stack.rtnl(Origin::KERNEL).set_timer(cx.ns(), when, Timer::Work(Box::new(work)));
+}
+
+impl Work {
+    pub(super) fn run(self, cx: Cx<'_>) {
+        match self {
+            Self::Xmit(ifindex, frame) => {
+                if let Some(link) = cx.state.links.by_index(ifindex) {
+                    // Nobody waits for the answer.
+                    let _ = xmit::dev_queue_xmit(cx, &link, frame);
+                }
+            }
+            Self::LinkFailure(ifindex, frame) => l3::link_failure(cx, ifindex, frame),
+            Self::ArpProxied(ifindex, frame) => arp::proxied(cx, ifindex, &frame),
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! What the network layer of a namespace remembers of packets, made with the first of them.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::limit::IcmpLimit;
+
+/// All of it. Its locks are leaves: nothing is called while one is held.
+#[derive(Debug, Default)]
+pub(crate) struct L3 {
+    /// Counts the packets that may be cut: their parts are told from others' by it.
+    ident: AtomicU32,
+    pub(super) icmp: Leaf<IcmpLimit>,
+}
+
+impl L3 {
+    /// An identification for the next packet (RFC 6864).
+    pub(super) fn next_ident(&self) -> u32 {
+        self.ident.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// Something under a lock that is a leaf.
+#[derive(Debug, Default)]
+pub(super) struct Leaf<T>(Mutex<T>);
+
+impl<T> Leaf<T> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, T> {
+        // Every change under these locks is one assignment or one call of a collection's.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

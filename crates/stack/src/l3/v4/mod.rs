@@ -1,0 +1,13 @@
+//! IPv4 (`net/ipv4`).
+
+mod forward;
+mod header;
+mod icmp;
+mod input;
+mod output;
+mod route;
+
+pub(super) use icmp::link_failure;
+pub(super) use input::ip_rcv;
+pub(super) use output::{ip_output, ip_output_raw};
+pub(super) use route::route_output;
