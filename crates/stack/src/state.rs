@@ -10,6 +10,7 @@ use crate::inet::Inet;
 use crate::inet6::Inet6;
 use crate::l2::Backlog;
 use crate::l3::L3;
+use crate::l4::Layer4;
 use crate::mcast::LinkMulticast;
 use crate::neigh::Neighbours;
 use crate::nexthop::Nexthops;
@@ -93,6 +94,8 @@ pub struct NetState {
     pub(crate) backlog: Lazy<Backlog>,
     /// What the network layer remembers of packets.
     pub(crate) l3: Lazy<L3>,
+    /// Sockets.
+    pub(crate) l4: Layer4,
 }
 
 impl NetState {
@@ -109,6 +112,7 @@ impl NetState {
             sysctl: Part::new(),
             backlog: Lazy::new(),
             l3: Lazy::new(),
+            l4: Layer4::new(),
         }
     }
 }
