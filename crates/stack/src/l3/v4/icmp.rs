@@ -88,7 +88,7 @@ pub(super) fn icmp_send(cx: Cx<'_>, packet: &Quote, ty: u8, code: u8, info: u32)
         return;
     }
     let ns = cx.ns();
-    let inbound = !ours && sysctl::number(ns, "ipv4/icmp_errors_use_inbound_ifaddr", 0) != 0;
+    let inbound = !ours && sysctl::number_or(ns, "ipv4/icmp_errors_use_inbound_ifaddr", 0) != 0;
     let src = match packet.reach {
         // It answers who was asked.
         Reach::Local => Some(header.dst),
@@ -157,7 +157,7 @@ fn allowed(cx: Cx<'_>, oif: u32, dst: Ipv4Addr, ty: u8, code: u8) -> bool {
         return true;
     }
     let ns = cx.ns();
-    let mask = sysctl::number(ns, "ipv4/icmp_ratemask", 6168);
+    let mask = sysctl::number_or(ns, "ipv4/icmp_ratemask", 6168);
     if ty > 18 || mask & 1 << ty == 0 {
         return true;
     }
@@ -165,7 +165,7 @@ fn allowed(cx: Cx<'_>, oif: u32, dst: Ipv4Addr, ty: u8, code: u8) -> bool {
     if cx.state.links.by_index(oif).is_some_and(|link| link.stored_flags.contains(IfFlags::LOOPBACK)) {
         return true;
     }
-    let positive = |name, born| u64::try_from(sysctl::number(ns, name, born)).unwrap_or(0);
+    let positive = |name, born| u64::try_from(sysctl::number_or(ns, name, born)).unwrap_or(0);
     let (rate, burst) = (positive("ipv4/icmp_msgs_per_sec", 1000), positive("ipv4/icmp_msgs_burst", 50));
     let interval = Duration::from_millis(positive("ipv4/icmp_ratelimit", 1000));
     let now = cx.now();
@@ -185,10 +185,10 @@ pub(super) fn icmp_rcv(cx: Cx<'_>, packet: Received) {
     let ns = cx.ns();
     let ignored = to_all
         && matches!(ty, ty::ECHO | ty::TIMESTAMP)
-        && sysctl::number(ns, "ipv4/icmp_echo_ignore_broadcasts", 1) != 0;
+        && sysctl::number_or(ns, "ipv4/icmp_echo_ignore_broadcasts", 1) != 0;
     let mut answer = None;
     match ty {
-        ty::ECHO if !ignored && sysctl::number(ns, "ipv4/icmp_echo_ignore_all", 0) == 0 => {
+        ty::ECHO if !ignored && sysctl::number_or(ns, "ipv4/icmp_echo_ignore_all", 0) == 0 => {
             let mut reply = Frame::with_payload(frame.data());
             reply.data_mut()[0] = ty::ECHO_REPLY;
             answer = Some(reply);
@@ -201,7 +201,7 @@ pub(super) fn icmp_rcv(cx: Cx<'_>, packet: Received) {
     l4::deliver(cx, packet);
     if let Some(message) = answer {
         let source = (!to_all).then_some(dst);
-        let mark = if sysctl::number(ns, "ipv4/fwmark_reflect", 0) != 0 { mark } else { 0 };
+        let mark = if sysctl::number_or(ns, "ipv4/fwmark_reflect", 0) != 0 { mark } else { 0 };
         reply(cx, (src, source), (tos, mark), message);
     }
 }
@@ -255,7 +255,7 @@ fn error(cx: Cx<'_>, packet: &Received, from: Ipv4Addr, ty: u8, code: u8) {
         return;
     }
     let to_all = fib::address_type(cx.ns(), inner.dst) == route_type::BROADCAST;
-    if to_all && sysctl::number(cx.ns(), "ipv4/icmp_ignore_bogus_error_responses", 1) == 0 {
+    if to_all && sysctl::number_or(cx.ns(), "ipv4/icmp_ignore_bogus_error_responses", 1) == 0 {
         return;
     }
     let (errno, fatal) = meaning(ty, code);
