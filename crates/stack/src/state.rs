@@ -10,6 +10,7 @@ use crate::inet::Inet;
 use crate::inet6::Inet6;
 use crate::l2::Backlog;
 use crate::l3::L3;
+use crate::l4::Layer4;
 use crate::l4::tcp::Tcp;
 use crate::mcast::LinkMulticast;
 use crate::neigh::Neighbours;
@@ -95,6 +96,8 @@ pub struct NetState {
     pub(crate) tcp: Lazy<Tcp>,
     /// What the network layer remembers of packets.
     pub(crate) l3: Lazy<L3>,
+    /// Sockets.
+    pub(crate) l4: Layer4,
 }
 
 impl NetState {
@@ -112,6 +115,7 @@ impl NetState {
             backlog: Lazy::new(),
             tcp: Lazy::new(),
             l3: Lazy::new(),
+            l4: Layer4::new(),
         }
     }
 }

@@ -69,6 +69,12 @@ pub(crate) struct Inet6 {
 }
 
 impl Inet6 {
+    /// Whether it is an address of ours that is in use, of device `ifindex` or, if that is 0, of any (`ipv6_chk_addr`).
+    pub(crate) fn has_addr(&self, addr: Ipv6Addr, ifindex: u32) -> bool {
+        let mut devs = self.devs.iter().filter(|(index, _)| ifindex == 0 || **index == ifindex);
+        devs.any(|(_, idev)| idev.addrs.iter().any(|ifa| ifa.addr == addr && !ifa.is_unusable()))
+    }
+
     fn dev(&self, ifindex: u32) -> Option<&Idev> {
         self.devs.get(&ifindex).map(|idev| &**idev)
     }

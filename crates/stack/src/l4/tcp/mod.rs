@@ -33,7 +33,7 @@ pub use info::TcpInfo;
 pub use state::State as TcpState;
 pub use stream::{TcpListener, TcpSocket, TcpStream};
 pub(crate) use timer::SockTimers;
-pub use user::Readiness;
+pub use user::TcpReadiness;
 
 use self::segment::{Header, RST};
 use self::sock::Sock;

@@ -12,7 +12,7 @@ use pernet::NetRef;
 use super::info::TcpInfo;
 use super::sock::Sock;
 use super::state::State;
-use super::user::{Read, Readiness};
+use super::user::{Read, TcpReadiness};
 use crate::dev::Stack;
 use crate::errno;
 
@@ -158,7 +158,7 @@ impl TcpSocket {
 
     /// What can be done without waiting.
     #[must_use]
-    pub fn readiness(&self) -> Readiness {
+    pub fn readiness(&self) -> TcpReadiness {
         self.sock.readiness()
     }
 

@@ -31,7 +31,7 @@ pub(crate) struct Read {
 /// What a socket is ready for (`poll`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Readiness {
+pub struct TcpReadiness {
     /// Something can be read, or accepted, or its end.
     pub readable: bool,
     /// There is room to write.
@@ -97,6 +97,7 @@ impl Sock {
     }
 
     fn bind_to(self: &Arc<Self>, cx: Cx<'_>, inner: &mut Inner, addr: SocketAddr) -> Result<(), i32> {
+        cx.state.tcp.expire(cx.now());
         let claim = self.claim(inner, addr.ip(), addr.port());
         let ticket = cx.state.tcp.ports.bind(claim, &ephemeral_range(cx.ns()), self.holder())?;
         inner.ticket = Some(ticket);
@@ -112,7 +113,7 @@ impl Sock {
                 // Before there is a local table, every address may be named.
                 let known = cx.state.fib.peek().is_some();
                 let local = [route_type::LOCAL, route_type::MULTICAST, route_type::BROADCAST];
-                let anywhere = free || sysctl::number(cx.ns(), "ipv4/ip_nonlocal_bind") != 0;
+                let anywhere = free || sysctl::number_or(cx.ns(), "ipv4/ip_nonlocal_bind", 0) != 0;
                 if !anywhere && known && !local.contains(&fib::address_type(cx.ns(), addr)) {
                     return Err(errno::EADDRNOTAVAIL);
                 }
@@ -129,7 +130,7 @@ impl Sock {
                         return Err(errno::EINVAL);
                     }
                 }
-                let anywhere = free || sysctl::number(cx.ns(), "ipv6/ip_nonlocal_bind") != 0;
+                let anywhere = free || sysctl::number_or(cx.ns(), "ipv6/ip_nonlocal_bind", 0) != 0;
                 let ours = || self.route(cx, inner, None, addr).is_ok_and(|route| route.reach == Reach::Local);
                 if !anywhere && !ours() {
                     return Err(errno::EADDRNOTAVAIL);
@@ -194,6 +195,7 @@ impl Sock {
         if !matches!(route.reach, Reach::Local | Reach::Unicast) {
             return Err(errno::ENETUNREACH);
         }
+        cx.state.tcp.expire(cx.now());
         let ports = &cx.state.tcp.ports;
         let ticket = match inner.ticket {
             Some(ticket) => {
@@ -222,7 +224,7 @@ impl Sock {
     /// `listen`.
     pub(crate) fn listen(self: &Arc<Self>, backlog: i32) -> Result<(), i32> {
         self.with_cx(|cx| {
-            let most = usize::try_from(sysctl::number(cx.ns(), "core/somaxconn")).unwrap_or(4096);
+            let most = usize::try_from(sysctl::number_or(cx.ns(), "core/somaxconn", 4096)).unwrap_or(4096);
             // As an unsigned number: a negative one is as many as there may be.
             let backlog = usize::try_from(backlog as u32).unwrap_or(most).min(most);
             self.act(cx, |inner, _| {
@@ -464,17 +466,17 @@ impl Sock {
     }
 
     /// What the socket is ready for (`tcp_poll`).
-    pub(crate) fn readiness(&self) -> Readiness {
+    pub(crate) fn readiness(&self) -> TcpReadiness {
         let inner = self.lock();
         if let Some(listen) = &inner.listen {
-            return Readiness { readable: !listen.queue.is_empty(), ..Readiness::default() };
+            return TcpReadiness { readable: !listen.queue.is_empty(), ..TcpReadiness::default() };
         }
         let opening = matches!(inner.state, State::SynSent | State::SynRecv);
         let over = inner.state == State::Close || (inner.shut_read && inner.shut_write);
         let read_end = inner.shut_read || inner.done;
         let received = inner.engine.as_ref().map_or(0, |engine| engine.received());
         let room = inner.engine.as_ref().is_some_and(|engine| engine.send_room() >= inner.options.send_buffer / 3);
-        Readiness {
+        TcpReadiness {
             readable: !opening && (received > 0 || read_end),
             writable: !opening && (room || inner.shut_write || inner.state == State::Close),
             urgent: inner.urgent.is_here(),
