@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, connect, getsockname, socket_with,
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, getsockname, socket_with,
 };
 
 use crate::sys;
@@ -39,11 +39,10 @@ pub(super) fn accept(listener: BorrowedFd<'_>, flags: SocketFlags) -> io::Result
     }
 }
 
-/// Does anybody listen there? A datagram socket cannot connect to a stream's, and is told why.
+/// Does anybody listen there? Whoever does keeps the name from others.
 pub(super) fn is_listening(name: &SocketAddrUnix) -> bool {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let Ok(probe) = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None) else { return true };
-    connect(&probe, name) != Err(rustix::io::Errno::CONNREFUSED)
+    let Ok(probe) = end() else { return true };
+    bind(&probe, name) == Err(rustix::io::Errno::ADDRINUSE)
 }
 
 impl Switchboard {
