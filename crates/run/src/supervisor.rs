@@ -198,7 +198,8 @@ impl Supervisor {
                 match &socket {
                     Emulated::Netlink(n) => n.pump(world),
                     Emulated::Control(c) => c.serve(world),
-                    Emulated::Stream(_) | Emulated::Datagram(_) | Emulated::Unix(_) => {}
+                    Emulated::Datagram(d) => d.pump(world),
+                    Emulated::Stream(_) | Emulated::Unix(_) => {}
                 }
                 if hung && let Some(Emulated::Netlink(n)) = world.sockets.remove(id) {
                     n.close(world);

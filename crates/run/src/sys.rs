@@ -249,6 +249,13 @@ pub(crate) fn send_datagram(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> 
     if n < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Closes one direction of a socket, or both.
+pub(crate) fn shutdown(fd: BorrowedFd<'_>, how: i32) -> io::Result<()> {
+    // SAFETY: takes numbers only.
+    check(unsafe { libc::shutdown(fd.as_raw_fd(), how) })?;
+    Ok(())
+}
+
 /// A socket option that is one `int`.
 pub(crate) fn set_socket_int(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
     // SAFETY: passes a live int and its size.

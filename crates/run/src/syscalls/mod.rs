@@ -57,9 +57,19 @@ pub(crate) fn serve(world: &Arc<World>, notification: Notification) {
 
 /// Moves datagrams of the sockets that have some.
 pub(crate) fn pump_ready(world: &World) {
-    for id in world.sockets.take_ready() {
-        if let Some(crate::sockets::Emulated::Netlink(n)) = world.sockets.get(id) {
-            n.pump(world);
+    // What is moved may make others ready.
+    loop {
+        let ready = Sockets::looking_after(|| {
+            let ready = world.sockets.take_ready();
+            for id in &ready {
+                if let Some(socket) = world.sockets.get(*id) {
+                    socket.pump(world);
+                }
+            }
+            ready
+        });
+        if ready.is_empty() {
+            return;
         }
     }
 }

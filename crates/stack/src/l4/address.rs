@@ -56,7 +56,7 @@ pub(crate) fn may_bind4(cx: Cx<'_>, addr: Ipv4Addr, any: bool) -> bool {
     addr.is_unspecified()
         || matches!(kind, route_type::LOCAL | route_type::BROADCAST | route_type::MULTICAST)
         || any
-        || sysctl::number(cx.ns(), "ipv4/ip_nonlocal_bind", 0) != 0
+        || sysctl::number_or(cx.ns(), "ipv4/ip_nonlocal_bind", 0) != 0
 }
 
 /// Whether an IPv6 address may be bound to, and the device that the socket is bound to thereby (`__inet6_bind`).
@@ -83,7 +83,7 @@ pub(crate) fn may_bind6(cx: Cx<'_>, addr: &SocketAddrV6, device: u32, any: bool,
     if device != 0 && cx.state.links.by_index(device).is_none() {
         return Err(errno::ENODEV);
     }
-    let bindable = ip.is_multicast() || any || sysctl::number(cx.ns(), "ipv6/ip_nonlocal_bind", 0) != 0;
+    let bindable = ip.is_multicast() || any || sysctl::number_or(cx.ns(), "ipv6/ip_nonlocal_bind", 0) != 0;
     if bindable || cx.state.inet6.peek().is_some_and(|inet6| inet6.has_addr(ip, device)) {
         Ok(device)
     } else {

@@ -101,7 +101,7 @@ pub(crate) fn join(
     if state.members.iter().any(|m| m.group == group && m.device == link.index()) {
         return Err(errno::EADDRINUSE);
     }
-    let most = usize::try_from(sysctl::number(cx.ns(), "ipv4/igmp_max_memberships", 20)).unwrap_or(0);
+    let most = usize::try_from(sysctl::number_or(cx.ns(), "ipv4/igmp_max_memberships", 20)).unwrap_or(0);
     if group.is_ipv4() && state.members.iter().filter(|m| m.group.is_ipv4()).count() >= most {
         return Err(errno::ENOBUFS);
     }

@@ -445,5 +445,5 @@ impl Sock {
 
 /// `net.ipv6.bindv6only`.
 fn v6_only_by_default(cx: Cx<'_>) -> bool {
-    crate::sysctl::number(cx.ns(), "ipv6/bindv6only", 0) != 0
+    crate::sysctl::number_or(cx.ns(), "ipv6/bindv6only", 0) != 0
 }

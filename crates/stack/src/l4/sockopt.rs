@@ -90,7 +90,7 @@ fn set_socket(cx: Cx<'_>, sock: &Sock, caller: &dyn Caller, name: i32, value: &[
     }
     let number = int(SOL_SOCKET, value)?;
     let bytes = usize::try_from(number).unwrap_or(0);
-    let most = |name| usize::try_from(sysctl::number(cx.ns(), name, 4_194_304)).unwrap_or(usize::MAX);
+    let most = |name| usize::try_from(sysctl::number_or(cx.ns(), name, 4_194_304)).unwrap_or(usize::MAX);
     let mut state = sock.lock();
     match name {
         SO_BINDTOIFINDEX => {
@@ -418,7 +418,7 @@ pub(crate) fn get(sock: &Arc<Sock>, level: i32, name: i32, room: usize) -> Resul
         }
         (SOL_SOCKET | SOL_IP, _) if Options::knows(opt) => match opt {
             Opt::IP_TTL if state.options.get(opt) < 0 => {
-                number(i32::try_from(sysctl::number(cx.ns(), "ipv4/ip_default_ttl", 64)).unwrap_or(64))
+                number(i32::try_from(sysctl::number_or(cx.ns(), "ipv4/ip_default_ttl", 64)).unwrap_or(64))
             }
             _ => number(state.options.get(opt)),
         },

@@ -62,5 +62,5 @@ pub(crate) fn ephemeral_range(ns: Ns<'_>) -> Range {
 
 /// Whether a port may be named; `privileged` is who has `CAP_NET_BIND_SERVICE`.
 pub(crate) fn may_bind_port(ns: Ns<'_>, port: u16, privileged: bool) -> bool {
-    port == 0 || privileged || i64::from(port) >= sysctl::number(ns, "ipv4/ip_unprivileged_port_start", 1024)
+    port == 0 || privileged || i64::from(port) >= sysctl::number_or(ns, "ipv4/ip_unprivileged_port_start", 1024)
 }
