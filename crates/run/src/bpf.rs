@@ -191,6 +191,9 @@ fn socket_rules() -> Vec<Rule> {
         SO_TIMESTAMPNS,
         SO_RXQ_OVFL,
         SO_ATTACH_BPF,
+        SO_KEEPALIVE,
+        SO_LINGER,
+        SO_OOBINLINE,
     ];
     let get = [
         SO_TYPE,
