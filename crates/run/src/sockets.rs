@@ -214,9 +214,10 @@ impl Sockets {
         }
     }
 
-    fn netlink(&self) -> Vec<Arc<NetlinkFd>> {
+    /// Those on which a receive may be parked.
+    fn waiting(&self) -> Vec<Emulated> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.values().filter_map(|e| if let Emulated::Netlink(n) = e { Some(n.clone()) } else { None }).collect()
+        table.values().filter(|e| matches!(e, Emulated::Netlink(_) | Emulated::Datagram(_))).cloned().collect()
     }
 
     /// Drops netlink sockets that were closed, before their end is reported: a port that a program has just let go
@@ -252,7 +253,7 @@ impl Sockets {
     /// Somebody waits with a deadline.
     pub(crate) fn has_watched(&self, world: &World) -> bool {
         let streams = !lock(&self.waited_on).is_empty();
-        streams || self.watched.load(Ordering::Acquire) && self.netlink().iter().any(|n| n.has_watched(world))
+        streams || self.watched.load(Ordering::Acquire) && self.waiting().iter().any(|e| e.has_watched(world))
     }
 
     /// A call waits on a connection or a listener: its caller's signals and its deadline are to be looked at.
@@ -273,7 +274,7 @@ impl Sockets {
             crate::syscalls::pump_stream(world, id);
         }
         if self.watched.load(Ordering::Acquire) {
-            let mut sockets = self.netlink();
+            let mut sockets = self.waiting();
             sockets.retain(|n| n.has_watched(world));
             for n in &sockets {
                 n.pump(world);
@@ -285,19 +286,27 @@ impl Sockets {
             }
         }
     }
-
-    /// Every stand-in, for port conflicts.
-    pub(crate) fn inet(&self) -> Vec<Arc<DatagramFd>> {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        let stand_in = |e: &Emulated| match e {
-            Emulated::Datagram(s) => Some(s.clone()),
-            _ => None,
-        };
-        table.values().filter_map(stand_in).collect()
-    }
 }
 
 impl Emulated {
+    /// Does somebody wait on it whom only the clock, or a look, can release?
+    fn has_watched(&self, world: &World) -> bool {
+        match self {
+            Self::Netlink(n) => n.has_watched(world),
+            Self::Datagram(d) => d.has_watched(world),
+            _ => false,
+        }
+    }
+
+    /// Moves what can be moved, both ways.
+    pub(crate) fn pump(&self, world: &World) {
+        match self {
+            Self::Netlink(n) => n.pump(world),
+            Self::Datagram(d) => d.pump(world),
+            _ => {}
+        }
+    }
+
     /// Do we keep a copy of the program's end?
     fn is_kept(&self) -> bool {
         match self {
@@ -368,6 +377,17 @@ pub(crate) fn identity(fd: impl AsFd) -> Result<FileId, i32> {
 pub(crate) fn message_pair(nonblocking: bool) -> Result<Pair, i32> {
     let (app, supervisor) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags(nonblocking), None)
         .map_err(|e| e.raw_os_error())?;
+    let id = identity(&app)?;
+    Ok(Pair { app, supervisor, id })
+}
+
+/// A connected pair of datagram sockets: nothing tells that the other end was closed but the refusal of what is sent there.
+///
+/// # Errors
+/// errno of making it.
+pub(crate) fn datagram_pair(nonblocking: bool) -> Result<Pair, i32> {
+    let (app, supervisor) =
+        socketpair(AddressFamily::UNIX, SocketType::DGRAM, flags(nonblocking), None).map_err(|e| e.raw_os_error())?;
     let id = identity(&app)?;
     Ok(Pair { app, supervisor, id })
 }

@@ -199,8 +199,9 @@ impl Supervisor {
                 match &socket {
                     Emulated::Netlink(n) => n.pump(world),
                     Emulated::Control(c) => c.serve(world),
+                    Emulated::Datagram(d) => d.pump(world),
                     Emulated::Stream(_) => syscalls::pump_stream(world, id),
-                    Emulated::Datagram(_) | Emulated::Unix(_) => {}
+                    Emulated::Unix(_) => {}
                 }
                 if hung && let Some(Emulated::Netlink(n)) = world.sockets.remove(id) {
                     n.close(world);

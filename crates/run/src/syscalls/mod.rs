@@ -66,9 +66,9 @@ pub(crate) fn pump_ready(world: &Arc<World>) {
         Sockets::looking_after(|| {
             for id in ready {
                 match world.sockets.get(id) {
-                    Some(Emulated::Netlink(n)) => n.pump(world),
                     Some(Emulated::Stream(_)) => pump_stream(world, id),
-                    _ => {}
+                    Some(socket) => socket.pump(world),
+                    None => {}
                 }
             }
         });

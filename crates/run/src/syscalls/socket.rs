@@ -276,17 +276,7 @@ pub(crate) fn receive(world: &Arc<World>, notification: Notification) {
             super::finish(world, notification, outcome);
         }
         Some(Emulated::Netlink(n)) => {
-            let place = match call.nr {
-                libc::SYS_recvmsg => Receive::Msg { header: call.args[1] },
-                libc::SYS_recvfrom => Receive::From {
-                    buffer: call.args[1],
-                    len: call.args[2] as usize,
-                    name: call.args[4],
-                    name_len: call.args[5],
-                },
-                _ => Receive::Many { headers: call.args[1], count: (call.args[2] as u32).min(1024) },
-            };
-            n.receive(world, notification, place);
+            n.receive(world, notification, Receive::of(&call));
         }
         Some(Emulated::Datagram(d)) => datagram::receive(world, notification, &d),
         Some(Emulated::Control(_) | Emulated::Unix(_)) | None => {

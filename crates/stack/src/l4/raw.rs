@@ -9,7 +9,7 @@ use super::member;
 use super::options::Opt;
 use super::queue::{Meta, Waiting};
 use super::send::Plan;
-use super::sock::{IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_RAW, Kind, Proto, Sock, State};
+use super::sock::{IPPROTO_ICMP, IPPROTO_ICMPV6, Kind, Proto, Sock, State};
 use super::udp::queued;
 use crate::errno;
 use crate::l2::{Checksum, Cx, Frame};

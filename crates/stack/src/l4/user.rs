@@ -176,6 +176,20 @@ impl InetSocket {
         Ok(sendmsg(&self.0, caller, payload, to, control, flags)?)
     }
 
+    /// As [`Self::send`] to the peer, for a program that was told already that all went well: what an earlier packet met
+    /// is still to be told.
+    ///
+    /// # Errors
+    /// As there, and nobody hears of them.
+    pub fn send_untold(&self, payload: &[u8]) -> Result<usize, SocketError> {
+        let earlier = self.0.take_error();
+        let sent = self.send(payload, None, &[], 0, &Root);
+        if earlier.is_some() {
+            self.0.report(None, earlier);
+        }
+        sent
+    }
+
     /// Takes the packet that came first; `None` if there is none, or if none will come any more
     /// ([`Self::no_more_in`]).
     ///
@@ -187,6 +201,13 @@ impl InetSocket {
             return Err(error.into());
         }
         Ok(state.queue.pop().map(Packet).map(|packet| self.shown(packet)))
+    }
+
+    /// As [`Self::recv`], whatever is to be told first.
+    #[must_use]
+    pub fn next_packet(&self) -> Option<Packet> {
+        let packet = self.0.lock().queue.pop();
+        packet.map(Packet).map(|packet| self.shown(packet))
     }
 
     /// As [`Self::recv`], and leaves it there (`MSG_PEEK`).
