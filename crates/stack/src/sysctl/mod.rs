@@ -131,8 +131,9 @@ fn whole(ns: Ns<'_>, name: &'static str, born: &'static str) -> String {
     changed.map_or_else(|| born.to_owned(), String::from)
 }
 
-/// A number among the settings of the namespace as a whole, for who acts on it; `born` is what it is until somebody writes.
-pub(crate) fn number(ns: Ns<'_>, name: &str, born: i64) -> i64 {
+/// The same without a look into the table of settings, for who asks with each packet: `born` is what it is until somebody
+/// writes.
+pub(crate) fn number_or(ns: Ns<'_>, name: &str, born: i64) -> i64 {
     debug_assert!(table::TABLE.iter().any(|row| row.0 == name && row.2.trim() == born.to_string()), "{name} {born}");
     let sysctl = ns.sysctl.peek();
     sysctl.and_then(|sysctl| sysctl.changed.get(name)?.trim().parse().ok()).unwrap_or(born)

@@ -42,6 +42,7 @@ pub(super) mod code {
     pub(in super::super) const FRAG_NEEDED: u8 = 4;
     pub(in super::super) const PKT_FILTERED: u8 = 13;
     pub(in super::super) const EXC_TTL: u8 = 0;
+    pub(in super::super) const EXC_FRAGTIME: u8 = 1;
 }
 
 /// A packet that an error is told of, as far as the message needs it.
@@ -88,7 +89,7 @@ pub(super) fn icmp_send(cx: Cx<'_>, packet: &Quote, ty: u8, code: u8, info: u32)
         return;
     }
     let ns = cx.ns();
-    let inbound = !ours && sysctl::number(ns, "ipv4/icmp_errors_use_inbound_ifaddr", 0) != 0;
+    let inbound = !ours && sysctl::number_or(ns, "ipv4/icmp_errors_use_inbound_ifaddr", 0) != 0;
     let src = match packet.reach {
         // It answers who was asked.
         Reach::Local => Some(header.dst),
@@ -157,7 +158,7 @@ fn allowed(cx: Cx<'_>, oif: u32, dst: Ipv4Addr, ty: u8, code: u8) -> bool {
         return true;
     }
     let ns = cx.ns();
-    let mask = sysctl::number(ns, "ipv4/icmp_ratemask", 6168);
+    let mask = sysctl::number_or(ns, "ipv4/icmp_ratemask", 6168);
     if ty > 18 || mask & 1 << ty == 0 {
         return true;
     }
@@ -165,7 +166,7 @@ fn allowed(cx: Cx<'_>, oif: u32, dst: Ipv4Addr, ty: u8, code: u8) -> bool {
     if cx.state.links.by_index(oif).is_some_and(|link| link.stored_flags.contains(IfFlags::LOOPBACK)) {
         return true;
     }
-    let positive = |name, born| u64::try_from(sysctl::number(ns, name, born)).unwrap_or(0);
+    let positive = |name, born| u64::try_from(sysctl::number_or(ns, name, born)).unwrap_or(0);
     let (rate, burst) = (positive("ipv4/icmp_msgs_per_sec", 1000), positive("ipv4/icmp_msgs_burst", 50));
     let interval = Duration::from_millis(positive("ipv4/icmp_ratelimit", 1000));
     let now = cx.now();
@@ -185,10 +186,10 @@ pub(super) fn icmp_rcv(cx: Cx<'_>, packet: Received) {
     let ns = cx.ns();
     let ignored = to_all
         && matches!(ty, ty::ECHO | ty::TIMESTAMP)
-        && sysctl::number(ns, "ipv4/icmp_echo_ignore_broadcasts", 1) != 0;
+        && sysctl::number_or(ns, "ipv4/icmp_echo_ignore_broadcasts", 1) != 0;
     let mut answer = None;
     match ty {
-        ty::ECHO if !ignored && sysctl::number(ns, "ipv4/icmp_echo_ignore_all", 0) == 0 => {
+        ty::ECHO if !ignored && sysctl::number_or(ns, "ipv4/icmp_echo_ignore_all", 0) == 0 => {
             let mut reply = Frame::with_payload(frame.data());
             reply.data_mut()[0] = ty::ECHO_REPLY;
             answer = Some(reply);
@@ -201,7 +202,7 @@ pub(super) fn icmp_rcv(cx: Cx<'_>, packet: Received) {
     l4::deliver(cx, packet);
     if let Some(message) = answer {
         let source = (!to_all).then_some(dst);
-        let mark = if sysctl::number(ns, "ipv4/fwmark_reflect", 0) != 0 { mark } else { 0 };
+        let mark = if sysctl::number_or(ns, "ipv4/fwmark_reflect", 0) != 0 { mark } else { 0 };
         reply(cx, (src, source), (tos, mark), message);
     }
 }
@@ -255,7 +256,7 @@ fn error(cx: Cx<'_>, packet: &Received, from: Ipv4Addr, ty: u8, code: u8) {
         return;
     }
     let to_all = fib::address_type(cx.ns(), inner.dst) == route_type::BROADCAST;
-    if to_all && sysctl::number(cx.ns(), "ipv4/icmp_ignore_bogus_error_responses", 1) == 0 {
+    if to_all && sysctl::number_or(cx.ns(), "ipv4/icmp_ignore_bogus_error_responses", 1) == 0 {
         return;
     }
     let (errno, fatal) = meaning(ty, code);
@@ -288,4 +289,9 @@ pub(in crate::l3) fn link_failure(cx: Cx<'_>, ifindex: u32, mut frame: Frame) {
     // Whom it came from is told, be it this host.
     frame.kind = PacketType::Outgoing;
     icmp_send(cx, &Quote::of(&frame, ifindex, Reach::Unicast), ty::DEST_UNREACH, code::HOST_UNREACH, 0);
+}
+
+/// A packet whose parts did not all come in time: the first of them.
+pub(in crate::l3) fn parts_missing(cx: Cx<'_>, ifindex: u32, first: &Frame) {
+    icmp_send(cx, &Quote::of(first, ifindex, Reach::Local), ty::TIME_EXCEEDED, code::EXC_FRAGTIME, 0);
 }

@@ -85,7 +85,7 @@ fn default_ttl(cx: Cx<'_>, route: &Route) -> u8 {
     if route.hop_limit != 0 {
         return route.hop_limit;
     }
-    u8::try_from(sysctl::number(cx.ns(), "ipv4/ip_default_ttl", 64)).unwrap_or(64)
+    u8::try_from(sysctl::number_or(cx.ns(), "ipv4/ip_default_ttl", 64)).unwrap_or(64)
 }
 
 /// Sends a packet whose header the caller wrote; what he left open is filled in.
