@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use pernet::NetRef;
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
@@ -49,6 +49,10 @@ pub(crate) struct Sockets {
     ready: Arc<Mutex<Vec<FileId>>>,
     /// Some receive may be parked that must be looked at from time to time.
     watched: AtomicBool,
+    /// Sockets with connections on which calls wait. A leaf lock.
+    waited_on: Mutex<HashSet<FileId>>,
+    /// Where the kernel keeps sockets (`st_dev`).
+    dev: OnceLock<u64>,
 }
 
 thread_local! {
@@ -68,6 +72,8 @@ impl Sockets {
             missed: Mutex::default(),
             ready: Arc::default(),
             watched: AtomicBool::new(false),
+            waited_on: Mutex::default(),
+            dev: OnceLock::new(),
         })
     }
 
@@ -88,12 +94,14 @@ impl Sockets {
 
     /// The emulated socket with this inode number.
     pub(crate) fn by_inode(&self, ino: u64) -> Option<(FileId, Emulated)> {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.iter().find(|(id, _)| id.ino == ino).map(|(id, e)| (*id, e.clone()))
+        // All sockets are of one device of the kernel's.
+        let id = FileId { dev: *self.dev.get()?, ino };
+        Some((id, self.get(id)?))
     }
 
     /// Takes in a new socket.
     pub(crate) fn insert(&self, id: FileId, socket: Emulated) {
+        let _ = self.dev.set(id.dev);
         self.table.write().unwrap_or_else(PoisonError::into_inner).insert(id, socket);
     }
 
@@ -137,6 +145,14 @@ impl Sockets {
                 reactor.wake();
             }
         })
+    }
+
+    /// Puts a socket on the ready list.
+    pub(crate) fn notify(&self, id: FileId, reactor: &Reactor) {
+        lock(&self.ready).push(id);
+        if !WILL_LOOK.get() {
+            reactor.wake();
+        }
     }
 
     /// Runs `f`; what becomes ready meanwhile is taken by this thread's own [`Self::take_ready`] afterwards.
@@ -248,7 +264,13 @@ impl Sockets {
 
     /// Somebody waits with a deadline.
     pub(crate) fn has_watched(&self, world: &World) -> bool {
-        self.watched.load(Ordering::Acquire) && self.waiting().iter().any(|e| e.has_watched(world))
+        let streams = !lock(&self.waited_on).is_empty();
+        streams || self.watched.load(Ordering::Acquire) && self.waiting().iter().any(|e| e.has_watched(world))
+    }
+
+    /// A call waits on a connection or a listener: its caller's signals and its deadline are to be looked at.
+    pub(crate) fn watch_stream(&self, id: FileId) {
+        lock(&self.waited_on).insert(id);
     }
 
     /// A receive with a deadline was parked.
@@ -256,8 +278,13 @@ impl Sockets {
         self.watched.store(true, Ordering::Release);
     }
 
-    /// Answers receives whose deadline has come.
-    pub(crate) fn serve_watched(&self, world: &World) {
+    /// Answers calls whose deadline has come, or whose caller a signal waits for.
+    pub(crate) fn serve_watched(&self, world: &Arc<World>) {
+        let waited_on: Vec<FileId> = lock(&self.waited_on).drain().collect();
+        for id in waited_on {
+            // Those who still wait put it back.
+            crate::syscalls::pump_stream(world, id);
+        }
         if self.watched.load(Ordering::Acquire) {
             let mut sockets = self.waiting();
             sockets.retain(|n| n.has_watched(world));
@@ -270,16 +297,6 @@ impl Sockets {
                 self.watched.store(true, Ordering::Release);
             }
         }
-    }
-
-    /// Every stand-in, for port conflicts.
-    pub(crate) fn inet(&self) -> Vec<Arc<StreamFd>> {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        let stand_in = |e: &Emulated| match e {
-            Emulated::Stream(s) => Some(s.clone()),
-            _ => None,
-        };
-        table.values().filter_map(stand_in).collect()
     }
 }
 
@@ -315,7 +332,8 @@ impl Emulated {
     fn closes_silently(&self) -> bool {
         match self {
             Self::Netlink(n) => n.keeps_app_end(),
-            Self::Stream(_) | Self::Datagram(_) | Self::Unix(_) => true,
+            Self::Stream(s) => s.closes_silently(),
+            Self::Datagram(_) | Self::Unix(_) => true,
             Self::Control(_) => false,
         }
     }

@@ -11,6 +11,7 @@ use crate::inet6::Inet6;
 use crate::l2::Backlog;
 use crate::l3::L3;
 use crate::l4::Layer4;
+use crate::l4::tcp::Tcp;
 use crate::mcast::LinkMulticast;
 use crate::neigh::Neighbours;
 use crate::nexthop::Nexthops;
@@ -92,6 +93,7 @@ pub struct NetState {
     pub(crate) sysctl: Part<Sysctls>,
     /// What came in.
     pub(crate) backlog: Lazy<Backlog>,
+    pub(crate) tcp: Lazy<Tcp>,
     /// What the network layer remembers of packets.
     pub(crate) l3: Lazy<L3>,
     /// Sockets.
@@ -111,6 +113,7 @@ impl NetState {
             nexthops: Part::new(),
             sysctl: Part::new(),
             backlog: Lazy::new(),
+            tcp: Lazy::new(),
             l3: Lazy::new(),
             l4: Layer4::new(),
         }

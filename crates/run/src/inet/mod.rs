@@ -6,7 +6,7 @@ mod address;
 mod control;
 mod core;
 pub(crate) mod datagram;
-mod standin;
+pub(crate) mod name;
 pub(crate) mod stream;
 
 use std::os::fd::OwnedFd;
@@ -130,7 +130,7 @@ pub(crate) fn socket(
         return Err(libc::EACCES);
     }
     if kind.is_stream() {
-        stream::open(world, kind, net, nonblocking)
+        stream::open(world, task, kind, net, nonblocking)
     } else {
         datagram::open(world, &cred, kind, net, nonblocking)
     }

@@ -16,6 +16,7 @@ mod raw;
 mod send;
 pub(crate) mod sock;
 mod sockopt;
+pub(crate) mod tcp;
 #[cfg(test)]
 mod tests;
 mod udp;
@@ -29,6 +30,9 @@ use crate::state::Lazy;
 use ports::{Ports, Rules};
 use raw::Raws;
 use sock::{IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_UDP, Kind, Proto, Sock};
+
+/// The protocol of [`tcp`].
+const IPPROTO_TCP: u8 = 6;
 
 /// Those of UDP or ping: a table of datagrams.
 #[derive(Debug)]
@@ -84,6 +88,7 @@ pub(crate) fn deliver(cx: Cx<'_>, packet: Received) -> Delivered {
     let heard = raw::deliver(cx, &packet);
     match (packet.protocol, packet.dst.is_ipv6()) {
         (IPPROTO_UDP, _) => udp::rcv(cx, packet),
+        (IPPROTO_TCP, _) => tcp::rcv(cx, packet),
         (IPPROTO_ICMP, false) | (IPPROTO_ICMPV6, true) => {
             ping::rcv(cx, packet);
             Delivered::Done
@@ -98,6 +103,7 @@ pub(crate) fn error(cx: Cx<'_>, error: &IcmpError<'_>) {
     raw::err(cx, error);
     match (error.protocol, error.dst.is_ipv6()) {
         (IPPROTO_UDP, _) => udp::err(cx, error),
+        (IPPROTO_TCP, _) => tcp::error(cx, error),
         (IPPROTO_ICMP, false) | (IPPROTO_ICMPV6, true) => ping::err(cx, error),
         _ => {}
     }
