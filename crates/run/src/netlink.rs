@@ -163,6 +163,8 @@ impl NetlinkFd {
         {
             let mut buffer = vec![0; waiting as usize];
             let Ok((n, pid)) = sys::recv_with_sender(self.supervisor.as_fd(), &mut buffer) else { break };
+            // What a closed socket held, a group for instance, is not to be told of.
+            world.sockets.sweep_soon();
             let client = TaskClient { world, task: Task::new(pid) };
             // A native send has returned already: its caller can only learn of a refusal from an answer.
             let _ = self.socket.send(&buffer[..n], None, &client);
@@ -264,6 +266,7 @@ impl NetlinkFd {
     pub(crate) fn send(&self, world: &World, task: Task, bytes: &[u8], to: Option<SockAddr>) -> Result<usize, i32> {
         let mut state = lock(&self.state);
         self.requests(world);
+        world.sockets.sweep_soon();
         let client = TaskClient { world, task };
         let r = self.socket.send(bytes, to, &client).map_err(|e| e.errno().get());
         self.fill(&mut state);

@@ -177,6 +177,18 @@ impl Sockets {
         table.values().any(Emulated::closes_silently)
     }
 
+    /// As [`Self::sweep`], for who is to be shown what is there: not where that would take long.
+    pub(crate) fn sweep_soon(&self) {
+        /// Looking at so many takes less than a millisecond.
+        const FEW: usize = 200;
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let some = table.len() <= FEW && table.values().any(Emulated::closes_silently);
+        drop(table);
+        if some {
+            self.sweep(2);
+        }
+    }
+
     /// Drops the sockets that no program has open any more.
     ///
     /// Where we keep a copy ourselves, the kernel cannot tell: then /proc is looked through, where a socket on its way

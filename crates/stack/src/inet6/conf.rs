@@ -5,6 +5,7 @@ use crate::dev::{Inet6Conf, Link};
 /// `DEVCONF_*` numbers of the settings that something here depends on.
 pub(crate) mod devconf {
     pub(crate) const FORWARDING: usize = 0;
+    pub(crate) const HOPLIMIT: usize = 1;
     pub(crate) const MTU: usize = 2;
     pub(crate) const ACCEPT_RA: usize = 3;
     pub(crate) const DAD_TRANSMITS: usize = 6;

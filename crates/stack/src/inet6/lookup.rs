@@ -15,7 +15,7 @@ use crate::rules::{self, Family, Selectors, Verdict};
 use crate::state::Ns;
 
 /// The loopback's index: where packets of our own come from.
-const LOOPBACK: u32 = 1;
+pub(super) const LOOPBACK: u32 = 1;
 
 /// What routing depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

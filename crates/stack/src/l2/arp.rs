@@ -87,7 +87,8 @@ pub(crate) fn arp_request(
     let own = six(&link.address);
     let from = announced(ns, link, target, source);
     let message = Message { op: REQUEST, sender: (own, from), target: ([0; 6], target) };
-    Some(message.frame(at.map_or(&six(&link.broadcast)[..], HwAddr::as_bytes), &own))
+    let all = six(&link.broadcast);
+    Some(message.frame(at.map_or(&all[..], HwAddr::as_bytes), &own))
 }
 
 /// The source address of a question (`arp_announce`).

@@ -1,5 +1,6 @@
 //! What is to be done in a namespace when nobody holds a lock.
 
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 use pernet::Origin;
@@ -17,6 +18,17 @@ pub(crate) enum Work {
     LinkFailure(u32, Frame),
     /// A question for an address that this host answers for has waited long enough.
     ArpProxied(u32, Frame),
+    /// The time is over of a packet whose parts did not all come.
+    FragExpire(Box<l3::FragKey>, u64),
+    /// An address is being checked: the link is to be asked for it.
+    DadSolicit {
+        /// The device.
+        ifindex: u32,
+        /// The address.
+        addr: Ipv6Addr,
+        /// Of which check: a later one asks for itself.
+        round: u32,
+    },
 }
 
 /// Has `work` done at `when`, on the stack's clock.
@@ -35,6 +47,8 @@ impl Work {
             }
             Self::LinkFailure(ifindex, frame) => l3::link_failure(cx, ifindex, frame),
             Self::ArpProxied(ifindex, frame) => arp::proxied(cx, ifindex, &frame),
+            Self::FragExpire(key, round) => l3::frag_expire(cx, &key, round),
+            Self::DadSolicit { ifindex, addr, round } => l3::dad_solicit(cx, ifindex, addr, round),
         }
     }
 }

@@ -6,14 +6,18 @@
 //! - An error that concerns a packet of ours (an ICMP message, a packet that was too large) goes to [`crate::l4::error`].
 
 mod checksum;
+mod frag;
 mod limit;
 mod state;
 #[cfg(test)]
 mod tests;
 mod v4;
+mod v6;
 
 pub(crate) use checksum::{finish_checksum, internet_checksum, pseudo_header_sum};
+pub(crate) use frag::{Key as FragKey, expire as frag_expire};
 pub(crate) use state::L3;
+pub(crate) use v6::solicit as ndisc_solicit;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
@@ -69,6 +73,8 @@ pub(crate) struct Route {
     pub(crate) reach: Reach,
     /// Largest packet that may go this way, bytes: of the device, the route, and what was learnt of the path.
     pub(crate) mtu: u32,
+    /// Device that the route is of: for this host the one that has the address, else the one it leaves by.
+    pub(crate) device: u32,
     /// The route's own hop limit; 0 if it has none.
     pub(crate) hop_limit: u8,
     /// The route's own largest TCP segment (`RTAX_ADVMSS`); 0 if it has none.
@@ -102,7 +108,8 @@ pub(crate) struct Header {
     /// TTL or hop limit; `None` for the route's or the namespace's.
     pub(crate) hop_limit: Option<u8>,
     pub(crate) pmtu: PmtuDiscovery,
-    /// IPv4 options, or IPv6 extension headers as they go on the wire (their last "next header" field is filled in).
+    /// IPv4 options; or for IPv6 the number of the first extension header and then all of them as they go on the wire (the
+    /// last "next header" field is filled in).
     pub(crate) options: Vec<u8>,
     pub(crate) flow_label: u32,
     /// One's own multicasts come back (`IP_MULTICAST_LOOP`).
@@ -122,7 +129,7 @@ pub(crate) struct Received {
     /// TTL or hop limit.
     pub(crate) hop_limit: u8,
     pub(crate) flow_label: u32,
-    /// Device it came in by: the loopback for what this host sent itself.
+    /// Device it came in by: the loopback for what this host sent itself, but by IPv6 the device that has the address.
     pub(crate) iif: u32,
     pub(crate) reach: Reach,
     /// Bytes of the network header with its options or extension headers; `frame.network()` begins with it.
@@ -176,7 +183,7 @@ pub(crate) fn unspecified_like(addr: IpAddr) -> IpAddr {
 pub(crate) fn ip_rcv(cx: Cx<'_>, link: &Arc<Link>, frame: Frame) {
     match frame.protocol {
         ethertype::IP => v4::ip_rcv(cx, link, frame),
-        _ => {}
+        _ => v6::ipv6_rcv(cx, link, frame),
     }
 }
 
@@ -187,7 +194,7 @@ pub(crate) fn ip_rcv(cx: Cx<'_>, link: &Arc<Link>, frame: Frame) {
 pub(crate) fn route_output(cx: Cx<'_>, flow: &Flow) -> Result<Route, i32> {
     match flow.dst {
         IpAddr::V4(dst) => v4::route_output(cx, flow, dst),
-        IpAddr::V6(_) => Err(crate::errno::ENETUNREACH),
+        IpAddr::V6(dst) => v6::route_output(cx, flow, dst),
     }
 }
 
@@ -201,6 +208,7 @@ pub(crate) fn route_output(cx: Cx<'_>, flow: &Flow) -> Result<Route, i32> {
 pub(crate) fn ip_output(cx: Cx<'_>, route: &Route, header: &Header, frame: Frame) -> Result<(), i32> {
     match (route.src, route.dst) {
         (IpAddr::V4(src), IpAddr::V4(dst)) => v4::ip_output(cx, route, header, (src, dst), frame),
+        (IpAddr::V6(src), IpAddr::V6(dst)) => v6::ip6_output(cx, route, header, (src, dst), frame),
         _ => Err(crate::errno::ENETUNREACH),
     }
 }
@@ -212,7 +220,7 @@ pub(crate) fn ip_output(cx: Cx<'_>, route: &Route, header: &Header, frame: Frame
 pub(crate) fn ip_output_raw(cx: Cx<'_>, route: &Route, header: &Header, frame: Frame) -> Result<(), i32> {
     match route.dst {
         IpAddr::V4(_) => v4::ip_output_raw(cx, route, header, frame),
-        IpAddr::V6(_) => Err(crate::errno::ENETUNREACH),
+        IpAddr::V6(_) => v6::ip6_output_raw(cx, route, header, frame),
     }
 }
 
@@ -220,6 +228,11 @@ pub(crate) fn ip_output_raw(cx: Cx<'_>, route: &Route, header: &Header, frame: F
 pub(crate) fn link_failure(cx: Cx<'_>, ifindex: u32, frame: Frame) {
     match frame.protocol {
         ethertype::IP => v4::link_failure(cx, ifindex, frame),
-        _ => {}
+        _ => v6::link_failure(cx, ifindex, frame),
     }
+}
+
+/// Asks whether somebody on the link has an IPv6 address that is being checked.
+pub(crate) fn dad_solicit(cx: Cx<'_>, ifindex: u32, addr: Ipv6Addr, round: u32) {
+    v6::dad_solicit(cx, ifindex, addr, round);
 }

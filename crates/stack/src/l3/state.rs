@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::frag::{Fragments, Key};
 use super::limit::IcmpLimit;
 
 /// All of it. Its locks are leaves: nothing is called while one is held.
@@ -11,12 +12,21 @@ pub(crate) struct L3 {
     /// Counts the packets that may be cut: their parts are told from others' by it.
     ident: AtomicU32,
     pub(super) icmp: Leaf<IcmpLimit>,
+    pub(super) icmp6: Leaf<IcmpLimit>,
+    /// Packets of IPv4 and of IPv6 that are not whole yet: each has its own limit.
+    fragments: [Leaf<Fragments>; 2],
 }
 
 impl L3 {
     /// An identification for the next packet (RFC 6864).
     pub(super) fn next_ident(&self) -> u32 {
         self.ident.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Where packets of the same protocol wait for their other parts.
+    pub(super) fn fragments(&self, key: &Key) -> &Leaf<Fragments> {
+        let [four, six] = &self.fragments;
+        if key.dst.is_ipv4() { four } else { six }
     }
 }
 

@@ -56,6 +56,11 @@ impl Plan {
         let ip = unmapped(to.ip());
         let scope = if let SocketAddr::V6(v6) = to { v6.scope_id() } else { 0 };
         let (group, v4) = (ip.is_multicast(), ip.is_ipv4());
+        let (mut said, said6) = (said, state.said6);
+        if !v4 {
+            said.ifindex = if said.ifindex == 0 { said6.0 } else { said.ifindex };
+            said.src = said.src.or_else(|| said6.1.map(IpAddr::V6));
+        }
         let mut src = said.src.or_else(|| Some(state.local).filter(|a| !a.is_unspecified() && a.is_ipv4() == v4));
         let mut oif = state.device;
         if said.ifindex != 0 {

@@ -105,6 +105,8 @@ pub(crate) struct State {
     pub(crate) group_device: u32,
     pub(crate) group_source: Option<Ipv4Addr>,
     pub(crate) group_device6: u32,
+    /// Device and source of what goes by IPv6 (`IPV6_PKTINFO`).
+    pub(crate) said6: (u32, Option<Ipv6Addr>),
     /// By which device others are (`IP_UNICAST_IF`, `IPV6_UNICAST_IF`).
     pub(crate) unicast_device: u32,
     /// `IP_LOCAL_PORT_RANGE`.
@@ -181,6 +183,7 @@ impl Sock {
             group_device: 0,
             group_source: None,
             group_device6: 0,
+            said6: (0, None),
             unicast_device: 0,
             range: (0, 0),
             corked: None,

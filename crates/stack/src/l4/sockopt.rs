@@ -47,6 +47,7 @@ const IPV6_MULTICAST_IF: i32 = 17;
 const IPV6_ADD_MEMBERSHIP: i32 = 20;
 const IPV6_DROP_MEMBERSHIP: i32 = 21;
 const IPV6_MTU: i32 = 24;
+const IPV6_PKTINFO: i32 = 50;
 const IPV6_ADDR_PREFERENCES: i32 = 72;
 const IPV6_UNICAST_IF: i32 = 76;
 const ICMP_FILTER: i32 = 1;
@@ -314,6 +315,16 @@ fn set_ipv6(cx: Cx<'_>, sock: &Sock, caller: &dyn Caller, name: i32, value: &[u8
         IPV6_UNICAST_IF => {
             let index = u32::from_be_bytes(*value.first_chunk().ok_or(errno::EINVAL)?);
             set_unicast_device(cx, sock, index)
+        }
+        IPV6_PKTINFO => {
+            let own = ip6(value, 0).filter(|_| value.len() >= 20).ok_or(errno::EINVAL)?;
+            let index = index_at(value, 16);
+            if index != 0 && cx.state.links.by_index(index).is_none() {
+                return Err(errno::ENODEV);
+            }
+            let mut state = sock.lock();
+            state.said6 = (index, (!own.is_unspecified()).then_some(own));
+            Ok(())
         }
         IPV6_CHECKSUM => set_raw(sock, SOL_RAW, name, value),
         IPV6_ADDR_PREFERENCES => int(SOL_IPV6, value).map(|_| ()),

@@ -343,3 +343,22 @@ fn whoever_waits_is_woken() {
     client.send_to(b"later", at("10.0.0.2:53")).unwrap();
     assert_eq!(server.try_recv_from().unwrap().0, b"later");
 }
+
+#[test]
+fn what_came_after_the_end_is_refused_and_nobody_hears_it_twice() {
+    let world = World::new();
+    let server = world.bare(&world.b, InetProtocol::Udp);
+    server.bind(at("0.0.0.0:53"), &Root).unwrap();
+    let (raw, late) = (world.bare(&world.a, InetProtocol::Raw(1)), world.bare(&world.a, InetProtocol::Raw(1)));
+    let client = world.udp(&world.a, "0.0.0.0:0");
+    client.connect(at("10.0.0.2:53")).unwrap();
+    client.send(b"x").unwrap();
+    let packet = server.recv().unwrap().unwrap();
+    server.close_before(packet);
+    assert_eq!(errno_of(client.try_recv_from()), errno::ECONNREFUSED);
+    // The message that says so went to both raw sockets.
+    assert!(raw.recv().unwrap().is_some());
+    let packet = late.recv().unwrap().unwrap();
+    late.close_before(packet);
+    assert!(raw.recv().unwrap().is_none());
+}

@@ -297,16 +297,23 @@ impl InetSocket {
         Ok(sockopt::get(&self.0, level, name, room)?)
     }
 
-    /// Closes the socket, and lets a packet that it got come in again: for others who hear of it, or to be refused.
+    /// Closes the socket, and lets a packet that it alone got come in again: for others who hear of it, or to be refused.
     ///
     /// A supervisor that learns late of a program's end does this with what came after it.
     pub fn close_before(&self, packet: Packet) {
         self.0.close();
         let Some(cx) = self.0.cx() else { return };
-        let (mut frame, device) = (packet.0.frame, packet.0.meta.ifindex);
-        frame.pull_back_to_network();
-        netif_rx(cx, device, frame);
-        self.0.stack.run_packets();
+        let Packet(Waiting { mut frame, meta }) = packet;
+        // Of other packets everybody else has a copy.
+        let alone = match meta.dst {
+            IpAddr::V4(dst) => super::address::address_type(cx, dst) == crate::fib::route_type::LOCAL,
+            IpAddr::V6(dst) => !dst.is_multicast(),
+        };
+        if alone && self.0.kind.proto == Proto::Udp {
+            frame.pull_back_to_network();
+            netif_rx(cx, meta.ifindex, frame);
+            self.0.stack.run_packets();
+        }
     }
 
     /// Waits until something is there to be received, or the time is over; says whether.

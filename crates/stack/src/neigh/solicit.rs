@@ -7,6 +7,7 @@ use super::parms::NeighParm;
 use super::state::NeighState;
 use crate::dev::Link;
 use crate::l2::{self, Frame, Work};
+use crate::l3;
 use crate::rtnl::Rtnl;
 use crate::state::Ns;
 
@@ -32,7 +33,10 @@ pub(super) fn ask(rtnl: &Rtnl<'_>, ns: Ns<'_>, link: &Link, entry: &Entry, packe
             let source = packet.and_then(source4);
             l2::arp_request(ns, link, target, source, at.as_ref())
         }
-        IpAddr::V6(_) => None,
+        IpAddr::V6(target) => {
+            let source = packet.and_then(source6);
+            l3::ndisc_solicit(ns, link, target, source, at.as_ref())
+        }
     };
     if let Some(frame) = frame {
         l2::later(rtnl.stack(), ns, Work::Xmit(link.index(), frame));
@@ -42,5 +46,11 @@ pub(super) fn ask(rtnl: &Rtnl<'_>, ns: Ns<'_>, link: &Link, entry: &Entry, packe
 /// The source address of an IPv4 packet.
 fn source4(packet: &Frame) -> Option<std::net::Ipv4Addr> {
     let bytes: [u8; 4] = packet.data().get(12..16)?.try_into().ok()?;
+    Some(bytes.into())
+}
+
+/// The source address of an IPv6 packet.
+fn source6(packet: &Frame) -> Option<std::net::Ipv6Addr> {
+    let bytes: [u8; 16] = packet.data().get(8..24)?.try_into().ok()?;
     Some(bytes.into())
 }

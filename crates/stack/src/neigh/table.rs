@@ -142,6 +142,11 @@ impl Neighbours {
         self.find(ifindex, dst).map(|entry| entry.updated)
     }
 
+    /// Whether `dst` was asked for in vain.
+    pub(crate) fn is_failed(&self, ifindex: u32, dst: IpAddr) -> bool {
+        self.find(ifindex, dst).is_some_and(|entry| entry.state.is(super::NeighState::FAILED))
+    }
+
     pub(super) fn proxy(&self, ifindex: u32, dst: IpAddr) -> Option<&NeighProxy> {
         self.proxies.get(self.proxy_index.get(&(ifindex, dst))?)
     }

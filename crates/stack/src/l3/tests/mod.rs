@@ -1,8 +1,9 @@
 //! Namespaces wired together in process, on a clock that the test moves. What passes on the wires is read as a capture.
 
 mod v4;
+mod v6;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use super::{Flow, Header, PmtuDiscovery, internet_checksum, ip_output, route_out
 use crate::dev::{FlagChange, IfFlags, KindSpec, LinkChange, LinkStats, NewLink, Stack, VethPeer};
 use crate::fib::{Gateway, Insert, RouteConfig, route_type};
 use crate::inet::{Lifetime4, NewAddr4};
+use crate::inet6::{Nexthop6, Placing, Prefix6, RouteSpec6};
 use crate::l2::{Cx, Frame, seen};
 use crate::rtnl::{Clock, ManualClock};
 
@@ -65,7 +67,6 @@ impl World {
         let end = |(net, name, last): (&NetRef, &str, u8)| LinkChange {
             name: Some(name.into()),
             address: address(last),
-            addr_gen_mode: Some(1),
             net: Some(net.clone()),
             ..LinkChange::default()
         };
@@ -73,8 +74,11 @@ impl World {
         let mut new = NewLink::new(KindSpec::Veth(Box::new(peer)));
         new.change = LinkChange { net: None, ..end(a) };
         self.stack.rtnl(Origin::KERNEL).new_link(a.0, &new).unwrap();
-        self.up(a.0, a.1);
-        self.up(b.0, b.1);
+        for (net, name, _) in [a, b] {
+            let change = LinkChange { addr_gen_mode: Some(1), ..LinkChange::default() };
+            self.stack.rtnl(Origin::KERNEL).set_link(net, self.index(net, name), &change).unwrap();
+            self.up(net, name);
+        }
         self.run();
         seen::take();
     }
@@ -122,6 +126,29 @@ impl World {
         };
         let how = Insert { create: true, exclusive: true, replace: false, append: false };
         self.stack.rtnl(Origin::KERNEL).new_route4(net, &config, how).unwrap();
+    }
+
+    /// `ip -6 route add KIND DST via GATEWAY`.
+    pub(super) fn route6(&self, net: &NetRef, kind: u8, dst: &str, via: Option<&str>) {
+        let (addr, len) = dst.split_once('/').unwrap();
+        let gateway = via.map(|via| via.parse().unwrap());
+        let spec = RouteSpec6 {
+            table: 254,
+            dst: Prefix6::new(addr.parse().unwrap(), len.parse().unwrap()),
+            src: Prefix6::ANY,
+            metric: 0,
+            kind,
+            proto: 3,
+            pref: 0,
+            prefsrc: None,
+            metrics: None,
+            expires: None,
+            nexthops: vec![Nexthop6 { oif: 0, gateway, onlink: false, weight: 1 }],
+            multipath: false,
+            nh_id: 0,
+        };
+        let how = Placing { create: true, ..Placing::default() };
+        self.stack.rtnl(Origin::KERNEL).new_route6(net, &spec, how).unwrap();
     }
 
     pub(super) fn sysctl(&self, net: &NetRef, path: &str, value: &str) {
@@ -226,6 +253,32 @@ fn words(frame: &[u8]) -> String {
             };
             format!("{} > {} len {} ttl {ttl}{part}{what}", four(12), four(16), packet.len())
         }
+        0x86dd => words6(packet),
         other => format!("{other:04x}"),
+    }
+}
+
+/// An IPv6 packet in a few words.
+fn words6(packet: &[u8]) -> String {
+    let addr = |at: usize| Ipv6Addr::from(<[u8; 16]>::try_from(&packet[at..at + 16]).unwrap());
+    let mut out = format!("{} > {} len {} hlim {}", addr(8), addr(24), packet.len(), packet[7]);
+    let (mut kind, mut rest) = (packet[6], &packet[40..]);
+    if kind == 0 {
+        (kind, rest) = (rest[0], &rest[8 + usize::from(rest[1]) * 8..]);
+    }
+    if kind == 44 {
+        let word = u16::from_be_bytes([rest[2], rest[3]]);
+        out += &format!(" part {}{}", word & 0xfff8, if word & 1 != 0 { "+" } else { "" });
+        if word & 0xfff8 != 0 {
+            return out;
+        }
+        (kind, rest) = (rest[0], &rest[8..]);
+    }
+    let target = |at: usize| Ipv6Addr::from(<[u8; 16]>::try_from(&rest[at..at + 16]).unwrap());
+    match (kind, rest[0]) {
+        (58, 135) => out + &format!(" who-has {}", target(8)),
+        (58, 136) => out + &format!(" is-at {} {:02x}", target(8), rest[4]),
+        (58, ty) => out + &format!(" icmp {ty}/{} {}", rest[1], u16::from_be_bytes([rest[6], rest[7]])),
+        _ => out + &format!(" proto {kind}"),
     }
 }

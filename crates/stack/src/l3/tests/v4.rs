@@ -161,3 +161,27 @@ fn a_proxy_answers_for_whom_it_reaches() {
     seen::take();
     world.pass(Duration::from_secs(60));
 }
+
+#[test]
+fn parts_are_put_together() {
+    let (world, a, _r, b) = routed();
+    world.ping(&a, "10.1.2.1", 4000, plain()).unwrap();
+    let came = world.came_in(&a);
+    assert_eq!(came.iter().filter(|line| line.contains("part")).count(), 3, "{came:?}");
+    assert!(came[1].contains("icmp 0/0 1"));
+    // The last part never comes.
+    let first = {
+        let cx = Cx::new(&world.stack, &a).unwrap();
+        let route = route_output(cx, &flow("10.1.2.1".parse().unwrap())).unwrap();
+        let mut packet = vec![0x45, 0, 0, 44, 0, 7, 0x20, 0, 64, 17, 0, 0, 10, 1, 1, 1, 10, 1, 2, 1];
+        packet.extend([0; 24]);
+        super::super::ip_output_raw(cx, &route, &plain(), Frame::with_payload(&packet))
+    };
+    first.unwrap();
+    world.run();
+    world.pass(Duration::from_secs(29));
+    assert!(!world.went_out(&b).iter().any(|line| line.contains("icmp 11")));
+    world.pass(Duration::from_secs(2));
+    let came = world.came_in(&a);
+    assert!(came.contains(&"10.1.2.1 > 10.1.1.1 len 72 ttl 63 icmp 11/1 0".to_owned()), "{came:?}");
+}

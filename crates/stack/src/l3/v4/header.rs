@@ -66,7 +66,7 @@ impl Ipv4Header {
     /// Writes it into the first twenty bytes of `into`, with its checksum over [`len`](Self::len) bytes.
     pub(super) fn write(&self, into: &mut [u8]) {
         let Some(h) = into.first_chunk_mut::<HLEN>() else { return };
-        let fragment = u16::from(self.df) * DF | u16::from(self.mf) * MF | (self.offset / 8) as u16 & OFFSET;
+        let fragment = (u16::from(self.df) * DF) | (u16::from(self.mf) * MF) | ((self.offset / 8) as u16 & OFFSET);
         h[0] = 0x40 | (self.len / 4) as u8;
         h[1] = self.tos;
         h[2..4].copy_from_slice(&(self.total_len as u16).to_be_bytes());

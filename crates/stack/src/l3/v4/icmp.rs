@@ -42,6 +42,7 @@ pub(super) mod code {
     pub(in super::super) const FRAG_NEEDED: u8 = 4;
     pub(in super::super) const PKT_FILTERED: u8 = 13;
     pub(in super::super) const EXC_TTL: u8 = 0;
+    pub(in super::super) const EXC_FRAGTIME: u8 = 1;
 }
 
 /// A packet that an error is told of, as far as the message needs it.
@@ -288,4 +289,9 @@ pub(in crate::l3) fn link_failure(cx: Cx<'_>, ifindex: u32, mut frame: Frame) {
     // Whom it came from is told, be it this host.
     frame.kind = PacketType::Outgoing;
     icmp_send(cx, &Quote::of(&frame, ifindex, Reach::Unicast), ty::DEST_UNREACH, code::HOST_UNREACH, 0);
+}
+
+/// A packet whose parts did not all come in time: the first of them.
+pub(in crate::l3) fn parts_missing(cx: Cx<'_>, ifindex: u32, first: &Frame) {
+    icmp_send(cx, &Quote::of(first, ifindex, Reach::Local), ty::TIME_EXCEEDED, code::EXC_FRAGTIME, 0);
 }

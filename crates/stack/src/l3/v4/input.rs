@@ -10,6 +10,7 @@ use crate::errno;
 use crate::fib::{self, RouteQuery, route_type};
 use crate::inet;
 use crate::l2::{Checksum, Cx, Frame, PacketType};
+use crate::l3::frag::{self, Part};
 use crate::l3::{Delivered, Reach, Received, internet_checksum};
 use crate::l4;
 use crate::state::ConfOf;
@@ -89,10 +90,32 @@ pub(super) fn forwards(cx: Cx<'_>, link: &Link) -> bool {
 
 /// It is for this host (`ip_local_deliver`).
 fn local_deliver(cx: Cx<'_>, link: &Arc<Link>, frame: Frame, header: &Ipv4Header, reach: Reach) {
-    if header.is_fragment() {
+    if !header.is_fragment() {
+        return deliver_whole(cx, link, frame, header, reach);
+    }
+    let payload = header.total_len - header.len;
+    if header.mf && !payload.is_multiple_of(8) || header.offset + payload > 65_535 {
         return;
     }
-    deliver_whole(cx, link, frame, header, reach);
+    let key = frag::Key {
+        src: header.src.into(),
+        dst: header.dst.into(),
+        ident: header.ident.into(),
+        protocol: header.protocol,
+        device: 0,
+    };
+    let part = Part { offset: header.offset, more: header.mf, at: header.len, iif: link.index() };
+    let Some((mut first, payload)) = frag::defrag(cx, key, &part, frame) else { return };
+    let Some(begun) = Ipv4Header::parse(first.data()) else { return };
+    let total_len = begun.len + payload.len();
+    if total_len > 65_535 {
+        return;
+    }
+    let whole = Ipv4Header { total_len, mf: false, offset: 0, ..begun };
+    first.trim(begun.len);
+    whole.write(first.data_mut());
+    first.append(&payload);
+    deliver_whole(cx, link, first, &whole, reach);
 }
 
 fn deliver_whole(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame, header: &Ipv4Header, reach: Reach) {

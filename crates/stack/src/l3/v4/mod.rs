@@ -7,7 +7,7 @@ mod input;
 mod output;
 mod route;
 
-pub(super) use icmp::link_failure;
+pub(super) use icmp::{link_failure, parts_missing};
 pub(super) use input::ip_rcv;
 pub(super) use output::{ip_output, ip_output_raw};
 pub(super) use route::route_output;

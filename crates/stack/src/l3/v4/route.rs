@@ -56,6 +56,7 @@ pub(in crate::l3) fn route_output(cx: Cx<'_>, flow: &Flow, dst: Ipv4Addr) -> Res
         dst: dst.into(),
         src: src.into(),
         oif: way.oif,
+        device: way.oif,
         next_hop: next_hop(way.gateway, dst),
         reach,
         mtu: mtu(&link, way.info.as_deref()),
