@@ -74,6 +74,7 @@ pub use ioctl::{
     IFREQ_LEN, IN6_IFREQ_LEN, If6Change, IfChange, IfRequest, IfRequestError, ioctl_change, ioctl_change6,
     ioctl_ifconf, ioctl_ifreq,
 };
+pub use l3::Learned;
 pub use mcast::McastError;
 pub use neigh::{
     ArpError, ArpFlags, ArpRequest, GC_INTERVAL_MS, GC_THRESHOLDS, NeighError, NeighFamily, NeighFlags, NeighKey,

@@ -8,6 +8,7 @@ pub(crate) mod devconf {
     pub(crate) const HOPLIMIT: usize = 1;
     pub(crate) const MTU: usize = 2;
     pub(crate) const ACCEPT_RA: usize = 3;
+    pub(crate) const ACCEPT_REDIRECTS: usize = 4;
     pub(crate) const DAD_TRANSMITS: usize = 6;
     pub(crate) const RTR_SOLICITS: usize = 7;
     pub(crate) const RTR_SOLICIT_DELAY: usize = 9;

@@ -3,8 +3,9 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::exception::Exceptions;
 use super::frag::{Fragments, Key};
-use super::limit::IcmpLimit;
+use super::limit::{IcmpLimit, RedirectLimit};
 
 /// All of it. Its locks are leaves: nothing is called while one is held.
 #[derive(Debug, Default)]
@@ -13,6 +14,8 @@ pub(crate) struct L3 {
     ident: AtomicU32,
     pub(super) icmp: Leaf<IcmpLimit>,
     pub(super) icmp6: Leaf<IcmpLimit>,
+    pub(super) redirects: Leaf<RedirectLimit>,
+    pub(super) exceptions: Exceptions,
     /// Packets of IPv4 and of IPv6 that are not whole yet: each has its own limit.
     fragments: [Leaf<Fragments>; 2],
 }

@@ -4,7 +4,9 @@ mod forward;
 mod header;
 mod icmp;
 mod input;
+mod options;
 mod output;
+mod redirect;
 mod route;
 
 pub(super) use icmp::{link_failure, parts_missing};

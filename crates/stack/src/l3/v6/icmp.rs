@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::header::{HLEN, Ipv6Header, next, upper};
-use super::{input, ndisc};
+use super::{input, ndisc, route};
 use crate::dev::{IfFlags, Link};
 use crate::errno;
 use crate::inet6::{self, Flow6};
@@ -241,6 +241,9 @@ fn error(cx: Cx<'_>, packet: &Received, ty: u8, code: u8) {
     let Some(upper) = upper(quoted, inner.next).filter(|upper| !upper.later_part) else { return };
     let (errno, fatal) = meaning(ty, code);
     let info = u32::from_be_bytes([message[4], message[5], message[6], message[7]]);
+    if ty == ty::PACKET_TOO_BIG {
+        route::learn_mtu(cx, &inner, packet.iif, info);
+    }
     let error = IcmpError {
         offender: Some(packet.src),
         ty,

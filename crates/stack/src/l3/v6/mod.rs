@@ -6,6 +6,7 @@ mod icmp;
 mod input;
 mod ndisc;
 mod output;
+mod redirect;
 mod route;
 
 pub(super) use icmp::{link_failure, parts_missing};
