@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use pernet_rtnl::{Datagram, SockAddr, Socket};
 
-use crate::listener::{Delivery, Notification};
+use crate::listener::{Call, Delivery, Notification};
 use crate::mem::Memory;
 use crate::msghdr::MsgHeader;
 use crate::replay::Unheard;
@@ -91,6 +91,22 @@ pub(crate) enum Receive {
         /// How many.
         count: u32,
     },
+}
+
+impl Receive {
+    /// Where the call of these arguments wants it.
+    pub(crate) fn of(call: &Call) -> Self {
+        match call.nr {
+            libc::SYS_recvmsg => Self::Msg { header: call.args[1] },
+            libc::SYS_recvfrom => Self::From {
+                buffer: call.args[1],
+                len: call.args[2] as usize,
+                name: call.args[4],
+                name_len: call.args[5],
+            },
+            _ => Self::Many { headers: call.args[1], count: (call.args[2] as u32).min(1024) },
+        }
+    }
 }
 
 /// A netlink socket of a program.
@@ -407,14 +423,16 @@ impl NetlinkFd {
     }
 }
 
-fn receive_flags(n: &Notification) -> i32 {
+/// The flags of a receiving call.
+pub(crate) fn receive_flags(n: &Notification) -> i32 {
     match n.call.nr {
         libc::SYS_recvmsg => n.call.int(2),
         _ => n.call.int(3),
     }
 }
 
-fn deliver(n: Notification, result: Result<i64, i32>) -> Delivery {
+/// Answers, and tells whether the caller heard.
+pub(crate) fn deliver(n: Notification, result: Result<i64, i32>) -> Delivery {
     match result {
         Ok(v) => n.value(v),
         Err(e) => n.errno(e),

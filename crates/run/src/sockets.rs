@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use pernet::NetRef;
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
@@ -49,6 +49,10 @@ pub(crate) struct Sockets {
     ready: Arc<Mutex<Vec<FileId>>>,
     /// Some receive may be parked that must be looked at from time to time.
     watched: AtomicBool,
+    /// Sockets with connections on which calls wait. A leaf lock.
+    waited_on: Mutex<HashSet<FileId>>,
+    /// Where the kernel keeps sockets (`st_dev`).
+    dev: OnceLock<u64>,
 }
 
 thread_local! {
@@ -68,6 +72,8 @@ impl Sockets {
             missed: Mutex::default(),
             ready: Arc::default(),
             watched: AtomicBool::new(false),
+            waited_on: Mutex::default(),
+            dev: OnceLock::new(),
         })
     }
 
@@ -88,12 +94,14 @@ impl Sockets {
 
     /// The emulated socket with this inode number.
     pub(crate) fn by_inode(&self, ino: u64) -> Option<(FileId, Emulated)> {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.iter().find(|(id, _)| id.ino == ino).map(|(id, e)| (*id, e.clone()))
+        // All sockets are of one device of the kernel's.
+        let id = FileId { dev: *self.dev.get()?, ino };
+        Some((id, self.get(id)?))
     }
 
     /// Takes in a new socket.
     pub(crate) fn insert(&self, id: FileId, socket: Emulated) {
+        let _ = self.dev.set(id.dev);
         self.table.write().unwrap_or_else(PoisonError::into_inner).insert(id, socket);
     }
 
@@ -137,6 +145,14 @@ impl Sockets {
                 reactor.wake();
             }
         })
+    }
+
+    /// Puts a socket on the ready list.
+    pub(crate) fn notify(&self, id: FileId, reactor: &Reactor) {
+        lock(&self.ready).push(id);
+        if !WILL_LOOK.get() {
+            reactor.wake();
+        }
     }
 
     /// Runs `f`; what becomes ready meanwhile is taken by this thread's own [`Self::take_ready`] afterwards.
@@ -198,9 +214,10 @@ impl Sockets {
         }
     }
 
-    fn netlink(&self) -> Vec<Arc<NetlinkFd>> {
+    /// Those on which a receive may be parked.
+    fn waiting(&self) -> Vec<Emulated> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.values().filter_map(|e| if let Emulated::Netlink(n) = e { Some(n.clone()) } else { None }).collect()
+        table.values().filter(|e| matches!(e, Emulated::Netlink(_) | Emulated::Datagram(_))).cloned().collect()
     }
 
     /// Drops netlink sockets that were closed, before their end is reported: a port that a program has just let go
@@ -235,7 +252,13 @@ impl Sockets {
 
     /// Somebody waits with a deadline.
     pub(crate) fn has_watched(&self, world: &World) -> bool {
-        self.watched.load(Ordering::Acquire) && self.netlink().iter().any(|n| n.has_watched(world))
+        let streams = !lock(&self.waited_on).is_empty();
+        streams || self.watched.load(Ordering::Acquire) && self.waiting().iter().any(|e| e.has_watched(world))
+    }
+
+    /// A call waits on a connection or a listener: its caller's signals and its deadline are to be looked at.
+    pub(crate) fn watch_stream(&self, id: FileId) {
+        lock(&self.waited_on).insert(id);
     }
 
     /// A receive with a deadline was parked.
@@ -243,10 +266,15 @@ impl Sockets {
         self.watched.store(true, Ordering::Release);
     }
 
-    /// Answers receives whose deadline has come.
-    pub(crate) fn serve_watched(&self, world: &World) {
+    /// Answers calls whose deadline has come, or whose caller a signal waits for.
+    pub(crate) fn serve_watched(&self, world: &Arc<World>) {
+        let waited_on: Vec<FileId> = lock(&self.waited_on).drain().collect();
+        for id in waited_on {
+            // Those who still wait put it back.
+            crate::syscalls::pump_stream(world, id);
+        }
         if self.watched.load(Ordering::Acquire) {
-            let mut sockets = self.netlink();
+            let mut sockets = self.waiting();
             sockets.retain(|n| n.has_watched(world));
             for n in &sockets {
                 n.pump(world);
@@ -258,19 +286,27 @@ impl Sockets {
             }
         }
     }
-
-    /// Every stand-in, for port conflicts.
-    pub(crate) fn inet(&self) -> Vec<Arc<StreamFd>> {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        let stand_in = |e: &Emulated| match e {
-            Emulated::Stream(s) | Emulated::Datagram(s) => Some(s.clone()),
-            _ => None,
-        };
-        table.values().filter_map(stand_in).collect()
-    }
 }
 
 impl Emulated {
+    /// Does somebody wait on it whom only the clock, or a look, can release?
+    fn has_watched(&self, world: &World) -> bool {
+        match self {
+            Self::Netlink(n) => n.has_watched(world),
+            Self::Datagram(d) => d.has_watched(world),
+            _ => false,
+        }
+    }
+
+    /// Moves what can be moved, both ways.
+    pub(crate) fn pump(&self, world: &World) {
+        match self {
+            Self::Netlink(n) => n.pump(world),
+            Self::Datagram(d) => d.pump(world),
+            _ => {}
+        }
+    }
+
     /// Do we keep a copy of the program's end?
     fn is_kept(&self) -> bool {
         match self {
@@ -284,7 +320,8 @@ impl Emulated {
     fn closes_silently(&self) -> bool {
         match self {
             Self::Netlink(n) => n.keeps_app_end(),
-            Self::Stream(_) | Self::Datagram(_) | Self::Unix(_) => true,
+            Self::Stream(s) => s.closes_silently(),
+            Self::Datagram(_) | Self::Unix(_) => true,
             Self::Control(_) => false,
         }
     }
@@ -340,6 +377,17 @@ pub(crate) fn identity(fd: impl AsFd) -> Result<FileId, i32> {
 pub(crate) fn message_pair(nonblocking: bool) -> Result<Pair, i32> {
     let (app, supervisor) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags(nonblocking), None)
         .map_err(|e| e.raw_os_error())?;
+    let id = identity(&app)?;
+    Ok(Pair { app, supervisor, id })
+}
+
+/// A connected pair of datagram sockets: nothing tells that the other end was closed but the refusal of what is sent there.
+///
+/// # Errors
+/// errno of making it.
+pub(crate) fn datagram_pair(nonblocking: bool) -> Result<Pair, i32> {
+    let (app, supervisor) =
+        socketpair(AddressFamily::UNIX, SocketType::DGRAM, flags(nonblocking), None).map_err(|e| e.raw_os_error())?;
     let id = identity(&app)?;
     Ok(Pair { app, supervisor, id })
 }

@@ -96,6 +96,7 @@ impl Supervisor {
             spaces: Mutex::new(spaces),
             binds: Mutex::new(Binds::default()),
             sockets: Sockets::new()?,
+            switchboard: crate::inet::stream::Switchboard::default(),
             users,
             vfs: Vfs::new(),
             knobs: crate::knobs::Knobs::default(),
@@ -198,7 +199,9 @@ impl Supervisor {
                 match &socket {
                     Emulated::Netlink(n) => n.pump(world),
                     Emulated::Control(c) => c.serve(world),
-                    Emulated::Stream(_) | Emulated::Datagram(_) | Emulated::Unix(_) => {}
+                    Emulated::Datagram(d) => d.pump(world),
+                    Emulated::Stream(_) => syscalls::pump_stream(world, id),
+                    Emulated::Unix(_) => {}
                 }
                 if hung && let Some(Emulated::Netlink(n)) = world.sockets.remove(id) {
                     n.close(world);

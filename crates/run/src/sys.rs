@@ -249,6 +249,54 @@ pub(crate) fn send_datagram(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> 
     if n < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Receives with the caller's flags.
+pub(crate) fn recv_flags(fd: BorrowedFd<'_>, buffer: &mut [u8], flags: i32) -> io::Result<usize> {
+    // SAFETY: pointer and length describe `buffer`, live and writable.
+    let n = unsafe { libc::recv(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), flags & !libc::MSG_TRUNC) };
+    if n < 0 { Err(io::Error::last_os_error()) } else { Ok(n as usize) }
+}
+
+/// Sends with the caller's flags; says how much.
+pub(crate) fn send_flags(fd: BorrowedFd<'_>, bytes: &[u8], flags: i32) -> io::Result<usize> {
+    // SAFETY: pointer and length describe `bytes`, which is only read.
+    let n = unsafe { libc::send(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) };
+    if n < 0 { Err(io::Error::last_os_error()) } else { Ok(n as usize) }
+}
+
+/// Shuts a socket down; one that is not connected is as shut as can be.
+pub(crate) fn shutdown(fd: BorrowedFd<'_>, how: i32) {
+    // SAFETY: takes numbers only.
+    unsafe { libc::shutdown(fd.as_raw_fd(), how) };
+}
+
+fn poll_now(fd: BorrowedFd<'_>, events: libc::c_short) -> libc::c_short {
+    let mut one = libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
+    // SAFETY: `one` is one live pollfd; with a timeout of 0 it does not wait.
+    let n = unsafe { libc::poll(&raw mut one, 1, 0) };
+    if n > 0 { one.revents } else { 0 }
+}
+
+/// Has the other end been closed, or shut down both ways?
+pub(crate) fn is_hung_up(fd: BorrowedFd<'_>) -> bool {
+    poll_now(fd, 0) & (libc::POLLHUP | libc::POLLERR) != 0
+}
+
+/// Is there something to read, or to accept, or an error?
+pub(crate) fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    poll_now(fd, libc::POLLIN) != 0
+}
+
+/// Takes the pending error of a socket.
+pub(crate) fn take_socket_error(fd: BorrowedFd<'_>) -> i32 {
+    let mut error: libc::c_int = 0;
+    let mut len = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: `error` and `len` are live and describe each other.
+    let r = unsafe {
+        libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ERROR, (&raw mut error).cast(), &raw mut len)
+    };
+    if r == 0 { error } else { 0 }
+}
+
 /// A socket option that is one `int`.
 pub(crate) fn set_socket_int(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
     // SAFETY: passes a live int and its size.
@@ -258,12 +306,19 @@ pub(crate) fn set_socket_int(fd: BorrowedFd<'_>, level: i32, name: i32, value: i
 
 /// SO_RCVTIMEO of a socket; `None` waits for ever.
 pub(crate) fn receive_timeout(fd: BorrowedFd<'_>) -> Option<std::time::Duration> {
+    timeout(fd, libc::SO_RCVTIMEO)
+}
+
+/// SO_SNDTIMEO of a socket; `None` waits for ever.
+pub(crate) fn send_timeout(fd: BorrowedFd<'_>) -> Option<std::time::Duration> {
+    timeout(fd, libc::SO_SNDTIMEO)
+}
+
+fn timeout(fd: BorrowedFd<'_>, option: i32) -> Option<std::time::Duration> {
     let mut tv = libc::timeval { tv_sec: 0, tv_usec: 0 };
     let mut len = size_of::<libc::timeval>() as libc::socklen_t;
     // SAFETY: `tv` and `len` are live and describe each other.
-    let r = unsafe {
-        libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVTIMEO, (&raw mut tv).cast(), &raw mut len)
-    };
+    let r = unsafe { libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, option, (&raw mut tv).cast(), &raw mut len) };
     let wait = std::time::Duration::new(tv.tv_sec as u64, tv.tv_usec as u32 * 1000);
     (r == 0 && !wait.is_zero()).then_some(wait)
 }

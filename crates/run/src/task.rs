@@ -151,6 +151,14 @@ impl Task {
         Some(Privileges { euid, effective })
     }
 
+    /// Its effective group and the supplementary ones.
+    pub(crate) fn groups(self) -> Vec<u32> {
+        let Some(status) = self.status() else { return Vec::new() };
+        let numbers = |name| status_field(&status, name).unwrap_or_default().split_whitespace().map(str::parse);
+        // Real, effective, saved, of the file system.
+        numbers("Gid:").skip(1).take(1).chain(numbers("Groups:")).filter_map(Result::ok).collect()
+    }
+
     /// The process that counts as its parent.
     pub(crate) fn parent(self) -> Option<u32> {
         status_field(&self.status()?, "PPid:")?.parse().ok()

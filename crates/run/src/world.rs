@@ -38,6 +38,8 @@ pub(crate) struct World {
     pub(crate) binds: Mutex<Binds>,
     /// Sockets that we stand in for.
     pub(crate) sockets: Sockets,
+    /// How their ends are connected.
+    pub(crate) switchboard: crate::inet::stream::Switchboard,
     /// Privileges.
     pub(crate) users: Arc<Users>,
     /// Private directories behind virtual ones.

@@ -75,6 +75,11 @@ pub use ioctl::{
     ioctl_ifconf, ioctl_ifreq,
 };
 pub use l3::Learned;
+pub use l4::cmsg::ControlMessage;
+pub use l4::queue::{ErrorOrigin, Meta, QueuedError};
+pub use l4::sock::{Caller, Root};
+pub use l4::tcp::{TcpInfo, TcpListener, TcpReadiness, TcpSocket, TcpState, TcpStream};
+pub use l4::user::{InetProtocol, InetSocket, Packet, PingSocket, RawSocket, Readiness, SocketError, UdpSocket};
 pub use mcast::McastError;
 pub use neigh::{
     ArpError, ArpFlags, ArpRequest, GC_INTERVAL_MS, GC_THRESHOLDS, NeighError, NeighFamily, NeighFlags, NeighKey,

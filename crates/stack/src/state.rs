@@ -10,6 +10,8 @@ use crate::inet::Inet;
 use crate::inet6::Inet6;
 use crate::l2::Backlog;
 use crate::l3::L3;
+use crate::l4::Layer4;
+use crate::l4::tcp::Tcp;
 use crate::mcast::LinkMulticast;
 use crate::neigh::Neighbours;
 use crate::nexthop::Nexthops;
@@ -91,8 +93,11 @@ pub struct NetState {
     pub(crate) sysctl: Part<Sysctls>,
     /// What came in.
     pub(crate) backlog: Lazy<Backlog>,
+    pub(crate) tcp: Lazy<Tcp>,
     /// What the network layer remembers of packets.
     pub(crate) l3: Lazy<L3>,
+    /// Sockets.
+    pub(crate) l4: Layer4,
 }
 
 impl NetState {
@@ -108,7 +113,9 @@ impl NetState {
             nexthops: Part::new(),
             sysctl: Part::new(),
             backlog: Lazy::new(),
+            tcp: Lazy::new(),
             l3: Lazy::new(),
+            l4: Layer4::new(),
         }
     }
 }

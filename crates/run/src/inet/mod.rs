@@ -2,8 +2,11 @@
 //!
 //! What all kinds have in common is here; sockets with connections are in [`stream`], those without in [`datagram`].
 
+mod address;
+mod control;
+mod core;
 pub(crate) mod datagram;
-mod standin;
+pub(crate) mod name;
 pub(crate) mod stream;
 
 use std::os::fd::OwnedFd;
@@ -51,7 +54,7 @@ impl Kind {
     /// Checks a `socket()` call's arguments as the kernel does: type, then protocol, then privilege.
     ///
     /// # Errors
-    /// ESOCKTNOSUPPORT, EPROTONOSUPPORT, EPERM, EACCES (ping sockets: the default group range admits nobody).
+    /// ESOCKTNOSUPPORT, EPROTONOSUPPORT, EPERM.
     pub(crate) fn check(domain: i32, ty: i32, protocol: i32, cred: &Cred, net: &NetRef) -> Result<Self, i32> {
         use libc::{
             IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_IP, IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE,
@@ -80,7 +83,7 @@ impl Kind {
             (SOCK_STREAM, IPPROTO_MPTCP) => IPPROTO_MPTCP,
             (SOCK_DGRAM, IPPROTO_IP | IPPROTO_UDP) => IPPROTO_UDP,
             (SOCK_DGRAM, IPPROTO_UDPLITE) => IPPROTO_UDPLITE,
-            (SOCK_DGRAM, p) if p == ping => return Err(libc::EACCES),
+            (SOCK_DGRAM, p) if p == ping => p,
             (SOCK_RAW, IPPROTO_IP) => return Err(libc::EPROTONOSUPPORT),
             (SOCK_RAW, p) => {
                 raw_allowed()?;
@@ -110,7 +113,7 @@ impl Kind {
 /// `socket` of one of these families.
 ///
 /// # Errors
-/// As [`Kind::check`]; errno of making the stand-in.
+/// As [`Kind::check`]; EACCES for ping sockets of who is in no group that may have them; errno of making the stand-in.
 pub(crate) fn socket(
     world: &World,
     task: Task,
@@ -120,11 +123,16 @@ pub(crate) fn socket(
     nonblocking: bool,
 ) -> Result<OwnedFd, i32> {
     let net = world.net_of(task)?;
-    let kind = Kind::check(domain, ty, protocol, &world.users.cred(task), &net)?;
+    let cred = world.users.cred(task);
+    let kind = Kind::check(domain, ty, protocol, &cred, &net)?;
+    let ping = matches!(kind.protocol, libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6) && ty == libc::SOCK_DGRAM;
+    if ping && !pernet_stack::InetSocket::may_ping(&world.stack, &net, task.groups()) {
+        return Err(libc::EACCES);
+    }
     if kind.is_stream() {
-        stream::open(world, kind, net, nonblocking)
+        stream::open(world, task, kind, net, nonblocking)
     } else {
-        datagram::open(world, kind, net, nonblocking)
+        datagram::open(world, &cred, kind, net, nonblocking)
     }
 }
 

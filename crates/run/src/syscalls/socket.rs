@@ -26,7 +26,8 @@ const SOCK_MAX: i32 = 11;
 
 /// May this call wait for something?
 pub(crate) fn may_wait(nr: i64) -> bool {
-    matches!(nr, libc::SYS_recvmsg | libc::SYS_recvfrom | libc::SYS_recvmmsg)
+    use libc::{SYS_accept, SYS_accept4, SYS_connect, SYS_recvfrom, SYS_recvmmsg, SYS_recvmsg};
+    matches!(nr, SYS_recvmsg | SYS_recvfrom | SYS_recvmmsg | SYS_accept | SYS_accept4 | SYS_connect)
 }
 
 /// Answers a call that does not wait.
@@ -263,25 +264,20 @@ fn setsockopt(world: &World, task: Task, call: &Call, socket: &Emulated) -> Outc
 /// net.core.rmem_max.
 const RMEM_MAX: usize = 212_992;
 
-/// Answers a receiving call, now or when something came.
-pub(crate) fn receive(world: &World, notification: Notification) {
+/// Answers a call that may wait, now or when something came.
+pub(crate) fn receive(world: &Arc<World>, notification: Notification) {
     let call = notification.call;
     let task = Task::new(call.tid);
+    let waits_for_data = matches!(call.nr, libc::SYS_recvmsg | libc::SYS_recvfrom | libc::SYS_recvmmsg);
     match world.sockets.find(task, call.int(0)) {
-        Some(Emulated::Netlink(n)) => {
-            let place = match call.nr {
-                libc::SYS_recvmsg => Receive::Msg { header: call.args[1] },
-                libc::SYS_recvfrom => Receive::From {
-                    buffer: call.args[1],
-                    len: call.args[2] as usize,
-                    name: call.args[4],
-                    name_len: call.args[5],
-                },
-                _ => Receive::Many { headers: call.args[1], count: (call.args[2] as u32).min(1024) },
-            };
-            n.receive(world, notification, place);
-        }
         Some(Emulated::Stream(s)) => stream::receive(world, notification, &s),
+        _ if !waits_for_data => {
+            let outcome = handle(world, &call);
+            super::finish(world, notification, outcome);
+        }
+        Some(Emulated::Netlink(n)) => {
+            n.receive(world, notification, Receive::of(&call));
+        }
         Some(Emulated::Datagram(d)) => datagram::receive(world, notification, &d),
         Some(Emulated::Control(_) | Emulated::Unix(_)) | None => {
             notification.proceed();

@@ -9,6 +9,7 @@ use super::Links;
 use crate::clock;
 use crate::inet::{Births, Inet};
 use crate::l2::Softnet;
+use crate::l4::tcp::SockTimers;
 use crate::rtnl::{Clock, NoticeSink, Shared, SystemClock};
 use crate::state::{NetState, Ns};
 
@@ -49,6 +50,8 @@ pub(crate) struct Inner {
     pub(crate) clock: Box<dyn Clock>,
     /// Who has something to receive.
     pub(crate) softnet: Softnet,
+    /// When connections want to be looked at.
+    pub(crate) sock_timers: SockTimers,
     /// The settings that namespaces are born with.
     pub(crate) births: Births,
     /// A leaf, likewise.
@@ -84,6 +87,7 @@ impl Stack {
             sink: RwLock::default(),
             clock,
             softnet: Softnet::default(),
+            sock_timers: SockTimers::default(),
             births: Births::default(),
             on_timer: RwLock::default(),
             key: OnceLock::new(),
@@ -134,6 +138,7 @@ impl Stack {
             return Some(Duration::ZERO);
         }
         let rtnl = self.rtnl(pernet::Origin::KERNEL);
-        rtnl.next_timer().map(|next| next.saturating_sub(rtnl.now()))
+        let next = rtnl.next_timer().into_iter().chain(self.inner.sock_timers.next()).min();
+        next.map(|next| next.saturating_sub(rtnl.now()))
     }
 }

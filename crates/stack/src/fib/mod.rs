@@ -31,7 +31,7 @@ pub use get::{RouteAnswer, RouteQuery, RouteReply};
 pub(crate) use ifaddr::inetaddr_event;
 pub use info::{FibInfo, Gateway, HopView, NextHop, RouteView, hop_flag, route_type, scope};
 pub use ioctl::{RTENTRY_LEN, RtEntryError};
-pub(crate) use lookup::{Flow4, LOOPBACK_IFINDEX, fib_lookup, ignores_linkdown};
+pub(crate) use lookup::{Flow4, LOOPBACK_IFINDEX, fib_lookup, ignores_linkdown, local_type};
 pub use metrics::{Metrics, RTAX_CC_ALGO, RTAX_LOCK};
 pub(crate) use nexthops::{check_nexthop, nexthop_gone, nexthop_replaced, nexthop_shrunk};
 pub(crate) use proc::{proc_fib_trie, proc_fib_triestat, proc_route};

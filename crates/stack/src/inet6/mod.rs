@@ -41,8 +41,8 @@ pub use idev::Ifa6;
 pub use label::{AddrLabel, LabelError};
 pub use lookup::{Answer6, Flow6};
 pub(crate) use packets::{
-    Target, Way6, is_checked, is_link_local, is_member, link_local_of, needs_device, reach_of, runs, setting,
-    setting_of_all, solicited_node, source, target, way,
+    Target, Way6, groups_of, is_checked, is_link_local, is_member, link_local_of, needs_device, reach_of, runs,
+    setting, setting_of_all, solicited_node, source, target, way,
 };
 pub use prefix::Prefix6;
 pub(crate) use proc::{anycast6, if_inet6, igmp6, ipv6_route, rt6_stats};
@@ -75,6 +75,12 @@ pub(crate) struct Inet6 {
 }
 
 impl Inet6 {
+    /// Whether it is an address of ours that is in use, of device `ifindex` or, if that is 0, of any (`ipv6_chk_addr`).
+    pub(crate) fn has_addr(&self, addr: Ipv6Addr, ifindex: u32) -> bool {
+        let mut devs = self.devs.iter().filter(|(index, _)| ifindex == 0 || **index == ifindex);
+        devs.any(|(_, idev)| idev.addrs.iter().any(|ifa| ifa.addr == addr && !ifa.is_unusable()))
+    }
+
     fn dev(&self, ifindex: u32) -> Option<&Idev> {
         self.devs.get(&ifindex).map(|idev| &**idev)
     }

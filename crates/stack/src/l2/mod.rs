@@ -18,7 +18,7 @@ mod work;
 mod xmit;
 
 pub(crate) use arp::arp_request;
-pub(crate) use backlog::{Backlog, Softnet, later};
+pub(crate) use backlog::{Backlog, Softnet, later, netif_rx};
 pub(crate) use count::count;
 pub(crate) use eth::push_header;
 pub(crate) use frame::{Checksum, Frame, PacketType};

@@ -281,6 +281,13 @@ impl<T: Clone> Ports<T> {
         });
     }
 
+    /// Somebody else has the claim now: what is left of a connection takes its socket's place.
+    pub(crate) fn replace(&self, ticket: Ticket, holder: T) {
+        let before = self.lock().entries.get_mut(&ticket.0).map(|entry| std::mem::replace(&mut entry.holder, holder));
+        // Dropped with no lock held, as below.
+        drop(before);
+    }
+
     /// The claim is given back.
     pub(crate) fn release(&self, ticket: Ticket) {
         // The holder may be the last one of its socket: it is dropped with no lock held.

@@ -117,11 +117,6 @@ pub(crate) fn text(ns: Ns<'_>, name: &str) -> String {
     table::TABLE.binary_search_by(|row| row.0.cmp(name)).map_or_else(|_| String::new(), |at| table::TABLE[at].2.into())
 }
 
-/// The same of one that is a number.
-pub(crate) fn number(ns: Ns<'_>, name: &str) -> i64 {
-    text(ns, name).parse().unwrap_or(0)
-}
-
 /// A setting of the namespace as a whole.
 fn whole(ns: Ns<'_>, name: &'static str, born: &'static str) -> String {
     if name == IP_FORWARD {

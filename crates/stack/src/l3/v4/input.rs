@@ -11,11 +11,12 @@ use crate::fib::{self, RouteQuery, route_type};
 use crate::inet;
 use crate::l2::{Checksum, Cx, Frame, PacketType};
 use crate::l3::frag::{self, Part};
-use crate::l3::{Delivered, Reach, Received, internet_checksum};
+use crate::l3::{Delivered, Reach, Received, internet_checksum, report};
 use crate::l4;
 use crate::state::ConfOf;
 
 const ICMP: u8 = 1;
+const IGMP: u8 = 2;
 /// `IPV4_DEVCONF_FORWARDING`.
 const FORWARDING: usize = 1;
 /// `IPV4_DEVCONF_ACCEPT_SOURCE_ROUTE`.
@@ -158,6 +159,13 @@ fn deliver_whole(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame, header: &Ipv4He
         header_len: header.len,
         frame,
     };
+    if header.protocol == IGMP {
+        if internet_checksum(received.frame.data(), 0) == 0 {
+            report::receive(cx, link, &received);
+        }
+        l4::deliver(cx, received);
+        return;
+    }
     if header.protocol == ICMP {
         icmp::icmp_rcv(cx, received);
         return;

@@ -13,5 +13,5 @@ pub(super) use icmp::{link_failure, parts_missing};
 pub(super) use input::ipv6_rcv;
 pub(super) use ndisc::dad_solicit;
 pub(crate) use ndisc::solicit;
-pub(super) use output::{ip6_output, ip6_output_raw};
+pub(super) use output::{alert_packet, ip6_output, ip6_output_raw};
 pub(super) use route::route_output;

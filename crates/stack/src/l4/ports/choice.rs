@@ -20,6 +20,11 @@ impl Range {
         Self { low, high, reserved: Vec::new(), salt: 0 }
     }
 
+    /// Every one that there is, nothing reserved: identifiers of ping sockets.
+    pub(crate) fn all(ns: Ns<'_>) -> Self {
+        Self { low: 1, high: u16::MAX, reserved: Vec::new(), salt: ns.links.salt() }
+    }
+
     /// The same without the ports outside of `low..=high` (`IP_LOCAL_PORT_RANGE`; 0 leaves an end as it is). Where the two
     /// have nothing in common, the namespace's range stands.
     pub(crate) fn within(mut self, low: u16, high: u16) -> Self {
@@ -57,5 +62,5 @@ pub(crate) fn ephemeral_range(ns: Ns<'_>) -> Range {
 
 /// Whether a port may be named; `privileged` is who has `CAP_NET_BIND_SERVICE`.
 pub(crate) fn may_bind_port(ns: Ns<'_>, port: u16, privileged: bool) -> bool {
-    port == 0 || privileged || i64::from(port) >= sysctl::number(ns, "ipv4/ip_unprivileged_port_start")
+    port == 0 || privileged || i64::from(port) >= sysctl::number_or(ns, "ipv4/ip_unprivileged_port_start", 1024)
 }
