@@ -7,6 +7,7 @@ use super::refused::JoinError;
 use super::{InetNotice, InetNotice::Group as Told};
 use crate::clock;
 use crate::dev::{HwAddr, Link};
+use crate::l3;
 use crate::mcast;
 use crate::rtnl::Rtnl;
 use crate::state::Ns;
@@ -44,6 +45,13 @@ pub(crate) fn is_member(ns: Ns<'_>, index: u32, address: Ipv4Addr) -> bool {
     device.is_some_and(|device| device.groups.iter().any(|group| group.address == address))
 }
 
+/// The groups that a device listens to.
+pub(crate) fn groups_of(ns: Ns<'_>, index: u32) -> Vec<Ipv4Addr> {
+    let inet = ns.inet.peek();
+    let groups = inet.as_ref().and_then(|inet| inet.device(index)).map(|device| &device.groups);
+    groups.into_iter().flatten().map(|group| group.address).collect()
+}
+
 /// One more party listens to the group (`ip_mc_inc_group`).
 pub(crate) fn join(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, address: Ipv4Addr) {
     let joined = clock::stamp(rtnl.now());
@@ -61,6 +69,7 @@ pub(crate) fn join(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, address: I
         groups.insert(0, Group { address, users: 1, joined, heard: true });
     }
     listen(ns, link, address);
+    l3::group_changed(rtnl, ns, link, address.into(), true);
     tell(rtnl, ns, link, address, joined, true);
 }
 
@@ -80,6 +89,7 @@ pub(crate) fn leave(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, address: 
     };
     if gone.heard {
         forget(ns, link, address);
+        l3::group_changed(rtnl, ns, link, address.into(), false);
     }
     tell(rtnl, ns, link, address, gone.joined, false);
 }
@@ -94,6 +104,7 @@ pub(super) fn up(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
     };
     for address in unheard {
         listen(ns, link, address);
+        l3::group_changed(rtnl, ns, link, address.into(), true);
     }
 }
 

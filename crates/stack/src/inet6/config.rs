@@ -159,7 +159,7 @@ fn ready(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
     };
     generate(rtnl, ns, link);
     tell_link(rtnl, ns, link);
-    groups::load(ns, link);
+    groups::load(rtnl, ns, link);
     if forwards {
         groups::forwarding(rtnl, ns, link, true);
     }

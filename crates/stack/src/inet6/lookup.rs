@@ -1,6 +1,6 @@
 //! Finding a route (`ip6_route_output`, `inet6_rtm_getroute`).
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use super::route::{Nexthop6, Route6, RouteError6, RouteInfo6, rtn, rtnh};
 use super::show::{self, nexthop_flags};
 use super::{Inet6, select};
 use crate::dev::Stack;
+use crate::l3::{self, Learned, Path};
 use crate::rules::{self, Family, Selectors, Verdict};
 use crate::state::Ns;
 
@@ -77,6 +78,8 @@ pub struct Answer6 {
     pub gateway: Option<Ipv6Addr>,
     /// The address to send from; `None` for forwarded packets, or if there is none.
     pub prefsrc: Option<Ipv6Addr>,
+    /// What packets learnt of the way.
+    pub learned: Option<Learned>,
 }
 
 impl Stack {
@@ -103,7 +106,13 @@ impl Stack {
         };
         let node = inet6.fib.node(id, NodeKey::of(&route));
         let info = show::route_info(&inet6, id, node, &route, false, now);
-        Ok(Answer6 { route: info, oif, gateway: route.nexthop.gateway, prefsrc })
+        let mut gateway = route.nexthop.gateway;
+        let path = Path { dst: flow.dst.into(), oif, gateway: gateway.map(IpAddr::V6) };
+        let learned = if flow.iif == 0 { l3::learned(state, &path, now) } else { None };
+        if let Some(IpAddr::V6(nearer)) = learned.and_then(|learned| learned.gateway) {
+            gateway = Some(nearer);
+        }
+        Ok(Answer6 { route: info, oif, gateway, prefsrc, learned })
     }
 }
 

@@ -80,6 +80,13 @@ pub(crate) fn is_member(ns: Ns<'_>, ifindex: u32, group: Ipv6Addr) -> bool {
     }
 }
 
+/// The groups that a device listens to.
+pub(crate) fn groups_of(ns: Ns<'_>, ifindex: u32) -> Vec<Ipv6Addr> {
+    let inet6 = ns.state().inet6.peek();
+    let idev = inet6.as_ref().and_then(|inet6| inet6.dev(ifindex));
+    idev.map_or_else(|| BORN_GROUPS.to_vec(), |idev| idev.groups.iter().map(|m| m.addr).collect())
+}
+
 /// What an address is to a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {

@@ -204,3 +204,28 @@ pub(super) fn give_up(rtnl: &Rtnl<'_>, ns: Ns<'_>, link: &Link, id: u64) {
         l2::later(rtnl.stack(), ns, Work::LinkFailure(link.index(), frame));
     }
 }
+
+/// Whether it is known where a neighbour is.
+pub(crate) fn is_valid(cx: Cx<'_>, link: &Link, dst: IpAddr) -> bool {
+    let key = kind::key(link, dst);
+    let table = cx.state.neigh.peek();
+    table.is_some_and(|table| table.find(link.index(), key).is_some_and(|entry| entry.state.is(NeighState::VALID)))
+}
+
+/// Asks for a neighbour though there is nothing to send him (`neigh_event_send`).
+pub(crate) fn ask_for(cx: Cx<'_>, link: &Arc<Link>, dst: IpAddr) {
+    let ns = cx.ns();
+    let mut rtnl = cx.stack.rtnl(Origin::KERNEL);
+    if ns.links.by_index(link.index()).is_none_or(|link| !link.is_up()) {
+        return;
+    }
+    let Ok(mut entry) = entry(&mut rtnl, ns, link, dst) else { return };
+    let around = around(&rtnl, ns, link, entry.family());
+    let asks = entry.use_it(&around);
+    if asks {
+        solicit::ask(&rtnl, ns, link, &entry, None);
+    }
+    let id = entry.id;
+    ns.neigh.write().replace(entry);
+    rtnl.arm(ns, id);
+}

@@ -15,7 +15,7 @@ use pernet::Net;
 use crate::dev::Stack;
 use crate::rtnl::Rtnl;
 use crate::state::{ConfOf, Ns};
-use crate::{errno, inet};
+use crate::{errno, inet, l3};
 use kind::Kind;
 use path::Found;
 
@@ -151,7 +151,12 @@ impl Rtnl<'_> {
                     row.map_or_else(String::new, |row| whole(ns, row.0, row.2))
                 };
                 let new = kind::written(kind, &old, text, other)?;
-                if kind == Kind::Action || new == old {
+                if kind == Kind::Action {
+                    // The only things to be done by writing are these.
+                    l3::flush_exceptions(ns.state(), name.starts_with("ipv4/"));
+                    return Ok(());
+                }
+                if new == old {
                     return Ok(());
                 }
                 if name == IP_FORWARD {

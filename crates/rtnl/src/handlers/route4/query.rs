@@ -100,9 +100,9 @@ fn way(out: &mut Builder, query: &RouteQuery, answer: &RouteAnswer, asked: u32) 
     }
     fill::address(out, RTA_PREFSRC, answer.prefsrc);
     fill::gateway(out, answer.gateway);
-    if let Some(info) = &answer.info {
-        metrics::fill(out, &info.metrics);
-    }
+    let mut metrics = answer.info.as_ref().map(|info| info.metrics.clone()).unwrap_or_default();
+    metrics::learned(&mut metrics, answer.learned.as_ref());
+    metrics::fill(out, &metrics);
     if query.mark != 0 {
         out.put_u32(RTA_MARK, query.mark);
     }
@@ -114,5 +114,8 @@ fn way(out: &mut Builder, query: &RouteQuery, answer: &RouteAnswer, asked: u32) 
     // struct rta_cacheinfo: how often and when it was used, which nobody counts here.
     let mut cache = [0; 32];
     cache[..4].copy_from_slice(&1_u32.to_ne_bytes());
+    if let Some(learned) = &answer.learned {
+        cache[8..12].copy_from_slice(&metrics::ticks(learned).to_ne_bytes());
+    }
     out.put(RTA_CACHEINFO, &cache);
 }

@@ -101,12 +101,20 @@ pub(super) fn answer(out: &mut Builder, flow: &Flow6, answer: &Answer6) {
     } else if let Some(prefsrc) = answer.prefsrc {
         out.put(RTA_PREFSRC, &prefsrc.octets());
     }
-    common(out, route);
+    match &answer.learned {
+        None => common(out, route),
+        Some(learned) => {
+            let mut metrics = route.metrics.as_deref().cloned().unwrap_or_default();
+            metrics::learned(&mut metrics, Some(learned));
+            common(out, &RouteInfo6 { metrics: Some(metrics.into()), ..route.clone() });
+        }
+    }
     if let Some(gateway) = answer.gateway.filter(|_| route.kind != RTN_LOCAL) {
         out.put(RTA_GATEWAY, &gateway.octets());
     }
     out.put_u32(RTA_OIF, answer.oif);
-    tail(out, route, [ANSWER_REFERENCES, 0], 0);
+    let expires = answer.learned.as_ref().map_or(0, |learned| metrics::ticks(learned).cast_signed());
+    tail(out, route, [ANSWER_REFERENCES, 0], expires);
 }
 
 /// Who holds the answer while it is sent, as the kernel counts.
