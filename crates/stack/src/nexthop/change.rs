@@ -155,6 +155,7 @@ fn remove(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, id: u32, flags: Option<u16>) {
         all.take(id);
         groups
     };
+    ns.links.forget_nexthop(id);
     fib::nexthop_gone(ns, id);
     if let Some(flags) = flags {
         rtnl.notify(ns, Notice::Nexthop(NexthopNotice::Del { nexthop: view, flags }));
