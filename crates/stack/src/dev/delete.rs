@@ -95,6 +95,15 @@ impl Rtnl<'_> {
 
     /// Takes devices of a namespace away, and those that go with them.
     pub(super) fn unregister(&mut self, ns: Ns<'_>, indexes: &[u32]) {
+        self.unregister_many(ns, indexes, true);
+    }
+
+    /// Takes a device away that was made for a request that is refused; its other end, if it has one, was told of.
+    pub(super) fn unregister_new(&mut self, ns: Ns<'_>, index: u32, heard: bool) {
+        self.unregister_many(ns, &[index], heard);
+    }
+
+    fn unregister_many(&mut self, ns: Ns<'_>, indexes: &[u32], first_heard: bool) {
         let mut going: Vec<Going> = Vec::new();
         for &index in indexes {
             self.queue(ns, ns, index, &mut going);
@@ -109,13 +118,15 @@ impl Rtnl<'_> {
         for &(ns, index) in &devices {
             let _ = ns.links.update(index, |link| link.qdisc = "noop");
         }
-        for &(ns, index) in &devices {
+        for (at, &(ns, index)) in devices.iter().enumerate() {
             let Some(link) = ns.links.by_index(index) else { continue };
             self.call_netdevice_notifiers(ns, &link, NetdevEvent::Unregister);
             kind::leave(self, ns, &link);
             kind::unstack(self, ns, &link);
             let Ok(link) = ns.links.remove(index) else { continue };
-            self.notify(ns, Notice::Link(LinkNotice::Del { link, to: None }));
+            if at > 0 || first_heard {
+                self.notify(ns, Notice::Link(LinkNotice::Del { link, to: None }));
+            }
         }
     }
 

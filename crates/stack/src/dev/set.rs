@@ -100,7 +100,7 @@ impl Rtnl<'_> {
         };
         if let Some(master) = change.master.filter(|&master| master > 0 && link.master != Some(master)) {
             let master = ns.links.by_index(master).ok_or(LinkRefused::plain(errno::EINVAL))?;
-            kind::may_join(ns, &master, link)?;
+            kind::may_join(self, ns, &master, link)?;
         }
         if change.flags.is_some_and(|f| f.apply(link.stored_flags).contains(IfFlags::UP)) && !link.is_up() {
             updown::may_open(link)?;
@@ -248,13 +248,6 @@ impl Rtnl<'_> {
         self.notify_caused(ns, Notice::Link(LinkNotice::changed(&link)));
         if let Some(event) = event {
             self.call_netdevice_notifiers(ns, &link, event);
-        }
-    }
-
-    /// A new device joins the master that its request names (`do_set_master`).
-    pub(super) fn join_at_birth(&mut self, ns: Ns<'_>, index: u32, master: u32) {
-        if ns.links.by_index(master).is_some() {
-            kind::join(self, ns, master, index);
         }
     }
 }

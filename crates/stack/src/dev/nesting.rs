@@ -1,0 +1,70 @@
+//! How devices are stacked: not in circles, and not higher than Linux lets them be.
+
+use std::sync::Arc;
+
+use pernet::NetHandle;
+
+use super::{Link, LinkRefused, kind};
+use crate::errno;
+use crate::rtnl::Rtnl;
+use crate::state::Ns;
+
+/// Most devices on top of each other (`MAX_NEST_DEV`). What follows a change up or down goes no deeper than this.
+const MOST: usize = 8;
+
+impl Rtnl<'_> {
+    /// Whether `upper` may sit on `lower`, or be its master (`netdev_upper_dev_link`).
+    ///
+    /// # Errors
+    /// `EBUSY` if that is a circle, `EMLINK` if it is too high.
+    pub(super) fn may_nest(
+        &mut self,
+        (lower_ns, lower): (Ns<'_>, &Arc<Link>),
+        (upper_ns, upper): (Ns<'_>, &Arc<Link>),
+    ) -> Result<(), LinkRefused> {
+        if self.stands_on((lower_ns, lower), (upper_ns, upper)) {
+            return Err(LinkRefused::plain(errno::EBUSY));
+        }
+        if self.levels_below(lower_ns, lower) + self.levels_above(upper_ns, upper) > MOST {
+            return Err(LinkRefused::plain(errno::EMLINK));
+        }
+        Ok(())
+    }
+
+    /// Whether `link` is `below`, or is on it by way of others.
+    fn stands_on(&mut self, (ns, link): (Ns<'_>, &Arc<Link>), below: (Ns<'_>, &Arc<Link>)) -> bool {
+        if ns.is(below.0) && link.index() == below.1.index() {
+            return true;
+        }
+        let ports = ns.links.ports_of(link.index());
+        ports.into_iter().filter_map(|port| ns.links.by_index(port)).any(|port| self.stands_on((ns, &port), below))
+            || kind::sits(link)
+                && self.with_lower(ns, link, |rtnl, ns, lower| rtnl.stands_on((ns, &lower), below)) == Some(true)
+    }
+
+    /// The highest pile of devices that `link` is the top of.
+    fn levels_below(&mut self, ns: Ns<'_>, link: &Arc<Link>) -> usize {
+        let lower = if kind::sits(link) {
+            self.with_lower(ns, link, |rtnl, ns, lower| rtnl.levels_below(ns, &lower))
+        } else {
+            None
+        };
+        let ports = ns.links.ports_of(link.index()).into_iter().filter_map(|port| ns.links.by_index(port));
+        1 + ports.map(|port| self.levels_below(ns, &port)).chain(lower).max().unwrap_or(0)
+    }
+
+    /// The highest pile of devices that `link` is the bottom of.
+    fn levels_above(&mut self, ns: Ns<'_>, link: &Arc<Link>) -> usize {
+        let master = link.master.and_then(|master| ns.links.by_index(master));
+        let master = master.map(|master| self.levels_above(ns, &master));
+        let uppers = ns.links.uppers_of(link.index()).into_iter().filter_map(|(net, upper)| match net {
+            None => Some(self.levels_above(ns, &ns.links.by_index(upper)?)),
+            Some(net) => {
+                let net = NetHandle::upgrade(&net)?;
+                let ns = self.ns(&net)?;
+                Some(self.levels_above(ns, &ns.links.by_index(upper)?))
+            }
+        });
+        1 + uppers.chain(master).max().unwrap_or(0)
+    }
+}
