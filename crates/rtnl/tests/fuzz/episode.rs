@@ -240,9 +240,13 @@ fn send(scene: &mut Scene<'_>, who: u8, bytes: &[u8], look: bool, refused: &mut 
     }
     // Whoever shows a link gives the namespace of its peer a number, if it had none.
     let by_showing = outcome.only_questions && outcome.heard.iter().all(|told| *told == RTM_NEWNSID);
+    if by_showing && !outcome.heard.is_empty() {
+        scene.changed();
+        return None;
+    }
     // A device that cannot be once it is there is told of, and of its end: as Linux has it, and not of another's.
     let came_to_nothing = ty == RTM_NEWLINK && matches!(outcome.heard.last(), Some(&(RTM_DELLINK | RTM_DELNETCONF)));
-    if outcome.messages == 1 && !outcome.heard.is_empty() && !by_showing && !came_to_nothing {
+    if outcome.messages == 1 && !outcome.heard.is_empty() && !came_to_nothing {
         return Some((about("a request without effect was told of"), format!("messages of type {:?}", outcome.heard)));
     }
     if look && let Some(details) = scene.difference() {
