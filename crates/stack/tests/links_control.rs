@@ -2,8 +2,8 @@
 
 use pernet::{Cred, Namespaces, NetRef, Origin};
 use pernet_stack::{
-    BridgeChange, FlagChange, IfFlags, KindSpec, Link, LinkChange, LinkRefused, MacvlanChange, NewLink, OperState,
-    Stack, VethPeer, VlanChange,
+    BridgeChange, FlagChange, IfFlags, KindChange, KindSpec, Link, LinkChange, LinkRefused, MacvlanChange, NewLink,
+    OperState, Stack, VethPeer, VlanChange, VxlanChange,
 };
 use proptest::prelude::*;
 
@@ -152,9 +152,27 @@ fn devices_are_stacked_neither_in_circles_nor_too_high() {
     }
     let before = system.stack.links(&net).unwrap().len();
     assert_eq!(vlan("v9", top), Err(31));
+    let tunnel = VxlanChange { id: Some(7), dev: Some(top), ..VxlanChange::default() };
+    let tunnel = system.make(&net, KindSpec::Vxlan(Box::new(tunnel)), "vx", None);
+    assert_eq!(tunnel.map_err(|why| why.errno()), Err(31));
     assert_eq!(system.stack.links(&net).unwrap().len(), before);
     assert_eq!((join("v5", br0), join("v8", br0)), (Err(16), Err(16)));
+    let tunnel = KindSpec::Vxlan(Box::new(VxlanChange { id: Some(8), ..VxlanChange::default() }));
+    system.make(&net, tunnel, "vx", None).unwrap();
+    let sit = |lower: &str, master: Option<u32>| {
+        let dev = system.link(&net, lower).map(|link| link.index());
+        let data = KindChange::Vxlan(Box::new(VxlanChange { dev, ..VxlanChange::default() }));
+        let change = LinkChange { data: Some(data), master, ..LinkChange::default() };
+        system.set(&net, "vx", &change).map_err(|why| why.errno())
+    };
+    assert_eq!((sit("vx", None), sit("v8", None), sit("br1", Some(br1))), (Err(16), Err(31), Err(16)));
+    assert_eq!((sit("v1", Some(br0)), sit("v6", Some(br0)), sit("v7", None)), (Err(16), Err(16), Ok(())));
+    assert_eq!(vlan("v9", system.link(&net, "vx").unwrap().index()), Err(31));
     let br2 = bridge("br2");
+    assert_eq!(
+        (sit("lo", None), sit("lo", Some(br2)), sit("br2", None), sit("v2", None)),
+        (Ok(()), Ok(()), Err(16), Ok(()))
+    );
     assert_eq!(join("v8", br2), Err(31));
     assert_eq!(join("v7", br2), Ok(()));
 }

@@ -244,8 +244,9 @@ fn send(scene: &mut Scene<'_>, who: u8, bytes: &[u8], look: bool, refused: &mut 
         scene.changed();
         return None;
     }
-    // A device that cannot be once it is there is told of, and of its end: as Linux has it, and not of another's.
-    let came_to_nothing = ty == RTM_NEWLINK && matches!(outcome.heard.last(), Some(&(RTM_DELLINK | RTM_DELNETCONF)));
+    // A device that cannot be once it is there is told of, and of its end, as Linux has it.
+    let ends = |told: &u16| matches!(*told, RTM_DELLINK | RTM_DELNETCONF);
+    let came_to_nothing = ty == RTM_NEWLINK && outcome.heard.iter().any(ends);
     if outcome.messages == 1 && !outcome.heard.is_empty() && !came_to_nothing {
         return Some((about("a request without effect was told of"), format!("messages of type {:?}", outcome.heard)));
     }

@@ -209,7 +209,7 @@ impl Rtnl<'_> {
         watch::lose_first_carrier(self, peer_ns, that.index());
         updown::first_flags(self, peer_ns, that.index(), peer_change.flags);
         let registered = self.register_other(ns, this, birth);
-        let this = registered.inspect_err(|_| self.unregister(peer_ns, &[that.index()]))?;
+        let this = registered.inspect_err(|_| self.unregister_new(peer_ns, that.index(), true))?;
         watch::lose_first_carrier(self, ns, this.index());
         let net_of = |of: Ns<'_>| if ns.is(peer_ns) { None } else { of.net().map(|net| Box::new(net.handle())) };
         let _ = ns.links.update(this.index(), |link| {

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use pernet::NetHandle;
+use pernet::{Net, NetHandle};
 
-use super::{Link, LinkRefused, kind};
+use super::{KindChange, Link, LinkChange, LinkRefused, kind};
 use crate::errno;
-use crate::rtnl::Rtnl;
+use crate::rtnl::{NetdevEvent, Rtnl};
 use crate::state::Ns;
 
 /// Most devices on top of each other (`MAX_NEST_DEV`). What follows a change up or down goes no deeper than this.
@@ -29,6 +29,54 @@ impl Rtnl<'_> {
             return Err(LinkRefused::plain(errno::EMLINK));
         }
         Ok(())
+    }
+
+    /// Whether the device may sit on another one than now, if that is what the change wants: only tunnels are moved.
+    ///
+    /// # Errors
+    /// There is none, or [`Rtnl::may_nest`].
+    pub(super) fn check_new_lower(
+        &mut self,
+        ns: Ns<'_>,
+        link: &Arc<Link>,
+        change: &LinkChange,
+    ) -> Result<(), LinkRefused> {
+        let master = change.master;
+        let Some(KindChange::Vxlan(change)) = &change.data else { return Ok(()) };
+        let Some(wanted) = change.dev.filter(|&dev| dev > 0 && Some(dev) != link.below()) else { return Ok(()) };
+        let net = link.lower_net().and_then(NetHandle::upgrade);
+        let lower_ns = net.as_deref().map_or(Some(ns), |net| self.ns(net)).ok_or(LinkRefused::NoStack)?;
+        let text = "Invalid local interface, device not found";
+        let lower = lower_ns.links.by_index(wanted).ok_or(LinkRefused::says(errno::ENODEV, text))?;
+        self.may_nest((lower_ns, &lower), (ns, link))?;
+        // A master that it gets with the same change comes on top.
+        let Some(master) = master.and_then(|master| ns.links.by_index(master)) else { return Ok(()) };
+        if self.stands_on((lower_ns, &lower), (ns, &master)) {
+            return Err(LinkRefused::plain(errno::EBUSY));
+        }
+        if self.levels_below(lower_ns, &lower) + 1 + self.levels_above(ns, &master) > MOST {
+            return Err(LinkRefused::plain(errno::EMLINK));
+        }
+        Ok(())
+    }
+
+    /// The device sat on `before` and may sit on another one now: both hear of it.
+    pub(super) fn sit_elsewhere(&mut self, ns: Ns<'_>, index: u32, before: Option<u32>) {
+        let Some(link) = ns.links.by_index(index).filter(|link| kind::sits(link) && link.below() != before) else {
+            return;
+        };
+        let net = link.lower_net().and_then(NetHandle::upgrade);
+        let Some(lower_ns) = net.as_deref().map_or(Some(ns), |net| self.ns(net)) else { return };
+        let own = ns.net().filter(|_| net.is_some()).map(Net::handle);
+        if let Some(before) = before {
+            lower_ns.links.unstack(before, own.as_ref(), index);
+        }
+        if let Some(lower) = link.below() {
+            lower_ns.links.stack(lower, own.as_ref(), index);
+        }
+        for device in [link.below(), before].into_iter().flatten() {
+            self.edit(lower_ns, device, Some(NetdevEvent::ChangeUpper), |_| {});
+        }
     }
 
     /// Whether `link` is `below`, or is on it by way of others.

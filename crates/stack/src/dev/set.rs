@@ -65,6 +65,7 @@ impl Rtnl<'_> {
     fn check(&mut self, ns: Ns<'_>, link: &Arc<Link>, change: &LinkChange) -> Result<Sound, LinkRefused> {
         if let Some(data) = &change.data {
             kind::check(link, data)?;
+            self.check_new_lower(ns, link, change)?;
         }
         if let Some(port) = &change.port {
             kind::check_port(ns, link, port)?;
@@ -139,7 +140,9 @@ impl Rtnl<'_> {
         // What is told to be another than before at the end, if the device is up.
         let mut touched = false;
         if let Some(data) = &change.data {
+            let before = ns.links.by_index(index).and_then(|link| link.below());
             kind::change(self, ns, index, data);
+            self.sit_elsewhere(ns, index, before);
             touched = true;
         }
         if let Some(port) = &change.port {

@@ -140,7 +140,7 @@ fn lower_of(base: Ns<'_>, ns: Ns<'_>, new: &NewLink, link: &mut Link) -> Result<
 
 /// Whether a new device, which is in the table, may sit on the one that its request names.
 pub(super) fn may_sit(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) -> Result<(), LinkRefused> {
-    if link.lower.is_none() || !sits(link) {
+    if !sits(link) {
         return Ok(());
     }
     let nests = rtnl.with_lower(ns, link, |rtnl, lower_ns, lower| rtnl.may_nest((lower_ns, &lower), (ns, link)));
@@ -159,10 +159,10 @@ pub(super) fn created(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
     let _ = rtnl.with_lower(ns, link, |rtnl, lower_ns, lower| {
         let net = if lower_ns.is(ns) { None } else { own };
         lower_ns.links.stack(lower.index(), net.as_ref(), link.index());
+        rtnl.edit(lower_ns, lower.index(), Some(NetdevEvent::ChangeUpper), |_| {});
         if link.lower.is_none() {
             return;
         }
-        rtnl.edit(lower_ns, lower.index(), Some(NetdevEvent::ChangeUpper), |_| {});
         watch::transfer(rtnl, ns, link.index(), &lower);
         watch::fire(rtnl, ns, link.index());
     });
