@@ -137,19 +137,45 @@ impl Rtnl<'_> {
         Ok(())
     }
 
-    /// Takes a route away (`inet6_rtm_delroute`). Of a list of nexthops each goes that is there, as on Linux.
+    /// Takes a route away (`inet6_rtm_delroute`). Of a list of nexthops all go, or none: Linux takes those away that are
+    /// there, and refuses when one was not.
     ///
     /// # Errors
-    /// [`RouteError6`]; if a list was given, that of the last that failed.
+    /// [`RouteError6`]: there is none, or not by each of the nexthops.
     pub fn del_route6(&mut self, net: &Net, keys: &RouteKeys6) -> Result<(), RouteError6> {
         let ns = self.ns(net).ok_or(RouteError6::NotFound)?;
-        let mut result = Ok(());
-        for nexthop in &keys.nexthops {
-            if let Err(error) = delete_one(self, ns, keys, *nexthop) {
-                result = Err(error);
-            }
+        all_there(ns, keys)?;
+        keys.nexthops.iter().try_for_each(|nexthop| delete_one(self, ns, keys, *nexthop))
+    }
+}
+
+/// Whether a route by each of the nexthops is there, once those before it are gone.
+fn all_there(ns: Ns<'_>, keys: &RouteKeys6) -> Result<(), RouteError6> {
+    // Most requests name one, and that is found where it goes.
+    if keys.nexthops.len() < 2 {
+        return Ok(());
+    }
+    let inet6 = ns.state().inet6.read();
+    let node = inet6.fib.node(keys.table, NodeKey { dst: keys.dst, src: keys.src }).ok_or(RouteError6::NotFound)?;
+    let mut left: Vec<_> = node.iter().collect();
+    for nexthop in &keys.nexthops {
+        let at = left.iter().position(|r| keys.fit(r, *nexthop)).ok_or(RouteError6::NotFound)?;
+        let route = left.remove(at);
+        if nexthop.1.is_none() && route.can_share() {
+            left.retain(|r| !(r.can_share() && r.metric == route.metric));
         }
-        result
+    }
+    Ok(())
+}
+
+impl RouteKeys6 {
+    /// Whether it is that route, by way of that nexthop.
+    fn fit(&self, route: &Route6, (oif, gateway): (u32, Option<Ipv6Addr>)) -> bool {
+        (oif == 0 || route.nexthop.oif == oif)
+            && (gateway.is_none() || route.nexthop.gateway == gateway)
+            && (self.metric == 0 || route.metric == self.metric)
+            && (self.proto == 0 || route.proto == self.proto)
+            && (self.nh_id == 0 || route.nh_id() == self.nh_id)
     }
 }
 
@@ -157,7 +183,7 @@ fn delete_one(
     rtnl: &mut Rtnl<'_>,
     ns: Ns<'_>,
     keys: &RouteKeys6,
-    (oif, gateway): (u32, Option<Ipv6Addr>),
+    nexthop: (u32, Option<Ipv6Addr>),
 ) -> Result<(), RouteError6> {
     let view = View::of(ns, rtnl.now());
     let (going, info) = {
@@ -167,16 +193,9 @@ fn delete_one(
         }
         let key = NodeKey { dst: keys.dst, src: keys.src };
         let node = inet6.fib.node(keys.table, key).ok_or(RouteError6::NotFound)?;
-        let fits = |r: &&Arc<Route6>| {
-            (oif == 0 || r.nexthop.oif == oif)
-                && (gateway.is_none() || r.nexthop.gateway == gateway)
-                && (keys.metric == 0 || r.metric == keys.metric)
-                && (keys.proto == 0 || r.proto == keys.proto)
-                && (keys.nh_id == 0 || r.nh_id() == keys.nh_id)
-        };
-        let route = node.iter().find(fits).ok_or(RouteError6::NotFound)?;
+        let route = node.iter().find(|r| keys.fit(r, nexthop)).ok_or(RouteError6::NotFound)?;
         let all: Vec<_> = sharing(node, route).cloned().collect();
-        if gateway.is_none() && all.len() > 1 {
+        if nexthop.1.is_none() && all.len() > 1 {
             let info = show::route_info(&inet6, keys.table, Some(node), &all[0], false, view);
             (all, info)
         } else {
