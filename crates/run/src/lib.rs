@@ -19,6 +19,7 @@ mod bpf;
 mod census;
 mod control;
 mod front;
+mod handle;
 mod identity;
 mod inet;
 mod knobs;
