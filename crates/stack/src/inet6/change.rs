@@ -273,7 +273,7 @@ pub(crate) fn nexthop_shrunk(rtnl: &Rtnl<'_>, ns: Ns<'_>, object: &Arc<Resolved>
 fn redirect(rtnl: &Rtnl<'_>, ns: Ns<'_>, object: &Arc<Resolved>) -> Vec<RouteInfo6> {
     let now = rtnl.now();
     let Some(first) = hops_of(object).first().copied() else { return Vec::new() };
-    if ns.state().inet6.peek().is_none_or(|inet6| inet6.fib.of_object(object.id).is_empty()) {
+    if ns.state().peek_inet6().is_none_or(|inet6| inet6.fib.of_object(object.id).is_empty()) {
         return Vec::new();
     }
     let mut inet6 = ns.state().inet6.write();
@@ -295,7 +295,7 @@ fn redirect(rtnl: &Rtnl<'_>, ns: Ns<'_>, object: &Arc<Resolved>) -> Vec<RouteInf
 
 /// A nexthop object is gone, and its routes with it.
 pub(crate) fn nexthop_gone(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, id: u32) {
-    let routes = ns.state().inet6.peek().map(|inet6| inet6.fib.of_object(id)).unwrap_or_default();
+    let routes = ns.state().peek_inet6().map(|inet6| inet6.fib.of_object(id)).unwrap_or_default();
     for (table, route) in routes {
         remove(rtnl, ns, table, &route);
     }

@@ -55,7 +55,7 @@ pub enum NexthopNotice {
 
 /// An object as routes see it: its ways out, those of its members if it is a group.
 pub(crate) fn get(ns: Ns<'_>, id: u32) -> Option<Arc<Resolved>> {
-    let all = ns.nexthops.peek()?;
+    let all = ns.peek_nexthops()?;
     all.resolve(id).map(Arc::new)
 }
 

@@ -82,7 +82,7 @@ impl Stack {
     #[must_use]
     pub fn nexthop(&self, net: &Net, id: u32) -> Option<NexthopView> {
         let state = self.state(net)?;
-        let object = state.nexthops.peek()?.objects.get(&id).cloned()?;
+        let object = state.peek_nexthops()?.objects.get(&id).cloned()?;
         Some(view(Ns::living(state, net), &object, 0))
     }
 
@@ -93,7 +93,7 @@ impl Stack {
         let Some(state) = self.state(net) else { return empty };
         let ns = Ns::living(state, net);
         let (objects, generation): (Vec<_>, _) = {
-            let Some(all) = state.nexthops.peek() else { return empty };
+            let Some(all) = state.peek_nexthops() else { return empty };
             (all.objects.range(start..).map(|(_, object)| Arc::clone(object)).collect(), all.generation)
         };
         let admitted = objects.iter().filter(|object| filter.admits(ns, object)).take(max);
@@ -104,7 +104,7 @@ impl Stack {
     #[must_use]
     pub fn nexthop_buckets(&self, net: &Net, group: u32) -> Option<Vec<BucketView>> {
         let state = self.state(net)?;
-        let object = state.nexthops.peek()?.objects.get(&group).cloned()?;
+        let object = state.peek_nexthops()?.objects.get(&group).cloned()?;
         let NexthopKind::Group(members) = &object.kind else { return None };
         let resilient = members.resilient.as_ref()?;
         let now = u64::try_from(self.inner().clock.now().as_millis() / 10).unwrap_or(u64::MAX);
