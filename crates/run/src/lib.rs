@@ -43,6 +43,7 @@ mod sys;
 mod syscalls;
 mod tag;
 mod task;
+mod turns;
 mod users;
 mod vfs;
 mod world;
