@@ -60,12 +60,13 @@ mod tests {
         let alive = |_: BorrowedFd<'_>| Ok(());
         assert!(ask(task, alive).is_ok());
         assert!(LAST.with_borrow(|last| last.as_ref().is_some_and(|(tid, _)| *tid == task.tid)));
-        if mine.is_ok() {
-            assert_eq!(ask(task, sys::effective_uid).unwrap(), mine.unwrap());
+        if let Ok(mine) = mine {
+            assert_eq!(ask(task, sys::effective_uid).unwrap(), mine);
         }
         drop(child.stdin.take());
         child.wait().unwrap();
-        let e = ask(task, |fd| rustix::process::pidfd_send_signal(fd, rustix::process::Signal::CONT).map_err(Into::into));
+        let e =
+            ask(task, |fd| rustix::process::pidfd_send_signal(fd, rustix::process::Signal::CONT).map_err(Into::into));
         assert_eq!(e.unwrap_err().raw_os_error(), Some(libc::ESRCH));
     }
 }

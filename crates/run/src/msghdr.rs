@@ -103,11 +103,8 @@ impl MsgHeader {
             return Err(libc::EMSGSIZE);
         }
         let right = got >= VECTOR && count == 1 && vectors == seen.vectors;
-        let iov = if right {
-            parse(&vector)
-        } else {
-            parse(&memory.bytes(vectors, count * VECTOR).map_err(|e| e.errno())?)
-        };
+        let iov =
+            if right { parse(&vector) } else { parse(&memory.bytes(vectors, count * VECTOR).map_err(|e| e.errno())?) };
         if iov.iter().try_fold(0usize, |sum, (_, len)| sum.checked_add(*len)).is_none_or(|t| t > i64::MAX as usize) {
             return Err(libc::EINVAL);
         }
@@ -181,7 +178,8 @@ mod tests {
 
     impl Sent {
         fn new(name: u8, content: &[u8]) -> Box<Self> {
-            let mut it = Box::new(Self { name: [name; NAME], content: content.to_vec(), vectors: vec![], header: [0; 7] });
+            let mut it =
+                Box::new(Self { name: [name; NAME], content: content.to_vec(), vectors: vec![], header: [0; 7] });
             it.describe();
             it
         }

@@ -376,12 +376,7 @@ impl NetlinkFd {
         }
     }
 
-    fn with_app_end<T>(
-        &self,
-        world: &World,
-        caller: &Caller,
-        f: impl FnOnce(BorrowedFd<'_>) -> T,
-    ) -> Result<T, i32> {
+    fn with_app_end<T>(&self, world: &World, caller: &Caller, f: impl FnOnce(BorrowedFd<'_>) -> T) -> Result<T, i32> {
         match self.kept.as_ref().or(caller.end.as_ref()) {
             Some(end) => Ok(f(end.as_fd())),
             None => {
