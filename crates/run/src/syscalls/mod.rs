@@ -59,7 +59,7 @@ pub(crate) fn serve(world: &Arc<World>, notification: Notification) {
 pub(crate) fn pump_ready(world: &World) {
     for id in world.sockets.take_ready() {
         if let Some(crate::sockets::Emulated::Netlink(n)) = world.sockets.get(id) {
-            n.pump(world);
+            n.pump_listed(world);
         }
     }
 }

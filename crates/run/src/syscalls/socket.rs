@@ -40,7 +40,7 @@ pub(crate) fn handle(world: &World, call: &Call) -> Outcome {
     if call.nr == SYS_socket {
         return self::socket(world, task, call);
     }
-    let Some(emulated) = world.sockets.find(task, call.int(0)) else {
+    let Some((emulated, _)) = world.sockets.find_again(world, task, call.int(0)) else {
         return native(world, task, call);
     };
     if let (Emulated::Inet(i), SYS_accept | SYS_accept4) = (&emulated, call.nr) {
@@ -128,9 +128,9 @@ fn netlink_socket(world: &World, task: Task, ty: i32, protocol: i32, nonblocking
     let socket = world.rtnl.open(&net, protocol, &world.users.cred(task));
     let kept = keep(world, &app)?;
     let fd = Arc::new(NetlinkFd::new(id, socket, ty, supervisor, kept));
-    fd.socket.on_ready(Some(world.sockets.notifier(id, world.reactor.clone())));
+    fd.socket.on_ready(Some(world.sockets.notifier(id, fd.listed(), world.reactor.clone())));
     world.sockets.insert(id, Emulated::Netlink(fd.clone()));
-    world.reactor.edges(fd.supervisor_end(), Token::Socket(id.ino)).map_err(|e| sys::errno_of(&e))?;
+    world.reactor.arrivals(fd.supervisor_end(), Token::Socket(id.ino)).map_err(|e| sys::errno_of(&e))?;
     Ok(app)
 }
 
@@ -139,7 +139,7 @@ fn control_socket(world: &World, nonblocking: bool) -> Result<OwnedFd, i32> {
     sys::set_socket_int(supervisor.as_fd(), libc::SOL_SOCKET, libc::SO_PASSCRED, 1).map_err(|e| sys::errno_of(&e))?;
     let fd = Arc::new(ControlFd::new(supervisor));
     world.sockets.insert(id, Emulated::Control(fd.clone()));
-    world.reactor.edges(fd.supervisor_end(), Token::Socket(id.ino)).map_err(|e| sys::errno_of(&e))?;
+    world.reactor.arrivals(fd.supervisor_end(), Token::Socket(id.ino)).map_err(|e| sys::errno_of(&e))?;
     Ok(app)
 }
 
@@ -191,8 +191,11 @@ fn write_name(task: Task, call: &Call, name: &[u8]) -> Result<i64, i32> {
 }
 
 fn on_netlink(world: &World, task: Task, call: &Call, n: &NetlinkFd) -> Result<i64, i32> {
-    // What was sent natively before this call comes first: it may have given the socket its port.
-    n.pump(world);
+    // What was sent natively before this call comes first: it may have given the socket its port.  A send sees to that
+    // itself.
+    if !matches!(call.nr, libc::SYS_sendto | libc::SYS_sendmsg | libc::SYS_sendmmsg) {
+        n.pump(world);
+    }
     let client = TaskClient { world, task };
     match call.nr {
         libc::SYS_bind => {
@@ -236,11 +239,11 @@ fn netlink_sendmsg(world: &World, task: Task, n: &NetlinkFd, header: u64, flags:
         return Err(libc::EOPNOTSUPP);
     }
     let memory = Memory::of(task.tid);
-    let header = MsgHeader::read(memory, header)?;
-    let to = if header.name != 0 && header.name_len != 0 {
-        Some(parse_sockaddr_nl(&address(task, header.name, header.name_len as i32)?)?)
-    } else {
-        None
+    let header = MsgHeader::read_sent(memory, header)?;
+    let to = match header.early_name() {
+        Some(raw) => Some(parse_sockaddr_nl(raw)?),
+        None if header.name == 0 || header.name_len == 0 => None,
+        None => Some(parse_sockaddr_nl(&address(task, header.name, header.name_len as i32)?)?),
     };
     let bytes = header.gather(memory)?;
     n.send(world, task, &bytes, to).map(|n| n as i64)
@@ -424,8 +427,8 @@ fn set_inet_option(world: &World, s: &InetFd, name: i32, value: Vec<u8>, admin: 
 pub(crate) fn receive(world: &World, notification: Notification) {
     let call = notification.call;
     let task = Task::new(call.tid);
-    match world.sockets.find(task, call.int(0)) {
-        Some(Emulated::Netlink(n)) => {
+    match world.sockets.find_again(world, task, call.int(0)) {
+        Some((Emulated::Netlink(n), end)) => {
             let place = match call.nr {
                 libc::SYS_recvmsg => Receive::Msg { header: call.args[1] },
                 libc::SYS_recvfrom => Receive::From {
@@ -436,10 +439,10 @@ pub(crate) fn receive(world: &World, notification: Notification) {
                 },
                 _ => Receive::Many { headers: call.args[1], count: (call.args[2] as u32).min(1024) },
             };
-            n.receive(world, notification, place);
+            n.receive(world, notification, place, end);
         }
         // The stand-in waits, and is woken by nothing, as a socket without a network.
-        Some(Emulated::Inet(_) | Emulated::Control(_) | Emulated::Unix(_)) | None => {
+        Some((Emulated::Inet(_) | Emulated::Control(_) | Emulated::Unix(_), _)) | None => {
             notification.proceed();
         }
     }

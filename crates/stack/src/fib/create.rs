@@ -359,13 +359,13 @@ fn is_prefsrc(ns: Ns<'_>, config: &RouteConfig, src: Ipv4Addr) -> bool {
     if config.kind == route_type::LOCAL && config.dst() == src {
         return true;
     }
-    let Some(fib) = ns.fib.peek() else { return false };
+    let Some(fib) = ns.peek_fib() else { return false };
     local_type(&fib, src) == route_type::LOCAL || super::lookup::type_in(&fib, config.table, src) == route_type::LOCAL
 }
 
 /// What an address is to this host (`inet_addr_type`).
 pub(crate) fn address_type(ns: Ns<'_>, address: Ipv4Addr) -> u8 {
-    ns.fib.peek().map_or_else(|| plain_type(address), |fib| local_type(&fib, address))
+    ns.peek_fib().map_or_else(|| plain_type(address), |fib| local_type(&fib, address))
 }
 
 impl Insert {

@@ -265,7 +265,7 @@ fn source_for(ns: Ns<'_>, found: &FlowHop, hop: &NextHop) -> Ipv4Addr {
 
 /// The device that has an address of this host, 0 if none.
 fn device_of(ns: Ns<'_>, address: Ipv4Addr) -> u32 {
-    let Some(fib) = ns.fib.peek() else { return 0 };
+    let Some(fib) = ns.peek_fib() else { return 0 };
     let Some(table) = fib.table(RT_TABLE_LOCAL) else { return 0 };
     let first = table.matches(address).next().and_then(|(_, aliases)| aliases.first());
     first.and_then(|alias| alias.info.hops().first()).map_or(0, |hop| hop.oif)

@@ -80,7 +80,7 @@ pub(super) fn insert(
 pub(super) fn remove(ns: Ns<'_>, config: &RouteConfig) -> Result<RouteView, RouteError> {
     let table = if config.table == 0 { RT_TABLE_MAIN } else { config.table };
     let key = Key::new(config.dst(), config.dst_len);
-    if ns.fib.peek().is_none_or(|fib| fib.table(table).is_none()) {
+    if ns.peek_fib().is_none_or(|fib| fib.table(table).is_none()) {
         return Err(RouteError::NoSuchTable);
     }
     let removed = ns.fib.write().remove(table, key, config.tos, |alias| config.matches(alias.kind, &alias.info));

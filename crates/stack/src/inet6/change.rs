@@ -282,7 +282,7 @@ fn may_use(object: &Resolved) -> Result<(), RouteError6> {
 
 /// Whether the routes that point to the object `id` may lead by `new`.
 pub(crate) fn check_nexthop(ns: Ns<'_>, id: u32, new: &Resolved) -> Result<(), RouteError6> {
-    let used = ns.inet6.peek().is_some_and(|inet6| inet6.fib.uses_object(id));
+    let used = ns.peek_inet6().is_some_and(|inet6| inet6.fib.uses_object(id));
     if used { may_use(new) } else { Ok(()) }
 }
 
@@ -302,7 +302,7 @@ pub(crate) fn nexthop_shrunk(rtnl: &Rtnl<'_>, ns: Ns<'_>, object: &Arc<Resolved>
 fn redirect(rtnl: &Rtnl<'_>, ns: Ns<'_>, object: &Arc<Resolved>) -> Vec<RouteInfo6> {
     let view = View::of(ns, rtnl.now());
     let Some(first) = hops_of(object).first().copied() else { return Vec::new() };
-    if ns.state().inet6.peek().is_none_or(|inet6| !inet6.fib.uses_object(object.id)) {
+    if ns.state().peek_inet6().is_none_or(|inet6| !inet6.fib.uses_object(object.id)) {
         return Vec::new();
     }
     let mut inet6 = ns.state().inet6.write();
@@ -322,7 +322,7 @@ fn redirect(rtnl: &Rtnl<'_>, ns: Ns<'_>, object: &Arc<Resolved>) -> Vec<RouteInf
 /// A nexthop object is gone, and its routes with it. Where routes do not tell where objects lead, who hears of the object
 /// knows it.
 pub(crate) fn nexthop_gone(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, id: u32) {
-    let routes = ns.state().inet6.peek().map(|inet6| inet6.fib.of_object(id)).unwrap_or_default();
+    let routes = ns.state().peek_inet6().map(|inet6| inet6.fib.of_object(id)).unwrap_or_default();
     let told = routes.is_empty() || nexthop_compat(ns);
     for (table, route) in routes {
         if told {

@@ -73,7 +73,7 @@ fn group(
     old: Option<&Nexthop>,
     now: u64,
 ) -> Result<Group, NexthopError> {
-    let all = ns.nexthops.peek();
+    let all = ns.peek_nexthops();
     let find = |id: u32| all.as_ref().and_then(|all: &std::sync::RwLockReadGuard<'_, Nexthops>| all.objects.get(&id));
     let mut families = Vec::new();
     for member in &asked.members {

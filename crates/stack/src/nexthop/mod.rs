@@ -56,7 +56,7 @@ pub enum NexthopNotice {
 
 /// An object as routes see it: its ways out, those of its members if it is a group.
 pub(crate) fn get(ns: Ns<'_>, id: u32) -> Option<Arc<Resolved>> {
-    let all = ns.nexthops.peek()?;
+    let all = ns.peek_nexthops()?;
     all.resolve(id).map(Arc::new)
 }
 
@@ -71,7 +71,7 @@ pub(crate) enum NotEnds {
 
 /// The family of a group of tunnels' ends, which is that of its first; `None` if there is no such object.
 pub(crate) fn group_of_ends(ns: Ns<'_>, id: u32) -> Option<Result<Option<Family>, NotEnds>> {
-    let all = ns.nexthops.peek()?;
+    let all = ns.peek_nexthops()?;
     let object = all.objects.get(&id)?;
     Some(match &object.kind {
         _ if !object.is_fdb() => Err(NotEnds::NotFdb),

@@ -82,7 +82,7 @@ impl Stack {
     #[must_use]
     pub fn nexthop(&self, net: &Net, id: u32) -> Option<NexthopView> {
         let state = self.state(net)?;
-        let object = state.nexthops.peek()?.objects.get(&id).cloned()?;
+        let object = state.peek_nexthops()?.objects.get(&id).cloned()?;
         Some(view(Ns::living(state, net), &object, 0))
     }
 
@@ -98,7 +98,7 @@ impl Stack {
         while let Some(from) = next.filter(|_| page.nexthops.len() < max) {
             let wanted = max - page.nexthops.len();
             let objects: Vec<_> = {
-                let Some(all) = state.nexthops.peek() else { break };
+                let Some(all) = state.peek_nexthops() else { break };
                 page.generation = all.generation;
                 all.objects.range(from..).map(|(_, object)| Arc::clone(object)).take(wanted).collect()
             };
@@ -114,7 +114,7 @@ impl Stack {
     #[must_use]
     pub fn nexthop_buckets(&self, net: &Net, group: u32) -> Option<Vec<BucketView>> {
         let state = self.state(net)?;
-        let object = state.nexthops.peek()?.objects.get(&group).cloned()?;
+        let object = state.peek_nexthops()?.objects.get(&group).cloned()?;
         let NexthopKind::Group(members) = &object.kind else { return None };
         let resilient = members.resilient.as_ref()?;
         let now = u64::try_from(self.inner().clock.now().as_millis() / 10).unwrap_or(u64::MAX);

@@ -116,7 +116,7 @@ fn whole(ns: Ns<'_>, name: &'static str, born: &'static str) -> String {
     if name == IP_FORWARD {
         return inet::conf(ns, ConfOf::All, FORWARDING).unwrap_or(0).to_string();
     }
-    let changed = ns.sysctl.peek().and_then(|s| s.changed.get(name).cloned());
+    let changed = ns.peek_sysctl().and_then(|s| s.changed.get(name).cloned());
     changed.map_or_else(|| born.to_owned(), String::from)
 }
 
@@ -124,7 +124,7 @@ fn whole(ns: Ns<'_>, name: &'static str, born: &'static str) -> String {
 /// (`net.ipv4.nexthop_compat_mode`); the setting is one for both families.
 pub(crate) fn nexthop_compat(ns: Ns<'_>) -> bool {
     // It is on from birth, and has one other value.
-    ns.sysctl.peek().is_none_or(|s| !s.changed.contains_key(NEXTHOP_COMPAT_MODE))
+    ns.peek_sysctl().is_none_or(|s| !s.changed.contains_key(NEXTHOP_COMPAT_MODE))
 }
 
 impl Rtnl<'_> {
@@ -167,7 +167,7 @@ impl Rtnl<'_> {
 /// A device leaves: what was set for it goes.
 pub(crate) fn forget_device(ns: Ns<'_>, ifindex: u32) {
     let of = ConfOf::Dev(ifindex);
-    let known = ns.sysctl.peek().is_some_and(|s| {
+    let known = ns.peek_sysctl().is_some_and(|s| {
         s.features.contains_key(&ifindex)
             || s.of_devices.keys().any(|key| key.0 == of)
             || s.sysfs.keys().any(|key| key.0 == ifindex)
