@@ -110,7 +110,7 @@ pub(crate) fn open(world: &World, cred: &Cred, kind: Kind, net: NetRef, nonblock
         kept,
         state: Mutex::default(),
     });
-    fd.core.on_ready(world.sockets.notifier(pair.id, world.reactor.clone()));
+    fd.core.on_ready(world.sockets.alarm(pair.id, world.reactor.clone()));
     world.sockets.insert_silent(pair.id, Emulated::Datagram(fd.clone()), &pair.app, &world.reactor)?;
     world.reactor.edges(&fd.supervisor, Token::Socket(pair.id.ino)).map_err(|e| sys::errno_of(&e))?;
     Ok(pair.app)

@@ -58,6 +58,8 @@ pub struct RouteAnswer {
     pub table: u32,
     /// [`route_type`].
     pub kind: u8,
+    /// Type of service that the route is for.
+    pub tos: u8,
     /// Device it leaves by; the loopback if it is for this host.
     pub oif: u32,
     /// Router.
@@ -100,7 +102,8 @@ impl Stack {
         let merged = !rules::has_custom(ns, Family::Inet);
         let shown = |table| if merged && table == RT_TABLE_LOCAL { RT_TABLE_MAIN } else { table };
         if !query.fib_match {
-            let mut answer = RouteAnswer { table: shown(answer.table), ..answer };
+            let tos = used.as_ref().map_or(0, |found| found.tos);
+            let mut answer = RouteAnswer { table: shown(answer.table), tos, ..answer };
             if query.iif == 0 && answer.kind == route_type::UNICAST {
                 with_learned(self, state, query.dst, &mut answer);
             }
@@ -257,6 +260,7 @@ fn way_out(ns: Ns<'_>, flow: &Flow4, found: Option<(FlowHop, NextHop)>, had_sour
     Ok(RouteAnswer {
         table: found.as_ref().map_or(RT_TABLE_MAIN, |(found, _)| found.table),
         kind,
+        tos: 0,
         oif: flow.oif,
         gateway: hop.filter(|_| !direct).map_or(Gateway::None, |hop| hop.gateway),
         prefsrc: Some(flow.src).filter(|src| !had_source && !src.is_unspecified()),
@@ -271,6 +275,7 @@ fn to_here(table: u32, kind: u8, prefsrc: Option<Ipv4Addr>, info: Option<Arc<Fib
     RouteAnswer {
         table,
         kind,
+        tos: 0,
         oif: LOOPBACK_IFINDEX,
         gateway: Gateway::None,
         prefsrc,
@@ -310,7 +315,7 @@ fn source_for(ns: Ns<'_>, found: &FlowHop, hop: &NextHop) -> Ipv4Addr {
 
 /// The device that has an address of this host, 0 if none.
 fn device_of(ns: Ns<'_>, address: Ipv4Addr) -> u32 {
-    let Some(fib) = ns.fib.peek() else { return 0 };
+    let Some(fib) = ns.peek_fib() else { return 0 };
     let Some(table) = fib.table(RT_TABLE_LOCAL) else { return 0 };
     let first = table.matches(address).next().and_then(|(_, aliases)| aliases.first());
     first.and_then(|alias| alias.info.hops().first()).map_or(0, |hop| hop.oif)
@@ -364,6 +369,7 @@ pub(crate) fn input(ns: Ns<'_>, query: &RouteQuery, used: &mut Option<FlowHop>) 
     Ok(RouteAnswer {
         table: found.table,
         kind: found.kind,
+        tos: 0,
         oif: hop.oif,
         gateway: hop.gateway,
         prefsrc: None,

@@ -40,14 +40,14 @@ fn link_address(link: &Link, group: Ipv4Addr) -> Option<HwAddr> {
 
 /// Whether the device listens to the group (`ip_check_mc`).
 pub(crate) fn is_member(ns: Ns<'_>, index: u32, address: Ipv4Addr) -> bool {
-    let inet = ns.inet.peek();
+    let inet = ns.peek_inet();
     let device = inet.as_ref().and_then(|inet| inet.device(index));
     device.is_some_and(|device| device.groups.iter().any(|group| group.address == address))
 }
 
 /// The groups that a device listens to.
 pub(crate) fn groups_of(ns: Ns<'_>, index: u32) -> Vec<Ipv4Addr> {
-    let inet = ns.inet.peek();
+    let inet = ns.peek_inet();
     let groups = inet.as_ref().and_then(|inet| inet.device(index)).map(|device| &device.groups);
     groups.into_iter().flatten().map(|group| group.address).collect()
 }
@@ -110,7 +110,7 @@ pub(super) fn up(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
 
 /// The device went down (`ip_mc_down`): what it had joined stays joined, and unheard.
 pub(super) fn down(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
-    let Some(heard) = ns.inet.peek().and_then(|inet| inet.device(link.index()).map(|d| d.groups.clone())) else {
+    let Some(heard) = ns.peek_inet().and_then(|inet| inet.device(link.index()).map(|d| d.groups.clone())) else {
         return;
     };
     for group in heard.iter().filter(|g| g.heard) {

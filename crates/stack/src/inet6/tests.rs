@@ -306,7 +306,7 @@ fn an_idle_namespace_has_no_ipv6_in_memory() {
     let lo = world.stack.links(&world.net).unwrap().by_index(1).unwrap();
     let _ = world.stack.addrs6(&world.net, (0, 0), false, 10);
     let _ = (world.routes(), world.stack.groups6(&world.net, &lo), world.stack.addr_labels(&world.net));
-    assert!(state.inet6.peek().is_none());
+    assert!(state.peek_inet6().is_none());
 }
 
 fn host(n: u16) -> Prefix6 {

@@ -25,7 +25,7 @@ use crate::state::Ns;
 /// A positive errno: `ENOBUFS` if the table is full, `EINVAL` on a device without the protocol, what the device says.
 pub(crate) fn output(cx: Cx<'_>, link: &Arc<Link>, dst: IpAddr, frame: Frame) -> Result<(), i32> {
     let key = kind::key(link, dst);
-    let known = cx.state.neigh.peek().and_then(|table| {
+    let known = cx.state.peek_neigh().and_then(|table| {
         let entry = table.find(link.index(), key)?;
         if entry.state.is(NeighState::CONNECTED) {
             return Some(entry.address);
@@ -208,7 +208,7 @@ pub(super) fn give_up(rtnl: &Rtnl<'_>, ns: Ns<'_>, link: &Link, id: u64) {
 /// Whether it is known where a neighbour is.
 pub(crate) fn is_valid(cx: Cx<'_>, link: &Link, dst: IpAddr) -> bool {
     let key = kind::key(link, dst);
-    let table = cx.state.neigh.peek();
+    let table = cx.state.peek_neigh();
     table.is_some_and(|table| table.find(link.index(), key).is_some_and(|entry| entry.state.is(NeighState::VALID)))
 }
 

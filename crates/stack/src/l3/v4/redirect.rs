@@ -106,14 +106,14 @@ fn secure(cx: Cx<'_>, link: &Link) -> bool {
 
 /// Whether both are in one network of the device's.
 fn on_link(cx: Cx<'_>, link: &Link, a: Ipv4Addr, b: Ipv4Addr) -> bool {
-    let inet = cx.state.inet.peek();
+    let inet = cx.state.peek_inet();
     let addrs = inet.as_ref().map_or(&[][..], |inet| inet.addrs(link.index()));
     addrs.iter().any(|ifa| ifa.contains(a) && ifa.contains(b))
 }
 
 /// Whether a default route leads to the router (`ip_fib_check_default`).
 fn is_default_router(cx: Cx<'_>, link: &Link, router: Ipv4Addr) -> bool {
-    let fib = cx.state.fib.peek();
+    let fib = cx.state.peek_fib();
     let main = fib.as_ref().and_then(|fib| fib.table(fib::RT_TABLE_MAIN));
     let hops =
         main.into_iter().flat_map(|table| table.matches(Ipv4Addr::UNSPECIFIED)).filter(|(key, _)| key.len() == 0);

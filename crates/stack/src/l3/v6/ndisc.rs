@@ -183,7 +183,7 @@ fn neighbour_solicit(cx: Cx<'_>, link: &Arc<Link>, (src, dst): (Ipv6Addr, Ipv6Ad
         None => None,
     };
     let forwards = inet6::setting(ns, link, devconf::FORWARDING) != 0;
-    let proxied = || ns.neigh.peek().is_some_and(|table| table.is_proxy(link.index(), target.into()));
+    let proxied = || ns.peek_neigh().is_some_and(|table| table.is_proxy(link.index(), target.into()));
     let proxies = |number| inet6::setting(ns, link, number) != 0 || inet6::setting_of_all(ns, number) != 0;
     if what.is_none() && !(forwards && proxies(devconf::PROXY_NDP) && proxied()) {
         return;
@@ -272,7 +272,7 @@ fn neighbour_advert(cx: Cx<'_>, link: &Arc<Link>, dst: Ipv6Addr, message: &[u8])
     };
     // Nobody is asked any more who did not answer in time.
     let key = (link.index(), IpAddr::V6(target));
-    let failed = cx.state.neigh.peek().is_some_and(|table| table.is_failed(key.0, key.1));
+    let failed = cx.state.peek_neigh().is_some_and(|table| table.is_failed(key.0, key.1));
     if !failed {
         neigh::heard(cx, link, &heard);
     }
