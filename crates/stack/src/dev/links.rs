@@ -215,21 +215,6 @@ impl Links {
         self.write().numbered(before, after)
     }
 
-    /// Whether a device can have that index.
-    pub(super) fn check_index(&self, wanted: Option<u32>) -> Result<(), LinkError> {
-        match wanted {
-            None => Ok(()),
-            Some(index) if index == 0 || index > MAX_INDEX => Err(LinkError::BadIndex),
-            Some(index) if self.read().at(index).is_ok() => Err(LinkError::IndexTaken),
-            Some(_) => Ok(()),
-        }
-    }
-
-    /// Gives an index to a device that will not come to be.
-    pub(super) fn skip_index(&self) {
-        let _ = self.write().next_index();
-    }
-
     /// Forgets every device: the namespace is gone.
     pub(super) fn clear(&self) {
         *self.write() = Table::new(None);

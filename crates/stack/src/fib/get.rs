@@ -56,6 +56,8 @@ pub struct RouteAnswer {
     pub table: u32,
     /// [`route_type`].
     pub kind: u8,
+    /// Type of service that the route is for.
+    pub tos: u8,
     /// Device it leaves by; the loopback if it is for this host.
     pub oif: u32,
     /// Router.
@@ -94,7 +96,8 @@ impl Stack {
         let merged = !rules::has_custom(ns, Family::Inet);
         let shown = |table| if merged && table == RT_TABLE_LOCAL { RT_TABLE_MAIN } else { table };
         if !query.fib_match {
-            return Ok(RouteReply::Way(RouteAnswer { table: shown(answer.table), ..answer }));
+            let tos = used.as_ref().map_or(0, |found| found.tos);
+            return Ok(RouteReply::Way(RouteAnswer { table: shown(answer.table), tos, ..answer }));
         }
         let found: FlowHop = used.ok_or(errno::EHOSTUNREACH)?;
         let alias = Alias { tos: found.tos, kind: found.kind, info: found.info };
@@ -219,6 +222,7 @@ fn way_out(ns: Ns<'_>, flow: &Flow4, found: Option<(FlowHop, NextHop)>, had_sour
     Ok(RouteAnswer {
         table: found.as_ref().map_or(RT_TABLE_MAIN, |(found, _)| found.table),
         kind,
+        tos: 0,
         oif: flow.oif,
         gateway: hop.filter(|_| !direct).map_or(Gateway::None, |hop| hop.gateway),
         prefsrc: Some(flow.src).filter(|src| !had_source && !src.is_unspecified()),
@@ -229,7 +233,7 @@ fn way_out(ns: Ns<'_>, flow: &Flow4, found: Option<(FlowHop, NextHop)>, had_sour
 }
 
 fn to_here(table: u32, kind: u8, prefsrc: Option<Ipv4Addr>, info: Option<Arc<FibInfo>>, flags: u32) -> RouteAnswer {
-    RouteAnswer { table, kind, oif: LOOPBACK_IFINDEX, gateway: Gateway::None, prefsrc, flow: 0, info, flags }
+    RouteAnswer { table, kind, tos: 0, oif: LOOPBACK_IFINDEX, gateway: Gateway::None, prefsrc, flow: 0, info, flags }
 }
 
 /// Of several ways out the one this packet takes: always the same for the same two ends (`fib_select_multipath`).
@@ -312,6 +316,7 @@ fn input(ns: Ns<'_>, query: &RouteQuery, used: &mut Option<FlowHop>) -> Result<R
     Ok(RouteAnswer {
         table: found.table,
         kind: found.kind,
+        tos: 0,
         oif: hop.oif,
         gateway: hop.gateway,
         prefsrc: None,

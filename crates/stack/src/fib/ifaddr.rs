@@ -113,8 +113,12 @@ pub(super) fn add(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link, ifa: &Ifa4, all:
             break;
         }
         // What is there already stays as it is.
-        if let Ok(Some((route, flags))) = super::update::insert(ns, &route.config(link.index()), Insert::APPEND) {
-            rtnl.notify_caused(ns, Notice::Fib(FibNotice::New { route, flags }));
+        let config = route.config(link.index());
+        if let Ok(Some((added, flags))) = super::update::insert(ns, rtnl.now(), &config, Insert::APPEND) {
+            rtnl.notify_caused(ns, Notice::Fib(FibNotice::New { route: added, flags }));
+        }
+        if route.kind == route_type::BROADCAST {
+            crate::neigh::became_broadcast(rtnl, ns, link, route.dst);
         }
     }
 }

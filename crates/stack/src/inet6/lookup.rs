@@ -8,7 +8,7 @@ use pernet::Net;
 
 use super::fib::{NodeKey, sharing};
 use super::route::{Nexthop6, Route6, RouteError6, RouteInfo6, rtn, rtnh};
-use super::show::{self, nexthop_flags};
+use super::show::{self, View, nexthop_flags};
 use super::{Inet6, select};
 use crate::dev::Stack;
 use crate::rules::{self, Family, Selectors, Verdict};
@@ -94,15 +94,16 @@ impl Stack {
         }
         let now = self.inner().clock.now();
         let (id, route) = by_rules(ns, flow, now)?;
+        let seen = View::of(ns, now);
         let inet6 = state.inet6.read();
-        let oif = if route.kind == rtn::LOCAL { LOOPBACK } else { route.nexthop.oif };
+        let oif = if route.outcome() == rtn::LOCAL { LOOPBACK } else { route.nexthop.oif };
         let prefsrc = match route.prefsrc {
             _ if flow.iif != 0 => None,
             Some(prefsrc) => Some(prefsrc),
             None => select::source(&state.links, &inet6, flow.dst, oif),
         };
         let node = inet6.fib.node(id, NodeKey::of(&route));
-        let info = show::route_info(&inet6, id, node, &route, false, now);
+        let info = show::route_info(&inet6, id, node, &route, false, seen);
         Ok(Answer6 { route: info, oif, gateway: route.nexthop.gateway, prefsrc })
     }
 }
@@ -112,7 +113,8 @@ pub(crate) fn by_rules(ns: Ns<'_>, flow: &Flow6, now: Duration) -> Result<(u32, 
     let packet = Selectors {
         src: flow.src.unwrap_or(Ipv6Addr::UNSPECIFIED).into(),
         dst: flow.dst.into(),
-        tos: flow.tos,
+        // The two low bits are not of the class: they tell of congestion.
+        tos: flow.tos & 0xfc,
         mark: flow.mark,
         iif: if flow.iif == 0 { LOOPBACK } else { flow.iif },
         oif: flow.oif,
@@ -126,7 +128,7 @@ pub(crate) fn by_rules(ns: Ns<'_>, flow: &Flow6, now: Duration) -> Result<(u32, 
     let verdict = rules::lookup(ns, Family::Inet6, &packet, |id, rule| {
         let found = in_table(&ns.state().inet6.read(), id, flow, now);
         let Some(route) = found else { return Verdict::Continue };
-        refusal = match route.kind {
+        refusal = match route.outcome() {
             rtn::THROW => return Verdict::Continue,
             rtn::BLACKHOLE => RouteError6::Blackhole,
             rtn::UNREACHABLE => RouteError6::HostUnreachable,
@@ -158,7 +160,7 @@ pub(crate) fn in_table(inet6: &Inet6, id: u32, flow: &Flow6, now: Duration) -> O
     let usable = |route: &Route6| {
         let some = match &route.object {
             None => open(&route.nexthop, route.kind),
-            Some(_) => route.hops().iter().any(|hop| open(hop, route.kind)),
+            Some(_) => route.hops().iter().any(|hop| open(hop, route.outcome())),
         };
         some && !route.is_expired(now)
     };
@@ -166,7 +168,7 @@ pub(crate) fn in_table(inet6: &Inet6, id: u32, flow: &Flow6, now: Duration) -> O
     inet6.fib.table(id)?.walk(flow.dst, flow.src, |node| {
         let Some(route) = node.iter().find(|r| usable(r)) else { return true };
         found = Some(if route.object.is_some() {
-            let hops: Vec<Nexthop6> = route.hops().into_iter().filter(|hop| open(hop, route.kind)).collect();
+            let hops: Vec<Nexthop6> = route.hops().into_iter().filter(|hop| open(hop, route.outcome())).collect();
             match share(&hops, |hop| hop.weight, flow) {
                 Some(hop) if *hop != route.nexthop => Arc::new(Route6 { nexthop: *hop, ..Route6::clone(route) }),
                 _ => Arc::clone(route),

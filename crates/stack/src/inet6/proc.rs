@@ -135,13 +135,19 @@ pub(crate) fn ipv6_route(ns: Ns<'_>) -> String {
 }
 
 fn line(out: &mut String, route: &Arc<Route6>, dev: &str) {
-    let mut flags = if route.rejects() { rtf::REJECT | rtf::NONEXTHOP } else { rtf::UP };
+    // One that uses a nexthop object counts as up and as leading somewhere, whatever it is asked to do.
+    let (rejects, none) =
+        if route.object.is_some() { (rtf::UP | rtf::REJECT, 0) } else { (rtf::REJECT, rtf::NONEXTHOP) };
+    let mut flags = match route.kind {
+        rtn::BLACKHOLE | rtn::UNREACHABLE | rtn::PROHIBIT | rtn::THROW => rejects | none,
+        _ => rtf::UP,
+    };
     if route.nexthop.gateway.is_some() {
         flags |= rtf::GATEWAY;
     }
     match route.kind {
-        rtn::LOCAL => flags |= rtf::LOCAL | rtf::NONEXTHOP,
-        rtn::ANYCAST => flags |= rtf::ANYCAST | rtf::NONEXTHOP,
+        rtn::LOCAL => flags |= rtf::LOCAL | none,
+        rtn::ANYCAST => flags |= rtf::ANYCAST | none,
         _ => {}
     }
     if route.expires.is_some() {

@@ -16,7 +16,8 @@ use super::{Inet6, LabelError};
 use crate::clock;
 use crate::dev::{Link, Stack};
 use crate::rtnl::Rtnl;
-use crate::state::NetState;
+use crate::state::{NetState, Ns};
+use crate::sysctl::nexthop_compat;
 
 /// Addresses in the order of a dump.
 #[derive(Clone, Debug, Default)]
@@ -184,10 +185,9 @@ impl Stack {
     /// About `max` routes of `net` from `start` on.
     #[must_use]
     pub fn routes6(&self, net: &Net, start: Option<RouteCursor6>, filter: &RouteFilter6, max: usize) -> RoutePage6 {
-        let Some(inet6) = self.state(net).and_then(|state| state.peek_inet6()) else {
-            return RoutePage6::default();
-        };
-        let now = self.inner().clock.now();
+        let Some(state) = self.state(net) else { return RoutePage6::default() };
+        let view = View::of(Ns::living(state, net), self.inner().clock.now());
+        let Some(inet6) = state.peek_inet6() else { return RoutePage6::default() };
         let from = start.map(|c| (c.table, NodeKey { dst: c.dst, src: c.src }));
         let mut page = RoutePage6 { generation: inet6.fib.generation, ..RoutePage6::default() };
         for (id, key, node) in inet6.fib.nodes_from(from, filter.table) {
@@ -205,7 +205,7 @@ impl Stack {
                 }
                 let next = u32::try_from(at + 1).unwrap_or(u32::MAX);
                 let cursor = RouteCursor6 { table: id, dst: key.dst, src: key.src, shown: next };
-                page.entries.push((route_info(&inet6, id, Some(node), route, false, now), cursor));
+                page.entries.push((route_info(&inet6, id, Some(node), route, false, view), cursor));
             }
         }
         page
@@ -296,6 +296,20 @@ pub(crate) fn nexthop_flags(inet6: &Inet6, nexthop: &Nexthop6, kind: u8) -> u8 {
     }
 }
 
+/// What a route is shown by, beside the tables. Made before the tables are locked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View {
+    now: Duration,
+    /// Routes tell where their nexthop objects lead.
+    objects: bool,
+}
+
+impl View {
+    pub(crate) fn of(ns: Ns<'_>, now: Duration) -> Self {
+        Self { now, objects: nexthop_compat(ns) }
+    }
+}
+
 /// A route as messages show it: alone, or with those in `node` that share its traffic, in order or itself first.
 pub(crate) fn route_info(
     inet6: &Inet6,
@@ -303,13 +317,13 @@ pub(crate) fn route_info(
     node: Option<&Node>,
     route: &Arc<Route6>,
     itself_first: bool,
-    now: Duration,
+    view: View,
 ) -> RouteInfo6 {
-    let with_flags = |r: &Route6| (r.nexthop, nexthop_flags(inet6, &r.nexthop, r.kind));
+    let with_flags = |r: &Route6| (r.nexthop, nexthop_flags(inet6, &r.nexthop, r.outcome()));
     let mut nexthops = Vec::new();
     if let Some(object) = route.object.as_deref().filter(|object| object.group.is_some()) {
         let hops = super::route::hops_of(object).into_iter();
-        nexthops.extend(hops.map(|hop| (hop, nexthop_flags(inet6, &hop, route.kind))));
+        nexthops.extend(hops.map(|hop| (hop, nexthop_flags(inet6, &hop, route.outcome()))));
     }
     if let Some(node) = node.filter(|node| node.len() > 1) {
         let all = || sharing(node, route);
@@ -325,16 +339,17 @@ pub(crate) fn route_info(
         table: id,
         dst: route.dst,
         src: route.src,
-        kind: route.kind,
+        kind: route.outcome(),
         proto: route.proto,
         metric: route.metric,
         pref: route.pref,
         prefsrc: route.prefsrc,
         metrics: route.metrics.clone(),
-        expires: route.expires.map(|when| left(when, now)),
+        expires: route.expires.map(|when| left(when, view.now)),
         nexthop: with_flags(route),
         nexthops,
         nh_id: route.nh_id(),
+        tells_nexthops: view.objects || route.object.is_none(),
     }
 }
 

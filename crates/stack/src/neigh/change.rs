@@ -1,6 +1,6 @@
 //! Entries made, changed and taken away by hand (`neigh_add`, `neigh_delete`).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use pernet::Net;
@@ -266,16 +266,8 @@ impl Rtnl<'_> {
         let ns = self.ns(net).ok_or(NeighError::NoDevice)?;
         let link = device(ns, key.ifindex)?.ok_or(NeighError::DeviceNotSpecified)?;
         let found = ns.peek_neigh().and_then(|table| table.find(link.index(), key.dst).cloned());
-        let mut entry = found.ok_or(NeighError::NotFound)?;
-        let around = around(self, ns, &link, entry.family());
-        // What is told is that it failed, then that it is gone.
-        let said = Said { state: NeighState::FAILED, address: None, flags: NeighFlags::default(), overrides: true };
-        let heard = entry.update(said, &around).unwrap_or(false);
-        ns.neigh.write().remove(entry.id);
-        if heard {
-            self.notify(ns, Notice::Neigh(NeighNotice::New(entry.report(around.now, true))));
-        }
-        self.notify_caused(ns, Notice::Neigh(NeighNotice::Gone(entry.report(around.now, false))));
+        let entry = found.ok_or(NeighError::NotFound)?;
+        fail(self, ns, &link, entry, |rtnl, ns, notice| rtnl.notify(ns, notice));
         Ok(())
     }
 
@@ -363,6 +355,27 @@ fn device(ns: Ns<'_>, ifindex: u32) -> Result<Option<Arc<Link>>, NeighError> {
 fn link_address(link: &Link, given: &[u8]) -> Result<HwAddr, NeighError> {
     let used = given.get(..link.address.as_bytes().len()).ok_or(NeighError::ShortAddress)?;
     HwAddr::new(used).ok_or(NeighError::ShortAddress)
+}
+
+/// Takes an entry away. `tell`s that it failed, if it had not, and says to all that it is gone.
+fn fail(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link, mut entry: Entry, tell: fn(&mut Rtnl<'_>, Ns<'_>, Notice)) {
+    let around = around(rtnl, ns, link, entry.family());
+    let said = Said { state: NeighState::FAILED, address: None, flags: NeighFlags::default(), overrides: true };
+    let heard = entry.update(said, &around).unwrap_or(false);
+    ns.neigh.write().remove(entry.id);
+    if heard {
+        tell(rtnl, ns, Notice::Neigh(NeighNotice::New(entry.report(around.now, true))));
+    }
+    rtnl.notify_caused(ns, Notice::Neigh(NeighNotice::Gone(entry.report(around.now, false))));
+}
+
+/// An address becomes a broadcast one of the link: who asked where it is need not wait for an answer (`arp_invalidate`).
+/// An entry that is known to be somewhere stays.
+pub(crate) fn became_broadcast(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link, dst: Ipv4Addr) {
+    let found = peek(ns, |table| table.find(link.index(), dst.into()).cloned()).flatten();
+    if let Some(entry) = found.filter(|entry| !entry.state.is(NeighState::VALID)) {
+        fail(rtnl, ns, link, entry, |rtnl, ns, notice| rtnl.notify_caused(ns, notice));
+    }
 }
 
 /// What an entry on `link` depends on.

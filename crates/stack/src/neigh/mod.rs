@@ -18,6 +18,7 @@ mod tables;
 mod timer;
 mod update;
 
+pub(crate) use change::became_broadcast;
 pub use change::{NeighError, NeighKey, NewNeigh, ProxyKey};
 pub(crate) use device::{ifdown, netdev_event};
 pub use entry::{NeighFamily, NeighFlags, NeighProxy, NeighReport};

@@ -2,7 +2,7 @@
 
 use pernet::Net;
 
-use super::{Nexthop, NexthopConfig, NexthopError, NexthopKind, NexthopNotice, check};
+use super::{Nexthop, NexthopConfig, NexthopError, NexthopKind, NexthopNotice, Resolved, check};
 use crate::clock;
 use crate::notice::Notice;
 use crate::rtnl::Rtnl;
@@ -83,40 +83,51 @@ impl Rtnl<'_> {
     }
 }
 
-/// Whether what points to `old` may point to `new`.
+/// Whether what points to `old` may point to `new`: its own routes are asked first, those of its groups last.
 fn may_replace(ns: Ns<'_>, old: &Nexthop, new: &Nexthop) -> Result<(), NexthopError> {
-    match (&old.kind, &new.kind) {
-        (NexthopKind::Group(a), NexthopKind::Group(b)) if a.resilient.is_some() != b.resilient.is_some() => {
-            return Err(NexthopError::OtherType);
-        }
-        (NexthopKind::Group(_), NexthopKind::Group(_)) => {}
-        (NexthopKind::Group(_), _) => return Err(NexthopError::GroupByHop),
-        (_, NexthopKind::Group(_)) => return Err(NexthopError::HopByGroup),
-        (_, kind) => {
-            let all = ns.peek_nexthops();
-            let in_company = all.as_ref().is_some_and(|all| {
-                all.groups(old.id).iter().any(|id| match all.objects.get(id).map(|group| &group.kind) {
-                    Some(NexthopKind::Group(group)) => group.members.len() > 1,
-                    _ => false,
-                })
-            });
-            if *kind == NexthopKind::Blackhole && in_company {
-                return Err(NexthopError::BlackholeOfGroup);
-            }
-        }
-    }
     let resolved = match &new.kind {
         NexthopKind::Group(group) => {
             let all = ns.peek_nexthops();
             let members = group.members.iter().filter_map(|member| {
                 let object = all.as_ref()?.objects.get(&member.id)?;
-                Some((member, super::Resolved::single(object)))
+                Some((member, Resolved::single(object)))
             });
-            super::Resolved::group(new, group, members)
+            Resolved::group(new, group, members)
         }
-        _ => super::Resolved::single(new),
+        _ => Resolved::single(new),
     };
-    fib::check_nexthop(ns, old.id, &resolved)?;
+    suits_routes(ns, old.id, &resolved)?;
+    match (&old.kind, &new.kind) {
+        (NexthopKind::Group(a), NexthopKind::Group(b)) if a.resilient.is_some() != b.resilient.is_some() => {
+            Err(NexthopError::OtherType)
+        }
+        (NexthopKind::Group(_), NexthopKind::Group(_)) => Ok(()),
+        (NexthopKind::Group(_), _) => Err(NexthopError::GroupByHop),
+        (_, NexthopKind::Group(_)) => Err(NexthopError::HopByGroup),
+        (_, kind) => {
+            let groups = ns.peek_nexthops().map_or_else(Vec::new, |all| all.groups(old.id));
+            let in_company = |id: &u32| match ns.peek_nexthops().and_then(|all| all.objects.get(id).cloned()) {
+                Some(object) => matches!(&object.kind, NexthopKind::Group(group) if group.members.len() > 1),
+                None => false,
+            };
+            for group in &groups {
+                if *kind == NexthopKind::Blackhole && in_company(group) {
+                    return Err(NexthopError::BlackholeOfGroup);
+                }
+                suits_routes(ns, *group, &resolved)?;
+            }
+            if old.is_fdb() != new.is_fdb() && !groups.is_empty() {
+                return Err(NexthopError::FdbStatus);
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Whether the routes that point to the object `id` may lead by `new`.
+fn suits_routes(ns: Ns<'_>, id: u32, new: &Resolved) -> Result<(), NexthopError> {
+    fib::check_nexthop(ns, id, new)?;
+    inet6::check_nexthop(ns, id, new)?;
     Ok(())
 }
 
@@ -141,6 +152,7 @@ fn remove(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, id: u32, flags: Option<u16>) {
         all.take(id);
         groups
     };
+    ns.links.forget_nexthop(id);
     fib::nexthop_gone(ns, id);
     if let Some(flags) = flags {
         rtnl.notify(ns, Notice::Nexthop(NexthopNotice::Del { nexthop: view, flags }));

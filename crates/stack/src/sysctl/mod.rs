@@ -80,6 +80,9 @@ impl SysctlError {
     }
 }
 
+/// `net.ipv4.nexthop_compat_mode`: whether routes also tell the ways out of their nexthop object, and its changes.
+const NEXTHOP_COMPAT_MODE: &str = "ipv4/nexthop_compat_mode";
+
 /// `net.ipv4.ip_forward` is another name of `net.ipv4.conf.all.forwarding`.
 const IP_FORWARD: &str = "ipv4/ip_forward";
 const FORWARDING: usize = 1;
@@ -115,6 +118,13 @@ fn whole(ns: Ns<'_>, name: &'static str, born: &'static str) -> String {
     }
     let changed = ns.peek_sysctl().and_then(|s| s.changed.get(name).cloned());
     changed.map_or_else(|| born.to_owned(), String::from)
+}
+
+/// Whether who listens to routes or lists them is also told of their nexthop objects
+/// (`net.ipv4.nexthop_compat_mode`); the setting is one for both families.
+pub(crate) fn nexthop_compat(ns: Ns<'_>) -> bool {
+    // It is on from birth, and has one other value.
+    ns.peek_sysctl().is_none_or(|s| !s.changed.contains_key(NEXTHOP_COMPAT_MODE))
 }
 
 impl Rtnl<'_> {
