@@ -4,6 +4,7 @@
 //! cargo run --release -p bench -- core  [--json] [--n 1,1000,100000]
 //! cargo run --release -p bench -- depth [--json] [--part alive,threads] [--at-most 1000000]
 //! cargo run --release -p bench -- control [--json] [--pairs 10000] [--routes 100000] [--part veth,route,ip]
+//! cargo run --release -p bench -- stack [--json] [--n 2000] [--seconds 3]
 //! cargo run --release -p bench -- run   [--json] [--times 100]
 //! cargo run --release -p bench -- gates [--write]
 //! ```
@@ -27,6 +28,7 @@ mod group_core;
 mod group_depth;
 mod group_gates;
 mod group_run;
+mod group_stack;
 mod kernel;
 mod life;
 mod limits;
@@ -36,6 +38,7 @@ mod ours;
 mod report;
 mod row;
 mod system;
+mod traffic;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -57,6 +60,8 @@ enum Group {
     Depth(group_depth::Args),
     /// Configure links and routes, in process and by `ip`.
     Control(group_control::Args),
+    /// Packets between two namespaces, by programs in them.
+    Stack(group_stack::Args),
     /// Count instructions (with valgrind) and compare them with those on file.
     Gates(group_gates::Args),
     /// Start a program: `pernet run -- true` against `unshare -Urn true`.
@@ -64,6 +69,9 @@ enum Group {
     /// One half of `core`, in the process that this one starts for it.
     #[command(hide = true)]
     Half(child::Args),
+    /// The two ends of the traffic of `stack`, in the namespaces that it makes.
+    #[command(hide = true)]
+    Traffic(traffic::Args),
     /// One workload whose instructions are counted.
     #[command(hide = true)]
     Counted(counted::Args),
@@ -74,9 +82,11 @@ fn main() -> ExitCode {
         Group::Core(args) => group_core::run(&args),
         Group::Depth(args) => group_depth::run(&args),
         Group::Control(args) => group_control::run(&args),
+        Group::Stack(args) => group_stack::run(&args),
         Group::Gates(args) => group_gates::run(&args),
         Group::Run(args) => group_run::run(&args),
         Group::Half(args) => child::run(&args),
+        Group::Traffic(args) => traffic::run(&args),
         Group::Counted(args) => counted::run(&args),
     };
     match done {

@@ -20,7 +20,7 @@ pub(crate) fn print(rows: &[Row], json: bool, notes: &str) -> Result<()> {
 
 /// The figures that a row can hold, each a line of the table: unit, and how to read it.
 type Read = fn(&Row) -> Option<f64>;
-const FIGURES: [(&str, Read); 9] = [
+const FIGURES: [(&str, Read); 10] = [
     ("us each", |row| row.us_each),
     ("us min", |row| row.us_min),
     ("us max", |row| row.us_max),
@@ -29,16 +29,18 @@ const FIGURES: [(&str, Read); 9] = [
     ("ns each", |row| row.ns_each),
     (SPEEDUP, |row| row.speedup),
     ("MiB at most", |row| row.peak_mib),
+    (RATE, |row| row.gbit_s),
     // Where it is not the sum of what the line above says of each.
     ("ms in all", |row| row.total_ms.filter(|_| row.us_each.is_none())),
 ];
 const ENTRIES: &str = "entries seen";
 const SPEEDUP: &str = "x 1 thread";
+const RATE: &str = "Gbit/s";
 
 /// The rows as text: a table, and below it a sentence for every row that says why something is missing.
 ///
-/// The ratio is kernel / pernet: above 1, pernet needs less. Entries seen and speed-ups have none: more of them
-/// is not a cost.
+/// The ratio is kernel / pernet: above 1, pernet needs less. Entries seen, speed-ups and rates have none: more of
+/// them is not a cost.
 pub(crate) fn table(rows: &[Row]) -> String {
     let head = ["n", "what", "unit", "kernel", "pernet", "kernel/pernet"].map(str::to_owned);
     let mut lines = vec![head];
@@ -50,7 +52,7 @@ pub(crate) fn table(rows: &[Row]) -> String {
                 continue;
             }
             let ratio = match (kernel, ours) {
-                (Some(kernel), Some(ours)) if ours > 0.0 && ![ENTRIES, SPEEDUP].contains(&unit) => {
+                (Some(kernel), Some(ours)) if ours > 0.0 && ![ENTRIES, SPEEDUP, RATE].contains(&unit) => {
                     format!("{}x", figure(kernel / ours))
                 }
                 _ => String::new(),

@@ -28,7 +28,7 @@ pub(crate) struct Row {
     /// Who was measured.
     pub(crate) side: Side,
     /// The operation: those of the group `core` are in [`crate::life`], those of `depth` in [`crate::depth`], of `control`
-    /// in [`crate::control`], `start` is `run`'s, and `capped` stands for a line that only says why a side was measured at a smaller `n`, or not at all.
+    /// in [`crate::control`], of `stack` in [`crate::group_stack`], `start` is `run`'s, and `capped` stands for a line that only says why a side was measured at a smaller `n`, or not at all.
     pub(crate) what: String,
     /// How many namespaces (or, for `start`, how many times).
     pub(crate) n: u64,
@@ -59,6 +59,9 @@ pub(crate) struct Row {
     /// The most memory that the process ever held, in MiB.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) peak_mib: Option<f64>,
+    /// Gigabits a second.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub(crate) gbit_s: Option<f64>,
     /// Milliseconds for all of them together.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub(crate) total_ms: Option<f64>,
@@ -89,6 +92,7 @@ impl Row {
             ns_each: None,
             speedup: None,
             peak_mib: None,
+            gbit_s: None,
             total_ms: None,
             rounds: None,
             asked: None,

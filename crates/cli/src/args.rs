@@ -25,6 +25,8 @@ pub(crate) enum Command {
     /// Named namespaces, from inside `pernet run`, where the machine does not let `ip netns` work
     #[command(subcommand)]
     Ns(Ns),
+    /// Write the packets of a device into a file that Wireshark opens (pcapng)
+    Capture(Capture),
     /// Say what this machine offers of what `pernet run` needs
     Doctor,
     /// Print a completion script for a shell
@@ -47,6 +49,39 @@ pub(crate) struct Run {
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "CMD")]
     pub(crate) command: Vec<OsString>,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Capture {
+    /// The device, with the name of its namespace if that is not the current one: `eth0`, `blue/eth0`
+    #[arg(value_name = "[NS/]DEV")]
+    pub(crate) device: String,
+    /// The file; the standard output without it, or if it is `-`
+    #[arg(short = 'w', long = "write", value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// End after so many packets; without it, when interrupted
+    #[arg(short = 'c', long)]
+    pub(crate) count: Option<u64>,
+    /// Keep so many bytes of each packet
+    #[arg(short = 's', long, default_value_t = 262_144, value_parser = clap::value_parser!(u32).range(1..=262_144))]
+    pub(crate) snaplen: u32,
+}
+
+impl Capture {
+    /// As the library wants it. No device has a slash in its name.
+    pub(crate) fn options(&self) -> pernet_run::CaptureOptions {
+        let (namespace, device) = match self.device.rsplit_once('/') {
+            Some((namespace, device)) => (Some(namespace.to_owned()), device),
+            None => (None, self.device.as_str()),
+        };
+        pernet_run::CaptureOptions {
+            namespace,
+            device: device.to_owned(),
+            file: self.file.clone(),
+            count: self.count,
+            snaplen: self.snaplen,
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -153,7 +188,7 @@ fn misplaced_option(command: &Command) -> Option<&OsString> {
 /// The parser's complaint as one sentence.
 fn sentence(e: &clap::Error) -> String {
     if matches!(e.kind(), ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand) {
-        return "a command is missing: run, ns or doctor; `pernet --help` tells what they do".into();
+        return "a command is missing: run, ns, capture or doctor; `pernet --help` tells what they do".into();
     }
     let text = e.to_string();
     let complaint: Vec<&str> = text

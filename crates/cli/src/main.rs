@@ -27,6 +27,16 @@ fn main() -> ExitCode {
             }
         }
         Command::Ns(command) => ns::carry_out(command),
+        Command::Capture(capture) => match pernet_run::capture(&capture.options()) {
+            Ok(packets) => {
+                eprintln!("pernet: {packets} packets captured");
+                ExitCode::SUCCESS
+            }
+            Err(e) => {
+                eprintln!("pernet: {e}");
+                ExitCode::FAILURE
+            }
+        },
         Command::Doctor => doctor::report(),
         Command::Completions { shell } => pages::completions(shell),
         Command::Man { directory } => pages::man(directory.as_deref()),

@@ -174,8 +174,43 @@ fn socket_rules() -> Vec<Rule> {
     ];
     rules.extend(fd_calls.map(|nr| Rule::always(nr, Notify)));
     // Options of the socket level that mean the same on the AF_UNIX stand-in stay native.
-    let set = [SO_BINDTODEVICE, SO_MARK, SO_RCVBUF, SO_RCVBUFFORCE, SO_SNDBUFFORCE, SO_REUSEPORT, SO_ATTACH_BPF];
-    let get = [SO_TYPE, SO_ERROR, SO_DOMAIN, SO_PROTOCOL, SO_NETNS_COOKIE, SO_BINDTODEVICE, SO_MARK, SO_REUSEPORT];
+    let set = [
+        SO_BINDTODEVICE,
+        SO_BINDTOIFINDEX,
+        SO_MARK,
+        SO_RCVBUF,
+        SO_RCVBUFFORCE,
+        SO_SNDBUFFORCE,
+        SO_REUSEADDR,
+        SO_REUSEPORT,
+        SO_KEEPALIVE,
+        SO_LINGER,
+        SO_OOBINLINE,
+        SO_BROADCAST,
+        SO_DONTROUTE,
+        SO_PRIORITY,
+        SO_NO_CHECK,
+        SO_TIMESTAMP,
+        SO_TIMESTAMPNS,
+        SO_RXQ_OVFL,
+        SO_ATTACH_BPF,
+        SO_KEEPALIVE,
+        SO_LINGER,
+        SO_OOBINLINE,
+    ];
+    let get = [
+        SO_TYPE,
+        SO_ERROR,
+        SO_DOMAIN,
+        SO_PROTOCOL,
+        SO_NETNS_COOKIE,
+        SO_BINDTODEVICE,
+        SO_BINDTOIFINDEX,
+        SO_MARK,
+        SO_PRIORITY,
+        SO_NO_CHECK,
+        SO_REUSEPORT,
+    ];
     for (nr, options) in [(SYS_setsockopt, set.as_slice()), (SYS_getsockopt, get.as_slice())] {
         let mut tests: Vec<_> = options.iter().map(|&o| (Test::Is(2, o as u32), Notify)).collect();
         tests.push((Test::Is(1, libc::SOL_SOCKET as u32), Allow));

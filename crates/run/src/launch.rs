@@ -201,6 +201,21 @@ impl Signals {
     }
 }
 
+/// From here on `SIGINT`, `SIGTERM` and `SIGHUP` do not end the caller; they make this descriptor readable.
+pub(crate) fn interrupts() -> io::Result<OwnedFd> {
+    // SAFETY: all-zero is a valid place for a set; the calls fill it.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `set` is live; a null pointer asks for nothing in return.
+    unsafe {
+        libc::sigemptyset(&raw mut set);
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+            libc::sigaddset(&raw mut set, signal);
+        }
+        libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+    }
+    signal_fd(&set)
+}
+
 fn signal_fd(set: &libc::sigset_t) -> io::Result<OwnedFd> {
     // SAFETY: `set` is live; -1 asks for a new descriptor.
     let fd = unsafe { libc::signalfd(-1, set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };

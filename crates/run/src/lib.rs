@@ -16,9 +16,11 @@
 #![warn(missing_docs)]
 
 mod bpf;
+mod capture;
 mod census;
 mod control;
 mod front;
+mod handle;
 mod identity;
 mod inet;
 mod knobs;
@@ -42,10 +44,12 @@ mod sys;
 mod syscalls;
 mod tag;
 mod task;
+mod turns;
 mod users;
 mod vfs;
 mod world;
 
+pub use capture::{CaptureError, CaptureOptions, capture};
 pub use control::{ControlError, Request, ask};
 pub use front::end_as;
 pub use launch::{Ended, Options, RunError, run};

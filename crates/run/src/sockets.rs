@@ -7,14 +7,15 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 
 use pernet::NetRef;
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, socketpair};
 
 use crate::control::ControlFd;
-use crate::inet::InetFd;
+use crate::inet::datagram::DatagramFd;
+use crate::inet::stream::StreamFd;
 use crate::netlink::NetlinkFd;
 use crate::reactor::Reactor;
 use crate::task::{FileId, Task, numbers};
@@ -25,8 +26,10 @@ use crate::world::{World, lock};
 pub(crate) enum Emulated {
     /// AF_NETLINK.
     Netlink(Arc<NetlinkFd>),
-    /// AF_INET, AF_INET6, AF_PACKET.
-    Inet(Arc<InetFd>),
+    /// AF_INET, AF_INET6, with connections.
+    Stream(Arc<StreamFd>),
+    /// AF_INET, AF_INET6, AF_PACKET, without.
+    Datagram(Arc<DatagramFd>),
     /// The channel of `pernet ns`.
     Control(Arc<ControlFd>),
     /// A real AF_UNIX socket, known for the namespace that it keeps alive.
@@ -46,11 +49,17 @@ pub(crate) struct Sockets {
     ready: Arc<Mutex<Vec<FileId>>>,
     /// Some receive may be parked that must be looked at from time to time.
     watched: AtomicBool,
+    /// Sockets with connections on which calls wait. A leaf lock.
+    waited_on: Mutex<HashSet<FileId>>,
+    /// Where the kernel keeps sockets (`st_dev`).
+    dev: OnceLock<u64>,
 }
 
 thread_local! {
     /// This thread will look at the ready list before it waits: no need to wake the main loop.
     static WILL_LOOK: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    /// The task and number of the netlink socket that this thread was asked about last.
+    static LAST_NETLINK: std::cell::Cell<Option<(u32, i32)>> = const { std::cell::Cell::new(None) };
 }
 
 impl Sockets {
@@ -65,6 +74,8 @@ impl Sockets {
             missed: Mutex::default(),
             ready: Arc::default(),
             watched: AtomicBool::new(false),
+            waited_on: Mutex::default(),
+            dev: OnceLock::new(),
         })
     }
 
@@ -78,6 +89,24 @@ impl Sockets {
         self.get(task.file(fd)?)
     }
 
+    /// As [`Self::find`], for calls that programs make again and again on one netlink socket: then a copy of the
+    /// descriptor tells what it is at half the cost of its name in /proc, and may come in useful.  Only then: what else is
+    /// open is not to be held open by us.
+    ///
+    /// A number proves nothing: the copy is judged by what it is.
+    pub(crate) fn find_again(&self, world: &World, task: Task, fd: i32) -> Option<(Emulated, Option<OwnedFd>)> {
+        if LAST_NETLINK.get() == Some((task.tid, fd))
+            && let Ok(copy) = world.copy_any_fd(task, fd)
+            && let Ok(id) = identity(&copy)
+            && let Some(found @ Emulated::Netlink(_)) = self.get(id)
+        {
+            return Some((found, Some(copy)));
+        }
+        let found = self.find(task, fd);
+        LAST_NETLINK.set(matches!(found, Some(Emulated::Netlink(_))).then_some((task.tid, fd)));
+        Some((found?, None))
+    }
+
     /// The emulated socket of this identity.
     pub(crate) fn get(&self, id: FileId) -> Option<Emulated> {
         self.table.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
@@ -85,12 +114,14 @@ impl Sockets {
 
     /// The emulated socket with this inode number.
     pub(crate) fn by_inode(&self, ino: u64) -> Option<(FileId, Emulated)> {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.iter().find(|(id, _)| id.ino == ino).map(|(id, e)| (*id, e.clone()))
+        // All sockets are of one device of the kernel's.
+        let id = FileId { dev: *self.dev.get()?, ino };
+        Some((id, self.get(id)?))
     }
 
     /// Takes in a new socket.
     pub(crate) fn insert(&self, id: FileId, socket: Emulated) {
+        let _ = self.dev.set(id.dev);
         self.table.write().unwrap_or_else(PoisonError::into_inner).insert(id, socket);
     }
 
@@ -125,8 +156,27 @@ impl Sockets {
         self.table.write().unwrap_or_else(PoisonError::into_inner).remove(&id)
     }
 
-    /// A callback for a netlink socket that puts it on the ready list; it takes no other lock.
-    pub(crate) fn notifier(&self, id: FileId, reactor: Arc<Reactor>) -> Arc<dyn Fn() + Send + Sync> {
+    /// A callback for a netlink socket that puts it on the ready list; it takes no other lock.  `listed`: it is there, and
+    /// nobody has looked at the socket since.
+    pub(crate) fn notifier(
+        &self,
+        id: FileId,
+        listed: Arc<AtomicBool>,
+        reactor: Arc<Reactor>,
+    ) -> Arc<dyn Fn() + Send + Sync> {
+        let ready = self.ready.clone();
+        Arc::new(move || {
+            if !listed.swap(true, Ordering::AcqRel) {
+                lock(&ready).push(id);
+            }
+            if !WILL_LOOK.get() {
+                reactor.wake();
+            }
+        })
+    }
+
+    /// A callback that puts a socket on the ready list each time; it takes no other lock.
+    pub(crate) fn alarm(&self, id: FileId, reactor: Arc<Reactor>) -> Arc<dyn Fn() + Send + Sync> {
         let ready = self.ready.clone();
         Arc::new(move || {
             lock(&ready).push(id);
@@ -134,6 +184,14 @@ impl Sockets {
                 reactor.wake();
             }
         })
+    }
+
+    /// Puts a socket on the ready list.
+    pub(crate) fn notify(&self, id: FileId, reactor: &Reactor) {
+        lock(&self.ready).push(id);
+        if !WILL_LOOK.get() {
+            reactor.wake();
+        }
     }
 
     /// Runs `f`; what becomes ready meanwhile is taken by this thread's own [`Self::take_ready`] afterwards.
@@ -156,6 +214,18 @@ impl Sockets {
     pub(crate) fn needs_sweeping(&self) -> bool {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         table.values().any(Emulated::closes_silently)
+    }
+
+    /// As [`Self::sweep`], for who is to be shown what is there: not where that would take long.
+    pub(crate) fn sweep_soon(&self) {
+        /// Looking at so many takes less than a millisecond.
+        const FEW: usize = 200;
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let some = table.len() <= FEW && table.values().any(Emulated::closes_silently);
+        drop(table);
+        if some {
+            self.sweep(2);
+        }
     }
 
     /// Drops the sockets that no program has open any more.
@@ -195,9 +265,10 @@ impl Sockets {
         }
     }
 
-    fn netlink(&self) -> Vec<Arc<NetlinkFd>> {
+    /// Those on which a receive may be parked.
+    fn waiting(&self) -> Vec<Emulated> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.values().filter_map(|e| if let Emulated::Netlink(n) = e { Some(n.clone()) } else { None }).collect()
+        table.values().filter(|e| matches!(e, Emulated::Netlink(_) | Emulated::Datagram(_))).cloned().collect()
     }
 
     /// Drops netlink sockets that were closed, before their end is reported: a port that a program has just let go
@@ -232,7 +303,13 @@ impl Sockets {
 
     /// Somebody waits with a deadline.
     pub(crate) fn has_watched(&self, world: &World) -> bool {
-        self.watched.load(Ordering::Acquire) && self.netlink().iter().any(|n| n.has_watched(world))
+        let streams = !lock(&self.waited_on).is_empty();
+        streams || self.watched.load(Ordering::Acquire) && self.waiting().iter().any(|e| e.has_watched(world))
+    }
+
+    /// A call waits on a connection or a listener: its caller's signals and its deadline are to be looked at.
+    pub(crate) fn watch_stream(&self, id: FileId) {
+        lock(&self.waited_on).insert(id);
     }
 
     /// A receive with a deadline was parked.
@@ -240,10 +317,15 @@ impl Sockets {
         self.watched.store(true, Ordering::Release);
     }
 
-    /// Answers receives whose deadline has come.
-    pub(crate) fn serve_watched(&self, world: &World) {
+    /// Answers calls whose deadline has come, or whose caller a signal waits for.
+    pub(crate) fn serve_watched(&self, world: &Arc<World>) {
+        let waited_on: Vec<FileId> = lock(&self.waited_on).drain().collect();
+        for id in waited_on {
+            // Those who still wait put it back.
+            crate::syscalls::pump_stream(world, id);
+        }
         if self.watched.load(Ordering::Acquire) {
-            let mut sockets = self.netlink();
+            let mut sockets = self.waiting();
             sockets.retain(|n| n.has_watched(world));
             for n in &sockets {
                 n.pump(world);
@@ -255,20 +337,33 @@ impl Sockets {
             }
         }
     }
-
-    /// Every inet socket, for port conflicts.
-    pub(crate) fn inet(&self) -> Vec<Arc<InetFd>> {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.values().filter_map(|e| if let Emulated::Inet(i) = e { Some(i.clone()) } else { None }).collect()
-    }
 }
 
 impl Emulated {
+    /// Does somebody wait on it whom only the clock, or a look, can release?
+    fn has_watched(&self, world: &World) -> bool {
+        match self {
+            Self::Netlink(n) => n.has_watched(world),
+            Self::Datagram(d) => d.has_watched(world),
+            _ => false,
+        }
+    }
+
+    /// Moves what can be moved, both ways.
+    pub(crate) fn pump(&self, world: &World) {
+        match self {
+            Self::Netlink(n) => n.pump(world),
+            Self::Datagram(d) => d.pump(world),
+            _ => {}
+        }
+    }
+
     /// Do we keep a copy of the program's end?
     fn is_kept(&self) -> bool {
         match self {
             Self::Netlink(n) => n.keeps_app_end(),
-            Self::Inet(i) => i.kept().is_some(),
+            Self::Stream(s) => s.kept().is_some(),
+            Self::Datagram(d) => d.kept().is_some(),
             Self::Control(_) | Self::Unix(_) => false,
         }
     }
@@ -276,7 +371,8 @@ impl Emulated {
     fn closes_silently(&self) -> bool {
         match self {
             Self::Netlink(n) => n.keeps_app_end(),
-            Self::Inet(_) | Self::Unix(_) => true,
+            Self::Stream(s) => s.closes_silently(),
+            Self::Datagram(_) | Self::Unix(_) => true,
             Self::Control(_) => false,
         }
     }
@@ -332,6 +428,17 @@ pub(crate) fn identity(fd: impl AsFd) -> Result<FileId, i32> {
 pub(crate) fn message_pair(nonblocking: bool) -> Result<Pair, i32> {
     let (app, supervisor) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags(nonblocking), None)
         .map_err(|e| e.raw_os_error())?;
+    let id = identity(&app)?;
+    Ok(Pair { app, supervisor, id })
+}
+
+/// A connected pair of datagram sockets: nothing tells that the other end was closed but the refusal of what is sent there.
+///
+/// # Errors
+/// errno of making it.
+pub(crate) fn datagram_pair(nonblocking: bool) -> Result<Pair, i32> {
+    let (app, supervisor) =
+        socketpair(AddressFamily::UNIX, SocketType::DGRAM, flags(nonblocking), None).map_err(|e| e.raw_os_error())?;
     let id = identity(&app)?;
     Ok(Pair { app, supervisor, id })
 }

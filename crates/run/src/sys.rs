@@ -54,6 +54,63 @@ pub(crate) fn vm_write(tid: u32, address: u64, from: &[u8]) -> io::Result<usize>
     if n < 0 { Err(io::Error::last_os_error()) } else { Ok(n as usize) }
 }
 
+/// Copies several ranges from the memory of task `tid`, in order; returns how much could be read before one could not.
+pub(crate) fn vm_read_parts<const N: usize>(tid: u32, parts: [(u64, &mut [u8]); N]) -> io::Result<usize> {
+    let remote: [_; N] =
+        std::array::from_fn(|i| libc::iovec { iov_base: parts[i].0 as *mut _, iov_len: parts[i].1.len() });
+    let local = parts.map(|(_, into)| libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() });
+    let (pid, n) = (tid as libc::pid_t, N as libc::c_ulong);
+    // SAFETY: the local vectors describe what `parts` borrowed, live and writable until the end of this function; the remote
+    // ones are only interpreted in the other task.
+    let n = unsafe { libc::process_vm_readv(pid, local.as_ptr(), n, remote.as_ptr(), n, 0) };
+    if n < 0 { Err(io::Error::last_os_error()) } else { Ok(n as usize) }
+}
+
+/// Copies several ranges into the memory of task `tid`, in order; returns how much could be written before one could not.
+pub(crate) fn vm_write_parts(tid: u32, parts: &[(u64, &[u8])]) -> io::Result<usize> {
+    let vector = |base: *const u8, iov_len| libc::iovec { iov_base: base.cast_mut().cast(), iov_len };
+    let local: Vec<_> = parts.iter().map(|(_, from)| vector(from.as_ptr(), from.len())).collect();
+    let remote: Vec<_> = parts.iter().map(|&(address, from)| vector(address as *const u8, from.len())).collect();
+    let (pid, n) = (tid as libc::pid_t, parts.len() as libc::c_ulong);
+    // SAFETY: the local vectors describe the parts, which are only read; the remote ones are interpreted in the other task.
+    let n = unsafe { libc::process_vm_writev(pid, local.as_ptr(), n, remote.as_ptr(), n, 0) };
+    if n < 0 { Err(io::Error::last_os_error()) } else { Ok(n as usize) }
+}
+
+/// `struct pidfd_info` of Linux 6.13.
+#[repr(C)]
+#[derive(Default)]
+struct PidfdInfo {
+    mask: u64,
+    cgroup: u64,
+    /// pid, tgid, ppid; real uid and gid; effective uid; what follows is of no interest.
+    numbers: [u32; 12],
+}
+
+const PIDFD_GET_INFO: libc::c_ulong = 0xC040_FF0B;
+const PIDFD_INFO_CREDS: u64 = 1 << 1;
+
+/// The effective uid of the task that this pidfd is of, in our user namespace (Linux 6.13).
+pub(crate) fn effective_uid(pidfd: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut info = PidfdInfo { mask: PIDFD_INFO_CREDS, ..PidfdInfo::default() };
+    // SAFETY: `info` is live, writable and of the size that the ioctl number carries.
+    check(unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO as _, &raw mut info) })?;
+    if info.mask & PIDFD_INFO_CREDS == 0 { Err(io::ErrorKind::Unsupported.into()) } else { Ok(info.numbers[5]) }
+}
+
+/// The effective capabilities of task `tid` in its own user namespace.
+pub(crate) fn effective_capabilities(tid: u32) -> io::Result<u64> {
+    // Version 3: two sets of effective, permitted and inheritable, the low halves first.
+    let mut header = [0x2008_0522, tid];
+    let mut sets = [[0u32; 3]; 2];
+    // SAFETY: the structures of version 3, both live and writable: a version and a pid, and two times three words.
+    let r = unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) };
+    if r < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(u64::from(sets[0][0]) | u64::from(sets[1][0]) << 32)
+}
+
 /// Bytes sent on this AF_UNIX socket that the other end has not read, as the kernel accounts them (SIOCOUTQ).
 pub(crate) fn unread_by_peer(fd: BorrowedFd<'_>) -> usize {
     let mut n: libc::c_int = 0;
@@ -156,6 +213,90 @@ pub(crate) fn recv_datagram(fd: BorrowedFd<'_>, buffer: &mut [u8], peek: bool) -
     if n < 0 { Err(io::Error::last_os_error()) } else { Ok(n as usize) }
 }
 
+/// A packet as a packet socket gave it.
+pub(crate) struct PacketMeta {
+    /// Its length, which may be more than the buffer held.
+    pub(crate) len: usize,
+    /// This host sent it.
+    pub(crate) outgoing: bool,
+    /// Since 1970.
+    pub(crate) time: std::time::Duration,
+}
+
+/// Receives one packet from an AF_PACKET socket with SO_TIMESTAMPNS, without waiting.
+pub(crate) fn receive_packet(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<PacketMeta> {
+    let mut control = [0u64; 8];
+    let mut iov = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: all-zero is a valid address and a valid `msghdr`.
+    let (mut from, mut msg): (libc::sockaddr_ll, libc::msghdr) = unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+    msg.msg_name = (&raw mut from).cast();
+    msg.msg_namelen = size_of_val(&from) as libc::socklen_t;
+    msg.msg_iov = &raw mut iov;
+    msg.msg_iovlen = 1;
+    msg.msg_control = control.as_mut_ptr().cast();
+    msg.msg_controllen = size_of_val(&control);
+    // SAFETY: every pointer in `msg` describes a live local buffer of the stated length.
+    let n = unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut msg, libc::MSG_DONTWAIT | libc::MSG_TRUNC) };
+    if n < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let mut time = None;
+    // SAFETY: the kernel filled `msg_control` and `msg_controllen`; the CMSG macros stay inside that length.
+    unsafe {
+        let mut c = libc::CMSG_FIRSTHDR(&raw const msg);
+        while !c.is_null() {
+            if (*c).cmsg_level == libc::SOL_SOCKET && (*c).cmsg_type == libc::SCM_TIMESTAMPNS {
+                let at: libc::timespec = libc::CMSG_DATA(c).cast::<libc::timespec>().read_unaligned();
+                time = Some(std::time::Duration::new(at.tv_sec as u64, at.tv_nsec as u32));
+            }
+            c = libc::CMSG_NXTHDR(&raw const msg, c);
+        }
+    }
+    let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let outgoing = from.sll_pkttype == libc::PACKET_OUTGOING;
+    Ok(PacketMeta { len: n as usize, outgoing, time: time.unwrap_or_else(now) })
+}
+
+/// Binds an AF_PACKET socket to a device and a protocol; returns the device's hardware type.
+pub(crate) fn bind_packet(fd: BorrowedFd<'_>, index: u32, protocol: u16) -> io::Result<u16> {
+    // SAFETY: all-zero is a valid address.
+    let mut at: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
+    at.sll_family = libc::AF_PACKET as u16;
+    at.sll_protocol = protocol.to_be();
+    at.sll_ifindex = index as i32;
+    let mut len = size_of_val(&at) as libc::socklen_t;
+    // SAFETY: `at` is live and of the stated length.
+    check(unsafe { libc::bind(fd.as_raw_fd(), (&raw const at).cast(), len) })?;
+    // SAFETY: `at` and `len` are live and describe each other.
+    check(unsafe { libc::getsockname(fd.as_raw_fd(), (&raw mut at).cast(), &raw mut len) })?;
+    Ok(at.sll_hatype)
+}
+
+/// Packets that an AF_PACKET socket had no room for.
+pub(crate) fn packets_dropped(fd: BorrowedFd<'_>) -> u64 {
+    // SAFETY: all-zero is a valid `tpacket_stats`.
+    let mut stats: libc::tpacket_stats = unsafe { std::mem::zeroed() };
+    let mut len = size_of_val(&stats) as libc::socklen_t;
+    // SAFETY: `stats` and `len` are live and describe each other.
+    let r = unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_PACKET,
+            libc::PACKET_STATISTICS,
+            (&raw mut stats).cast(),
+            &raw mut len,
+        )
+    };
+    if r < 0 { 0 } else { stats.tp_drops.into() }
+}
+
+/// Is something to be read here now?
+pub(crate) fn readable(fd: BorrowedFd<'_>) -> bool {
+    let mut fds = [rustix::event::PollFd::from_borrowed_fd(fd, rustix::event::PollFlags::IN)];
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    rustix::event::poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
+}
+
 /// Sends one datagram without waiting and without SIGPIPE.
 pub(crate) fn send_datagram(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> {
     // SAFETY: pointer and length describe `bytes`, which is only read.
@@ -163,6 +304,54 @@ pub(crate) fn send_datagram(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<()> 
         libc::send(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL)
     };
     if n < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Receives with the caller's flags.
+pub(crate) fn recv_flags(fd: BorrowedFd<'_>, buffer: &mut [u8], flags: i32) -> io::Result<usize> {
+    // SAFETY: pointer and length describe `buffer`, live and writable.
+    let n = unsafe { libc::recv(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), flags & !libc::MSG_TRUNC) };
+    if n < 0 { Err(io::Error::last_os_error()) } else { Ok(n as usize) }
+}
+
+/// Sends with the caller's flags; says how much.
+pub(crate) fn send_flags(fd: BorrowedFd<'_>, bytes: &[u8], flags: i32) -> io::Result<usize> {
+    // SAFETY: pointer and length describe `bytes`, which is only read.
+    let n = unsafe { libc::send(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), flags) };
+    if n < 0 { Err(io::Error::last_os_error()) } else { Ok(n as usize) }
+}
+
+/// Shuts a socket down; one that is not connected is as shut as can be.
+pub(crate) fn shutdown(fd: BorrowedFd<'_>, how: i32) {
+    // SAFETY: takes numbers only.
+    unsafe { libc::shutdown(fd.as_raw_fd(), how) };
+}
+
+fn poll_now(fd: BorrowedFd<'_>, events: libc::c_short) -> libc::c_short {
+    let mut one = libc::pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
+    // SAFETY: `one` is one live pollfd; with a timeout of 0 it does not wait.
+    let n = unsafe { libc::poll(&raw mut one, 1, 0) };
+    if n > 0 { one.revents } else { 0 }
+}
+
+/// Has the other end been closed, or shut down both ways?
+pub(crate) fn is_hung_up(fd: BorrowedFd<'_>) -> bool {
+    poll_now(fd, 0) & (libc::POLLHUP | libc::POLLERR) != 0
+}
+
+/// Is there something to read, or to accept, or an error?
+pub(crate) fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    poll_now(fd, libc::POLLIN) != 0
+}
+
+/// Takes the pending error of a socket.
+pub(crate) fn take_socket_error(fd: BorrowedFd<'_>) -> i32 {
+    let mut error: libc::c_int = 0;
+    let mut len = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: `error` and `len` are live and describe each other.
+    let r = unsafe {
+        libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ERROR, (&raw mut error).cast(), &raw mut len)
+    };
+    if r == 0 { error } else { 0 }
 }
 
 /// A socket option that is one `int`.
@@ -174,12 +363,19 @@ pub(crate) fn set_socket_int(fd: BorrowedFd<'_>, level: i32, name: i32, value: i
 
 /// SO_RCVTIMEO of a socket; `None` waits for ever.
 pub(crate) fn receive_timeout(fd: BorrowedFd<'_>) -> Option<std::time::Duration> {
+    timeout(fd, libc::SO_RCVTIMEO)
+}
+
+/// SO_SNDTIMEO of a socket; `None` waits for ever.
+pub(crate) fn send_timeout(fd: BorrowedFd<'_>) -> Option<std::time::Duration> {
+    timeout(fd, libc::SO_SNDTIMEO)
+}
+
+fn timeout(fd: BorrowedFd<'_>, option: i32) -> Option<std::time::Duration> {
     let mut tv = libc::timeval { tv_sec: 0, tv_usec: 0 };
     let mut len = size_of::<libc::timeval>() as libc::socklen_t;
     // SAFETY: `tv` and `len` are live and describe each other.
-    let r = unsafe {
-        libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVTIMEO, (&raw mut tv).cast(), &raw mut len)
-    };
+    let r = unsafe { libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, option, (&raw mut tv).cast(), &raw mut len) };
     let wait = std::time::Duration::new(tv.tv_sec as u64, tv.tv_usec as u32 * 1000);
     (r == 0 && !wait.is_zero()).then_some(wait)
 }

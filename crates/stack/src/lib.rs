@@ -28,6 +28,11 @@ mod fib;
 mod inet;
 mod inet6;
 mod ioctl;
+#[expect(dead_code, reason = "being built")]
+mod l2;
+#[expect(dead_code, reason = "being built")]
+mod l3;
+mod l4;
 mod mcast;
 mod neigh;
 mod nexthop;
@@ -69,6 +74,12 @@ pub use ioctl::{
     IFREQ_LEN, IN6_IFREQ_LEN, If6Change, IfChange, IfRequest, IfRequestError, ioctl_change, ioctl_change6,
     ioctl_ifconf, ioctl_ifreq,
 };
+pub use l3::Learned;
+pub use l4::cmsg::ControlMessage;
+pub use l4::queue::{ErrorOrigin, Meta, QueuedError};
+pub use l4::sock::{Caller, Root};
+pub use l4::tcp::{TcpInfo, TcpListener, TcpReadiness, TcpSocket, TcpState, TcpStream};
+pub use l4::user::{InetProtocol, InetSocket, Packet, PingSocket, RawSocket, Readiness, SocketError, UdpSocket};
 pub use mcast::McastError;
 pub use neigh::{
     ArpError, ArpFlags, ArpRequest, GC_INTERVAL_MS, GC_THRESHOLDS, NeighError, NeighFamily, NeighFlags, NeighKey,

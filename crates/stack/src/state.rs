@@ -8,6 +8,10 @@ use crate::dev::Links;
 use crate::fib::Fib;
 use crate::inet::Inet;
 use crate::inet6::Inet6;
+use crate::l2::Backlog;
+use crate::l3::L3;
+use crate::l4::Layer4;
+use crate::l4::tcp::Tcp;
 use crate::mcast::LinkMulticast;
 use crate::neigh::Neighbours;
 use crate::nexthop::Nexthops;
@@ -46,16 +50,49 @@ impl<T: Default> Part<T> {
         self.lock().write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks without making one: `None` says that it is as it was born.
-    pub(crate) fn peek(&self) -> Option<RwLockReadGuard<'_, T>> {
+    /// Looks without making one.
+    fn peek(&self) -> Option<RwLockReadGuard<'_, T>> {
         self.0.get().map(|lock| lock.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
+/// Something of a namespace's that has its own lock, made when somebody first asks for it.
+#[derive(Debug)]
+pub(crate) struct Lazy<T>(OnceLock<Box<T>>);
+
+impl<T: Default> Lazy<T> {
+    pub(crate) const fn new() -> Self {
+        Self(OnceLock::new())
+    }
+
+    /// Looks without making one.
+    pub(crate) fn peek(&self) -> Option<&T> {
+        self.0.get().map(Box::as_ref)
+    }
+}
+
+impl<T: Default> std::ops::Deref for Lazy<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.get_or_init(Box::default)
+    }
+}
+
 /// The stack of one namespace (the parts of `struct net` that concern it).
+///
+/// The parts are behind one pointer, made together when one of them first is: a namespace that nobody configures costs a
+/// word for all of them, in memory and at birth. Who writes, or reads what must be there, reaches them as fields; who only
+/// looks, by `peek_…`.
 #[derive(Debug)]
 pub struct NetState {
     pub(crate) links: Links,
+    parts: OnceLock<Box<Parts>>,
+}
+
+/// The parts, each made on its own.
+#[derive(Debug)]
+pub struct Parts {
     pub(crate) inet: Part<Inet>,
     pub(crate) inet6: Part<Inet6>,
     pub(crate) mcast: Part<LinkMulticast>,
@@ -64,12 +101,18 @@ pub struct NetState {
     pub(crate) neigh: Part<Neighbours>,
     pub(crate) nexthops: Part<Nexthops>,
     pub(crate) sysctl: Part<Sysctls>,
+    /// What came in.
+    pub(crate) backlog: Lazy<Backlog>,
+    pub(crate) tcp: Lazy<Tcp>,
+    /// What the network layer remembers of packets.
+    pub(crate) l3: Lazy<L3>,
+    /// Sockets.
+    pub(crate) l4: Layer4,
 }
 
-impl NetState {
-    pub(crate) const fn new(links: Links) -> Self {
+impl Default for Parts {
+    fn default() -> Self {
         Self {
-            links,
             inet: Part::new(),
             inet6: Part::new(),
             mcast: Part::new(),
@@ -78,7 +121,61 @@ impl NetState {
             neigh: Part::new(),
             nexthops: Part::new(),
             sysctl: Part::new(),
+            backlog: Lazy::new(),
+            tcp: Lazy::new(),
+            l3: Lazy::new(),
+            l4: Layer4::new(),
         }
+    }
+}
+
+/// What a look found: `None` says that the part is as it was born.
+type Peek<'n, T> = Option<RwLockReadGuard<'n, T>>;
+
+impl NetState {
+    pub(crate) const fn new(links: Links) -> Self {
+        Self { links, parts: OnceLock::new() }
+    }
+
+    pub(crate) fn peek_inet(&self) -> Peek<'_, Inet> {
+        self.parts.get()?.inet.peek()
+    }
+
+    pub(crate) fn peek_inet6(&self) -> Peek<'_, Inet6> {
+        self.parts.get()?.inet6.peek()
+    }
+
+    pub(crate) fn peek_mcast(&self) -> Peek<'_, LinkMulticast> {
+        self.parts.get()?.mcast.peek()
+    }
+
+    pub(crate) fn peek_fib(&self) -> Peek<'_, Fib> {
+        self.parts.get()?.fib.peek()
+    }
+
+    pub(crate) fn peek_rules(&self) -> Peek<'_, Rules> {
+        self.parts.get()?.rules.peek()
+    }
+
+    pub(crate) fn peek_neigh(&self) -> Peek<'_, Neighbours> {
+        self.parts.get()?.neigh.peek()
+    }
+
+    pub(crate) fn peek_nexthops(&self) -> Peek<'_, Nexthops> {
+        self.parts.get()?.nexthops.peek()
+    }
+
+    pub(crate) fn peek_sysctl(&self) -> Peek<'_, Sysctls> {
+        self.parts.get()?.sysctl.peek()
+    }
+}
+
+impl std::ops::Deref for NetState {
+    type Target = Parts;
+
+    /// Makes the parts' places, not the parts.
+    fn deref(&self) -> &Parts {
+        self.parts.get_or_init(Box::default)
     }
 }
 

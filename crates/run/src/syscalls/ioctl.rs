@@ -89,7 +89,8 @@ fn socket(world: &World, task: Task, call: &Call, request: u32) -> Outcome {
     // for programs that moved since.
     let (net, family) = match world.sockets.find(task, call.int(0)) {
         Some(Emulated::Netlink(n)) => (n.socket.net().clone(), libc::AF_NETLINK),
-        Some(Emulated::Inet(i)) => (i.net.clone(), i.kind.domain()),
+        Some(Emulated::Stream(s)) => (s.net.clone(), s.kind.domain()),
+        Some(Emulated::Datagram(d)) => (d.net.clone(), d.kind.domain()),
         Some(Emulated::Control(_)) => return Outcome::Errno(libc::ENOTTY),
         Some(Emulated::Unix(net)) => (net, libc::AF_UNIX),
         None => match world.net_of(task) {

@@ -19,7 +19,8 @@ use std::sync::Arc;
 use crate::listener::{Call, Delivery, Notification};
 use crate::netlink::answer;
 use crate::replay::Unheard;
-use crate::sockets::Sockets;
+use crate::sockets::{Emulated, Sockets};
+use crate::task::FileId;
 use crate::world::{World, lock};
 
 /// How a call ends.
@@ -55,12 +56,32 @@ pub(crate) fn serve(world: &Arc<World>, notification: Notification) {
     pump_ready(world);
 }
 
-/// Moves datagrams of the sockets that have some.
-pub(crate) fn pump_ready(world: &World) {
-    for id in world.sockets.take_ready() {
-        if let Some(crate::sockets::Emulated::Netlink(n)) = world.sockets.get(id) {
-            n.pump(world);
+/// Moves what the sockets have that say so, and what that makes ready.
+pub(crate) fn pump_ready(world: &Arc<World>) {
+    loop {
+        let ready = world.sockets.take_ready();
+        if ready.is_empty() {
+            return;
         }
+        Sockets::looking_after(|| {
+            for id in ready {
+                match world.sockets.get(id) {
+                    Some(Emulated::Stream(_)) => pump_stream(world, id),
+                    Some(Emulated::Netlink(n)) => n.pump_listed(world),
+                    Some(socket) => socket.pump(world),
+                    None => {}
+                }
+            }
+        });
+    }
+}
+
+/// Moves what a connection has, and forgets it when its program has closed it and nothing is left to say.
+pub(crate) fn pump_stream(world: &Arc<World>, id: FileId) {
+    if let Some(Emulated::Stream(s)) = world.sockets.get(id)
+        && s.pump(world)
+    {
+        drop(world.sockets.remove(id));
     }
 }
 
@@ -84,9 +105,8 @@ fn dispatch(world: &Arc<World>, notification: Notification) {
 fn decide(world: &Arc<World>, call: &Call) -> Outcome {
     use libc::*;
     match call.nr {
-        SYS_socket | SYS_accept | SYS_accept4 | SYS_bind | SYS_listen | SYS_connect | SYS_getsockname
-        | SYS_getpeername | SYS_shutdown | SYS_sendto | SYS_sendmsg | SYS_sendmmsg | SYS_setsockopt
-        | SYS_getsockopt => socket::handle(world, call),
+        SYS_socket | SYS_bind | SYS_listen | SYS_getsockname | SYS_getpeername | SYS_shutdown | SYS_sendto
+        | SYS_sendmsg | SYS_sendmmsg | SYS_setsockopt | SYS_getsockopt => socket::handle(world, call),
         SYS_ioctl => ioctl::handle(world, call),
         SYS_setns | SYS_unshare | SYS_clone | SYS_execve | SYS_execveat | SYS_mount | SYS_umount2 => {
             namespace::handle(world, call)
@@ -97,7 +117,7 @@ fn decide(world: &Arc<World>, call: &Call) -> Outcome {
 }
 
 /// Sends an outcome.
-fn finish(world: &Arc<World>, notification: Notification, outcome: Outcome) {
+pub(crate) fn finish(world: &Arc<World>, notification: Notification, outcome: Outcome) {
     match outcome {
         Outcome::Value(v) => answer(world, notification, Ok(v)),
         Outcome::Errno(e) => answer(world, notification, Err(e)),

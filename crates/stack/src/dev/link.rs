@@ -344,6 +344,11 @@ impl Link {
         self.counters.as_ref().map_or_else(LinkStats::default, |c| c.read())
     }
 
+    /// The counters, once somebody has used the device.
+    pub(crate) fn traffic(&self) -> Option<&Counters> {
+        self.counters.as_deref()
+    }
+
     /// The counters themselves, for whoever carries packets, made on first use.
     ///
     /// To be called inside [`Links::update`](super::Links::update), so that two first users get the same counters.

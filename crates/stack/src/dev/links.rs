@@ -334,6 +334,12 @@ impl Table {
 
     /// The place of the device with that index, or the place where it belongs.
     fn at(&self, index: u32) -> Result<usize, usize> {
+        // Numbers are given in a row from 1 on, so where none was taken back the place is known; in a table of 10,000 a
+        // search misses the processor's cache at each of its steps.
+        let guess = (index as usize).wrapping_sub(1);
+        if self.by_index.get(guess).is_some_and(|l| l.index == index) {
+            return Ok(guess);
+        }
         self.by_index.binary_search_by_key(&index, |l| l.index)
     }
 

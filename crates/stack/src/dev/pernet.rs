@@ -8,6 +8,8 @@ use pernet::{DyingNet, InitError, Key, KillList, Namespaces, Net, RegisterError,
 use super::Links;
 use crate::clock;
 use crate::inet::{Births, Inet};
+use crate::l2::Softnet;
+use crate::l4::tcp::SockTimers;
 use crate::rtnl::{Clock, NoticeSink, Shared, SystemClock};
 use crate::state::{NetState, Ns};
 
@@ -46,6 +48,10 @@ pub(crate) struct Inner {
     /// A leaf: read to copy the handle.
     pub(crate) sink: RwLock<Option<Arc<dyn NoticeSink>>>,
     pub(crate) clock: Box<dyn Clock>,
+    /// Who has something to receive.
+    pub(crate) softnet: Softnet,
+    /// When connections want to be looked at.
+    pub(crate) sock_timers: SockTimers,
     /// The settings that namespaces are born with.
     pub(crate) births: Births,
     /// A leaf, likewise.
@@ -80,6 +86,8 @@ impl Stack {
             rtnl: Mutex::default(),
             sink: RwLock::default(),
             clock,
+            softnet: Softnet::default(),
+            sock_timers: SockTimers::default(),
             births: Births::default(),
             on_timer: RwLock::default(),
             key: OnceLock::new(),
@@ -126,7 +134,11 @@ impl Stack {
     /// How long until [`Stack::run_timers`] has something to do.
     #[must_use]
     pub fn next_timer(&self) -> Option<Duration> {
+        if self.packets_wait() {
+            return Some(Duration::ZERO);
+        }
         let rtnl = self.rtnl(pernet::Origin::KERNEL);
-        rtnl.next_timer().map(|next| next.saturating_sub(rtnl.now()))
+        let next = rtnl.next_timer().into_iter().chain(self.inner.sock_timers.next()).min();
+        next.map(|next| next.saturating_sub(rtnl.now()))
     }
 }

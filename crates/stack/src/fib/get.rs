@@ -1,6 +1,6 @@
 //! Which way a packet would go (`RTM_GETROUTE`, `ip route get`).
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use pernet::Net;
@@ -10,13 +10,15 @@ use super::lookup::{Flow4, FlowHop, LOOPBACK_IFINDEX, fib_lookup};
 use super::table::{Alias, Key};
 use super::{FibInfo, Gateway, NextHop, RT_TABLE_LOCAL, RT_TABLE_MAIN, RouteView, route_type, scope};
 use crate::dev::{IfFlags, Stack};
+use crate::l3::{self, Learned, Path};
 use crate::rules::{self, Family};
-use crate::state::{ConfOf, Ns};
+use crate::state::{ConfOf, NetState, Ns};
 use crate::{errno, inet};
 
 /// `RTCF_*`: what is special about a route that was found.
-mod rtcf {
-    pub(super) const DOREDIRECT: u32 = 0x0100_0000;
+pub(crate) mod rtcf {
+    pub(super) const REDIRECTED: u32 = 0x4_0000;
+    pub(crate) const DOREDIRECT: u32 = 0x0100_0000;
     pub(super) const BROADCAST: u32 = 0x1000_0000;
     pub(super) const MULTICAST: u32 = 0x2000_0000;
     pub(super) const LOCAL: u32 = 0x8000_0000;
@@ -56,6 +58,8 @@ pub struct RouteAnswer {
     pub table: u32,
     /// [`route_type`].
     pub kind: u8,
+    /// Type of service that the route is for.
+    pub tos: u8,
     /// Device it leaves by; the loopback if it is for this host.
     pub oif: u32,
     /// Router.
@@ -68,6 +72,8 @@ pub struct RouteAnswer {
     pub info: Option<Arc<FibInfo>>,
     /// `RTCF_*`: for this host, broadcast, multicast, to be redirected.
     pub flags: u32,
+    /// What packets learnt of the way.
+    pub learned: Option<Learned>,
 }
 
 /// What is answered.
@@ -89,17 +95,39 @@ impl Stack {
         let state = self.state(net).ok_or(errno::ENODEV)?;
         let ns = Ns::living(state, net);
         let mut used = None;
-        let answer = if query.iif == 0 { output(ns, query, &mut used) } else { input(ns, query, &mut used) }?;
+        let way =
+            if query.iif == 0 { output(ns, query, How::default(), &mut used) } else { input(ns, query, &mut used) };
+        let answer = way?;
         // As long as nobody touched the rules the local table is within the main one.
         let merged = !rules::has_custom(ns, Family::Inet);
         let shown = |table| if merged && table == RT_TABLE_LOCAL { RT_TABLE_MAIN } else { table };
         if !query.fib_match {
-            return Ok(RouteReply::Way(RouteAnswer { table: shown(answer.table), ..answer }));
+            let tos = used.as_ref().map_or(0, |found| found.tos);
+            let mut answer = RouteAnswer { table: shown(answer.table), tos, ..answer };
+            if query.iif == 0 && answer.kind == route_type::UNICAST {
+                with_learned(self, state, query.dst, &mut answer);
+            }
+            return Ok(RouteReply::Way(answer));
         }
         let found: FlowHop = used.ok_or(errno::EHOSTUNREACH)?;
         let alias = Alias { tos: found.tos, kind: found.kind, info: found.info };
         let key = Key::new(found.dst, found.dst_len);
         Ok(RouteReply::Match(super::update::view(ns, shown(found.table), key, &alias)))
+    }
+}
+
+/// Adds what packets learnt of the way.
+fn with_learned(stack: &Stack, state: &NetState, dst: Ipv4Addr, answer: &mut RouteAnswer) {
+    let gateway = match answer.gateway {
+        Gateway::None => None,
+        Gateway::V4(gateway) => Some(gateway.into()),
+        Gateway::V6(gateway) => Some(gateway.into()),
+    };
+    let path = Path { dst: dst.into(), oif: answer.oif, gateway };
+    answer.learned = l3::learned(state, &path, stack.inner().clock.now());
+    if let Some(IpAddr::V4(nearer)) = answer.learned.and_then(|learned| learned.gateway) {
+        answer.gateway = Gateway::V4(nearer);
+        answer.flags |= rtcf::REDIRECTED;
     }
 }
 
@@ -119,15 +147,28 @@ fn flow_of(query: &RouteQuery) -> Flow4 {
     }
 }
 
+/// What a sender may want besides.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct How {
+    /// The source need not be an address of this host.
+    pub(crate) any_source: bool,
+    /// Only routes to neighbours count.
+    pub(crate) on_link: bool,
+}
+
 /// A packet of this host (`ip_route_output_key`).
-fn output(ns: Ns<'_>, query: &RouteQuery, used: &mut Option<FlowHop>) -> Result<RouteAnswer, i32> {
+///
+/// # Errors
+/// A positive errno, as the sender gets it.
+pub(crate) fn output(ns: Ns<'_>, query: &RouteQuery, how: How, used: &mut Option<FlowHop>) -> Result<RouteAnswer, i32> {
     let mut flow = flow_of(query);
+    flow.scope = if how.on_link { scope::LINK } else { scope::UNIVERSE };
     let had_source = !query.src.is_unspecified();
     if had_source {
         if query.src.is_multicast() || query.src.is_broadcast() {
             return Err(errno::EINVAL);
         }
-        if address_type(ns, query.src) != route_type::LOCAL {
+        if !how.any_source && address_type(ns, query.src) != route_type::LOCAL {
             return Err(errno::ENETUNREACH);
         }
         if flow.oif == 0 && (flow.dst.is_multicast() || flow.dst.is_broadcast()) {
@@ -219,17 +260,30 @@ fn way_out(ns: Ns<'_>, flow: &Flow4, found: Option<(FlowHop, NextHop)>, had_sour
     Ok(RouteAnswer {
         table: found.as_ref().map_or(RT_TABLE_MAIN, |(found, _)| found.table),
         kind,
+        tos: 0,
         oif: flow.oif,
         gateway: hop.filter(|_| !direct).map_or(Gateway::None, |hop| hop.gateway),
         prefsrc: Some(flow.src).filter(|src| !had_source && !src.is_unspecified()),
         flow: hop.map_or(0, |hop| hop.flow),
         info: found.map(|(found, _)| found.info),
         flags,
+        learned: None,
     })
 }
 
 fn to_here(table: u32, kind: u8, prefsrc: Option<Ipv4Addr>, info: Option<Arc<FibInfo>>, flags: u32) -> RouteAnswer {
-    RouteAnswer { table, kind, oif: LOOPBACK_IFINDEX, gateway: Gateway::None, prefsrc, flow: 0, info, flags }
+    RouteAnswer {
+        table,
+        kind,
+        tos: 0,
+        oif: LOOPBACK_IFINDEX,
+        gateway: Gateway::None,
+        prefsrc,
+        flow: 0,
+        info,
+        flags,
+        learned: None,
+    }
 }
 
 /// Of several ways out the one this packet takes: always the same for the same two ends (`fib_select_multipath`).
@@ -261,14 +315,17 @@ fn source_for(ns: Ns<'_>, found: &FlowHop, hop: &NextHop) -> Ipv4Addr {
 
 /// The device that has an address of this host, 0 if none.
 fn device_of(ns: Ns<'_>, address: Ipv4Addr) -> u32 {
-    let Some(fib) = ns.fib.peek() else { return 0 };
+    let Some(fib) = ns.peek_fib() else { return 0 };
     let Some(table) = fib.table(RT_TABLE_LOCAL) else { return 0 };
     let first = table.matches(address).next().and_then(|(_, aliases)| aliases.first());
     first.and_then(|alias| alias.info.hops().first()).map_or(0, |hop| hop.oif)
 }
 
 /// A packet from outside (`ip_route_input`).
-fn input(ns: Ns<'_>, query: &RouteQuery, used: &mut Option<FlowHop>) -> Result<RouteAnswer, i32> {
+///
+/// # Errors
+/// A positive errno: `EINVAL` and `EXDEV` for packets that cannot be, else what routes say.
+pub(crate) fn input(ns: Ns<'_>, query: &RouteQuery, used: &mut Option<FlowHop>) -> Result<RouteAnswer, i32> {
     let link = ns.links.by_index(query.iif).ok_or(errno::ENODEV)?;
     if query.dst.is_multicast() {
         return input_group(ns, query);
@@ -312,12 +369,14 @@ fn input(ns: Ns<'_>, query: &RouteQuery, used: &mut Option<FlowHop>) -> Result<R
     Ok(RouteAnswer {
         table: found.table,
         kind: found.kind,
+        tos: 0,
         oif: hop.oif,
         gateway: hop.gateway,
         prefsrc: None,
         flow: hop.flow,
         info: Some(found.info),
         flags: if redirect { rtcf::DOREDIRECT } else { 0 },
+        learned: None,
     })
 }
 

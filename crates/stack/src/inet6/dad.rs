@@ -8,8 +8,10 @@ use std::time::Duration;
 
 use super::conf::devconf;
 use super::idev::ifa_flag;
+use super::scope::is_link_local;
 use super::{Timer, addr, groups};
 use crate::dev::{IfFlags, Link};
+use crate::l2::Work;
 use crate::rtnl::Rtnl;
 use crate::state::Ns;
 
@@ -37,21 +39,23 @@ pub(crate) fn start(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, addr: Ipv
         let alone = link.stored_flags.contains(IfFlags::LOOPBACK) || link.stored_flags.contains(IfFlags::NOARP);
         let unchecked = alone || accept < 1 || transmits == 0 || ifa.has(ifa_flag::NODAD);
         ifa.dad_round = ifa.dad_round.wrapping_add(1);
-        let wait = (!unchecked).then(|| {
-            let delay = random() % (u64::from(delay) + 1);
-            Duration::from_millis(delay) + RETRANS.saturating_mul(transmits)
-        });
+        let wait = (!unchecked).then(|| (Duration::from_millis(random() % (u64::from(delay) + 1)), transmits));
         (ready, wait, ifa.dad_round, ifa.clone())
     };
     match wait {
         None => done(rtnl, ns, link, addr),
         // It begins when the link is ready.
         Some(_) if !ready => {}
-        Some(wait) => {
+        Some((delay, transmits)) => {
             if ifa.has(ifa_flag::OPTIMISTIC) {
                 addr::into_use(rtnl, ns, link, &ifa, false);
             }
-            let when = rtnl.now() + wait;
+            let first = rtnl.now() + delay;
+            for nth in 0..transmits {
+                let asks = Work::DadSolicit { ifindex: link.index(), addr, round };
+                rtnl.set_timer(ns, first + RETRANS.saturating_mul(nth), crate::rtnl::Timer::Work(Box::new(asks)));
+            }
+            let when = first + RETRANS.saturating_mul(transmits);
             let timer = Timer::Dad { ifindex: link.index(), addr, round };
             rtnl.set_timer(ns, when, super::timer_of(timer));
         }
@@ -81,10 +85,12 @@ fn done(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, addr: Ipv6Addr) {
         ifa.clone()
     };
     addr::into_use(rtnl, ns, link, &ifa, true);
+    if is_link_local(ifa.addr) {
+        groups::tell_all(rtnl, ns, link);
+    }
 }
 
 /// Somebody else on the link has the address (`addrconf_dad_failure`): it stays, tentative for good, and is not used.
-#[cfg_attr(not(test), expect(dead_code, reason = "what neighbour discovery will call when packets flow"))]
 pub(crate) fn disputed(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, addr: Ipv6Addr) {
     let ifa = {
         let mut inet6 = ns.state().inet6.write();

@@ -8,9 +8,11 @@ mod config;
 mod dad;
 mod fib;
 mod groups;
+mod hop;
 mod idev;
 mod label;
 mod lookup;
+mod packets;
 mod prefix;
 mod proc;
 mod route;
@@ -31,12 +33,19 @@ use crate::state::Ns;
 
 pub use addr::AddrError6;
 pub use change::{RouteKeys6, RouteSpec6};
-pub(crate) use change::{gateway_device, nexthop_gone, nexthop_replaced, nexthop_shrunk};
+pub(crate) use change::{check_nexthop, nexthop_gone, nexthop_replaced, nexthop_shrunk};
+pub(crate) use conf::devconf;
+pub(crate) use dad::{disputed, random};
 pub use fib::Placing;
 pub(crate) use groups::{join as join_group, leave as leave_group};
+pub(crate) use hop::check_hop;
 pub use idev::Ifa6;
 pub use label::{AddrLabel, LabelError};
 pub use lookup::{Answer6, Flow6};
+pub(crate) use packets::{
+    Target, Way6, groups_of, is_checked, is_link_local, is_member, link_local_of, needs_device, reach_of, runs,
+    setting, setting_of_all, solicited_node, source, target, way,
+};
 pub use prefix::Prefix6;
 pub(crate) use proc::{anycast6, if_inet6, igmp6, ipv6_route, rt6_stats};
 pub use route::{Nexthop6, RouteError6, RouteInfo6};
@@ -68,6 +77,12 @@ pub(crate) struct Inet6 {
 }
 
 impl Inet6 {
+    /// Whether it is an address of ours that is in use, of device `ifindex` or, if that is 0, of any (`ipv6_chk_addr`).
+    pub(crate) fn has_addr(&self, addr: Ipv6Addr, ifindex: u32) -> bool {
+        let mut devs = self.devs.iter().filter(|(index, _)| ifindex == 0 || **index == ifindex);
+        devs.any(|(_, idev)| idev.addrs.iter().any(|ifa| ifa.addr == addr && !ifa.is_unusable()))
+    }
+
     fn dev(&self, ifindex: u32) -> Option<&Idev> {
         self.devs.get(&ifindex).map(|idev| &**idev)
     }

@@ -1,6 +1,7 @@
 //! An entry, and what is told of it.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::state::NeighState;
 use crate::dev::HwAddr;
@@ -80,6 +81,30 @@ impl NeighFlags {
     }
 }
 
+/// A moment that packets note while they only look at the table: of two that do so at once either may be the last.
+#[derive(Debug, Default)]
+pub(super) struct Moment(AtomicI64);
+
+impl Moment {
+    pub(super) const fn new(at: i64) -> Self {
+        Self(AtomicI64::new(at))
+    }
+
+    pub(super) fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set(&self, at: i64) {
+        self.0.store(at, Ordering::Relaxed);
+    }
+}
+
+impl Clone for Moment {
+    fn clone(&self) -> Self {
+        Self::new(self.get())
+    }
+}
+
 /// An entry as it is in the table. Moments are milliseconds on the stack's clock.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
@@ -94,8 +119,8 @@ pub(super) struct Entry {
     pub(super) address: HwAddr,
     pub(super) probes: u32,
     /// May be before the clock began: a new entry counts as confirmed long ago.
-    pub(super) confirmed: i64,
-    pub(super) used: i64,
+    pub(super) confirmed: Moment,
+    pub(super) used: Moment,
     pub(super) updated: i64,
     /// When its state is due for the next look; `None` if nothing happens by itself.
     pub(super) due: Option<i64>,
@@ -127,8 +152,8 @@ impl Entry {
             protocol: self.protocol,
             address: self.state.is(NeighState::VALID).then_some(self.address),
             probes: self.probes,
-            confirmed: age(now, self.confirmed),
-            used: age(now, self.used),
+            confirmed: age(now, self.confirmed.get()),
+            used: age(now, self.used.get()),
             updated: age(now, self.updated),
             refcnt: u32::from(held) + u32::from(self.due.is_some()),
         }

@@ -78,7 +78,7 @@ pub(super) fn collect(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, family: NeighFamily) {
 fn idle(table: &Neighbours, family: NeighFamily, now: i64) -> Vec<u64> {
     let stale = |e: &&Entry| {
         let keep = table.parms.get(e.ifindex, family).time(NeighParm::GcStaleTime);
-        let last = e.used.max(e.confirmed);
+        let last = e.used.get().max(e.confirmed.get());
         e.family() == family && collectable(e) && (e.state.is(NeighState::FAILED) || now - last > keep)
     };
     table.since(0).filter(stale).map(|e| e.id).collect()

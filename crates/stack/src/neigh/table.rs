@@ -1,11 +1,12 @@
 //! The entries of a namespace.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
 use super::entry::{Entry, NeighFamily, NeighProxy};
 use super::parms::ParmsTable;
+use crate::l2::Frame;
 
 /// What a namespace has of it.
 ///
@@ -25,6 +26,21 @@ pub(crate) struct Neighbours {
     /// A collection of the table is on the clock.
     pub(super) gc_waits: [bool; 2],
     pub(super) parms: ParmsTable,
+    /// Packets for entries that are being asked for (`arp_queue`), the oldest first.
+    waiting: BTreeMap<u64, Waiting>,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    frames: VecDeque<Frame>,
+    bytes: usize,
+}
+
+/// What a packet takes in memory beside its bytes, about as Linux counts it.
+const OVERHEAD: usize = 576;
+
+fn size(frame: &Frame) -> usize {
+    frame.len() + OVERHEAD
 }
 
 /// All addresses of a family on a device.
@@ -73,8 +89,30 @@ impl Neighbours {
     pub(super) fn remove(&mut self, id: u64) -> Option<Entry> {
         let entry = self.entries.remove(&id)?;
         self.index.remove(&(entry.ifindex, entry.dst));
+        self.waiting.remove(&id);
         self.collectable[entry.family().index()] -= usize::from(entry.collectable());
         Some(entry)
+    }
+
+    /// Lets a packet wait for an answer, in at most `room` bytes: the oldest give way.
+    pub(super) fn wait(&mut self, id: u64, frame: Frame, room: usize) {
+        let waiting = self.waiting.entry(id).or_default();
+        waiting.bytes += size(&frame);
+        waiting.frames.push_back(frame);
+        while waiting.bytes > room.max(1) {
+            let Some(oldest) = waiting.frames.pop_front() else { break };
+            waiting.bytes -= size(&oldest);
+        }
+    }
+
+    /// The packets that waited, which wait no more.
+    pub(super) fn waited(&mut self, id: u64) -> VecDeque<Frame> {
+        self.waiting.remove(&id).map_or_else(VecDeque::new, |waiting| waiting.frames)
+    }
+
+    /// Whether any wait for this entry.
+    pub(super) fn has_waiting(&self, id: u64) -> bool {
+        self.waiting.contains_key(&id)
     }
 
     /// How many entries of a table fall under its thresholds.
@@ -92,6 +130,21 @@ impl Neighbours {
     /// Entries from number `from` on, in the order they came.
     pub(super) fn since(&self, from: u64) -> impl Iterator<Item = &Entry> {
         self.entries.range(from..).map(|(_, entry)| entry)
+    }
+
+    /// Whether this host answers for `dst` on the device.
+    pub(crate) fn is_proxy(&self, ifindex: u32, dst: IpAddr) -> bool {
+        [ifindex, 0].into_iter().any(|index| self.proxy_index.contains_key(&(index, dst)))
+    }
+
+    /// When what is known of `dst` was last changed, milliseconds; `None` if nothing is.
+    pub(crate) fn updated(&self, ifindex: u32, dst: IpAddr) -> Option<i64> {
+        self.find(ifindex, dst).map(|entry| entry.updated)
+    }
+
+    /// Whether `dst` was asked for in vain.
+    pub(crate) fn is_failed(&self, ifindex: u32, dst: IpAddr) -> bool {
+        self.find(ifindex, dst).is_some_and(|entry| entry.state.is(super::NeighState::FAILED))
     }
 
     pub(super) fn proxy(&self, ifindex: u32, dst: IpAddr) -> Option<&NeighProxy> {

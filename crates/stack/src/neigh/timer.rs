@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::change::{around, peek};
 use super::entry::NeighFamily;
 use super::parms::NeighParm;
-use super::{NeighNotice, gc};
+use super::{NeighNotice, gc, output, solicit};
 use crate::notice::Notice;
 use crate::rtnl::Rtnl;
 use crate::state::Ns;
@@ -44,16 +44,22 @@ fn entry(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, id: u64, due: i64) {
     }
     let Some(link) = ns.links.by_index(entry.ifindex) else { return };
     let around = around(rtnl, ns, &link, entry.family());
-    let mut heard = entry.tick(&around);
+    let tick = entry.tick(&around);
     let report = entry.report(around.now, true);
+    let mut asks = tick.asks;
     if entry.refresh.is_some_and(|refresh| refresh <= around.now) {
-        entry.use_it(&around);
+        asks |= entry.use_it(&around);
         entry.refresh = Some(around.now + around.parms.time(NeighParm::IntervalProbeTime).max(1));
     }
-    heard &= ns.net().is_some();
+    if asks {
+        solicit::ask(rtnl, ns, &link, &entry, None);
+    }
     ns.neigh.write().replace(entry);
+    if tick.failed {
+        output::give_up(rtnl, ns, &link, id);
+    }
     rtnl.arm(ns, id);
-    if heard {
+    if tick.heard && ns.net().is_some() {
         rtnl.notify_caused(ns, Notice::Neigh(NeighNotice::New(report)));
     }
 }

@@ -15,6 +15,19 @@ pub(super) struct Said {
     pub(super) flags: NeighFlags,
     /// An address that is known may be replaced, and `ROUTER` is meant.
     pub(super) overrides: bool,
+    /// An administrator says so, who is obeyed; a packet does not make what is known to be there doubtful.
+    pub(super) admin: bool,
+}
+
+/// What time did to an entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Tick {
+    /// Listeners are to hear of it.
+    pub(super) heard: bool,
+    /// A question goes out.
+    pub(super) asks: bool,
+    /// Nobody answered.
+    pub(super) failed: bool,
 }
 
 /// Neither said nor known where it is.
@@ -51,8 +64,11 @@ impl Entry {
             let asked = old.is(NeighState::INCOMPLETE.or(NeighState::PROBE));
             return Ok(heard || old.is(NeighState::VALID) || asked && said.state.is(NeighState::FAILED));
         }
-        if said.state.is(NeighState::CONNECTED) {
-            self.confirmed = around.now;
+        let mut said = said;
+        if !said.admin && said.state == NeighState::STALE && address == self.address && old.is(NeighState::VALID) {
+            said.state = old;
+        } else if said.state.is(NeighState::CONNECTED) {
+            self.confirmed.set(around.now);
         }
         let moved = address != self.address || !old.is(NeighState::VALID);
         if moved && old.is(NeighState::VALID) && !said.overrides {
@@ -68,7 +84,7 @@ impl Entry {
         if address != self.address {
             self.address = address;
             if !said.state.is(NeighState::CONNECTED) {
-                self.confirmed = around.now - 2 * around.parms.time(NeighParm::BaseReachableTime);
+                self.confirmed.set(around.now - 2 * around.parms.time(NeighParm::BaseReachableTime));
             }
             heard = true;
         }
@@ -101,12 +117,12 @@ impl Entry {
         });
     }
 
-    /// Somebody wants to send there.
-    pub(super) fn use_it(&mut self, around: &Around) {
-        self.used = around.now;
+    /// Somebody wants to send there. Tells whether a question is to go out for that.
+    pub(super) fn use_it(&mut self, around: &Around) -> bool {
+        self.used.set(around.now);
         let parms = &around.parms;
         if self.state.is(NeighState::CONNECTED.or(NeighState::DELAY).or(NeighState::PROBE)) {
-            return;
+            return false;
         }
         if self.state.is(NeighState::STALE) {
             self.state = NeighState::DELAY;
@@ -116,31 +132,34 @@ impl Entry {
             self.updated = around.now;
             if parms.get(NeighParm::McastProbes) == 0 && parms.get(NeighParm::AppProbes) == 0 {
                 self.state = NeighState::FAILED;
-                return;
+                return false;
             }
             self.state = NeighState::INCOMPLETE;
             // The first question goes out now.
             self.probes = parms.count(NeighParm::UcastProbes).saturating_add(1);
             self.due = Some(around.now + parms.time(NeighParm::RetransTime).max(10));
+            return true;
         }
+        false
     }
 
-    /// Time passed. Tells whether listeners are to hear of what happened.
-    pub(super) fn tick(&mut self, around: &Around) -> bool {
+    /// Time passed.
+    pub(super) fn tick(&mut self, around: &Around) -> Tick {
+        let quiet = |heard| Tick { heard, ..Tick::default() };
         let now = around.now;
         if self.due.is_none_or(|due| now < due) {
-            return false;
+            return quiet(false);
         }
         let delay = around.parms.time(NeighParm::DelayProbeTime);
         self.due = None;
         let heard = if self.state.is(NeighState::REACHABLE) {
-            return self.doubt(around, delay);
+            return quiet(self.doubt(around, delay));
         } else if self.state.is(NeighState::DELAY) {
             self.updated = now;
-            if now <= self.confirmed + delay {
+            if now <= self.confirmed.get() + delay {
                 self.state = NeighState::REACHABLE;
-                self.due = Some(self.confirmed + around.reachable);
-                return true;
+                self.due = Some(self.confirmed.get() + around.reachable);
+                return quiet(true);
             }
             self.state = NeighState::PROBE;
             self.probes = 0;
@@ -148,25 +167,25 @@ impl Entry {
         } else if self.state.is(NeighState::INCOMPLETE.or(NeighState::PROBE)) {
             if self.probes >= self.patience(&around.parms) {
                 self.give_up(now);
-                return true;
+                return Tick { heard: true, asks: false, failed: self.state.is(NeighState::FAILED) };
             }
             false
         } else {
-            return false;
+            return quiet(false);
         };
         self.probes = self.probes.saturating_add(1);
         self.due = Some(now + around.parms.time(NeighParm::RetransTime).max(10));
-        heard
+        Tick { heard, asks: true, failed: false }
     }
 
     fn doubt(&mut self, around: &Around, delay: i64) -> bool {
         let now = around.now;
-        if now <= self.confirmed + around.reachable && around.reachable > 0 {
-            self.due = Some((self.confirmed + around.reachable).max(now + 1));
+        if now <= self.confirmed.get() + around.reachable && around.reachable > 0 {
+            self.due = Some((self.confirmed.get() + around.reachable).max(now + 1));
             return false;
         }
         self.updated = now;
-        if now <= self.used + delay {
+        if now <= self.used.get() + delay {
             self.state = NeighState::DELAY;
             self.due = Some(now + delay);
             return false;

@@ -10,7 +10,7 @@ use pernet::NetHandle;
 use super::Rtnl;
 use crate::dev::Stack;
 use crate::state::Ns;
-use crate::{inet, inet6, neigh};
+use crate::{inet, inet6, l2, neigh};
 
 /// Where a stack reads the time.
 pub trait Clock: Send + Sync {
@@ -48,7 +48,7 @@ impl Clock for ManualClock {
 }
 
 /// Whose timer it is; each part says what for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum Timer {
     /// IPv4 addresses.
     Inet(inet::Timer),
@@ -56,6 +56,8 @@ pub(crate) enum Timer {
     Inet6(inet6::Timer),
     /// Neighbours.
     Neigh(neigh::Timer),
+    /// Packets: it is done when nobody holds a lock.
+    Work(Box<l2::Work>),
 }
 
 /// Calls the part.
@@ -64,6 +66,7 @@ pub(super) fn fire(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, timer: Timer) {
         Timer::Inet(timer) => inet::timer(rtnl, ns, timer),
         Timer::Inet6(timer) => inet6::timer(rtnl, ns, timer),
         Timer::Neigh(timer) => neigh::timer(rtnl, ns, timer),
+        Timer::Work(work) => l2::later(rtnl.stack(), ns, *work),
     }
 }
 
@@ -130,12 +133,22 @@ impl Timers {
 }
 
 impl Stack {
-    /// Does what is due, and says how long nothing else will be; `None` if nothing waits. To be called again after that
+    /// Does what is due and receives what waits, and says how long nothing else will be; `None` if nothing waits. To be called again after that
     /// time, or when [`Stack::on_timer`]'s callback asks for it.
     #[must_use]
     pub fn run_timers(&self) -> Option<Duration> {
-        let mut rtnl = self.rtnl(pernet::Origin::KERNEL);
-        rtnl.run_timers();
-        rtnl.next_timer().map(|next| next.saturating_sub(rtnl.now()))
+        loop {
+            self.rtnl(pernet::Origin::KERNEL).run_timers();
+            // With no lock held: what is received may change configuration, and so may who receives it.
+            self.run_sock_timers();
+            self.run_packets();
+            let rtnl = self.rtnl(pernet::Origin::KERNEL);
+            let next = rtnl.next_timer().into_iter().chain(self.inner().sock_timers.next()).min();
+            let now = rtnl.now();
+            drop(rtnl);
+            if next.is_none_or(|next| next > now) {
+                return next.map(|next| next - now);
+            }
+        }
     }
 }

@@ -1,0 +1,138 @@
+//! What the group `stack` sends: a server in one namespace, a client in another, both this program started again. They use
+//! the standard library's sockets and know nothing of who carries the packets.
+
+use crate::measure::{median, rounded};
+use crate::row::{Row, Side};
+use anyhow::{Context, Result, ensure};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Connections are accepted here and closed.
+const DOOR: u16 = 7001;
+/// Bytes are sent back here, by connection and by datagram.
+const ECHO: u16 = 7002;
+
+/// Arguments of the hidden `traffic` command.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Serve here until killed.
+    #[arg(long)]
+    serve: bool,
+    /// Measure against the server at this address.
+    #[arg(long)]
+    server: Option<std::net::IpAddr>,
+    /// Whose packets they are, for the rows.
+    #[arg(long)]
+    side: Option<Side>,
+    /// How many connections and round trips.
+    #[arg(long, default_value_t = 2000)]
+    n: u64,
+}
+
+/// Serves, or measures and prints rows as JSON.
+pub(crate) fn run(args: &Args) -> Result<()> {
+    if args.serve {
+        return serve();
+    }
+    let server = args.server.context("--serve or --server")?;
+    let side = args.side.context("--side")?;
+    for row in measure(side, server, args.n)? {
+        println!("{}", row.to_json());
+    }
+    Ok(())
+}
+
+fn serve() -> Result<()> {
+    let any = |port| SocketAddr::from(([0, 0, 0, 0], port));
+    let door = TcpListener::bind(any(DOOR))?;
+    thread::spawn(move || door.incoming().for_each(drop));
+    let datagrams = UdpSocket::bind(any(ECHO))?;
+    thread::spawn(move || {
+        let mut buffer = [0; 2048];
+        while let Ok((len, from)) = datagrams.recv_from(&mut buffer) {
+            // Who asked and left wants no answer.
+            let _ = datagrams.send_to(&buffer[..len], from);
+        }
+    });
+    for stream in TcpListener::bind(any(ECHO))?.incoming() {
+        let mut stream = stream?;
+        thread::spawn(move || {
+            let mut buffer = [0; 65_536];
+            while let Ok(len @ 1..) = stream.read(&mut buffer) {
+                if stream.write_all(&buffer[..len]).is_err() {
+                    break;
+                }
+            }
+        });
+    }
+    Ok(())
+}
+
+fn measure(side: Side, server: std::net::IpAddr, n: u64) -> Result<Vec<Row>> {
+    let echo = SocketAddr::from((server, ECHO));
+    let mut stream = patiently(|| TcpStream::connect(echo))?;
+    let row = |what: &str, each: &[f64]| Row { us_each: Some(rounded(median(each), 2)), ..Row::new(side, what, n) };
+    let mut rows = Vec::new();
+
+    let connections = repeat(n, || {
+        let stream = TcpStream::connect((server, DOOR))?;
+        drop(stream);
+        Ok(())
+    })?;
+    rows.push(row("tcp_connect", &connections));
+
+    stream.set_nodelay(true)?;
+    let mut byte = [7];
+    let trips = repeat(n, || {
+        stream.write_all(&byte)?;
+        stream.read_exact(&mut byte)
+    })?;
+    rows.push(row("tcp_round_trip", &trips));
+
+    let socket = UdpSocket::bind(SocketAddr::from(([0, 0, 0, 0], 0)))?;
+    socket.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let mut buffer = [0; 128];
+    let unconnected = repeat(n, || {
+        socket.send_to(&[7; 64], echo)?;
+        socket.recv_from(&mut buffer).map(|_| ())
+    })?;
+    rows.push(row("udp_round_trip", &unconnected));
+    socket.connect(echo)?;
+    let connected = repeat(n, || {
+        socket.send(&[7; 64])?;
+        socket.recv(&mut buffer).map(|_| ())
+    })?;
+    rows.push(row("udp_connected_round_trip", &connected));
+    Ok(rows)
+}
+
+/// The server may still be on its way.
+fn patiently<T>(mut what: impl FnMut() -> std::io::Result<T>) -> Result<T> {
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        match what() {
+            Ok(done) => return Ok(done),
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused && Instant::now() < end => {
+                thread::sleep(Duration::from_millis(20));
+            }
+            Err(error) => return Err(error).context("the server does not answer"),
+        }
+    }
+}
+
+/// Microseconds that each of `n` took, after a tenth as many that do not count.
+fn repeat(n: u64, mut what: impl FnMut() -> std::io::Result<()>) -> Result<Vec<f64>> {
+    ensure!(n > 0, "nothing to repeat");
+    for _ in 0..n / 10 {
+        what()?;
+    }
+    (0..n)
+        .map(|_| {
+            let start = Instant::now();
+            what()?;
+            Ok(start.elapsed().as_secs_f64() * 1e6)
+        })
+        .collect()
+}

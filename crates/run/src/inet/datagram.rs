@@ -1,0 +1,587 @@
+//! Sockets without connections: UDP, ping, raw.
+//!
+//! The program has one end of a pair of AF_UNIX datagram sockets, a [`Core`] of the stack is behind the other.  What the
+//! program sends natively arrives at our end, and goes where the socket is connected to; what comes for it is put into the
+//! pair, so that native receives, `poll` and the rest are the kernel's.  Calls with addresses or control data are trapped.
+//!
+//! **In order.**  A trapped call first works off what was sent natively before it.
+//!
+//! **Who sent what** a queue beside the pair knows: see [`Sent`].
+//!
+//! **The end.**  Nobody reports that the program closed its end.  It is looked for from time to time, and before a port
+//! is refused; and what is put into the pair when the program's end is gone is refused by the kernel: then the socket is
+//! closed and the packet comes in once more, so that its sender hears the truth.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use pernet::{Cap, Cred, NetRef};
+use pernet_stack::{Caller, ControlMessage};
+
+use super::core::{Beside, Core, Incoming};
+use super::{Kind, common_option, control, keep, option_value, send_many, write_name};
+use crate::listener::{Call, Delivery, Notification};
+use crate::mem::Memory;
+use crate::msghdr::MsgHeader;
+use crate::netlink::{Receive, answer, deliver, receive_flags};
+use crate::reactor::Token;
+use crate::sockets::{Emulated, datagram_pair};
+use crate::sys;
+use crate::syscalls::Outcome;
+use crate::task::{FileId, Task};
+use crate::world::{World, lock};
+
+/// "Restart, or EINTR, as the signal's handler says": the kernel's, never seen by a program.
+const ERESTARTSYS: i32 = 512;
+const MSG_ERRQUEUE: i32 = 0x2000;
+/// The longest datagram of any of these kinds.
+const LONGEST: usize = 1 << 16;
+
+/// A datagram in the pair: what is known of it, its length, and the space that it occupies there.
+///
+/// What the kernel says is unread tells how many entries are still ahead, whatever mixture of native and trapped receives
+/// the program uses.
+struct Sent {
+    beside: Beside,
+    len: usize,
+    size: usize,
+}
+
+#[derive(Default)]
+struct State {
+    sent: VecDeque<Sent>,
+    held_back: Option<Incoming>,
+    parked: Vec<Parked>,
+    /// What the call that is being answered took, until it is known to have heard.
+    taken: Vec<(Beside, Vec<u8>)>,
+}
+
+struct Parked {
+    notification: Notification,
+    receive: Receive,
+    deadline: Option<Instant>,
+}
+
+/// Such a socket.
+pub(crate) struct DatagramFd {
+    id: FileId,
+    /// What it is.
+    pub(crate) kind: Kind,
+    /// Where it was made: it stays there whatever its owner does.
+    pub(crate) net: NetRef,
+    /// The socket in the emulated system.
+    pub(crate) core: Core,
+    supervisor: OwnedFd,
+    /// Our copy of the program's end, where descriptors cannot be fetched when needed.
+    kept: Option<OwnedFd>,
+    /// First in the lock order: the stack's locks are taken inside it.
+    state: Mutex<State>,
+}
+
+/// Who makes a call, asked when it matters.
+pub(crate) struct TaskCaller<'w> {
+    world: &'w World,
+    task: Task,
+    net: &'w NetRef,
+}
+
+impl Caller for TaskCaller<'_> {
+    fn capable(&self, cap: Cap) -> bool {
+        self.world.users.cred(self.task).capable(self.net.owner(), cap)
+    }
+}
+
+/// A fresh one: what goes to the program.
+///
+/// # Errors
+/// errno of making the pair.
+pub(crate) fn open(world: &World, cred: &Cred, kind: Kind, net: NetRef, nonblocking: bool) -> Result<OwnedFd, i32> {
+    let pair = datagram_pair(nonblocking)?;
+    let kept = keep(world, &pair.app)?;
+    let core = Core::new(world, kind, net.clone(), cred.euid.0)?;
+    let fd = Arc::new(DatagramFd {
+        id: pair.id,
+        kind,
+        net,
+        core,
+        supervisor: pair.supervisor,
+        kept,
+        state: Mutex::default(),
+    });
+    fd.core.on_ready(world.sockets.alarm(pair.id, world.reactor.clone()));
+    world.sockets.insert_silent(pair.id, Emulated::Datagram(fd.clone()), &pair.app, &world.reactor)?;
+    world.reactor.edges(&fd.supervisor, Token::Socket(pair.id.ino)).map_err(|e| sys::errno_of(&e))?;
+    Ok(pair.app)
+}
+
+/// Answers a call that does not wait.
+pub(crate) fn handle(world: &World, task: Task, call: &Call, s: &DatagramFd) -> Outcome {
+    s.pump(world);
+    let result = match call.nr {
+        libc::SYS_setsockopt => return s.setsockopt(world, task, call),
+        libc::SYS_getsockopt => s.getsockopt(task, call),
+        _ => s.call(world, task, call),
+    };
+    // What it caused elsewhere is moved by the caller; what came back to this very socket is moved here.
+    s.pump(world);
+    Outcome::from(result)
+}
+
+/// Answers a receiving call, now or when something came.
+pub(crate) fn receive(world: &World, notification: Notification, s: &DatagramFd) {
+    let call = notification.call;
+    let place = Receive::of(&call);
+    s.receive(world, notification, place);
+}
+
+impl DatagramFd {
+    fn caller<'w>(&'w self, world: &'w World, task: Task) -> TaskCaller<'w> {
+        TaskCaller { world, task, net: &self.net }
+    }
+
+    /// Our copy of the program's end, if we keep one.
+    pub(crate) fn kept(&self) -> Option<BorrowedFd<'_>> {
+        self.kept.as_ref().map(AsFd::as_fd)
+    }
+
+    fn call(&self, world: &World, task: Task, call: &Call) -> Result<i64, i32> {
+        let done = |r: Result<(), i32>| r.map(|()| 0);
+        match call.nr {
+            libc::SYS_bind => {
+                let raw = super::address(task, call.args[1], call.int(2))?;
+                done(self.bind(world, task, &raw))
+            }
+            libc::SYS_connect => {
+                let raw = super::address(task, call.args[1], call.int(2))?;
+                done(self.core.connect(&raw, &self.caller(world, task)))
+            }
+            libc::SYS_getsockname => write_name(task, call, &self.core.local_name()),
+            libc::SYS_getpeername => write_name(task, call, &self.core.peer_name()?),
+            libc::SYS_shutdown => {
+                let result = self.core.shutdown(call.int(1));
+                if result.is_ok() || result == Err(libc::ENOTCONN) {
+                    // The program's own end, so that its native receives end.
+                    let _ = self.with_app_end(world, task, call.int(0), |app| sys::shutdown(app, call.int(1)));
+                }
+                done(result)
+            }
+            libc::SYS_sendto => {
+                let len = call.args[2] as usize;
+                if len > LONGEST {
+                    return Err(libc::EMSGSIZE);
+                }
+                let to = match call.args[4] {
+                    0 => None,
+                    at => Some(super::address(task, at, call.int(5))?),
+                };
+                let bytes = Memory::of(task.tid).bytes(call.args[1], len).map_err(|e| e.errno())?;
+                self.send(world, task, &bytes, to.as_deref(), &[], call.int(3))
+            }
+            libc::SYS_sendmsg => self.sendmsg(world, task, call.args[1], call.int(2)),
+            libc::SYS_sendmmsg => send_many(task, call, |header| self.sendmsg(world, task, header, call.int(3))),
+            // listen, accept
+            _ => Err(libc::EOPNOTSUPP),
+        }
+    }
+
+    fn bind(&self, world: &World, task: Task, raw: &[u8]) -> Result<(), i32> {
+        let caller = self.caller(world, task);
+        let mut result = self.core.bind(raw, &caller);
+        for _ in 0..3 {
+            if result != Err(libc::EADDRINUSE) {
+                break;
+            }
+            // The holder may have been closed: that is only seen by looking.
+            world.sockets.sweep(1);
+            result = self.core.bind(raw, &caller);
+            if result == Err(libc::EADDRINUSE) {
+                // A socket that we have just handed over is open here for some microseconds more.
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        }
+        result
+    }
+
+    fn sendmsg(&self, world: &World, task: Task, header: u64, flags: i32) -> Result<i64, i32> {
+        let memory = Memory::of(task.tid);
+        let header = MsgHeader::read(memory, header)?;
+        let to = if header.name != 0 && header.name_len != 0 {
+            Some(super::address(task, header.name, header.name_len as i32)?)
+        } else {
+            None
+        };
+        if header.room() > LONGEST {
+            return Err(libc::EMSGSIZE);
+        }
+        let control = control::read(memory, &header)?;
+        let bytes = header.gather(memory)?;
+        self.send(world, task, &bytes, to.as_deref(), &control, flags)
+    }
+
+    fn send(
+        &self,
+        world: &World,
+        task: Task,
+        bytes: &[u8],
+        to: Option<&[u8]>,
+        control: &[ControlMessage],
+        flags: i32,
+    ) -> Result<i64, i32> {
+        self.core.send(bytes, to, control, flags, &self.caller(world, task)).map(|n| n as i64)
+    }
+
+    fn getsockopt(&self, task: Task, call: &Call) -> Result<i64, i32> {
+        if let Some(answer) = common_option(task, call, self.kind, &self.net) {
+            return answer;
+        }
+        let memory = Memory::of(task.tid);
+        let room = memory.u32(call.args[4]).map_err(|e| e.errno())?;
+        let room = usize::try_from(room.cast_signed()).map_err(|_| libc::EINVAL)?;
+        let value = self.core.option(call.int(1), call.int(2), room)?;
+        memory.write_sized(call.args[3], call.args[4], &value).map_err(|e| e.errno())?;
+        Ok(0)
+    }
+
+    fn setsockopt(&self, world: &World, task: Task, call: &Call) -> Outcome {
+        let (level, name) = (call.int(1), call.int(2));
+        let value = match option_value(task, call) {
+            Ok(value) => value,
+            Err(e) => return Outcome::Errno(e),
+        };
+        /// Options that the stand-in has of its own: it answers what they are.
+        const ITS_OWN: [i32; 8] = [
+            libc::SO_REUSEADDR,
+            libc::SO_BROADCAST,
+            libc::SO_DONTROUTE,
+            libc::SO_RCVBUF,
+            libc::SO_SNDBUF,
+            libc::SO_TIMESTAMP,
+            libc::SO_TIMESTAMPNS,
+            libc::SO_RXQ_OVFL,
+        ];
+        match self.core.set_option(level, name, &value, &self.caller(world, task)) {
+            Ok(()) if level == libc::SOL_SOCKET && ITS_OWN.contains(&name) => Outcome::Proceed,
+            Err(libc::ENOPROTOOPT) if level == libc::SOL_SOCKET => Outcome::Proceed,
+            result => Outcome::from(result.map(|()| 0)),
+        }
+    }
+
+    /// Moves what can be moved, both ways, and serves those who wait.
+    pub(crate) fn pump(&self, world: &World) {
+        let mut state = lock(&self.state);
+        self.requests();
+        self.fill(world, &mut state);
+        self.serve_parked(world, &mut state);
+    }
+
+    /// What the program sent natively goes to the peer.
+    fn requests(&self) {
+        while let Ok(len) = sys::recv_datagram(self.supervisor.as_fd(), &mut [], true) {
+            let mut bytes = vec![0; len];
+            let Ok(got) = sys::recv_datagram(self.supervisor.as_fd(), &mut bytes, false) else { break };
+            bytes.truncate(got);
+            self.core.send_untold(&bytes);
+        }
+    }
+
+    fn fill(&self, world: &World, state: &mut State) {
+        loop {
+            let unread = self.forget_read(state);
+            let Some(packet) = state.held_back.take().or_else(|| self.core.next()) else { return };
+            match sys::send_datagram(self.supervisor.as_fd(), packet.bytes()) {
+                Ok(()) => {
+                    let now = sys::unread_by_peer(self.supervisor.as_fd());
+                    // A receive between the two looks makes the difference too small, never too large; 1 keeps the entry.
+                    let (beside, len) = packet.beside();
+                    state.sent.push_back(Sent { beside, len, size: now.saturating_sub(unread).max(1) });
+                }
+                Err(e) if e.raw_os_error() == Some(libc::EAGAIN) => {
+                    state.held_back = Some(packet);
+                    return;
+                }
+                Err(e) if matches!(e.raw_os_error(), Some(libc::ECONNREFUSED | libc::ENOTCONN | libc::ECONNRESET)) => {
+                    drop(world.sockets.remove(self.id));
+                    self.core.close_before(packet);
+                    return;
+                }
+                // It does not want to receive any more.
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Drops the entries of datagrams that were read; returns what is unread.
+    fn forget_read(&self, state: &mut State) -> usize {
+        let unread = sys::unread_by_peer(self.supervisor.as_fd());
+        let mut queued: usize = state.sent.iter().map(|sent| sent.size).sum();
+        while queued > unread
+            && let Some(sent) = state.sent.pop_front()
+        {
+            queued -= sent.size;
+        }
+        unread
+    }
+
+    fn serve_parked(&self, world: &World, state: &mut State) {
+        let parked = std::mem::take(&mut state.parked);
+        for p in parked {
+            if !p.notification.is_valid() {
+                drop(p); // its caller left; the drop's answer reaches nobody
+                continue;
+            }
+            let task = Task::new(p.notification.call.tid);
+            let flags = receive_flags(&p.notification);
+            match self.receive_now(world, state, task, p.notification.call.int(0), p.receive, flags) {
+                Ok(Some(n)) => self.hand_over(world, state, p.notification, Ok(n)),
+                Err(e) => self.hand_over(world, state, p.notification, Err(e)),
+                Ok(None) if p.deadline.is_some_and(|d| d <= Instant::now()) => {
+                    self.hand_over(world, state, p.notification, Err(libc::EAGAIN));
+                }
+                Ok(None)
+                    if world.killable
+                        && let Some(certain) = task.signal_waits() =>
+                {
+                    // As with netlink sockets: only this very thread's own signal path may see that errno.
+                    let restart = certain && p.deadline.is_none();
+                    self.hand_over(world, state, p.notification, Err(if restart { ERESTARTSYS } else { libc::EINTR }));
+                }
+                Ok(None) => state.parked.push(p),
+            }
+        }
+    }
+
+    /// Does somebody wait whom only the clock, or a look, can release?
+    pub(crate) fn has_watched(&self, world: &World) -> bool {
+        lock(&self.state).parked.iter().any(|p| world.killable || p.deadline.is_some())
+    }
+
+    /// A trapped receive.  It answers at once, or is parked until something comes.
+    fn receive(&self, world: &World, notification: Notification, receive: Receive) {
+        let task = Task::new(notification.call.tid);
+        let fd = notification.call.int(0);
+        let flags = receive_flags(&notification);
+        let mut state = lock(&self.state);
+        self.requests();
+        self.fill(world, &mut state);
+        if flags & MSG_ERRQUEUE != 0 {
+            let result = self.receive_error(task, receive);
+            drop(state);
+            return answer(world, notification, result);
+        }
+        let result = match self.receive_now(world, &mut state, task, fd, receive, flags) {
+            Ok(None) if flags & libc::MSG_DONTWAIT != 0 || task.is_nonblocking(fd) => Err(libc::EAGAIN),
+            Ok(None) => {
+                let deadline = self.with_app_end(world, task, fd, sys::receive_timeout).ok().flatten();
+                let deadline = deadline.map(|d| Instant::now() + d);
+                state.parked.push(Parked { notification, receive, deadline });
+                if world.killable || deadline.is_some() {
+                    world.sockets.watch_parked();
+                    world.reactor.wake();
+                }
+                return;
+            }
+            Ok(Some(n)) => Ok(n),
+            Err(e) => Err(e),
+        };
+        self.fill(world, &mut state);
+        self.hand_over(world, &mut state, notification, result);
+    }
+
+    /// Answers a receive.  What a signal kept from its caller goes back into the pair, in its old place.
+    ///
+    /// The answer is given under the socket's lock: nobody may receive between the answer and the putting back.
+    fn hand_over(&self, world: &World, state: &mut State, n: Notification, result: Result<i64, i32>) {
+        let (task, fd) = (Task::new(n.call.tid), n.call.int(0));
+        let delivery = deliver(n, result);
+        let taken = std::mem::take(&mut state.taken);
+        if delivery == Delivery::Delivered || taken.is_empty() {
+            return;
+        }
+        let mut again = taken;
+        let _ = self.with_app_end(world, task, fd, |app| {
+            for sent in std::mem::take(&mut state.sent) {
+                let mut bytes = vec![0; sent.len];
+                if sys::recv_datagram(app, &mut bytes, false).is_ok() {
+                    again.push((sent.beside, bytes));
+                }
+            }
+        });
+        for (beside, bytes) in again {
+            let before = sys::unread_by_peer(self.supervisor.as_fd());
+            if sys::send_datagram(self.supervisor.as_fd(), &bytes).is_ok() {
+                let now = sys::unread_by_peer(self.supervisor.as_fd());
+                let size = now.saturating_sub(before).max(1);
+                state.sent.push_back(Sent { beside, len: bytes.len(), size });
+            }
+        }
+    }
+
+    fn with_app_end<T>(
+        &self,
+        world: &World,
+        task: Task,
+        fd: i32,
+        f: impl FnOnce(BorrowedFd<'_>) -> T,
+    ) -> Result<T, i32> {
+        match &self.kept {
+            Some(kept) => Ok(f(kept.as_fd())),
+            None => {
+                let copy = world.copy_fd(task, fd, self.id)?;
+                Ok(f(copy.as_fd()))
+            }
+        }
+    }
+
+    /// What is there now, one datagram or as many as asked for.
+    fn receive_now(
+        &self,
+        world: &World,
+        state: &mut State,
+        task: Task,
+        fd: i32,
+        receive: Receive,
+        flags: i32,
+    ) -> Result<Option<i64>, i32> {
+        state.taken.clear();
+        let Receive::Many { headers, count } = receive else {
+            return self.receive_one(world, state, task, fd, receive, flags);
+        };
+        let memory = Memory::of(task.tid);
+        for i in 0..u64::from(count) {
+            let header = headers + i * (MsgHeader::SIZE + 8);
+            let got = match self.receive_one(world, state, task, fd, Receive::Msg { header }, flags) {
+                Ok(Some(n)) => n,
+                Ok(None) => return Ok((i > 0).then_some(i as i64)),
+                Err(e) if i == 0 => return Err(e),
+                Err(_) => return Ok(Some(i as i64)),
+            };
+            memory.write(header + MsgHeader::SIZE, &(got as u32).to_ne_bytes()).map_err(|e| e.errno())?;
+        }
+        Ok(Some(i64::from(count)))
+    }
+
+    /// One datagram, if there is one: taken from the program's own end, written where the program wants it.
+    fn receive_one(
+        &self,
+        world: &World,
+        state: &mut State,
+        task: Task,
+        fd: i32,
+        receive: Receive,
+        flags: i32,
+    ) -> Result<Option<i64>, i32> {
+        let memory = Memory::of(task.tid);
+        if let Some(error) = self.core.take_error() {
+            return Err(error);
+        }
+        let target = Target::read(memory, receive)?;
+        if self.forget_read(state) == 0 {
+            self.fill(world, state);
+        }
+        let Some(sent) = state.sent.front() else {
+            if self.core.no_more_in() {
+                return Ok(Some(0));
+            }
+            return Ok(None);
+        };
+        let (beside, len) = (sent.beside.clone(), sent.len);
+        let peek = flags & libc::MSG_PEEK != 0;
+        // Whole, where it may have to be put back.
+        let may_return = !world.killable && !peek;
+        let mut buffer = vec![0; if may_return { len } else { target.room.min(len) }];
+        let whole = match self.with_app_end(world, task, fd, |app| sys::recv_datagram(app, &mut buffer, peek))? {
+            Ok(n) => n,
+            // Another thread of the program took it natively just now, or a filter of the program's kept it out.
+            Err(e) if e.raw_os_error() == Some(libc::EAGAIN) => return Ok(None),
+            Err(e) => return Err(sys::errno_of(&e)),
+        };
+        if may_return {
+            state.taken.push((beside.clone(), buffer.clone()));
+        }
+        buffer.truncate(whole.min(target.room));
+        let name = beside.name();
+        let cut = if whole > target.room { libc::MSG_TRUNC } else { 0 };
+        target.write(memory, &buffer, &name, &self.core.control(&beside), cut)?;
+        let returned = if flags & libc::MSG_TRUNC != 0 { whole } else { buffer.len() };
+        Ok(Some(returned as i64))
+    }
+
+    /// An error out of the queue: never waited for.
+    fn receive_error(&self, task: Task, receive: Receive) -> Result<i64, i32> {
+        let memory = Memory::of(task.tid);
+        let (receive, many) = match receive {
+            Receive::Many { headers, .. } => (Receive::Msg { header: headers }, Some(headers)),
+            other => (other, None),
+        };
+        let target = Target::read(memory, receive)?;
+        let (payload, name, control) = self.core.recv_error().ok_or(libc::EAGAIN)?;
+        let bytes = &payload[..payload.len().min(target.room)];
+        let cut = if bytes.len() < payload.len() { libc::MSG_TRUNC } else { 0 };
+        target.write(memory, bytes, &name, &[control], MSG_ERRQUEUE | cut)?;
+        if let Some(header) = many {
+            let len = (bytes.len() as u32).to_ne_bytes();
+            memory.write(header + MsgHeader::SIZE, &len).map_err(|e| e.errno())?;
+            return Ok(1);
+        }
+        Ok(bytes.len() as i64)
+    }
+}
+
+/// Where one datagram goes.
+struct Target {
+    room: usize,
+    iov: Vec<(u64, usize)>,
+    place: Receive,
+    header: Option<MsgHeader>,
+}
+
+impl Target {
+    fn read(memory: Memory, place: Receive) -> Result<Self, i32> {
+        match place {
+            Receive::Msg { header } | Receive::Many { headers: header, .. } => {
+                let h = MsgHeader::read(memory, header)?;
+                Ok(Self { room: h.room(), iov: h.iov.clone(), place, header: Some(h) })
+            }
+            Receive::From { buffer, len, .. } => Ok(Self { room: len, iov: vec![(buffer, len)], place, header: None }),
+        }
+    }
+
+    fn write(
+        &self,
+        memory: Memory,
+        bytes: &[u8],
+        name: &[u8],
+        messages: &[ControlMessage],
+        mut flags: i32,
+    ) -> Result<(), i32> {
+        let fault = |e: crate::mem::MemError| e.errno();
+        let mut rest = bytes;
+        for &(address, len) in &self.iov {
+            let (now, later) = rest.split_at(len.min(rest.len()));
+            memory.write(address, now).map_err(fault)?;
+            rest = later;
+        }
+        match (self.place, &self.header) {
+            (Receive::Msg { header }, Some(h)) => {
+                if h.name != 0 {
+                    memory.write(h.name, &name[..name.len().min(h.name_len as usize)]).map_err(fault)?;
+                    memory.write(header + 8, &(name.len() as u32).to_ne_bytes()).map_err(fault)?;
+                }
+                let room = if h.control == 0 { 0 } else { h.control_len };
+                let (control, cut) = control::bytes(messages, room);
+                if cut {
+                    flags |= libc::MSG_CTRUNC;
+                }
+                memory.write(h.control, &control).map_err(fault)?;
+                memory.write(header + 40, &(control.len() as u64).to_ne_bytes()).map_err(fault)?;
+                memory.write(header + 48, &flags.to_ne_bytes()).map_err(fault)
+            }
+            (Receive::From { name: at, name_len, .. }, _) if at != 0 && name_len != 0 => {
+                memory.write_sized(at, name_len, name).map_err(fault)
+            }
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! AF_INET, AF_INET6 and AF_PACKET sockets of programs.
+//!
+//! What all kinds have in common is here; sockets with connections are in [`stream`], those without in [`datagram`].
+
+mod address;
+mod control;
+mod core;
+pub(crate) mod datagram;
+pub(crate) mod name;
+pub(crate) mod stream;
+
+use std::os::fd::OwnedFd;
+
+use pernet::{Cap, Cred, NetRef};
+
+use crate::bpf::SO_NETNS_COOKIE;
+use crate::listener::Call;
+use crate::mem::Memory;
+use crate::msghdr::MsgHeader;
+use crate::sys;
+use crate::task::Task;
+use crate::world::World;
+
+/// SOCK_PACKET, which old programs still ask for.
+const OBSOLETE_SOCK_PACKET: i32 = 10;
+/// The longest address of any family.
+const ADDRESS_MAX: usize = 128;
+/// Options longer than this no family has.
+pub(crate) const OPTION_MAX: usize = 4096;
+
+/// Which family, already checked against type and protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// AF_INET
+    V4,
+    /// AF_INET6
+    V6,
+    /// AF_PACKET
+    Packet,
+}
+
+/// What kind of socket a program asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kind {
+    /// The family.
+    pub(crate) family: Family,
+    /// SOCK_STREAM, SOCK_DGRAM, SOCK_RAW.
+    pub(crate) ty: i32,
+    /// The protocol, defaults filled in.
+    pub(crate) protocol: i32,
+}
+
+impl Kind {
+    /// Checks a `socket()` call's arguments as the kernel does: type, then protocol, then privilege.
+    ///
+    /// # Errors
+    /// ESOCKTNOSUPPORT, EPROTONOSUPPORT, EPERM.
+    pub(crate) fn check(domain: i32, ty: i32, protocol: i32, cred: &Cred, net: &NetRef) -> Result<Self, i32> {
+        use libc::{
+            IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_IP, IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE,
+            SOCK_DGRAM, SOCK_RAW, SOCK_STREAM,
+        };
+        let raw_allowed = || cred.capable(net.owner(), Cap::NetRaw).then_some(()).ok_or(libc::EPERM);
+        let family = match domain {
+            libc::AF_INET => Family::V4,
+            libc::AF_INET6 => Family::V6,
+            libc::AF_PACKET => Family::Packet,
+            _ => return Err(libc::EAFNOSUPPORT),
+        };
+        if family == Family::Packet {
+            raw_allowed()?;
+            return match ty {
+                SOCK_DGRAM | SOCK_RAW | OBSOLETE_SOCK_PACKET => Ok(Self { family, ty, protocol }),
+                _ => Err(libc::ESOCKTNOSUPPORT),
+            };
+        }
+        if !(0..=262).contains(&protocol) {
+            return Err(libc::EINVAL);
+        }
+        let ping = if family == Family::V4 { IPPROTO_ICMP } else { IPPROTO_ICMPV6 };
+        let protocol = match (ty, protocol) {
+            (SOCK_STREAM, IPPROTO_IP | IPPROTO_TCP) => IPPROTO_TCP,
+            (SOCK_STREAM, IPPROTO_MPTCP) => IPPROTO_MPTCP,
+            (SOCK_DGRAM, IPPROTO_IP | IPPROTO_UDP) => IPPROTO_UDP,
+            (SOCK_DGRAM, IPPROTO_UDPLITE) => IPPROTO_UDPLITE,
+            (SOCK_DGRAM, p) if p == ping => p,
+            (SOCK_RAW, IPPROTO_IP) => return Err(libc::EPROTONOSUPPORT),
+            (SOCK_RAW, p) => {
+                raw_allowed()?;
+                p
+            }
+            (SOCK_STREAM | SOCK_DGRAM, _) => return Err(libc::EPROTONOSUPPORT),
+            _ => return Err(libc::ESOCKTNOSUPPORT),
+        };
+        Ok(Self { family, ty, protocol })
+    }
+
+    /// Is it of the kind with connections?
+    pub(crate) fn is_stream(self) -> bool {
+        self.ty == libc::SOCK_STREAM
+    }
+
+    /// The domain number.
+    pub(crate) fn domain(self) -> i32 {
+        match self.family {
+            Family::V4 => libc::AF_INET,
+            Family::V6 => libc::AF_INET6,
+            Family::Packet => libc::AF_PACKET,
+        }
+    }
+}
+
+/// `socket` of one of these families.
+///
+/// # Errors
+/// As [`Kind::check`]; EACCES for ping sockets of who is in no group that may have them; errno of making the stand-in.
+pub(crate) fn socket(
+    world: &World,
+    task: Task,
+    domain: i32,
+    ty: i32,
+    protocol: i32,
+    nonblocking: bool,
+) -> Result<OwnedFd, i32> {
+    let net = world.net_of(task)?;
+    let cred = world.users.cred(task);
+    let kind = Kind::check(domain, ty, protocol, &cred, &net)?;
+    let ping = matches!(kind.protocol, libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6) && ty == libc::SOCK_DGRAM;
+    if ping && !pernet_stack::InetSocket::may_ping(&world.stack, &net, task.groups()) {
+        return Err(libc::EACCES);
+    }
+    if kind.is_stream() {
+        stream::open(world, task, kind, net, nonblocking)
+    } else {
+        datagram::open(world, &cred, kind, net, nonblocking)
+    }
+}
+
+/// Where descriptors cannot be fetched from a program when needed, a copy is kept.
+///
+/// # Errors
+/// errno of making it.
+pub(crate) fn keep(world: &World, app: &OwnedFd) -> Result<Option<OwnedFd>, i32> {
+    if world.can_getfd.load(std::sync::atomic::Ordering::Relaxed) {
+        return Ok(None);
+    }
+    app.try_clone().map(Some).map_err(|e| sys::errno_of(&e))
+}
+
+/// `getsockopt` of what every socket answers alike: what it is, and where.  `None` for other options.
+pub(crate) fn common_option(task: Task, call: &Call, kind: Kind, net: &NetRef) -> Option<Result<i64, i32>> {
+    let value = match (call.int(1), call.int(2)) {
+        (libc::SOL_SOCKET, libc::SO_DOMAIN) => kind.domain(),
+        (libc::SOL_SOCKET, libc::SO_TYPE) => kind.ty,
+        (libc::SOL_SOCKET, libc::SO_PROTOCOL) => kind.protocol,
+        (libc::SOL_SOCKET, SO_NETNS_COOKIE) => return Some(cookie(task, call, net.cookie().get())),
+        _ => return None,
+    };
+    let written = Memory::of(task.tid).write_sized(call.args[3], call.args[4], &value.to_ne_bytes());
+    Some(written.map(|()| 0).map_err(|e| e.errno()))
+}
+
+/// The value that `setsockopt` was given.
+///
+/// # Errors
+/// EINVAL for a length that no option has, EFAULT.
+pub(crate) fn option_value(task: Task, call: &Call) -> Result<Vec<u8>, i32> {
+    match usize::try_from(call.int(4)) {
+        Ok(len) if len <= OPTION_MAX => Memory::of(task.tid).bytes(call.args[3], len).map_err(|e| e.errno()),
+        _ => Err(libc::EINVAL),
+    }
+}
+
+/// `SO_NETNS_COOKIE`.
+///
+/// # Errors
+/// EINVAL for any other size than its own, EFAULT.
+pub(crate) fn cookie(task: Task, call: &Call, cookie: u64) -> Result<i64, i32> {
+    let memory = Memory::of(task.tid);
+    if memory.u32(call.args[4]).map_err(|e| e.errno())? != 8 {
+        return Err(libc::EINVAL);
+    }
+    memory.write_sized(call.args[3], call.args[4], &cookie.to_ne_bytes()).map_err(|e| e.errno())?;
+    Ok(0)
+}
+
+/// An address argument: pointer and length.
+///
+/// # Errors
+/// EINVAL for a length that no address has, EFAULT.
+pub(crate) fn address(task: Task, at: u64, len: i32) -> Result<Vec<u8>, i32> {
+    match usize::try_from(len) {
+        Ok(n) if n <= ADDRESS_MAX => Memory::of(task.tid).bytes(at, n).map_err(|e| e.errno()),
+        _ => Err(libc::EINVAL),
+    }
+}
+
+/// Writes an address where `getsockname` and its like want it.
+///
+/// # Errors
+/// EINVAL, EFAULT.
+pub(crate) fn write_name(task: Task, call: &Call, name: &[u8]) -> Result<i64, i32> {
+    let memory = Memory::of(task.tid);
+    if memory.u32(call.args[2]).map_err(|e| e.errno())? > i32::MAX as u32 {
+        return Err(libc::EINVAL);
+    }
+    memory.write_sized(call.args[1], call.args[2], name).map_err(|e| e.errno())?;
+    Ok(0)
+}
+
+/// `sendmmsg`: as many as succeed; an error counts only if it is the first.
+///
+/// # Errors
+/// The first one's.
+pub(crate) fn send_many(task: Task, call: &Call, mut one: impl FnMut(u64) -> Result<i64, i32>) -> Result<i64, i32> {
+    let memory = Memory::of(task.tid);
+    let count = (call.args[2] as u32).min(1024);
+    for i in 0..u64::from(count) {
+        let entry = call.args[1] + i * (MsgHeader::SIZE + 8);
+        let sent = match one(entry) {
+            Ok(n) => n,
+            Err(e) if i == 0 => return Err(e),
+            Err(_) => return Ok(i as i64),
+        };
+        memory.write(entry + MsgHeader::SIZE, &(sent as u32).to_ne_bytes()).map_err(|e| e.errno())?;
+    }
+    Ok(i64::from(count))
+}

@@ -1,0 +1,187 @@
+//! `listen` and `accept`.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use pernet_stack::TcpSocket;
+use rustix::net::{SocketFlags, connect};
+
+use super::{Phase, State, StreamFd, pump, wire};
+use crate::inet::{keep, name};
+use crate::listener::{Delivery, Notification};
+use crate::mem::Memory;
+use crate::netlink::answer;
+use crate::reactor::Token;
+use crate::sockets::{Emulated, identity};
+use crate::sys;
+use crate::task::Task;
+use crate::world::{World, lock};
+
+impl StreamFd {
+    pub(super) fn listen(&self, world: &World, task: Task, fd: i32, backlog: i32) -> Result<i64, i32> {
+        let app = self.app(world, task, fd)?;
+        let mut state = lock(&self.state);
+        if !matches!(state.phase, Phase::Fresh | Phase::Listening { .. }) {
+            return Err(libc::EINVAL);
+        }
+        self.socket.listen(backlog)?;
+        // One more than that, as with TCP.
+        let name = wire::listen(app.as_fd(), backlog).map_err(|e| sys::errno_of(&e))?;
+        if matches!(state.phase, Phase::Fresh) {
+            let alive = name.clone();
+            self.socket.on_knock(Some(Arc::new(move || wire::is_listening(&alive))));
+            state.phase = Phase::Listening { name, announced: VecDeque::new() };
+        }
+        Ok(0)
+    }
+
+    /// Lets the program see the connections that wait, as many as its own queue takes.
+    pub(super) fn announce(&self, _world: &World, state: &mut State) {
+        let Phase::Listening { name, announced } = &mut state.phase else { return };
+        while self.socket.readiness().readable {
+            let Ok(end) = wire::end() else { return };
+            // No room, or nobody there any more: they stay where they are.
+            if connect(&end, name).is_err() {
+                return;
+            }
+            match self.socket.accept() {
+                Ok((child, _)) => announced.push_back((child, end)),
+                Err(_) => return,
+            }
+        }
+    }
+
+    pub(super) fn accept_or_wait(self: &Arc<Self>, world: &Arc<World>, task: Task, notification: Notification) {
+        let fd = notification.call.int(0);
+        if let Some(notification) = self.accept(world, task, notification) {
+            if task.is_nonblocking(fd) {
+                return answer(world, notification, Err(libc::EAGAIN));
+            }
+            let limit = self.app(world, task, fd).ok().and_then(|app| sys::receive_timeout(app.as_fd()));
+            self.park(world, notification, limit);
+        }
+    }
+
+    /// Answers with the next connection, or an error; gives the call back if there is none.
+    pub(super) fn accept(
+        self: &Arc<Self>,
+        world: &Arc<World>,
+        task: Task,
+        notification: Notification,
+    ) -> Option<Notification> {
+        let call = notification.call;
+        let flags = if call.nr == libc::SYS_accept4 { call.int(3) } else { 0 };
+        let known = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+        if flags & !known != 0 {
+            answer(world, notification, Err(libc::EINVAL));
+            return None;
+        }
+        let app = match self.app(world, task, call.int(0)) {
+            Ok(app) => app,
+            Err(e) => {
+                answer(world, notification, Err(e));
+                return None;
+            }
+        };
+        let (child, wire, end) = {
+            let mut state = lock(&self.state);
+            self.announce(world, &mut state);
+            let Phase::Listening { announced, .. } = &mut state.phase else {
+                drop(state);
+                answer(world, notification, Err(libc::EINVAL));
+                return None;
+            };
+            let nonblocking =
+                if flags & libc::SOCK_NONBLOCK != 0 { SocketFlags::NONBLOCK } else { SocketFlags::empty() };
+            // Our copy of a listener that waits would wait with it.
+            let end = if announced.is_empty() && !sys::is_readable(app.as_fd()) {
+                return Some(notification);
+            } else {
+                wire::accept(app.as_fd(), SocketFlags::CLOEXEC | nonblocking)
+            };
+            match (end, announced.pop_front()) {
+                (Ok(end), Some((child, wire))) => (child, wire, end),
+                (Err(e), first) => {
+                    if let Some(first) = first {
+                        announced.push_front(first);
+                    }
+                    drop(state);
+                    let e = sys::errno_of(&e);
+                    if e == libc::EAGAIN {
+                        return Some(notification);
+                    }
+                    answer(world, notification, Err(e));
+                    return None;
+                }
+                (Ok(_), None) => return Some(notification),
+            }
+        };
+        drop(app);
+        let delivered = self.hand_over(world, task, notification, child, wire, end);
+        if let Err((notification, e)) = delivered {
+            answer(world, notification, Err(e));
+        }
+        None
+    }
+
+    fn hand_over(
+        self: &Arc<Self>,
+        world: &Arc<World>,
+        task: Task,
+        notification: Notification,
+        child: TcpSocket,
+        wire: OwnedFd,
+        end: OwnedFd,
+    ) -> Result<(), (Notification, i32)> {
+        let call = notification.call;
+        if call.args[1] != 0 {
+            let peer = child.last_peer().unwrap_or_else(|| name::unspecified(self.v6()));
+            if let Err(e) = Memory::of(task.tid).write_sized(call.args[1], call.args[2], &name::bytes(peer)) {
+                return Err((notification, e.errno()));
+            }
+        }
+        let prepared = identity(&end).and_then(|id| Ok((id, keep(world, &end)?)));
+        let (id, kept) = match prepared {
+            Ok(prepared) => prepared,
+            Err(e) => return Err((notification, e)),
+        };
+        child.on_ready(Some(world.sockets.alarm(id, world.reactor.clone())));
+        // It is in the table before the program can name it, and moves nothing before the program has it.
+        let wire = pump::Wire::paused(wire);
+        let fresh = Arc::new(Self::new(id, self.kind, self.net.clone(), kept, child, Phase::Fresh));
+        let registered = world
+            .sockets
+            .insert_silent(id, Emulated::Stream(fresh.clone()), &end, &world.reactor)
+            .and_then(|()| world.reactor.edges(wire.end(), Token::Socket(id.ino)).map_err(|e| sys::errno_of(&e)));
+        if let Err(e) = registered {
+            drop(world.sockets.remove(id));
+            return Err((notification, e));
+        }
+        lock(&fresh.state).phase = Phase::Open(wire);
+        let cloexec = call.nr == libc::SYS_accept4 && call.int(3) & libc::SOCK_CLOEXEC != 0;
+        let delivery = notification.fd(end.as_fd(), cloexec);
+        drop(end);
+        match delivery {
+            Ok(Delivery::Delivered) => {
+                let mut state = lock(&fresh.state);
+                state.last = Some((task, -1));
+                if let Phase::Open(wire) = &mut state.phase {
+                    wire.start();
+                }
+                drop(state);
+                world.sockets.notify(id, &world.reactor);
+                Ok(())
+            }
+            // The program never saw it: the next accept is to find it again.
+            Ok(Delivery::Interrupted) => {
+                drop(world.sockets.remove(id));
+                Ok(())
+            }
+            Err((notification, e)) => {
+                drop(world.sockets.remove(id));
+                Err((notification, e))
+            }
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! `connect`.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use pernet_stack::TcpState;
+
+use super::{Phase, State, StreamFd, pump};
+use crate::inet::{address, name};
+use crate::listener::Notification;
+use crate::netlink::answer;
+use crate::reactor::Token;
+use crate::sys;
+use crate::task::Task;
+use crate::world::{World, lock};
+
+/// Fills what an end may send, so that it is not writable; says with how much.
+fn fill(app: BorrowedFd<'_>) -> usize {
+    let junk = [0; 16 << 10];
+    let mut filled = 0;
+    let mut size = junk.len();
+    // What is too large for the last gap is tried smaller.
+    while size > 0 {
+        match sys::send_flags(app, &junk[..size], libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) {
+            Ok(n) => filled += n,
+            Err(_) => size /= 2,
+        }
+    }
+    filled
+}
+
+/// Takes that away again.
+fn drain(wire: BorrowedFd<'_>, mut junk: usize) {
+    let mut into = [0; 16 << 10];
+    while junk > 0 {
+        let room = junk.min(into.len());
+        match sys::recv_flags(wire, &mut into[..room], libc::MSG_DONTWAIT) {
+            Ok(n) if n > 0 => junk -= n,
+            _ => return,
+        }
+    }
+}
+
+impl StreamFd {
+    pub(super) fn connect(self: &Arc<Self>, world: &Arc<World>, task: Task, notification: Notification) {
+        let call = notification.call;
+        let fd = call.int(0);
+        let to = address(task, call.args[1], call.int(2)).and_then(|raw| name::parse(&raw, self.v6()));
+        let to = match to {
+            Ok(name::Name::Inet(to)) => to,
+            Ok(name::Name::None) => return answer(world, notification, self.dissolve().map(|()| 0)),
+            Err(e) => return answer(world, notification, Err(e)),
+        };
+        let app = match self.app(world, task, fd) {
+            Ok(app) => app,
+            Err(e) => return answer(world, notification, Err(e)),
+        };
+        let mut state = lock(&self.state);
+        if !matches!(state.phase, Phase::Fresh) {
+            let result = match state.phase {
+                Phase::Listening { .. } => Err(libc::EISCONN),
+                // Its end was connected once, and cannot be again.
+                Phase::Over if self.socket.take_error() == 0 => Err(libc::ECONNABORTED),
+                _ => self.socket.connect(to),
+            };
+            drop(state);
+            // One that waits for a connection which another call asked for waits here too.
+            if result == Err(libc::EALREADY) && !task.is_nonblocking(fd) {
+                return self.park(world, notification, sys::send_timeout(app.as_fd()));
+            }
+            return answer(world, notification, result.map(|()| 0));
+        }
+        let begun = self.socket.connect(to);
+        if begun != Err(libc::EINPROGRESS) {
+            return answer(world, notification, begun.map(|()| 0));
+        }
+        let nonblocking = task.is_nonblocking(fd);
+        // Where both ends are in one system, it is over already.
+        let pending = matches!(self.socket.state(), TcpState::SynSent | TcpState::SynRecv);
+        if !pending && !nonblocking {
+            let result = self.socket.connect(to).and_then(|()| {
+                let wire = world.switchboard.join(&app)?;
+                self.open_wire(world, &mut state, wire)
+            });
+            drop(state);
+            drop(app);
+            world.sockets.notify(self.id, &world.reactor);
+            return answer(world, notification, result.map(|()| 0));
+        }
+        let joined = world.switchboard.join(&app).and_then(|wire| {
+            if !pending && self.socket.state() != TcpState::Close {
+                return self.open_wire(world, &mut state, wire);
+            }
+            let junk = fill(app.as_fd());
+            world.reactor.edges(&wire, Token::Socket(self.id.ino)).map_err(|e| sys::errno_of(&e))?;
+            state.phase = Phase::Connecting { wire, junk };
+            Ok(())
+        });
+        if let Err(e) = joined {
+            return answer(world, notification, Err(e));
+        }
+        self.see_connection(world, &mut state);
+        drop(state);
+        let limit = sys::send_timeout(app.as_fd());
+        drop(app);
+        world.sockets.notify(self.id, &world.reactor);
+        if nonblocking {
+            return answer(world, notification, Err(libc::EINPROGRESS));
+        }
+        self.park(world, notification, limit);
+    }
+
+    /// How a `connect` that waits has ended, if it has.
+    pub(super) fn connected(self: &Arc<Self>, world: &World, _task: Task) -> Option<Result<(), i32>> {
+        let mut state = lock(&self.state);
+        self.see_connection(world, &mut state);
+        if matches!(self.socket.state(), TcpState::SynSent | TcpState::SynRecv) {
+            return None;
+        }
+        // To whom does not matter: it was asked for.
+        match self.socket.connect(name::unspecified(self.v6())) {
+            Err(libc::EISCONN) => Some(Ok(())),
+            result => Some(result),
+        }
+    }
+
+    /// Looks how far a connection is that was asked for.
+    pub(super) fn see_connection(&self, world: &World, state: &mut State) {
+        let how = self.socket.state();
+        if matches!(how, TcpState::SynSent | TcpState::SynRecv) || !matches!(state.phase, Phase::Connecting { .. }) {
+            return;
+        }
+        let Phase::Connecting { wire, junk } = std::mem::replace(&mut state.phase, Phase::Over) else { return };
+        if how == TcpState::Close {
+            // Closed with bytes in it, the program's end tells of an error.
+            drop(wire);
+            return;
+        }
+        drain(wire.as_fd(), junk);
+        world.reactor.forget(&wire);
+        let _ = self.open_wire(world, state, wire);
+    }
+
+    /// The connection stands.
+    fn open_wire(&self, world: &World, state: &mut State, wire: OwnedFd) -> Result<(), i32> {
+        let wire = pump::Wire::new(wire);
+        world.reactor.edges(wire.end(), Token::Socket(self.id.ino)).map_err(|e| sys::errno_of(&e))?;
+        state.phase = Phase::Open(wire);
+        Ok(())
+    }
+
+    /// `connect` to nothing.
+    fn dissolve(&self) -> Result<(), i32> {
+        let mut state = lock(&self.state);
+        self.socket.disconnect()?;
+        if !matches!(state.phase, Phase::Fresh) {
+            state.phase = Phase::Over;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,345 @@
+//! Sockets with connections.
+//!
+//! The program's end is an AF_UNIX stream socket, unconnected at first. Everything the program waits for is the kernel's: a
+//! listener really listens, at a name that the kernel chose, and whoever connects there is us; a connection is really
+//! connected, to a [wire](Wire) of ours. The rest is in the stack: a [`TcpSocket`] beside each such end, and a [pump](pump)
+//! between it and the wire.
+
+mod accept;
+mod connect;
+mod options;
+mod pump;
+mod wire;
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use pernet::{Cap, NetRef};
+use pernet_stack::TcpSocket;
+use rustix::net::SocketAddrUnix;
+
+use super::{Family, Kind, address, keep, name, write_name};
+use crate::listener::{Call, Notification};
+use crate::netlink::answer;
+use crate::sockets::{Emulated, lone_socket};
+use crate::sys;
+use crate::syscalls::{self, Outcome};
+use crate::task::{FileId, Task};
+use crate::world::{World, lock};
+
+pub(crate) use wire::Switchboard;
+
+/// "Restart, or EINTR, as the signal's handler says": the kernel's, never seen by a program.
+const ERESTARTSYS: i32 = 512;
+
+/// How far a socket has come.
+enum Phase {
+    /// Made, and perhaps bound.
+    Fresh,
+    /// It listens.
+    Listening {
+        /// What the kernel calls its end.
+        name: SocketAddrUnix,
+        /// Connections that the program sees waiting, in the order in which it will accept them.
+        announced: VecDeque<(TcpSocket, OwnedFd)>,
+    },
+    /// It has asked for a connection. The program's end is connected already, and full of junk: neither readable nor
+    /// writable, as long as nobody knows how it ends.
+    Connecting { wire: OwnedFd, junk: usize },
+    /// Bytes go both ways.
+    Open(pump::Wire),
+    /// There is no connection any more.
+    Over,
+}
+
+/// A call that waits.
+struct Parked {
+    notification: Notification,
+    deadline: Option<Instant>,
+}
+
+struct State {
+    phase: Phase,
+    parked: Vec<Parked>,
+    /// Who called last, by which descriptor: a way to the program's end.
+    last: Option<(Task, i32)>,
+    /// An error that the program's end tells by another number.
+    error: i32,
+}
+
+/// Such a socket.
+pub(crate) struct StreamFd {
+    /// The program's end.
+    pub(crate) id: FileId,
+    /// What it is.
+    pub(crate) kind: Kind,
+    /// Where it was made: it stays there whatever its owner does.
+    pub(crate) net: NetRef,
+    kept: Option<OwnedFd>,
+    socket: TcpSocket,
+    /// Before all of the stack's locks. The stack never takes it: it puts the socket on the ready list.
+    state: Mutex<State>,
+}
+
+impl StreamFd {
+    fn new(id: FileId, kind: Kind, net: NetRef, kept: Option<OwnedFd>, socket: TcpSocket, phase: Phase) -> Self {
+        let state = State { phase, parked: Vec::new(), last: None, error: 0 };
+        Self { id, kind, net, kept, socket, state: Mutex::new(state) }
+    }
+
+    /// Our copy of the program's end, if we keep one.
+    pub(crate) fn kept(&self) -> Option<BorrowedFd<'_>> {
+        self.kept.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Does nothing tell us when the program closes it?
+    pub(crate) fn closes_silently(&self) -> bool {
+        self.kept.is_some()
+            || match &lock(&self.state).phase {
+                Phase::Fresh | Phase::Listening { .. } | Phase::Over => true,
+                Phase::Connecting { .. } => false,
+                Phase::Open(wire) => wire.closes_silently(),
+            }
+    }
+
+    fn v6(&self) -> bool {
+        self.kind.family == Family::V6
+    }
+
+    /// The program's end.
+    fn app(&self, world: &World, task: Task, fd: i32) -> Result<OwnedFd, i32> {
+        match &self.kept {
+            Some(kept) => kept.try_clone().map_err(|e| sys::errno_of(&e)),
+            None => world.copy_fd(task, fd, self.id),
+        }
+    }
+
+    /// Moves what can be moved, and answers those whose wait is over. True if nobody has the socket any more.
+    pub(crate) fn pump(self: &Arc<Self>, world: &Arc<World>) -> bool {
+        let mut state = lock(&self.state);
+        match &state.phase {
+            Phase::Listening { .. } => self.announce(world, &mut state),
+            Phase::Connecting { .. } => self.see_connection(world, &mut state),
+            Phase::Fresh | Phase::Open(_) | Phase::Over => {}
+        }
+        let gone = self.pump_wire(world, &mut state);
+        let parked = std::mem::take(&mut state.parked);
+        drop(state);
+        for waiting in parked {
+            self.serve(world, waiting);
+        }
+        gone
+    }
+
+    /// Answers a call that may wait, or lets it.
+    fn serve(self: &Arc<Self>, world: &Arc<World>, waiting: Parked) {
+        let Parked { notification, deadline } = waiting;
+        if deadline.is_some() && !notification.is_valid() {
+            return;
+        }
+        let call = notification.call;
+        let task = Task::new(call.tid);
+        let notification = match call.nr {
+            libc::SYS_accept | libc::SYS_accept4 => match self.accept(world, task, notification) {
+                Some(notification) => notification,
+                None => return,
+            },
+            libc::SYS_connect => match self.connected(world, task) {
+                Some(result) => return answer(world, notification, result.map(|()| 0)),
+                None => notification,
+            },
+            _ => match self.recv_from(world, task, &call) {
+                Some(result) => return answer(world, notification, result),
+                None => notification,
+            },
+        };
+        if deadline.is_some_and(|d| d <= Instant::now()) {
+            let error = if call.nr == libc::SYS_connect { libc::EINPROGRESS } else { libc::EAGAIN };
+            return answer(world, notification, Err(error));
+        }
+        if world.killable
+            && let Some(certain) = task.signal_waits()
+        {
+            // As with netlink's: with a time limit the kernel does not restart these calls.
+            let restart = certain && deadline.is_none();
+            return answer(world, notification, Err(if restart { ERESTARTSYS } else { libc::EINTR }));
+        }
+        if !notification.is_valid() {
+            return;
+        }
+        lock(&self.state).parked.push(Parked { notification, deadline });
+        world.sockets.watch_stream(self.id);
+    }
+
+    /// Does somebody wait?
+    pub(crate) fn has_parked(&self) -> bool {
+        !lock(&self.state).parked.is_empty()
+    }
+
+    /// A call waits from now on, as long as the socket says.
+    fn park(self: &Arc<Self>, world: &Arc<World>, notification: Notification, limit: Option<std::time::Duration>) {
+        let deadline = limit.map(|limit| Instant::now() + limit);
+        self.serve(world, Parked { notification, deadline });
+        // What came before it was on the list of those who wait told nobody of it.
+        if self.has_parked() {
+            world.sockets.notify(self.id, &world.reactor);
+        }
+    }
+
+    /// `recvfrom` with room for an address: of a connection there is none to tell. `None` if it has to wait.
+    fn recv_from(&self, world: &World, task: Task, call: &Call) -> Option<Result<i64, i32>> {
+        let mut buffer = vec![0; (call.args[2] as usize).min(1 << 20)];
+        let app = match self.app(world, task, call.int(0)) {
+            Ok(app) => app,
+            Err(e) => return Some(Err(e)),
+        };
+        let memory = crate::mem::Memory::of(task.tid);
+        match sys::recv_flags(app.as_fd(), &mut buffer, call.int(3) | libc::MSG_DONTWAIT) {
+            Ok(n) => {
+                let done = memory.write(call.args[1], buffer.get(..n).unwrap_or_default());
+                let done = done.and_then(|()| memory.write(call.args[5], &0u32.to_ne_bytes()));
+                Some(done.map(|()| n as i64).map_err(|e| e.errno()))
+            }
+            Err(e) => match sys::errno_of(&e) {
+                libc::EAGAIN if call.int(3) & libc::MSG_DONTWAIT == 0 && !task.is_nonblocking(call.int(0)) => None,
+                // What a socket without a connection says.
+                libc::EINVAL => Some(Err(libc::ENOTCONN)),
+                e => Some(Err(e)),
+            },
+        }
+    }
+}
+
+/// A fresh one: what goes to the program.
+///
+/// # Errors
+/// errno of making the stand-in.
+pub(crate) fn open(world: &World, task: Task, kind: Kind, net: NetRef, nonblocking: bool) -> Result<OwnedFd, i32> {
+    let (app, id) = lone_socket(true, nonblocking)?;
+    let kept = keep(world, &app)?;
+    let socket = match kind.family {
+        Family::V6 => TcpSocket::new_v6(&world.stack, &net),
+        _ => TcpSocket::new_v4(&world.stack, &net),
+    };
+    socket.set_owner(world.users.cred(task).euid.0);
+    socket.on_ready(Some(world.sockets.alarm(id, world.reactor.clone())));
+    let socket = Emulated::Stream(Arc::new(StreamFd::new(id, kind, net, kept, socket, Phase::Fresh)));
+    world.sockets.insert_silent(id, socket, &app, &world.reactor)?;
+    Ok(app)
+}
+
+/// Answers a call that does not wait.
+pub(crate) fn handle(world: &World, task: Task, call: &Call, s: &Arc<StreamFd>) -> Outcome {
+    lock(&s.state).last = Some((task, call.int(0)));
+    match call.nr {
+        libc::SYS_getsockopt => options::get(world, task, call, s),
+        libc::SYS_setsockopt => options::set(world, task, call, s),
+        libc::SYS_shutdown => s.shutdown(call.int(1)),
+        // Addresses of a connection's sends are not looked at, and the native call does the rest.
+        libc::SYS_sendmsg | libc::SYS_sendmmsg => Outcome::Proceed,
+        libc::SYS_sendto if call.args[4] == 0 => Outcome::Proceed,
+        libc::SYS_sendto => Outcome::from(s.send_to(world, task, call)),
+        _ => Outcome::from(s.plain(world, task, call)),
+    }
+}
+
+impl StreamFd {
+    fn plain(self: &Arc<Self>, world: &World, task: Task, call: &Call) -> Result<i64, i32> {
+        match call.nr {
+            libc::SYS_bind => {
+                let name = name::parse(&address(task, call.args[1], call.int(2))?, self.v6())?;
+                let to = match name {
+                    name::Name::Inet(to) => to,
+                    // IPv4 takes it for "any", as it always did.
+                    name::Name::None if !self.v6() => name::unspecified(false),
+                    name::Name::None => return Err(libc::EAFNOSUPPORT),
+                };
+                self.bind(world, task, call.int(0), to)
+            }
+            libc::SYS_listen => self.listen(world, task, call.int(0), call.int(1)),
+            libc::SYS_getsockname => {
+                let local = self.socket.local_addr().unwrap_or_else(|| name::unspecified(self.v6()));
+                write_name(task, call, &name::bytes(local))
+            }
+            libc::SYS_getpeername => write_name(task, call, &name::bytes(self.socket.peer_addr()?)),
+            _ => Err(libc::EOPNOTSUPP),
+        }
+    }
+
+    fn bind(&self, world: &World, task: Task, fd: i32, to: std::net::SocketAddr) -> Result<i64, i32> {
+        let cred = world.users.cred(task);
+        let privileged = cred.capable(self.net.owner(), Cap::NetBindService);
+        let _ = fd;
+        let mut result = self.socket.bind(to, privileged);
+        for _ in 0..3 {
+            if result != Err(libc::EADDRINUSE) {
+                break;
+            }
+            // The holder may have been closed: that is only seen by looking.
+            world.sockets.sweep(1);
+            result = self.socket.bind(to, privileged);
+            if result == Err(libc::EADDRINUSE) {
+                // A socket that we have just handed over is open here for some microseconds more.
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        }
+        result.map(|()| 0)
+    }
+
+    fn shutdown(&self, how: i32) -> Outcome {
+        if !(0..=2).contains(&how) {
+            return Outcome::Errno(libc::EINVAL);
+        }
+        let mut state = lock(&self.state);
+        match &mut state.phase {
+            Phase::Fresh | Phase::Over => Outcome::Errno(libc::ENOTCONN),
+            Phase::Connecting { .. } => Outcome::Proceed,
+            Phase::Listening { .. } => {
+                if how != 1 {
+                    // Those who wait in accept are answered when the socket is looked at.
+                    let _ = self.socket.shutdown(std::net::Shutdown::Both);
+                    return Outcome::Proceed;
+                }
+                Outcome::Value(0)
+            }
+            // The kernel tells our end, behind what was written before.
+            Phase::Open(wire) => {
+                wire.shut(how);
+                Outcome::Proceed
+            }
+        }
+    }
+
+    fn send_to(&self, world: &World, task: Task, call: &Call) -> Result<i64, i32> {
+        if !matches!(lock(&self.state).phase, Phase::Open(_)) {
+            return Err(libc::EPIPE);
+        }
+        let len = (call.args[2] as usize).min(1 << 20);
+        let bytes = crate::mem::Memory::of(task.tid).bytes(call.args[1], len).map_err(|e| e.errno())?;
+        let app = self.app(world, task, call.int(0))?;
+        let flags = call.int(3) & libc::MSG_OOB | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+        sys::send_flags(app.as_fd(), &bytes, flags).map(|n| n as i64).map_err(|e| sys::errno_of(&e))
+    }
+}
+
+/// Answers a call that may wait.
+pub(crate) fn receive(world: &Arc<World>, notification: Notification, s: &Arc<StreamFd>) {
+    let call = notification.call;
+    let task = Task::new(call.tid);
+    lock(&s.state).last = Some((task, call.int(0)));
+    match call.nr {
+        libc::SYS_connect => s.connect(world, task, notification),
+        libc::SYS_accept | libc::SYS_accept4 => s.accept_or_wait(world, task, notification),
+        libc::SYS_recvfrom => match s.recv_from(world, task, &call) {
+            Some(result) => answer(world, notification, result),
+            None => {
+                let limit = s.app(world, task, call.int(0)).ok().and_then(|app| sys::receive_timeout(app.as_fd()));
+                s.park(world, notification, limit);
+            }
+        },
+        // The name of our end is none.
+        _ => syscalls::finish(world, notification, Outcome::Proceed),
+    }
+}

@@ -1,0 +1,107 @@
+//! Options of sockets with connections.
+
+use std::os::fd::AsFd;
+
+use pernet::Cap;
+
+use super::StreamFd;
+use crate::inet::{common_option, option_value};
+use crate::listener::Call;
+use crate::mem::Memory;
+use crate::sys;
+use crate::syscalls::Outcome;
+use crate::task::Task;
+use crate::world::{World, lock};
+
+fn truth(value: &[u8]) -> Result<bool, i32> {
+    value.first_chunk::<4>().map(|b| *b != [0; 4]).ok_or(libc::EINVAL)
+}
+
+pub(super) fn set(world: &World, task: Task, call: &Call, s: &StreamFd) -> Outcome {
+    let (level, option) = (call.int(1), call.int(2));
+    let value = match option_value(task, call) {
+        Ok(value) => value,
+        Err(e) => return Outcome::Errno(e),
+    };
+    let admin = || world.users.cred(task).capable(s.net.owner(), Cap::NetAdmin);
+    let done = |r: Result<(), i32>| Outcome::from(r.map(|()| 0));
+    // The kernel's end remembers too, and answers who asks.
+    let also = |r: Result<(), i32>| r.map_or_else(Outcome::Errno, |()| Outcome::Proceed);
+    match (level, option) {
+        (libc::SOL_SOCKET, libc::SO_REUSEADDR) => also(truth(&value).map(|on| s.socket.set_reuse_address(on))),
+        (libc::SOL_SOCKET, libc::SO_KEEPALIVE) => also(truth(&value).map(|on| s.socket.set_keepalive(on))),
+        (libc::SOL_SOCKET, libc::SO_OOBINLINE) => also(truth(&value).map(|on| s.socket.set_urgent_inline(on))),
+        (libc::SOL_SOCKET, libc::SO_LINGER) => also(match (value.first_chunk(), value.get(4..8)) {
+            (Some(&on), Some(&[a, b, c, d])) => {
+                let seconds = u32::from_ne_bytes([a, b, c, d]);
+                s.socket.set_linger((i32::from_ne_bytes(on) != 0).then_some(seconds));
+                Ok(())
+            }
+            _ => Err(libc::EINVAL),
+        }),
+        (libc::SOL_SOCKET, libc::SO_REUSEPORT) => done(truth(&value).map(|on| s.socket.set_reuse_port(on))),
+        (libc::SOL_SOCKET, libc::SO_MARK | libc::SO_RCVBUFFORCE | libc::SO_SNDBUFFORCE) if !admin() => {
+            Outcome::Errno(libc::EPERM)
+        }
+        (libc::SOL_SOCKET, libc::SO_MARK) => done(match value.first_chunk() {
+            Some(&mark) => {
+                s.socket.set_mark(u32::from_ne_bytes(mark));
+                Ok(())
+            }
+            None => Err(libc::EINVAL),
+        }),
+        (libc::SOL_SOCKET, libc::SO_BINDTODEVICE) => {
+            let device = value.split(|&b| b == 0).next().unwrap_or_default();
+            let links = world.stack.links(&s.net);
+            let index = match (device.is_empty(), links.and_then(|l| l.by_name(&String::from_utf8_lossy(device)))) {
+                (true, _) => 0,
+                (false, Some(link)) => link.index(),
+                (false, None) => return Outcome::Errno(libc::ENODEV),
+            };
+            s.socket.set_device(index);
+            Outcome::Value(0)
+        }
+        (libc::SOL_SOCKET, _) => Outcome::Proceed,
+        (libc::IPPROTO_TCP, _) => done(s.socket.set_tcp_option(option, &value)),
+        (libc::SOL_IP | libc::SOL_IPV6, _) => done(s.socket.set_ip_option(level, option, &value)),
+        _ => Outcome::Errno(libc::ENOPROTOOPT),
+    }
+}
+
+pub(super) fn get(world: &World, task: Task, call: &Call, s: &StreamFd) -> Outcome {
+    if let Some(answer) = common_option(task, call, s.kind, &s.net) {
+        return Outcome::from(answer);
+    }
+    let (level, option) = (call.int(1), call.int(2));
+    let value = match (level, option) {
+        (libc::SOL_SOCKET, libc::SO_ERROR) => Ok(error(world, task, call.int(0), s).to_ne_bytes().to_vec()),
+        (libc::SOL_SOCKET, libc::SO_REUSEPORT) => Ok(i32::from(s.socket.reuse_port()).to_ne_bytes().to_vec()),
+        (libc::SOL_SOCKET, libc::SO_MARK) => Ok(s.socket.mark().to_ne_bytes().to_vec()),
+        (libc::SOL_SOCKET, libc::SO_BINDTODEVICE) => {
+            let index = s.socket.device();
+            let link = world.stack.links(&s.net).and_then(|links| links.by_index(index));
+            Ok(link.map_or_else(Vec::new, |link| {
+                let mut name = link.name().to_string().into_bytes();
+                name.push(0);
+                name
+            }))
+        }
+        (libc::SOL_SOCKET, _) => return Outcome::Proceed,
+        (libc::IPPROTO_TCP, _) => s.socket.tcp_option(option),
+        (libc::SOL_IP | libc::SOL_IPV6, _) => s.socket.ip_option(level, option),
+        _ => Err(libc::ENOPROTOOPT),
+    };
+    let written = value
+        .and_then(|value| Memory::of(task.tid).write_sized(call.args[3], call.args[4], &value).map_err(|e| e.errno()));
+    Outcome::from(written.map(|()| 0))
+}
+
+/// The pending error. One that the program's end has, too, may have been seen there by a native call.
+fn error(world: &World, task: Task, fd: i32, s: &StreamFd) -> i32 {
+    let planted = std::mem::take(&mut lock(&s.state).error);
+    let native = s.app(world, task, fd).map_or(0, |app| sys::take_socket_error(app.as_fd()));
+    match s.socket.take_error() {
+        0 if native != 0 => planted,
+        error => error,
+    }
+}

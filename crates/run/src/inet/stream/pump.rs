@@ -1,0 +1,250 @@
+//! Bytes, both ways, between the program's end of a connection and the stack. Nothing here waits: what does not go now goes
+//! when either side says that something has changed.
+
+use std::cell::RefCell;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+
+use pernet_stack::TcpState;
+
+use super::{Phase, State, StreamFd};
+use crate::sys;
+use crate::task::Task;
+use crate::world::World;
+
+/// Moved at once.
+const PIECE: usize = 64 << 10;
+/// Pieces of one socket in a row, before another's turn.
+const TURN: usize = 16;
+
+thread_local! {
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Our end of a connection with a program.
+pub(super) struct Wire {
+    end: OwnedFd,
+    /// Bytes for the program for which there was no room.
+    held: Vec<u8>,
+    /// Nothing is moved yet.
+    paused: bool,
+    /// The program has said that it writes no more, and it was told that nothing more comes.
+    heard_end: bool,
+    told_end: bool,
+    /// It has shut this down: what comes is thrown away, what it writes is refused.
+    deaf: bool,
+    /// It has shut down both ways itself, so our end looks as if it had been closed.
+    shut_both: bool,
+    shut_read: bool,
+    shut_write: bool,
+}
+
+/// What became of a direction.
+#[derive(PartialEq, Eq)]
+enum Flow {
+    /// It waits for one of its sides.
+    Waits,
+    /// There is more at once.
+    More,
+    /// The program is gone.
+    Gone,
+    /// The connection was reset, with this errno.
+    Reset(i32),
+}
+
+impl Wire {
+    pub(super) fn new(end: OwnedFd) -> Self {
+        Self {
+            end,
+            held: Vec::new(),
+            paused: false,
+            heard_end: false,
+            told_end: false,
+            deaf: false,
+            shut_both: false,
+            shut_read: false,
+            shut_write: false,
+        }
+    }
+
+    pub(super) fn paused(end: OwnedFd) -> Self {
+        Self { paused: true, ..Self::new(end) }
+    }
+
+    pub(super) fn start(&mut self) {
+        self.paused = false;
+    }
+
+    pub(super) fn end(&self) -> BorrowedFd<'_> {
+        self.end.as_fd()
+    }
+
+    pub(super) fn closes_silently(&self) -> bool {
+        self.shut_both
+    }
+
+    /// The program shuts it down, by the kernel's call.
+    pub(super) fn shut(&mut self, how: i32) {
+        self.shut_read |= how != 1;
+        self.shut_write |= how != 0;
+        self.shut_both = self.shut_read && self.shut_write;
+    }
+}
+
+impl StreamFd {
+    /// Moves bytes of a connection. True if the program is gone and has nothing more to say.
+    pub(super) fn pump_wire(self: &Arc<Self>, world: &World, state: &mut State) -> bool {
+        let Phase::Open(wire) = &mut state.phase else { return false };
+        if wire.paused {
+            return false;
+        }
+        let (out, inward) = BUFFER.with_borrow_mut(|buffer| {
+            buffer.resize(PIECE, 0);
+            (self.outward(wire, buffer), self.inward(wire, buffer))
+        });
+        if out == Flow::Gone {
+            return true;
+        }
+        if out == Flow::More || inward == Flow::More {
+            world.sockets.notify(self.id, &world.reactor);
+        }
+        let reset = match (&out, &inward) {
+            (_, Flow::Reset(e)) | (Flow::Reset(e), _) => Some(*e),
+            _ => None,
+        };
+        if let Some(error) = reset {
+            self.plant(world, state, error);
+        } else if self.socket.state() == TcpState::Close && wire.told_end && wire.held.is_empty() {
+            // Over, both ways: the program's end says so when ours is closed.
+            state.phase = Phase::Over;
+            world.reactor.wake();
+        }
+        false
+    }
+
+    /// From the program to the stack.
+    fn outward(&self, wire: &mut Wire, buffer: &mut [u8]) -> Flow {
+        for _ in 0..TURN {
+            if wire.heard_end {
+                // Nothing tells of a close but this: there is nothing left to read.
+                return if sys::is_hung_up(wire.end()) && !wire.shut_both { Flow::Gone } else { Flow::Waits };
+            }
+            let room = self.socket.send_room().min(buffer.len());
+            let over = self.socket.state() == TcpState::Close;
+            if room == 0 && !over {
+                return if sys::is_hung_up(wire.end()) && self.socket.unacknowledged() == 0 {
+                    Flow::Gone
+                } else {
+                    Flow::Waits
+                };
+            }
+            let piece = if over { &mut *buffer } else { &mut buffer[..room] };
+            match sys::recv_flags(wire.end(), piece, libc::MSG_DONTWAIT) {
+                Ok(0) => {
+                    wire.heard_end = true;
+                    let gone = sys::is_hung_up(wire.end()) && !wire.shut_both;
+                    if gone {
+                        if !wire.held.is_empty() {
+                            // It leaves bytes unread.
+                            self.socket.abort();
+                        }
+                        return Flow::Gone;
+                    }
+                    // One that has ended meanwhile needs no end.
+                    let _ = self.socket.shutdown(Shutdown::Write);
+                }
+                Ok(n) => {
+                    let mut rest = &buffer[..n];
+                    while !rest.is_empty() {
+                        match self.socket.send(rest) {
+                            Ok(took) => rest = rest.get(took..).unwrap_or_default(),
+                            // There was room: nobody else writes.
+                            Err(libc::EAGAIN) => break,
+                            Err(libc::EPIPE) => {
+                                sys::shutdown(wire.end(), libc::SHUT_RD);
+                                wire.heard_end = true;
+                                break;
+                            }
+                            Err(e) => return Flow::Reset(e),
+                        }
+                    }
+                }
+                Err(e) => match sys::errno_of(&e) {
+                    libc::EAGAIN | libc::EINTR => return Flow::Waits,
+                    // It was closed with bytes in it that we had written.
+                    _ => {
+                        self.socket.abort();
+                        return Flow::Gone;
+                    }
+                },
+            }
+        }
+        Flow::More
+    }
+
+    /// From the stack to the program.
+    fn inward(&self, wire: &mut Wire, buffer: &mut [u8]) -> Flow {
+        for _ in 0..TURN {
+            if !wire.held.is_empty() {
+                match sys::send_flags(wire.end(), &wire.held, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) {
+                    Ok(n) => drop(wire.held.drain(..n)),
+                    Err(e) if matches!(sys::errno_of(&e), libc::EAGAIN | libc::EINTR) => return Flow::Waits,
+                    Err(_) => {
+                        wire.deaf = true;
+                        wire.held.clear();
+                    }
+                }
+                continue;
+            }
+            if wire.told_end {
+                return Flow::Waits;
+            }
+            match self.socket.recv(buffer) {
+                Ok(0) => {
+                    wire.told_end = true;
+                    sys::shutdown(wire.end(), libc::SHUT_WR);
+                    return Flow::Waits;
+                }
+                Ok(_) if wire.deaf => {}
+                Ok(n) => {
+                    let piece = &buffer[..n];
+                    let sent = sys::send_flags(wire.end(), piece, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+                    match sent {
+                        Ok(sent) => wire.held.extend_from_slice(&piece[sent..]),
+                        Err(e) if matches!(sys::errno_of(&e), libc::EAGAIN | libc::EINTR) => {
+                            wire.held.extend_from_slice(piece);
+                        }
+                        Err(_) => wire.deaf = true,
+                    }
+                }
+                Err(libc::EAGAIN) => return Flow::Waits,
+                Err(e) => return Flow::Reset(e),
+            }
+        }
+        Flow::More
+    }
+
+    /// Tells the program of a reset: closed with bytes in it that it wrote, our end gives it an error behind what it can
+    /// still read. If it wrote none, we do in its name.
+    fn plant(&self, world: &World, state: &mut State, error: i32) {
+        let app = state.last.and_then(|(task, fd)| self.find_app(world, task, fd));
+        if let Some(app) = app {
+            let _ = sys::send_flags(app.as_fd(), &[0], libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+        }
+        state.error = error;
+        // What it was not told yet it will not be: a reset is not in order.
+        state.phase = Phase::Over;
+        world.reactor.wake();
+    }
+
+    /// The program's end, if the task that called last has it open.
+    fn find_app(&self, world: &World, task: Task, fd: i32) -> Option<OwnedFd> {
+        if let Ok(app) = self.app(world, task, fd) {
+            return Some(app);
+        }
+        let open = crate::task::numbers(&format!("/proc/{}/fd", task.tid));
+        let fd = open.into_iter().filter_map(|fd| i32::try_from(fd).ok()).find(|&fd| task.file(fd) == Some(self.id))?;
+        world.copy_fd(task, fd, self.id).ok()
+    }
+}

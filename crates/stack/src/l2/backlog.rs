@@ -1,0 +1,143 @@
+//! Who has something to receive (`struct softnet_data`).
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pernet::NetHandle;
+
+use super::work::Work;
+use super::{Cx, Frame, receive};
+use crate::dev::Stack;
+use crate::state::Ns;
+
+/// Frames that wait in a namespace at once (`net.core.netdev_max_backlog`).
+const MAX_BACKLOG: usize = 1000;
+/// Frames of one namespace in a row, before another's turn (`net.core.dev_weight`).
+const WEIGHT: usize = 64;
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every change under these locks is one assignment or one call of a queue's.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a namespace has to do when nobody holds a lock.
+#[derive(Debug)]
+enum Item {
+    /// A frame came in by the device with this index.
+    Received(u32, Frame),
+    Work(Work),
+}
+
+/// What came in to a namespace and nobody has looked at yet, and what else waits to be done there, in order.
+///
+/// A leaf lock: it is taken by senders in other namespaces, under whatever they hold.
+#[derive(Debug, Default)]
+pub(crate) struct Backlog(Mutex<Waiting>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    items: VecDeque<Item>,
+    /// It is on the list of those that have something, or in somebody's hands who took it from there. There it stays until
+    /// it is found empty: so it is never there twice, and two threads never empty it at once.
+    scheduled: bool,
+}
+
+/// The namespaces of a system that have something to receive.
+#[derive(Debug, Default)]
+pub(crate) struct Softnet {
+    /// A leaf lock.
+    ready: Mutex<VecDeque<NetHandle>>,
+}
+
+impl Backlog {
+    /// Takes something in; `false` if there is no room for another frame. Says that the namespace is to be scheduled if it is
+    /// not yet.
+    fn push(&self, item: Item, schedule: &mut bool) -> bool {
+        let mut waiting = locked(&self.0);
+        // What this host has decided to do is bounded where it was decided.
+        if matches!(item, Item::Received(..)) && waiting.items.len() >= MAX_BACKLOG {
+            return false;
+        }
+        waiting.items.push_back(item);
+        *schedule = !std::mem::replace(&mut waiting.scheduled, true);
+        true
+    }
+
+    /// The next items; none at all, and it is no longer scheduled, if there are none.
+    fn take(&self, into: &mut Vec<Item>) {
+        let mut waiting = locked(&self.0);
+        let count = waiting.items.len().min(WEIGHT);
+        into.extend(waiting.items.drain(..count));
+        if count == 0 {
+            waiting.scheduled = false;
+            if waiting.items.capacity() > WEIGHT {
+                waiting.items = VecDeque::new();
+            }
+        }
+    }
+}
+
+fn enqueue(cx: Cx<'_>, item: Item) -> bool {
+    let mut schedule = false;
+    let taken = cx.state.backlog.push(item, &mut schedule);
+    if schedule {
+        let softnet = &cx.stack.inner().softnet;
+        let mut ready = locked(&softnet.ready);
+        ready.push_back(cx.net.handle());
+        let first = ready.len() == 1;
+        drop(ready);
+        if first {
+            // Whoever is to run packets in the background may be asleep.
+            cx.stack.timer_moved();
+        }
+    }
+    taken
+}
+
+/// A frame arrives at the device with index `ifindex` (`netif_rx`): it is received when [`Stack::run_packets`] comes to
+/// it. `false` if there was no room, which the caller counts.
+pub(crate) fn netif_rx(cx: Cx<'_>, ifindex: u32, frame: Frame) -> bool {
+    enqueue(cx, Item::Received(ifindex, frame))
+}
+
+/// Has something done in the namespace when nobody holds a lock: so those who hold rtnl send. Nobody is left in a dying
+/// namespace to do it.
+pub(crate) fn later(stack: &Stack, ns: Ns<'_>, work: Work) {
+    if let Some(net) = ns.net() {
+        enqueue(Cx { stack, net, state: ns.state() }, Item::Work(work));
+    }
+}
+
+impl Stack {
+    /// Receives what waits in any namespace, and what that causes, until nothing waits (`net_rx_action`).
+    ///
+    /// Every operation of a socket calls it at its end, so that what a program sends has arrived when its call returns, as
+    /// on Linux. Whoever waits in the background calls it with the timers: [`Stack::run_timers`] does. No lock may be held.
+    pub fn run_packets(&self) {
+        let mut items = Vec::new();
+        loop {
+            let next = locked(&self.inner().softnet.ready).pop_front();
+            let Some(handle) = next else { return };
+            // One that died meanwhile takes its frames along.
+            let Some(net) = handle.upgrade() else { continue };
+            let Some(cx) = Cx::new(self, &net) else { continue };
+            cx.state.backlog.take(&mut items);
+            if items.is_empty() {
+                continue;
+            }
+            for item in items.drain(..) {
+                match item {
+                    Item::Received(ifindex, frame) => receive::netif_receive(cx, ifindex, frame),
+                    Item::Work(work) => work.run(cx),
+                }
+            }
+            // It stays scheduled until it is found empty.
+            locked(&self.inner().softnet.ready).push_back(handle);
+        }
+    }
+
+    /// Whether packets wait for [`Stack::run_packets`].
+    pub(crate) fn packets_wait(&self) -> bool {
+        !locked(&self.inner().softnet.ready).is_empty()
+    }
+}

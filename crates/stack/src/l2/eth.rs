@@ -1,0 +1,50 @@
+//! Ethernet headers (`eth_header`, `eth_type_trans`).
+
+use super::{Frame, PacketType, ethertype};
+use crate::dev::{HwAddr, Link};
+
+/// Bytes of the header.
+pub(super) const HLEN: usize = 14;
+
+/// Puts the header before a packet, whose protocol the frame knows.
+pub(crate) fn push_header(frame: &mut Frame, dst: &[u8], src: &[u8]) {
+    frame.set_network_here();
+    let protocol = frame.protocol.to_be_bytes();
+    let header = frame.push(HLEN);
+    for (at, from) in [(0, dst), (6, src)] {
+        for (to, from) in header[at..at + 6].iter_mut().zip(from) {
+            *to = *from;
+        }
+    }
+    header[12..].copy_from_slice(&protocol);
+    frame.set_mac_here();
+}
+
+/// A frame arrives at `link`: whom it is for, and what is in it. Its data begin behind the header then. `None` if it is too
+/// short for a header.
+pub(super) fn eth_type_trans(frame: &mut Frame, link: &Link) -> Option<()> {
+    let header: [u8; HLEN] = *frame.data().first_chunk()?;
+    frame.set_mac_here();
+    frame.pull(HLEN)?;
+    frame.set_network_here();
+    let dst = &header[..6];
+    frame.kind = if dst == link.address.as_bytes() {
+        PacketType::Host
+    } else if dst == HwAddr::BROADCAST6.as_bytes() {
+        PacketType::Broadcast
+    } else if dst[0] & 1 != 0 {
+        PacketType::Multicast
+    } else {
+        PacketType::OtherHost
+    };
+    let protocol = u16::from_be_bytes([header[12], header[13]]);
+    // Below that it is a length, and what follows says what it is.
+    frame.protocol = if protocol >= 0x600 { protocol } else { ethertype::LLC };
+    Some(())
+}
+
+/// The addresses of a frame's header: destination and source.
+pub(super) fn addresses(frame: &Frame) -> Option<([u8; 6], [u8; 6])> {
+    let header: &[u8; 12] = frame.mac_header().first_chunk()?;
+    Some((*header.first_chunk()?, *header.last_chunk()?))
+}

@@ -1,0 +1,25 @@
+//! What becomes of a frame that came in (`__netif_receive_skb_core`).
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::tap::tap;
+use super::{Cx, Frame, PacketType, arp, count, ethertype};
+use crate::dev::IfFlags;
+use crate::l3;
+
+/// A frame that arrived at the device with index `ifindex`; its data begin at the network header.
+pub(super) fn netif_receive(cx: Cx<'_>, ifindex: u32, mut frame: Frame) {
+    // It may have gone, or down, since.
+    let Some(link) = cx.state.links.by_index(ifindex).filter(|link| link.is_up()) else { return };
+    frame.set_network_here();
+    // What comes back from the network layer was seen when it went out.
+    if frame.routed.is_none() || link.stored_flags.contains(IfFlags::LOOPBACK) {
+        tap(cx, &link, &frame, false);
+    }
+    match frame.protocol {
+        ethertype::IP | ethertype::IPV6 => l3::ip_rcv(cx, &link, frame),
+        ethertype::ARP => arp::arp_rcv(cx, &link, &frame),
+        _ if frame.kind == PacketType::OtherHost => {}
+        _ => count(cx.state, &link, |c| _ = c.rx_nohandler.fetch_add(1, Relaxed)),
+    }
+}

@@ -1,0 +1,121 @@
+//! Handing a frame to a device (`dev_queue_xmit`).
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::backlog::netif_rx;
+use super::tap::tap;
+use super::{Cx, Frame, count, eth};
+use crate::dev::{IfFlags, Link};
+use crate::errno;
+
+/// Sends a frame through a device; its data begin at the link-layer header.
+///
+/// # Errors
+/// A positive errno: `ENETDOWN`.
+pub(crate) fn dev_queue_xmit(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame) -> Result<(), i32> {
+    if !link.is_up() {
+        count(cx.state, link, |c| _ = c.tx_dropped.fetch_add(1, Relaxed));
+        return Err(errno::ENETDOWN);
+    }
+    frame.set_mac_here();
+    if link.carrier {
+        tap(cx, link, &frame, true);
+    }
+    if link.stored_flags.contains(IfFlags::LOOPBACK) {
+        loopback(cx, link, frame);
+        return Ok(());
+    }
+    // Without a carrier there is no queue to put it into: it is gone, and nobody is told.
+    if !link.carrier {
+        return Ok(());
+    }
+    match link.class().kind {
+        Some("veth") => veth(cx, link, frame),
+        Some("ifb") => ifb(cx, link, &frame),
+        _ => sent(cx, link, frame.len()),
+    }
+    Ok(())
+}
+
+/// The bytes as counters have them.
+fn bytes(len: usize) -> u64 {
+    len as u64
+}
+
+fn sent(cx: Cx<'_>, link: &Link, len: usize) {
+    count(cx.state, link, |c| {
+        c.tx_packets.fetch_add(1, Relaxed);
+        c.tx_bytes.fetch_add(bytes(len), Relaxed);
+    });
+}
+
+pub(super) fn received(cx: Cx<'_>, link: &Link, len: usize) {
+    count(cx.state, link, |c| {
+        c.rx_packets.fetch_add(1, Relaxed);
+        c.rx_bytes.fetch_add(bytes(len), Relaxed);
+    });
+}
+
+/// What is sent comes in at once; it is counted both ways, without its header.
+fn loopback(cx: Cx<'_>, link: &Link, mut frame: Frame) {
+    if eth::eth_type_trans(&mut frame, link).is_none() {
+        return;
+    }
+    let len = frame.len();
+    if netif_rx(cx, link.index(), frame) {
+        count(cx.state, link, |c| {
+            c.tx_packets.fetch_add(1, Relaxed);
+            c.tx_bytes.fetch_add(bytes(len), Relaxed);
+            c.rx_packets.fetch_add(1, Relaxed);
+            c.rx_bytes.fetch_add(bytes(len), Relaxed);
+        });
+    } else {
+        count(cx.state, link, |c| _ = c.rx_dropped.fetch_add(1, Relaxed));
+    }
+}
+
+/// Into the other end, wherever that is.
+fn veth(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame) {
+    let len = frame.len();
+    // What the other end is told of the packet is what a wire would tell it.
+    (frame.mark, frame.priority, frame.routed) = (0, 0, None);
+    let arrived = with_lower(cx, link, |cx, peer| {
+        let arrived =
+            peer.is_up() && eth::eth_type_trans(&mut frame, peer).is_some() && netif_rx(cx, peer.index(), frame);
+        if arrived {
+            received(cx, peer, len);
+        }
+        arrived
+    });
+    if arrived == Some(true) {
+        sent(cx, link, len);
+    } else {
+        count(cx.state, link, |c| _ = c.tx_dropped.fetch_add(1, Relaxed));
+    }
+}
+
+/// It gives back what traffic control sent its way; what was sent to it directly it drops, counted as received.
+fn ifb(cx: Cx<'_>, link: &Link, frame: &Frame) {
+    received(cx, link, frame.len());
+    count(cx.state, link, |c| _ = c.rx_dropped.fetch_add(1, Relaxed));
+}
+
+/// Calls `with` on the device below, or at the other end, in its namespace.
+fn with_lower<T>(cx: Cx<'_>, link: &Link, with: impl FnOnce(Cx<'_>, &Arc<Link>) -> T) -> Option<T> {
+    let index = link.lower.filter(|index| *index > 0)?;
+    let Some(handle) = link.lower_net() else {
+        return cx.state.links.by_index(index).map(|lower| with(cx, &lower));
+    };
+    let net = handle.upgrade()?;
+    let cx = Cx::new(cx.stack, &net)?;
+    cx.state.links.by_index(index).map(|lower| with(cx, &lower))
+}
+
+/// A packet that went out comes back to this host by the same device: a broadcast, or a group that somebody here listens to
+/// (`dev_loopback_xmit`). Its data begin at the network header.
+pub(crate) fn receive_again(cx: Cx<'_>, link: &Link, mut frame: Frame) {
+    frame.set_network_here();
+    frame.set_mac_here();
+    let _ = netif_rx(cx, link.index(), frame);
+}

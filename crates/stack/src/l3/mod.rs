@@ -1,0 +1,243 @@
+//! Layer 3: which way a packet goes, and what becomes of one that came (`net/ipv4`, `net/ipv6`).
+//!
+//! The ways in and out:
+//! - [`ip_rcv`] takes what layer 2 received; what is for this host goes to [`crate::l4::deliver`], the rest is forwarded.
+//! - Sockets ask for a way by [`route_output`] and send along it by [`ip_output`].
+//! - An error that concerns a packet of ours (an ICMP message, a packet that was too large) goes to [`crate::l4::error`].
+
+mod checksum;
+mod exception;
+mod frag;
+mod limit;
+mod report;
+mod state;
+#[cfg(test)]
+mod tests;
+mod v4;
+mod v6;
+
+pub(crate) use checksum::{finish_checksum, internet_checksum, pseudo_header_sum};
+pub use exception::Learned;
+pub(crate) use exception::{Path, flush as flush_exceptions, learned};
+pub(crate) use frag::{Key as FragKey, expire as frag_expire};
+pub(crate) use report::{On as GroupsOn, answer as answer_groups, changed as group_changed, tell as tell_groups};
+pub(crate) use state::L3;
+pub(crate) use v6::solicit as ndisc_solicit;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use crate::dev::Link;
+use crate::l2::{Cx, Frame, ethertype};
+
+/// What a way is asked for (`struct flowi`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Flow {
+    pub(crate) dst: IpAddr,
+    /// If it is decided already.
+    pub(crate) src: Option<IpAddr>,
+    /// Device it must leave by; 0 for any.
+    pub(crate) oif: u32,
+    pub(crate) mark: u32,
+    pub(crate) tos: u8,
+    pub(crate) protocol: u8,
+    pub(crate) sport: u16,
+    pub(crate) dport: u16,
+    pub(crate) uid: u32,
+    /// IPv6's, 20 bits.
+    pub(crate) flow_label: u32,
+    /// The destination is a neighbour, whatever routes say (`SO_DONTROUTE`).
+    pub(crate) on_link: bool,
+    /// The source need not be an address of ours (`IP_TRANSPARENT`, `IP_FREEBIND`, and raw sockets that write it themselves).
+    pub(crate) any_source: bool,
+}
+
+/// The kind of destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// This host.
+    Local,
+    /// Another.
+    Unicast,
+    /// All on a link.
+    Broadcast,
+    /// A group.
+    Multicast,
+}
+
+/// A way out (`struct dst_entry`).
+#[derive(Clone, Debug)]
+pub(crate) struct Route {
+    pub(crate) dst: IpAddr,
+    /// The source address to use.
+    pub(crate) src: IpAddr,
+    /// Device it leaves by: the loopback for this host.
+    pub(crate) oif: u32,
+    /// The neighbour to hand it to, which is `dst` where there is no router.
+    pub(crate) next_hop: IpAddr,
+    pub(crate) reach: Reach,
+    /// Largest packet that may go this way, bytes: of the device, the route, and what was learnt of the path.
+    pub(crate) mtu: u32,
+    /// Device that the route is of: for this host the one that has the address, else the one it leaves by.
+    pub(crate) device: u32,
+    /// The route's own hop limit; 0 if it has none.
+    pub(crate) hop_limit: u8,
+    /// The route's own largest TCP segment (`RTAX_ADVMSS`); 0 if it has none.
+    pub(crate) advmss: u32,
+}
+
+/// Whether a packet may be cut (`IP_MTU_DISCOVER`, `IPV6_MTU_DISCOVER`), with the numbers of both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum PmtuDiscovery {
+    /// Never sets "don't fragment".
+    Dont = 0,
+    /// Sets it, but cuts what is too large for what is known of the path.
+    #[default]
+    Want = 1,
+    /// Sets it, and refuses what is too large.
+    Do = 2,
+    /// Sets it, and asks only whether the device takes it.
+    Probe = 3,
+    /// Does not set it, and refuses what is too large for the device.
+    Interface = 4,
+    /// As that, but cuts.
+    Omit = 5,
+}
+
+/// What the sender decides of the header.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Header {
+    pub(crate) protocol: u8,
+    /// TOS or traffic class.
+    pub(crate) tos: u8,
+    /// TTL or hop limit; `None` for the route's or the namespace's.
+    pub(crate) hop_limit: Option<u8>,
+    pub(crate) pmtu: PmtuDiscovery,
+    /// IPv4 options; or for IPv6 the number of the first extension header and then all of them as they go on the wire (the
+    /// last "next header" field is filled in).
+    pub(crate) options: Vec<u8>,
+    pub(crate) flow_label: u32,
+    /// One's own multicasts come back (`IP_MULTICAST_LOOP`).
+    pub(crate) multicast_loop: bool,
+    pub(crate) mark: u32,
+    pub(crate) priority: u32,
+}
+
+/// A packet for this host, as its protocol gets it. The frame's data begin at the transport header.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) frame: Frame,
+    pub(crate) src: IpAddr,
+    pub(crate) dst: IpAddr,
+    pub(crate) protocol: u8,
+    pub(crate) tos: u8,
+    /// TTL or hop limit.
+    pub(crate) hop_limit: u8,
+    pub(crate) flow_label: u32,
+    /// Device it came in by: the loopback for what this host sent itself, but by IPv6 the device that has the address.
+    pub(crate) iif: u32,
+    pub(crate) reach: Reach,
+    /// Bytes of the network header with its options or extension headers; `frame.network()` begins with it.
+    pub(crate) header_len: usize,
+}
+
+/// What somebody on the way, or this host itself, says of a packet that we sent.
+#[derive(Debug)]
+pub(crate) struct IcmpError<'a> {
+    /// Who says it; `None` for this host.
+    pub(crate) offender: Option<IpAddr>,
+    /// ICMP type and code.
+    pub(crate) ty: u8,
+    pub(crate) code: u8,
+    /// The path's MTU, or what the message carries.
+    pub(crate) info: u32,
+    /// What programs are told.
+    pub(crate) errno: i32,
+    /// It is an error for connections, too, not only a hint.
+    pub(crate) fatal: bool,
+    /// Of our packet: source, destination, protocol, and what the message quotes from the transport header on.
+    pub(crate) src: IpAddr,
+    pub(crate) dst: IpAddr,
+    pub(crate) protocol: u8,
+    pub(crate) transport: &'a [u8],
+    pub(crate) iif: u32,
+    /// The whole ICMP message, for the error queue and for raw sockets.
+    pub(crate) message: &'a [u8],
+}
+
+/// What became of a packet for this host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delivered {
+    /// Somebody has it, or it was thrown away in silence.
+    Done,
+    /// Nobody is there: "port unreachable" goes back.
+    NoPort,
+    /// Nobody knows the protocol: "protocol unreachable" goes back.
+    NoProtocol,
+}
+
+/// Is this one of the addresses that mean any?
+pub(crate) fn unspecified_like(addr: IpAddr) -> IpAddr {
+    match addr {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
+
+/// A packet of layer 2's for one of the two protocols; its data begin at the network header.
+pub(crate) fn ip_rcv(cx: Cx<'_>, link: &Arc<Link>, frame: Frame) {
+    match frame.protocol {
+        ethertype::IP => v4::ip_rcv(cx, link, frame),
+        _ => v6::ipv6_rcv(cx, link, frame),
+    }
+}
+
+/// Finds the way out (`ip_route_output_flow`, `ip6_dst_lookup_flow`).
+///
+/// # Errors
+/// A positive errno, as `connect` and `sendto` give it.
+pub(crate) fn route_output(cx: Cx<'_>, flow: &Flow) -> Result<Route, i32> {
+    match flow.dst {
+        IpAddr::V4(dst) => v4::route_output(cx, flow, dst),
+        IpAddr::V6(dst) => v6::route_output(cx, flow, dst),
+    }
+}
+
+/// Sends along a way. The frame's data begin at the transport header, whose checksum is in place or
+/// [partial](crate::l2::Checksum::Partial); there is room for headers before it.
+///
+/// Linux's order: the source of the packet is `route.src`.
+///
+/// # Errors
+/// A positive errno: `EMSGSIZE`, `ENOBUFS`, `EPERM`, `ENETDOWN`, …
+pub(crate) fn ip_output(cx: Cx<'_>, route: &Route, header: &Header, frame: Frame) -> Result<(), i32> {
+    match (route.src, route.dst) {
+        (IpAddr::V4(src), IpAddr::V4(dst)) => v4::ip_output(cx, route, header, (src, dst), frame),
+        (IpAddr::V6(src), IpAddr::V6(dst)) => v6::ip6_output(cx, route, header, (src, dst), frame),
+        _ => Err(crate::errno::ENETUNREACH),
+    }
+}
+
+/// Sends a packet whose network header the caller wrote (`IP_HDRINCL`): the frame's data begin with it.
+///
+/// # Errors
+/// As [`ip_output`].
+pub(crate) fn ip_output_raw(cx: Cx<'_>, route: &Route, header: &Header, frame: Frame) -> Result<(), i32> {
+    match route.dst {
+        IpAddr::V4(_) => v4::ip_output_raw(cx, route, header, frame),
+        IpAddr::V6(_) => v6::ip6_output_raw(cx, route, header, frame),
+    }
+}
+
+/// The neighbour that a packet was for did not answer (`dst_link_failure`): its sender is told.
+pub(crate) fn link_failure(cx: Cx<'_>, ifindex: u32, frame: Frame) {
+    match frame.protocol {
+        ethertype::IP => v4::link_failure(cx, ifindex, frame),
+        _ => v6::link_failure(cx, ifindex, frame),
+    }
+}
+
+/// Asks whether somebody on the link has an IPv6 address that is being checked.
+pub(crate) fn dad_solicit(cx: Cx<'_>, ifindex: u32, addr: Ipv6Addr, round: u32) {
+    v6::dad_solicit(cx, ifindex, addr, round);
+}

@@ -1,0 +1,62 @@
+//! Packets for others (`ip_forward`).
+
+use std::sync::Arc;
+
+use super::header::{Ipv4Header, decrease_ttl, write_checksum};
+use super::icmp::{self, Quote, code, ty};
+use super::{input, options, output, redirect, route};
+use crate::dev::Link;
+use crate::errno;
+use crate::fib::{self, rtcf};
+use crate::inet;
+use crate::l2::{Cx, Frame, PacketType};
+use crate::l3::Reach;
+
+/// Sends a packet on, or tells its sender why not.
+pub(super) fn ip_forward(
+    cx: Cx<'_>,
+    link: &Arc<Link>,
+    mut frame: Frame,
+    header: &Ipv4Header,
+    record_at: Option<usize>,
+) {
+    if !input::forwards(cx, link) {
+        return;
+    }
+    let refuse = |frame: &Frame, ty, code, info| {
+        icmp::icmp_send(cx, &Quote::of(frame, link.index(), Reach::Unicast), ty, code, info);
+    };
+    let query = input::query(link, &frame, header);
+    let way = match fib::route_input(cx.ns(), &query, &mut None) {
+        Ok(way) => way,
+        Err(errno::ENETUNREACH) => return refuse(&frame, ty::DEST_UNREACH, code::NET_UNREACH, 0),
+        Err(errno::EHOSTUNREACH) => return refuse(&frame, ty::DEST_UNREACH, code::HOST_UNREACH, 0),
+        Err(errno::EACCES) => return refuse(&frame, ty::DEST_UNREACH, code::PKT_FILTERED, 0),
+        Err(_) => return,
+    };
+    // What everybody on the link got is not sent on by everybody.
+    if frame.kind != PacketType::Host {
+        return;
+    }
+    if header.ttl <= 1 {
+        return refuse(&frame, ty::TIME_EXCEEDED, code::EXC_TTL, 0);
+    }
+    let Some(out) = cx.state.links.by_index(way.oif) else { return };
+    let mtu = route::mtu(&out, way.info.as_deref());
+    if header.df && frame.len() > mtu as usize && frame.segment.is_none() {
+        return refuse(&frame, ty::DEST_UNREACH, code::FRAG_NEEDED, mtu);
+    }
+    if way.flags & rtcf::DOREDIRECT != 0 && frame.data().len() >= header.len {
+        redirect::send(cx, link, &frame, header, &way);
+    }
+    decrease_ttl(frame.data_mut());
+    if let Some(at) = record_at {
+        let own = inet::select_addr(cx.ns(), Some(out.index()), header.dst, fib::scope::UNIVERSE);
+        options::record(frame.data_mut(), at, own.octets());
+        write_checksum(frame.data_mut(), header.len);
+    }
+    frame.kind = PacketType::Outgoing;
+    let next_hop = route::next_hop(way.gateway, header.dst);
+    // Nobody waits for the answer.
+    let _ = output::finish_output(cx, &out, next_hop, mtu as usize, frame);
+}

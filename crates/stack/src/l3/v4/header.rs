@@ -1,0 +1,142 @@
+//! The header (RFC 791).
+
+use std::net::Ipv4Addr;
+
+/// Bytes of a header without options.
+pub(super) const HLEN: usize = 20;
+/// Longest header.
+pub(super) const MAX_HLEN: usize = 60;
+
+const DF: u16 = 0x4000;
+const MF: u16 = 0x2000;
+const OFFSET: u16 = 0x1fff;
+
+/// A header as it was read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ipv4Header {
+    /// Bytes of it, with its options.
+    pub(super) len: usize,
+    pub(super) tos: u8,
+    /// Bytes of the packet.
+    pub(super) total_len: usize,
+    pub(super) ident: u16,
+    /// It may not be cut.
+    pub(super) df: bool,
+    /// More parts follow.
+    pub(super) mf: bool,
+    /// Where this part belongs, bytes.
+    pub(super) offset: usize,
+    pub(super) ttl: u8,
+    pub(super) protocol: u8,
+    pub(super) src: Ipv4Addr,
+    pub(super) dst: Ipv4Addr,
+}
+
+impl Ipv4Header {
+    /// Reads a header and compares the lengths in it; the packet may be cut off behind the header (as ICMP quotes them).
+    pub(super) fn parse(data: &[u8]) -> Option<Self> {
+        let h: &[u8; HLEN] = data.first_chunk()?;
+        let word = |at: usize| u16::from_be_bytes([h[at], h[at + 1]]);
+        let len = usize::from(h[0] & 0xf) * 4;
+        let total_len = usize::from(word(2));
+        if h[0] >> 4 != 4 || len < HLEN || data.len() < len || total_len < len {
+            return None;
+        }
+        let fragment = word(6);
+        Some(Self {
+            len,
+            tos: h[1],
+            total_len,
+            ident: word(4),
+            df: fragment & DF != 0,
+            mf: fragment & MF != 0,
+            offset: usize::from(fragment & OFFSET) * 8,
+            ttl: h[8],
+            protocol: h[9],
+            src: Ipv4Addr::new(h[12], h[13], h[14], h[15]),
+            dst: Ipv4Addr::new(h[16], h[17], h[18], h[19]),
+        })
+    }
+
+    /// Whether the packet is a part of one.
+    pub(super) const fn is_fragment(&self) -> bool {
+        self.mf || self.offset > 0
+    }
+
+    /// Writes it into the first twenty bytes of `into`, with its checksum over [`len`](Self::len) bytes.
+    pub(super) fn write(&self, into: &mut [u8]) {
+        let Some(h) = into.first_chunk_mut::<HLEN>() else { return };
+        let fragment = (u16::from(self.df) * DF) | (u16::from(self.mf) * MF) | ((self.offset / 8) as u16 & OFFSET);
+        h[0] = 0x40 | (self.len / 4) as u8;
+        h[1] = self.tos;
+        h[2..4].copy_from_slice(&(self.total_len as u16).to_be_bytes());
+        h[4..6].copy_from_slice(&self.ident.to_be_bytes());
+        h[6..8].copy_from_slice(&fragment.to_be_bytes());
+        h[8] = self.ttl;
+        h[9] = self.protocol;
+        h[12..16].copy_from_slice(&self.src.octets());
+        h[16..20].copy_from_slice(&self.dst.octets());
+        write_checksum(into, self.len);
+    }
+}
+
+/// Writes the checksum of a header of `len` bytes.
+pub(super) fn write_checksum(packet: &mut [u8], len: usize) {
+    let Some(header) = packet.get_mut(..len) else { return };
+    header[10..12].fill(0);
+    let value = super::super::internet_checksum(header, 0);
+    header[10..12].copy_from_slice(&value.to_be_bytes());
+}
+
+/// One less to live, and the checksum follows (RFC 1624).
+pub(super) fn decrease_ttl(packet: &mut [u8]) {
+    let Some(h) = packet.first_chunk_mut::<HLEN>() else { return };
+    h[8] = h[8].wrapping_sub(1);
+    let sum = u32::from(u16::from_be_bytes([h[10], h[11]])) + 0x100;
+    let sum = (sum + u32::from(sum >= 0xffff)) as u16;
+    h[10..12].copy_from_slice(&sum.to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header() -> Ipv4Header {
+        Ipv4Header {
+            len: HLEN,
+            tos: 0x10,
+            total_len: 84,
+            ident: 0xbeef,
+            df: true,
+            mf: false,
+            offset: 0,
+            ttl: 64,
+            protocol: 1,
+            src: Ipv4Addr::new(10, 1, 1, 1),
+            dst: Ipv4Addr::new(10, 1, 1, 2),
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_sums_to_nothing() {
+        let mut bytes = [0; 84];
+        header().write(&mut bytes);
+        for _ in 0..63 {
+            assert_eq!(crate::l3::internet_checksum(&bytes[..HLEN], 0), 0);
+            decrease_ttl(&mut bytes);
+        }
+        let read = Ipv4Header::parse(&bytes).unwrap();
+        assert_eq!((read.ttl, read.df, read.ident, read.total_len), (1, true, 0xbeef, 84));
+    }
+
+    #[test]
+    fn lengths_that_do_not_fit_are_refused() {
+        let mut bytes = [0; 84];
+        header().write(&mut bytes);
+        assert!(Ipv4Header::parse(&bytes[..19]).is_none());
+        bytes[0] = 0x4f;
+        assert!(Ipv4Header::parse(&bytes[..40]).is_none());
+        bytes[0] = 0x44;
+        assert!(Ipv4Header::parse(&bytes).is_none());
+    }
+}

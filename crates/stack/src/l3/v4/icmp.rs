@@ -1,0 +1,301 @@
+//! ICMP (RFC 792): answers, and errors told and heard.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use super::header::{HLEN, Ipv4Header};
+use super::{input, redirect, route};
+use crate::dev::IfFlags;
+use crate::errno;
+use crate::fib::{self, route_type};
+use crate::inet;
+use crate::l2::{Checksum, Cx, Frame, PacketType};
+use crate::l3::{Flow, Header, IcmpError, PmtuDiscovery, Reach, Received, internet_checksum, ip_output, route_output};
+use crate::l4;
+use crate::sysctl;
+
+const ICMP: u8 = 1;
+/// Bytes of a message's header.
+const LEN: usize = 8;
+/// Longest error message with its IPv4 header (RFC 1812, 4.3.2.3).
+const MAX_ERROR: usize = 576;
+
+/// Types of messages.
+pub(super) mod ty {
+    pub(in super::super) const ECHO_REPLY: u8 = 0;
+    pub(in super::super) const DEST_UNREACH: u8 = 3;
+    pub(in super::super) const SOURCE_QUENCH: u8 = 4;
+    pub(in super::super) const REDIRECT: u8 = 5;
+    pub(in super::super) const ECHO: u8 = 8;
+    pub(in super::super) const TIME_EXCEEDED: u8 = 11;
+    pub(in super::super) const PARAMETER_PROBLEM: u8 = 12;
+    pub(in super::super) const TIMESTAMP: u8 = 13;
+    pub(in super::super) const TIMESTAMP_REPLY: u8 = 14;
+}
+
+/// Codes of messages.
+pub(super) mod code {
+    pub(in super::super) const NET_UNREACH: u8 = 0;
+    pub(in super::super) const HOST_UNREACH: u8 = 1;
+    pub(in super::super) const PROT_UNREACH: u8 = 2;
+    pub(in super::super) const PORT_UNREACH: u8 = 3;
+    pub(in super::super) const FRAG_NEEDED: u8 = 4;
+    pub(in super::super) const PKT_FILTERED: u8 = 13;
+    pub(in super::super) const EXC_TTL: u8 = 0;
+    pub(in super::super) const EXC_FRAGTIME: u8 = 1;
+}
+
+/// A packet that an error is told of, as far as the message needs it.
+#[derive(Debug)]
+pub(super) struct Quote {
+    bytes: [u8; MAX_ERROR],
+    len: usize,
+    iif: u32,
+    reach: Reach,
+    kind: PacketType,
+}
+
+impl Quote {
+    /// Of a packet whose data begin at the network header.
+    pub(super) fn of(frame: &Frame, iif: u32, reach: Reach) -> Self {
+        let mut bytes = [0; MAX_ERROR];
+        let len = frame.len().min(MAX_ERROR);
+        bytes[..len].copy_from_slice(&frame.data()[..len]);
+        Self { bytes, len, iif, reach, kind: frame.kind }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// Whether a type tells of an error: of those none is told.
+const fn is_error(ty: u8) -> bool {
+    matches!(ty, ty::DEST_UNREACH | ty::SOURCE_QUENCH | ty::REDIRECT | ty::TIME_EXCEEDED | ty::PARAMETER_PROBLEM)
+}
+
+/// Tells the sender of a packet what became of it, if he may be told (RFC 1122, 3.2.2).
+pub(super) fn icmp_send(cx: Cx<'_>, packet: &Quote, ty: u8, code: u8, info: u32) {
+    let Some(header) = Ipv4Header::parse(packet.bytes()) else { return };
+    let ours = packet.kind == PacketType::Outgoing;
+    let told = packet.kind == PacketType::Host || ours;
+    if !told || matches!(packet.reach, Reach::Broadcast | Reach::Multicast) || header.offset > 0 {
+        return;
+    }
+    if input::is_group_or_all(header.src) || input::is_group_or_all(header.dst) || header.src.is_unspecified() {
+        return;
+    }
+    if header.protocol == ICMP && packet.bytes().get(header.len).is_none_or(|ty| is_error(*ty)) {
+        return;
+    }
+    let ns = cx.ns();
+    let inbound = !ours && sysctl::number_or(ns, "ipv4/icmp_errors_use_inbound_ifaddr", 0) != 0;
+    let src = match packet.reach {
+        // It answers who was asked.
+        Reach::Local => Some(header.dst),
+        _ if inbound => Some(inet::select_addr(ns, Some(packet.iif), header.src, fib::scope::LINK)),
+        _ => None,
+    };
+    let tos = header.tos & 0x1e | 0xc0;
+    let flow = Flow {
+        src: src.filter(|src| !src.is_unspecified()).map(IpAddr::V4),
+        any_source: true,
+        ..reply_flow(header.src, tos, mark(cx, packet))
+    };
+    let Ok(route) = route_output(cx, &flow) else { return };
+    if !allowed(cx, route.oif, header.src, ty, code) {
+        return;
+    }
+    let room = usize::try_from(route.mtu).unwrap_or(0).min(MAX_ERROR).saturating_sub(HLEN + LEN);
+    let quoted = &packet.bytes()[..packet.len.min(room)];
+    let mut message = Frame::zeroed(LEN + quoted.len());
+    let data = message.data_mut();
+    (data[0], data[1]) = (ty, code);
+    data[4..8].copy_from_slice(&info.to_be_bytes());
+    data[LEN..].copy_from_slice(quoted);
+    push(cx, &route, tos, message);
+}
+
+/// Answers bear the mark of what they answer, if the namespace says so (`fwmark_reflect`).
+fn mark(cx: Cx<'_>, _packet: &Quote) -> u32 {
+    let _ = cx;
+    0
+}
+
+fn reply_flow(dst: Ipv4Addr, tos: u8, mark: u32) -> Flow {
+    Flow {
+        dst: dst.into(),
+        src: None,
+        oif: 0,
+        mark,
+        tos: tos & 0x1c,
+        protocol: ICMP,
+        sport: 0,
+        dport: 0,
+        uid: 0,
+        flow_label: 0,
+        on_link: false,
+        any_source: false,
+    }
+}
+
+/// Completes a message and sends it.
+fn push(cx: Cx<'_>, route: &crate::l3::Route, tos: u8, mut message: Frame) {
+    let data = message.data_mut();
+    data[2..4].fill(0);
+    let sum = internet_checksum(data, 0);
+    data[2..4].copy_from_slice(&sum.to_be_bytes());
+    message.checksum = Checksum::Right;
+    let header = Header { protocol: ICMP, tos, pmtu: PmtuDiscovery::Dont, ..Header::default() };
+    // An error of an error is told to nobody.
+    let _ = ip_output(cx, route, &header, message);
+}
+
+/// Whether one more message of the type may go out.
+fn allowed(cx: Cx<'_>, oif: u32, dst: Ipv4Addr, ty: u8, code: u8) -> bool {
+    // The path's MTU has to be found out.
+    if ty == ty::DEST_UNREACH && code == code::FRAG_NEEDED {
+        return true;
+    }
+    let ns = cx.ns();
+    let mask = sysctl::number_or(ns, "ipv4/icmp_ratemask", 6168);
+    if ty > 18 || mask & 1 << ty == 0 {
+        return true;
+    }
+    // Who talks to himself may talk.
+    if cx.state.links.by_index(oif).is_some_and(|link| link.stored_flags.contains(IfFlags::LOOPBACK)) {
+        return true;
+    }
+    let positive = |name, born| u64::try_from(sysctl::number_or(ns, name, born)).unwrap_or(0);
+    let (rate, burst) = (positive("ipv4/icmp_msgs_per_sec", 1000), positive("ipv4/icmp_msgs_burst", 50));
+    let interval = Duration::from_millis(positive("ipv4/icmp_ratelimit", 1000));
+    let now = cx.now();
+    let mut limit = cx.state.l3.icmp.lock();
+    limit.host(dst.into(), now, interval) && limit.total(now, rate, burst)
+}
+
+/// A message came in. Its sockets get it, too.
+pub(super) fn icmp_rcv(cx: Cx<'_>, packet: Received) {
+    let frame = &packet.frame;
+    let (IpAddr::V4(src), IpAddr::V4(dst)) = (packet.src, packet.dst) else { return };
+    if frame.len() < LEN || !input::checksum_ok(frame, 0) {
+        return;
+    }
+    let (ty, code) = (frame.data()[0], frame.data()[1]);
+    let to_all = matches!(packet.reach, Reach::Broadcast | Reach::Multicast);
+    let ns = cx.ns();
+    let ignored = to_all
+        && matches!(ty, ty::ECHO | ty::TIMESTAMP)
+        && sysctl::number_or(ns, "ipv4/icmp_echo_ignore_broadcasts", 1) != 0;
+    let mut answer = None;
+    match ty {
+        ty::ECHO if !ignored && sysctl::number_or(ns, "ipv4/icmp_echo_ignore_all", 0) == 0 => {
+            let mut reply = Frame::with_payload(frame.data());
+            reply.data_mut()[0] = ty::ECHO_REPLY;
+            answer = Some(reply);
+        }
+        ty::TIMESTAMP if !ignored && code == 0 && frame.len() >= 20 => answer = Some(timestamp(frame)),
+        ty::DEST_UNREACH | ty::TIME_EXCEEDED | ty::PARAMETER_PROBLEM => error(cx, &packet, src, ty, code),
+        ty::REDIRECT => redirect::receive(cx, &packet, src),
+        _ => {}
+    }
+    let (tos, mark) = (packet.tos, packet.frame.mark);
+    l4::deliver(cx, packet);
+    if let Some(message) = answer {
+        let source = (!to_all).then_some(dst);
+        let mark = if sysctl::number_or(ns, "ipv4/fwmark_reflect", 0) != 0 { mark } else { 0 };
+        reply(cx, (src, source), (tos, mark), message);
+    }
+}
+
+/// Milliseconds since midnight, UT (RFC 792): received and sent in one moment.
+fn timestamp(frame: &Frame) -> Frame {
+    let mut reply = Frame::with_payload(&frame.data()[..20]);
+    let day = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_millis();
+    let now = ((day % 86_400_000) as u32).to_be_bytes();
+    let data = reply.data_mut();
+    data[0] = ty::TIMESTAMP_REPLY;
+    data[12..16].copy_from_slice(&now);
+    data[16..20].copy_from_slice(&now);
+    reply
+}
+
+/// Sends an answer to who asked, from the address that was asked if it is one (`icmp_reply`).
+fn reply(cx: Cx<'_>, (to, from): (Ipv4Addr, Option<Ipv4Addr>), (tos, mark): (u8, u32), message: Frame) {
+    let flow = Flow { src: from.map(IpAddr::V4), any_source: true, ..reply_flow(to, tos, mark) };
+    let Ok(route) = route_output(cx, &flow) else { return };
+    if allowed(cx, route.oif, to, message.data()[0], 0) {
+        push(cx, &route, tos, message);
+    }
+}
+
+/// What programs are told of an error, and whether it ends a connection (RFC 1122, 4.2.3.9).
+const fn meaning(ty: u8, code: u8) -> (i32, bool) {
+    match (ty, code) {
+        (ty::DEST_UNREACH, 0 | 11) => (errno::ENETUNREACH, false),
+        (ty::DEST_UNREACH, 1 | 12) => (errno::EHOSTUNREACH, false),
+        (ty::DEST_UNREACH, 2) => (errno::ENOPROTOOPT, true),
+        (ty::DEST_UNREACH, 3) => (errno::ECONNREFUSED, true),
+        (ty::DEST_UNREACH, 4) => (errno::EMSGSIZE, false),
+        (ty::DEST_UNREACH, 5) => (errno::EOPNOTSUPP, false),
+        (ty::DEST_UNREACH, 6 | 9) => (errno::ENETUNREACH, true),
+        (ty::DEST_UNREACH, 7) => (errno::EHOSTDOWN, true),
+        (ty::DEST_UNREACH, 8) => (errno::ENONET, true),
+        (ty::DEST_UNREACH, _) => (errno::EHOSTUNREACH, true),
+        (ty::PARAMETER_PROBLEM, _) => (errno::EPROTO, true),
+        _ => (errno::EHOSTUNREACH, false),
+    }
+}
+
+/// Somebody could not do something with a packet of ours (`icmp_unreach`).
+fn error(cx: Cx<'_>, packet: &Received, from: Ipv4Addr, ty: u8, code: u8) {
+    let message = packet.frame.data();
+    let Some(quoted) = message.get(LEN..) else { return };
+    let Some(inner) = Ipv4Header::parse(quoted) else { return };
+    // A group has no one who could be told, nor is there a later part whose ports are known.
+    if ty == ty::DEST_UNREACH && code > 15 || inner.offset > 0 {
+        return;
+    }
+    let to_all = fib::address_type(cx.ns(), inner.dst) == route_type::BROADCAST;
+    if to_all && sysctl::number_or(cx.ns(), "ipv4/icmp_ignore_bogus_error_responses", 1) == 0 {
+        return;
+    }
+    let (errno, fatal) = meaning(ty, code);
+    let mut info = u32::from_be_bytes([message[4], message[5], message[6], message[7]]);
+    if ty == ty::DEST_UNREACH {
+        info = if code == code::FRAG_NEEDED { info & 0xffff } else { 0 };
+    } else if ty == ty::PARAMETER_PROBLEM {
+        info >>= 24;
+    }
+    if ty == ty::DEST_UNREACH && code == code::FRAG_NEEDED {
+        route::learn_mtu(cx, &inner, info);
+    }
+    let error = IcmpError {
+        offender: Some(from.into()),
+        ty,
+        code,
+        info,
+        errno,
+        fatal,
+        src: inner.src.into(),
+        dst: inner.dst.into(),
+        protocol: inner.protocol,
+        transport: quoted.get(inner.len..).unwrap_or(&[]),
+        iif: packet.iif,
+        message,
+    };
+    l4::error(cx, &error);
+}
+
+/// The neighbour that the packet was for did not answer (`ipv4_link_failure`).
+pub(in crate::l3) fn link_failure(cx: Cx<'_>, ifindex: u32, mut frame: Frame) {
+    frame.pull_back_to_network();
+    // Whom it came from is told, be it this host.
+    frame.kind = PacketType::Outgoing;
+    icmp_send(cx, &Quote::of(&frame, ifindex, Reach::Unicast), ty::DEST_UNREACH, code::HOST_UNREACH, 0);
+}
+
+/// A packet whose parts did not all come in time: the first of them.
+pub(in crate::l3) fn parts_missing(cx: Cx<'_>, ifindex: u32, first: &Frame) {
+    icmp_send(cx, &Quote::of(first, ifindex, Reach::Local), ty::TIME_EXCEEDED, code::EXC_FRAGTIME, 0);
+}

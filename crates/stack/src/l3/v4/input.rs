@@ -1,0 +1,189 @@
+//! Receiving (`ip_rcv`, `ip_local_deliver`).
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use super::header::{HLEN, Ipv4Header};
+use super::{forward, icmp, options};
+use crate::dev::Link;
+use crate::errno;
+use crate::fib::{self, RouteQuery, route_type};
+use crate::inet;
+use crate::l2::{Checksum, Cx, Frame, PacketType};
+use crate::l3::frag::{self, Part};
+use crate::l3::{Delivered, Reach, Received, internet_checksum, report};
+use crate::l4;
+use crate::state::ConfOf;
+
+const ICMP: u8 = 1;
+const IGMP: u8 = 2;
+/// `IPV4_DEVCONF_FORWARDING`.
+const FORWARDING: usize = 1;
+/// `IPV4_DEVCONF_ACCEPT_SOURCE_ROUTE`.
+const ACCEPT_SOURCE_ROUTE: usize = 9;
+
+/// A packet came in by `link`.
+pub(in crate::l3) fn ip_rcv(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame) {
+    if frame.kind == PacketType::OtherHost || !inet::has_inet(link) {
+        return;
+    }
+    let Some(header) = Ipv4Header::parse(frame.data()) else { return };
+    if frame.routed.is_none() && internet_checksum(&frame.data()[..header.len], 0) != 0 {
+        return;
+    }
+    if frame.segment.is_none() {
+        if frame.len() < header.total_len {
+            return;
+        }
+        // Short frames are padded.
+        frame.trim(header.total_len);
+    }
+    let mut record_at = None;
+    if header.len > HLEN && frame.routed.is_none() {
+        match options::parse(&frame.data()[..header.len]) {
+            Err(at) => {
+                let quote = icmp::Quote::of(&frame, link.index(), Reach::Unicast);
+                return icmp::icmp_send(cx, &quote, icmp::ty::PARAMETER_PROBLEM, 0, u32::from(at) << 24);
+            }
+            Ok(found) if found.source_route && !obeys(cx, link) => return,
+            Ok(found) => record_at = found.record_at,
+        }
+    }
+    let reach = match frame.routed {
+        Some(reach) => reach,
+        None => match input_route(cx, link, &frame, &header) {
+            Some(reach) => reach,
+            None => return forward::ip_forward(cx, link, frame, &header, record_at),
+        },
+    };
+    if reach == Reach::Unicast {
+        return;
+    }
+    local_deliver(cx, link, frame, &header, reach);
+}
+
+/// Whether packets go where their senders say (`accept_source_route`), for all devices and this one.
+///
+/// Those that may come are delivered and forwarded as if the sender had said nothing: nobody is sent by such ways.
+fn obeys(cx: Cx<'_>, link: &Link) -> bool {
+    let is = |of| inet::conf(cx.ns(), of, ACCEPT_SOURCE_ROUTE).is_some_and(|value| value != 0);
+    is(ConfOf::All) && is(ConfOf::Dev(link.index()))
+}
+
+/// What the packet is to this host; [`Reach::Unicast`] if it is to be dropped, `None` if it is for others.
+fn input_route(cx: Cx<'_>, link: &Link, frame: &Frame, header: &Ipv4Header) -> Option<Reach> {
+    let query = query(link, frame, header);
+    match fib::route_input(cx.ns(), &query, &mut None) {
+        Ok(way) => match way.kind {
+            route_type::LOCAL => Some(Reach::Local),
+            route_type::BROADCAST => Some(Reach::Broadcast),
+            route_type::MULTICAST => Some(Reach::Multicast),
+            _ => None,
+        },
+        // Addresses that cannot be, or that come from where they cannot.
+        Err(errno::EINVAL | errno::EXDEV) => Some(Reach::Unicast),
+        Err(_) => None,
+    }
+}
+
+/// What routing is asked for a packet that came in.
+pub(super) fn query(link: &Link, frame: &Frame, header: &Ipv4Header) -> RouteQuery {
+    let ports = frame.data().get(header.len..header.len + 4).filter(|_| matches!(header.protocol, 6 | 17));
+    let ports = ports.map_or((0, 0), |p| (u16::from_be_bytes([p[0], p[1]]), u16::from_be_bytes([p[2], p[3]])));
+    RouteQuery {
+        dst: header.dst,
+        src: header.src,
+        iif: link.index(),
+        oif: 0,
+        mark: frame.mark,
+        tos: header.tos & 0xfc,
+        uid: 0,
+        protocol: header.protocol,
+        sport: ports.0,
+        dport: ports.1,
+        fib_match: false,
+    }
+}
+
+/// Whether packets from `link` are forwarded.
+pub(super) fn forwards(cx: Cx<'_>, link: &Link) -> bool {
+    inet::conf(cx.ns(), ConfOf::Dev(link.index()), FORWARDING).is_some_and(|value| value != 0)
+}
+
+/// It is for this host (`ip_local_deliver`).
+fn local_deliver(cx: Cx<'_>, link: &Arc<Link>, frame: Frame, header: &Ipv4Header, reach: Reach) {
+    if !header.is_fragment() {
+        return deliver_whole(cx, link, frame, header, reach);
+    }
+    let payload = header.total_len - header.len;
+    if header.mf && !payload.is_multiple_of(8) || header.offset + payload > 65_535 {
+        return;
+    }
+    let key = frag::Key {
+        src: header.src.into(),
+        dst: header.dst.into(),
+        ident: header.ident.into(),
+        protocol: header.protocol,
+        device: 0,
+    };
+    let part = Part { offset: header.offset, more: header.mf, at: header.len, iif: link.index() };
+    let Some((mut first, payload)) = frag::defrag(cx, key, &part, frame) else { return };
+    let Some(begun) = Ipv4Header::parse(first.data()) else { return };
+    let total_len = begun.len + payload.len();
+    if total_len > 65_535 {
+        return;
+    }
+    let whole = Ipv4Header { total_len, mf: false, offset: 0, ..begun };
+    first.trim(begun.len);
+    whole.write(first.data_mut());
+    first.append(&payload);
+    deliver_whole(cx, link, first, &whole, reach);
+}
+
+fn deliver_whole(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame, header: &Ipv4Header, reach: Reach) {
+    frame.set_network_here();
+    // What an error would quote: whoever takes the packet does not give it back.
+    let quote = icmp::Quote::of(&frame, link.index(), reach);
+    if frame.pull(header.len).is_none() {
+        return;
+    }
+    let received = Received {
+        src: header.src.into(),
+        dst: header.dst.into(),
+        protocol: header.protocol,
+        tos: header.tos,
+        hop_limit: header.ttl,
+        flow_label: 0,
+        iif: link.index(),
+        reach,
+        header_len: header.len,
+        frame,
+    };
+    if header.protocol == IGMP {
+        if internet_checksum(received.frame.data(), 0) == 0 {
+            report::receive(cx, link, &received);
+        }
+        l4::deliver(cx, received);
+        return;
+    }
+    if header.protocol == ICMP {
+        icmp::icmp_rcv(cx, received);
+        return;
+    }
+    let unreachable = match l4::deliver(cx, received) {
+        Delivered::Done => return,
+        Delivered::NoPort => icmp::code::PORT_UNREACH,
+        Delivered::NoProtocol => icmp::code::PROT_UNREACH,
+    };
+    icmp::icmp_send(cx, &quote, icmp::ty::DEST_UNREACH, unreachable, 0);
+}
+
+/// Whether the checksum of a transport header is in order, which `start` is the sum of the pseudo header for.
+pub(super) fn checksum_ok(frame: &Frame, start: u16) -> bool {
+    frame.checksum != Checksum::Unknown || internet_checksum(frame.data(), start) == 0
+}
+
+/// The address of a packet of ours with no address, or of one that everybody gets.
+pub(super) const fn is_group_or_all(addr: Ipv4Addr) -> bool {
+    addr.is_multicast() || addr.is_broadcast()
+}

@@ -1,0 +1,61 @@
+//! Packets for others (`ip6_forward`).
+
+use std::sync::Arc;
+
+use super::header::Ipv6Header;
+use super::icmp::{self, Quote, code, ty};
+use super::{input, output, redirect, route};
+use crate::dev::Link;
+use crate::inet6::{self, RouteError6, Way6, devconf};
+use crate::l2::{Cx, Frame, PacketType};
+use crate::l3::Reach;
+
+/// Sends a packet on the way that was found, or tells its sender why not.
+pub(super) fn ip6_forward(
+    cx: Cx<'_>,
+    link: &Arc<Link>,
+    mut frame: Frame,
+    header: &Ipv6Header,
+    found: Result<Way6, RouteError6>,
+) {
+    let refuse = |frame: &Frame, ty, code, info| {
+        icmp::icmpv6_send(cx, &Quote::of(frame, link.index(), Reach::Unicast), ty, code, info);
+    };
+    // What routes say is told by hosts as well as by routers.
+    let way = match found {
+        Ok(way) => way,
+        Err(RouteError6::Prohibited) => return refuse(&frame, ty::DEST_UNREACH, code::PROHIBITED, 0),
+        Err(RouteError6::Blackhole) => return,
+        Err(_) => return refuse(&frame, ty::DEST_UNREACH, code::NO_ROUTE, 0),
+    };
+    let ns = cx.ns();
+    if inet6::setting_of_all(ns, devconf::FORWARDING) == 0 || frame.kind != PacketType::Host || way.multicast {
+        return;
+    }
+    if header.hop_limit <= 1 {
+        return refuse(&frame, ty::TIME_EXCEEDED, code::EXC_HOPLIMIT, 0);
+    }
+    if input::is_nobody(header.src) || header.src.is_loopback() {
+        return;
+    }
+    // Such an address means nothing behind this host.
+    if inet6::is_link_local(header.src) && way.oif != link.index() {
+        return refuse(&frame, ty::DEST_UNREACH, code::BEYOND_SCOPE, 0);
+    }
+    let Some(out) = cx.state.links.by_index(way.oif) else { return };
+    let mtu = route::mtu(cx, &out, way.metrics.as_deref());
+    if frame.len() > mtu as usize && frame.segment.is_none() {
+        return refuse(&frame, ty::PACKET_TOO_BIG, 0, mtu);
+    }
+    // The sender could have handed it to the next router himself.
+    if way.oif == link.index() {
+        redirect::send(cx, link, &frame, header, route::next_hop(&way, header.dst));
+    }
+    if let Some(hop_limit) = frame.data_mut().get_mut(7) {
+        *hop_limit -= 1;
+    }
+    frame.kind = PacketType::Outgoing;
+    let next_hop = route::next_hop(&way, header.dst);
+    // Nobody waits for the answer.
+    let _ = output::finish_output(cx, &out, next_hop.into(), mtu as usize, frame);
+}

@@ -1,0 +1,206 @@
+//! Multicast groups that a socket hears of (`struct ip_mc_socklist`, `struct ipv6_mc_socklist`).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+
+use pernet::Origin;
+
+use super::options::Opt;
+use super::sock::{Sock, State};
+use crate::dev::Link;
+use crate::l2::Cx;
+use crate::l3::{Flow, route_output};
+use crate::{errno, inet, inet6, sysctl};
+
+/// A group on a device, and of whom the socket hears there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Membership {
+    pub(crate) group: IpAddr,
+    pub(crate) device: u32,
+    /// Hears of these alone; else of all but these.
+    only: bool,
+    sources: Vec<IpAddr>,
+}
+
+impl Membership {
+    fn admits(&self, source: IpAddr) -> bool {
+        self.sources.contains(&source) == self.only
+    }
+}
+
+/// A change of a membership's sources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// Hear of it too (`IP_ADD_SOURCE_MEMBERSHIP`).
+    Join,
+    /// And no more (`IP_DROP_SOURCE_MEMBERSHIP`).
+    Leave,
+    /// Hear of all but it (`IP_BLOCK_SOURCE`).
+    Block,
+    /// And of it again (`IP_UNBLOCK_SOURCE`).
+    Unblock,
+}
+
+/// Whether a socket hears of a packet to a group (`ip_mc_sf_allow`, `inet6_mc_check`).
+pub(crate) fn hears(state: &State, group: IpAddr, source: IpAddr, device: u32) -> bool {
+    match state.members.iter().find(|m| m.group == group && m.device == device) {
+        Some(member) => member.admits(source),
+        None if group.is_ipv4() => state.options.is_on(Opt::IP_MULTICAST_ALL),
+        None => state.options.is_on(Opt::IPV6_MULTICAST_ALL),
+    }
+}
+
+/// The device that is meant: by index, by an address of it, or the one on the way to the group.
+///
+/// # Errors
+/// `ENODEV`.
+pub(crate) fn device(cx: Cx<'_>, group: IpAddr, ifindex: u32, own: Ipv4Addr) -> Result<Arc<Link>, i32> {
+    let links = &cx.state.links;
+    if ifindex != 0 {
+        return links.by_index(ifindex).ok_or(errno::ENODEV);
+    }
+    if !own.is_unspecified() {
+        let inet = cx.state.peek_inet();
+        let owner = inet.and_then(|inet| inet.all_addrs().find(|(_, ifa)| ifa.local == own).map(|(index, _)| index));
+        return owner.and_then(|index| links.by_index(index)).ok_or(errno::ENODEV);
+    }
+    let flow = Flow {
+        dst: group,
+        src: None,
+        oif: 0,
+        mark: 0,
+        tos: 0,
+        protocol: 0,
+        sport: 0,
+        dport: 0,
+        uid: 0,
+        flow_label: 0,
+        on_link: false,
+        any_source: false,
+    };
+    let route = route_output(cx, &flow).map_err(|_| errno::ENODEV)?;
+    links.by_index(route.oif).ok_or(errno::ENODEV)
+}
+
+/// Joins a group (`ip_mc_join_group`, `ipv6_sock_mc_join`). `source`: hears of this one alone.
+///
+/// # Errors
+/// `EINVAL`, `ENODEV`, `EADDRINUSE`, `ENOBUFS`.
+pub(crate) fn join(
+    cx: Cx<'_>,
+    sock: &Sock,
+    group: IpAddr,
+    (ifindex, own): (u32, Ipv4Addr),
+    source: Option<IpAddr>,
+) -> Result<(), i32> {
+    if !group.is_multicast() {
+        return Err(errno::EINVAL);
+    }
+    let link = device(cx, group, ifindex, own)?;
+    let mut state = sock.lock();
+    if state.members.iter().any(|m| m.group == group && m.device == link.index()) {
+        return Err(errno::EADDRINUSE);
+    }
+    let most = usize::try_from(sysctl::number_or(cx.ns(), "ipv4/igmp_max_memberships", 20)).unwrap_or(0);
+    if group.is_ipv4() && state.members.iter().filter(|m| m.group.is_ipv4()).count() >= most {
+        return Err(errno::ENOBUFS);
+    }
+    let member =
+        Membership { group, device: link.index(), only: source.is_some(), sources: source.into_iter().collect() };
+    state.members.push(member);
+    let mut rtnl = cx.stack.rtnl(Origin::KERNEL);
+    match group {
+        IpAddr::V4(group) => inet::join(&mut rtnl, cx.ns(), &link, group),
+        IpAddr::V6(group) => inet6::join_group(&mut rtnl, cx.ns(), &link, group),
+    }
+    Ok(())
+}
+
+/// Leaves a group (`ip_mc_leave_group`, `ipv6_sock_mc_drop`).
+///
+/// # Errors
+/// `EADDRNOTAVAIL` if it was not joined there, `ENODEV`.
+pub(crate) fn leave(cx: Cx<'_>, sock: &Sock, group: IpAddr, (ifindex, own): (u32, Ipv4Addr)) -> Result<(), i32> {
+    let mut state = sock.lock();
+    let named = if ifindex == 0 && own.is_unspecified() {
+        None
+    } else {
+        Some(device(cx, group, ifindex, own).map_or(ifindex, |link| link.index()))
+    };
+    let at = state.members.iter().position(|m| m.group == group && named.is_none_or(|index| m.device == index));
+    let at = at.ok_or(errno::EADDRNOTAVAIL)?;
+    let gone = state.members.remove(at);
+    leave_all(cx, vec![gone]);
+    Ok(())
+}
+
+/// Leaves these, where their devices are still there.
+pub(crate) fn leave_all(cx: Cx<'_>, members: Vec<Membership>) {
+    if members.is_empty() {
+        return;
+    }
+    let mut rtnl = cx.stack.rtnl(Origin::KERNEL);
+    for member in members {
+        let Some(link) = cx.state.links.by_index(member.device) else { continue };
+        match member.group {
+            IpAddr::V4(group) => inet::leave(&mut rtnl, cx.ns(), &link, group),
+            IpAddr::V6(group) => inet6::leave_group(&mut rtnl, cx.ns(), &link, group),
+        }
+    }
+}
+
+/// Changes of whom a socket hears in a group (`ip_mc_source`).
+///
+/// # Errors
+/// `EINVAL`, `EADDRNOTAVAIL`, `EADDRINUSE`, those of [`join`].
+pub(crate) fn source(
+    cx: Cx<'_>,
+    sock: &Sock,
+    group: IpAddr,
+    (ifindex, own): (u32, Ipv4Addr),
+    source: IpAddr,
+    how: Source,
+) -> Result<(), i32> {
+    if !group.is_multicast() {
+        return Err(errno::EINVAL);
+    }
+    let link = device(cx, group, ifindex, own)?;
+    let mut state = sock.lock();
+    let only = matches!(how, Source::Join | Source::Leave);
+    let Some(at) = state.members.iter().position(|m| m.group == group && m.device == link.index()) else {
+        drop(state);
+        return if how == Source::Join {
+            join(cx, sock, group, (ifindex, own), Some(source))
+        } else {
+            Err(if only { errno::EADDRNOTAVAIL } else { errno::EINVAL })
+        };
+    };
+    let member = &mut state.members[at];
+    if member.only != only {
+        return Err(errno::EINVAL);
+    }
+    let known = member.sources.iter().position(|&s| s == source);
+    match (how, known) {
+        (Source::Join | Source::Block, None) => member.sources.push(source),
+        (Source::Join | Source::Block, Some(_)) => return Err(errno::EADDRNOTAVAIL),
+        (Source::Leave | Source::Unblock, Some(known)) => {
+            member.sources.remove(known);
+            if member.only && member.sources.is_empty() {
+                let gone = state.members.remove(at);
+                leave_all(cx, vec![gone]);
+            }
+        }
+        (Source::Leave | Source::Unblock, None) => return Err(errno::EADDRNOTAVAIL),
+    }
+    Ok(())
+}
+
+/// The addresses of a group request: what stands at `at`, of either family.
+pub(crate) fn ip4(bytes: &[u8], at: usize) -> Option<Ipv4Addr> {
+    bytes.get(at..)?.first_chunk::<4>().map(|b| Ipv4Addr::from(*b))
+}
+
+/// As [`ip4`].
+pub(crate) fn ip6(bytes: &[u8], at: usize) -> Option<Ipv6Addr> {
+    bytes.get(at..)?.first_chunk::<16>().map(|b| Ipv6Addr::from(*b))
+}

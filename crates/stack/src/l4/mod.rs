@@ -1,0 +1,110 @@
+//! Layer 4: sockets and what is delivered to them (`net/ipv4/{udp,ping,raw,tcp}.c`, `net/packet`).
+//!
+//! - [`ports`] says who has which port, for every protocol that has some.
+//! - [`sock`] is a socket without connections, with [`options`], [`queue`] and control messages ([`cmsg`]); [`udp`],
+//!   [`ping`] and [`raw`] are what such sockets speak.
+//! - [`user`] is how programs of this process and the supervisor of others reach them.
+
+pub(crate) mod address;
+pub(crate) mod cmsg;
+mod member;
+pub(crate) mod options;
+mod ping;
+pub(crate) mod ports;
+pub(crate) mod queue;
+mod raw;
+mod send;
+pub(crate) mod sock;
+mod sockopt;
+pub(crate) mod tcp;
+#[cfg(test)]
+mod tests;
+mod udp;
+pub(crate) mod user;
+
+use std::sync::Arc;
+
+use crate::l2::Cx;
+use crate::l3::{Delivered, IcmpError, Received};
+use crate::state::Lazy;
+use ports::{Ports, Rules};
+use raw::Raws;
+use sock::{IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_UDP, Kind, Proto, Sock};
+
+/// The protocol of [`tcp`].
+const IPPROTO_TCP: u8 = 6;
+
+/// Those of UDP or ping: a table of datagrams.
+#[derive(Debug)]
+pub(crate) struct Datagrams(Ports<Arc<Sock>>);
+
+impl Default for Datagrams {
+    fn default() -> Self {
+        Self(Ports::new(Rules::Datagram))
+    }
+}
+
+/// The sockets of a namespace, in tables made on first use.
+#[derive(Debug)]
+pub(crate) struct Layer4 {
+    udp: Lazy<Datagrams>,
+    ping: Lazy<Datagrams>,
+    ping6: Lazy<Datagrams>,
+    raw: Lazy<Raws>,
+}
+
+impl Layer4 {
+    pub(crate) const fn new() -> Self {
+        Self { udp: Lazy::new(), ping: Lazy::new(), ping6: Lazy::new(), raw: Lazy::new() }
+    }
+
+    /// Where such a socket has its port; raw ones have none.
+    fn ports(&self, kind: Kind) -> Option<&Ports<Arc<Sock>>> {
+        match (kind.proto, kind.v6) {
+            (Proto::Udp, _) => Some(&self.udp.0),
+            (Proto::Ping, false) => Some(&self.ping.0),
+            (Proto::Ping, true) => Some(&self.ping6.0),
+            (Proto::Raw(_), _) => None,
+        }
+    }
+
+    fn peek_udp(&self) -> Option<&Ports<Arc<Sock>>> {
+        self.udp.peek().map(|table| &table.0)
+    }
+
+    fn peek_ping(&self, v6: bool) -> Option<&Ports<Arc<Sock>>> {
+        if v6 { &self.ping6 } else { &self.ping }.peek().map(|table| &table.0)
+    }
+
+    fn peek_raw(&self) -> Option<&Raws> {
+        self.raw.peek()
+    }
+}
+
+/// A packet for this host, to whoever waits for it (`ip_local_deliver_finish`): raw sockets get copies, then the protocol.
+///
+/// ICMP comes here when it was judged and acted upon, for the sockets that speak it.
+pub(crate) fn deliver(cx: Cx<'_>, packet: Received) -> Delivered {
+    let heard = raw::deliver(cx, &packet);
+    match (packet.protocol, packet.dst.is_ipv6()) {
+        (IPPROTO_UDP, _) => udp::rcv(cx, packet),
+        (IPPROTO_TCP, _) => tcp::rcv(cx, packet),
+        (IPPROTO_ICMP, false) | (IPPROTO_ICMPV6, true) => {
+            ping::rcv(cx, packet);
+            Delivered::Done
+        }
+        _ if heard => Delivered::Done,
+        _ => Delivered::NoProtocol,
+    }
+}
+
+/// An error that concerns a packet of a socket's (`udp_err`, `tcp_v4_err`, `raw_err`, `ping_err`).
+pub(crate) fn error(cx: Cx<'_>, error: &IcmpError<'_>) {
+    raw::err(cx, error);
+    match (error.protocol, error.dst.is_ipv6()) {
+        (IPPROTO_UDP, _) => udp::err(cx, error),
+        (IPPROTO_TCP, _) => tcp::error(cx, error),
+        (IPPROTO_ICMP, false) | (IPPROTO_ICMPV6, true) => ping::err(cx, error),
+        _ => {}
+    }
+}

@@ -1,0 +1,329 @@
+//! Sending (`udp_sendmsg`, `raw_sendmsg`, `ping_v4_sendmsg` and their IPv6 kin): what they have in common.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use pernet::Cap;
+
+use super::address::{endpoint, needs_scope, unmapped};
+use super::cmsg::{ControlMessage, Said};
+use super::options::Opt;
+use super::queue::{ErrorOrigin, QueuedError};
+use super::sock::{Caller, Kind, Proto, Sock, State};
+use super::{ping, raw, udp};
+use crate::errno;
+use crate::l2::{Cx, Frame};
+use crate::l3::{Flow, Header, PmtuDiscovery, Reach, Route, ip_output, route_output};
+
+pub(crate) const MSG_OOB: i32 = 0x1;
+const MSG_DONTROUTE: i32 = 0x4;
+const MSG_MORE: i32 = 0x8000;
+/// The longest payload, whatever its protocol.
+const LONGEST: usize = 0xffff;
+
+/// What waits for its end (`UDP_CORK`, `MSG_MORE`): where to is decided by the first piece.
+#[derive(Debug)]
+pub(crate) struct Corked {
+    to: SocketAddr,
+    said: Said,
+    payload: Vec<u8>,
+}
+
+/// All that sending one packet takes of a socket, copied out of it: it is not locked meanwhile.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    kind: Kind,
+    /// Whither, never a mapped address.
+    pub(crate) to: SocketAddr,
+    pub(crate) sport: u16,
+    flow: Flow,
+    pub(crate) header: Header,
+    broadcast: bool,
+    tells_errors: bool,
+    /// Bytes of payload in each of several packets.
+    pub(crate) segment: Option<u16>,
+    pub(crate) no_checksum: bool,
+    /// The program writes the network header.
+    pub(crate) writes_header: bool,
+    /// Where the raw protocol has its checksum (`IPV6_CHECKSUM`).
+    pub(crate) checksum_at: Option<usize>,
+}
+
+impl Plan {
+    /// Of a packet of `sock` to `to`.
+    pub(crate) fn new(sock: &Sock, state: &State, to: SocketAddr, said: Said) -> Self {
+        let options = &state.options;
+        let ip = unmapped(to.ip());
+        let scope = if let SocketAddr::V6(v6) = to { v6.scope_id() } else { 0 };
+        let (group, v4) = (ip.is_multicast(), ip.is_ipv4());
+        let (mut said, said6) = (said, state.said6);
+        if !v4 {
+            said.ifindex = if said.ifindex == 0 { said6.0 } else { said.ifindex };
+            said.src = said.src.or_else(|| said6.1.map(IpAddr::V6));
+        }
+        let mut src = said.src.or_else(|| Some(state.local).filter(|a| !a.is_unspecified() && a.is_ipv4() == v4));
+        let mut oif = state.device;
+        if said.ifindex != 0 {
+            oif = said.ifindex;
+        } else if let IpAddr::V6(v6) = ip
+            && oif == 0
+            && needs_scope(v6)
+        {
+            oif = scope;
+        }
+        if oif == 0 && group {
+            oif = if v4 { state.group_device } else { state.group_device6 };
+        } else if oif == 0 {
+            oif = state.unicast_device;
+        }
+        if group && v4 && src.is_none() {
+            src = state.group_source.map(IpAddr::V4);
+        }
+        let tos = said.tos.unwrap_or_else(|| options.get(if v4 { Opt::IP_TOS } else { Opt::IPV6_TCLASS }) as u8);
+        let hops = match (v4, group) {
+            (true, true) => Opt::IP_MULTICAST_TTL,
+            (true, false) => Opt::IP_TTL,
+            (false, true) => Opt::IPV6_MULTICAST_HOPS,
+            (false, false) => Opt::IPV6_UNICAST_HOPS,
+        };
+        // Of the options' own range, or -1.
+        let hop_limit = said.hop_limit.or_else(|| u8::try_from(options.get(hops)).ok());
+        let mark = said.mark.unwrap_or_else(|| options.get(Opt::MARK).cast_unsigned());
+        let writes_header = options.is_on(if v4 { Opt::IP_HDRINCL } else { Opt::IPV6_HDRINCL });
+        let header = Header {
+            protocol: sock.kind.protocol(),
+            tos,
+            hop_limit,
+            pmtu: pmtu(options.get(if v4 { Opt::IP_MTU_DISCOVER } else { Opt::IPV6_MTU_DISCOVER })),
+            options: if v4 { state.raw.ip_options.clone() } else { Vec::new() },
+            flow_label: 0,
+            multicast_loop: options.is_on(if v4 { Opt::IP_MULTICAST_LOOP } else { Opt::IPV6_MULTICAST_LOOP }),
+            mark,
+            priority: said.priority.unwrap_or_else(|| options.get(Opt::PRIORITY).cast_unsigned()),
+        };
+        let raw = matches!(sock.kind.proto, Proto::Raw(_));
+        let segment = said.segment.or_else(|| u16::try_from(options.get(Opt::UDP_SEGMENT)).ok()).filter(|&s| s != 0);
+        Self {
+            kind: sock.kind,
+            to,
+            sport: state.port,
+            flow: Flow {
+                dst: ip,
+                src,
+                oif,
+                mark,
+                tos,
+                protocol: sock.kind.protocol(),
+                sport: state.port,
+                dport: to.port(),
+                uid: sock.uid,
+                flow_label: 0,
+                on_link: options.is_on(Opt::DONTROUTE),
+                any_source: state.any_source() || (raw && writes_header),
+            },
+            header,
+            broadcast: options.is_on(Opt::BROADCAST),
+            tells_errors: options.is_on(if v4 { Opt::IP_RECVERR } else { Opt::IPV6_RECVERR }),
+            segment,
+            no_checksum: options.is_on(if v4 { Opt::NO_CHECK } else { Opt::UDP_NO_CHECK6_TX }),
+            writes_header,
+            checksum_at: state.raw.checksum_at(sock.kind),
+        }
+    }
+
+    /// Finds the way.
+    ///
+    /// # Errors
+    /// What routing says; `EACCES` for a broadcast that was not permitted.
+    pub(crate) fn route(&mut self, cx: Cx<'_>, caller: &dyn Caller) -> Result<Route, i32> {
+        let _ = caller;
+        if let IpAddr::V6(dst) = self.flow.dst
+            && dst.is_unspecified()
+        {
+            // The unspecified address is this host, as BSD had it.
+            self.flow.dst = Ipv6Addr::LOCALHOST.into();
+        }
+        let route = route_output(cx, &self.flow)?;
+        if route.reach == Reach::Broadcast && !self.broadcast {
+            return Err(errno::EACCES);
+        }
+        Ok(route)
+    }
+
+    /// The device that was named for it; 0 for none.
+    pub(crate) const fn device(&self) -> u32 {
+        self.flow.oif
+    }
+
+    pub(crate) const fn v6(&self) -> bool {
+        matches!(self.flow.dst, IpAddr::V6(_))
+    }
+}
+
+const fn pmtu(number: i32) -> PmtuDiscovery {
+    match number {
+        0 => PmtuDiscovery::Dont,
+        2 => PmtuDiscovery::Do,
+        3 => PmtuDiscovery::Probe,
+        4 => PmtuDiscovery::Interface,
+        5 => PmtuDiscovery::Omit,
+        _ => PmtuDiscovery::Want,
+    }
+}
+
+/// Sends a packet, and receives what that causes. `to` as the program gave it.
+///
+/// # Errors
+/// A positive errno.
+pub(crate) fn sendmsg(
+    sock: &Arc<Sock>,
+    caller: &dyn Caller,
+    payload: &[u8],
+    to: Option<SocketAddr>,
+    control: &[ControlMessage],
+    flags: i32,
+) -> Result<usize, i32> {
+    let sent = queue(sock, caller, payload, to, control, flags);
+    // Also after an error: it may have sent something.
+    sock.stack.run_packets();
+    sent
+}
+
+fn queue(
+    sock: &Arc<Sock>,
+    caller: &dyn Caller,
+    payload: &[u8],
+    to: Option<SocketAddr>,
+    control: &[ControlMessage],
+    flags: i32,
+) -> Result<usize, i32> {
+    let cx = sock.cx().ok_or(errno::ENODEV)?;
+    if payload.len() > LONGEST {
+        return Err(errno::EMSGSIZE);
+    }
+    if flags & MSG_OOB != 0 {
+        return Err(errno::EOPNOTSUPP);
+    }
+    let mut state = sock.lock();
+    if let Some(corked) = &mut state.corked {
+        corked.payload.extend_from_slice(payload);
+        let whole = corked.payload.len();
+        if whole > LONGEST {
+            state.corked = None;
+            return Err(errno::EMSGSIZE);
+        }
+        if flags & MSG_MORE == 0 && !state.options.is_on(Opt::UDP_CORK) {
+            let corked = state.corked.take();
+            let plan = corked.map(|corked| (Plan::new(sock, &state, corked.to, corked.said), corked.payload));
+            drop(state);
+            if let Some((plan, payload)) = plan {
+                transmit(cx, sock, caller, plan, &payload)?;
+            }
+        }
+        return Ok(payload.len());
+    }
+    let to = destination(sock.kind, &state, to)?;
+    let v6 = unmapped(to.ip()).is_ipv6();
+    let said = Said::read(v6, control, || caller.capable(Cap::NetAdmin))?;
+    if !v6 && sock.kind.v6 && (state.options.is_on(Opt::IPV6_V6ONLY) || sock.kind.proto != Proto::Udp) {
+        return Err(if sock.kind.proto == Proto::Udp { errno::ENETUNREACH } else { errno::EINVAL });
+    }
+    if !matches!(sock.kind.proto, Proto::Raw(_)) {
+        sock.autobind(cx, &mut state)?;
+    }
+    if let Some(error) = state.error.take() {
+        return Err(error);
+    }
+    if state.no_more_out {
+        return Err(errno::EPIPE);
+    }
+    let corks = flags & MSG_MORE != 0 || state.options.is_on(Opt::UDP_CORK);
+    if corks && sock.kind.proto == Proto::Udp {
+        state.corked = Some(Corked { to, said, payload: payload.to_vec() });
+        return Ok(payload.len());
+    }
+    let mut plan = Plan::new(sock, &state, to, said);
+    if flags & MSG_DONTROUTE != 0 {
+        plan.flow.on_link = true;
+    }
+    drop(state);
+    transmit(cx, sock, caller, plan, payload)?;
+    Ok(payload.len())
+}
+
+/// Sends what was collected (`udp_push_pending_frames`).
+pub(crate) fn uncork(sock: &Arc<Sock>, caller: &dyn Caller) -> Result<(), i32> {
+    let Some(cx) = sock.cx() else { return Ok(()) };
+    let mut state = sock.lock();
+    let Some(corked) = state.corked.take() else { return Ok(()) };
+    let plan = Plan::new(sock, &state, corked.to, corked.said);
+    drop(state);
+    let sent = transmit(cx, sock, caller, plan, &corked.payload);
+    sock.stack.run_packets();
+    sent
+}
+
+/// Where it goes: as the program says, or to the peer.
+fn destination(kind: Kind, state: &State, to: Option<SocketAddr>) -> Result<SocketAddr, i32> {
+    let Some(to) = to else { return state.peer.ok_or(errno::EDESTADDRREQ) };
+    if kind.proto == Proto::Udp && to.port() == 0 {
+        return Err(errno::EINVAL);
+    }
+    // A link's address without a link is that of the peer's link.
+    if let (SocketAddr::V6(v6), Some(SocketAddr::V6(peer))) = (to, state.peer)
+        && v6.scope_id() == 0
+        && v6.ip() == peer.ip()
+    {
+        return Ok(endpoint(to.ip(), to.port(), peer.scope_id()));
+    }
+    Ok(to)
+}
+
+fn transmit(cx: Cx<'_>, sock: &Sock, caller: &dyn Caller, mut plan: Plan, payload: &[u8]) -> Result<(), i32> {
+    if plan.kind.proto == Proto::Ping {
+        ping::check(plan.v6(), payload)?;
+    }
+    let route = plan.route(cx, caller)?;
+    let sent = match plan.kind.proto {
+        Proto::Udp => udp::send(cx, &plan, &route, payload),
+        Proto::Ping => {
+            let frame = ping::build(&plan, &route, payload);
+            ip_output(cx, &route, &plan.header, frame)
+        }
+        Proto::Raw(_) => raw::send(cx, &plan, &route, payload),
+    };
+    match sent {
+        Err(errno::EMSGSIZE) if plan.tells_errors => {
+            // Nobody on the way said so: we did ourselves (`ip_local_error`).
+            let any = match route.dst {
+                IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+                IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+            };
+            sock.report(
+                Some(QueuedError {
+                    errno: errno::EMSGSIZE,
+                    origin: ErrorOrigin::Local,
+                    ty: 0,
+                    code: 0,
+                    info: route.mtu,
+                    offender: Some(any),
+                    to: endpoint(route.dst, if sock.kind.proto == Proto::Udp { 0 } else { plan.to.port() }, route.oif),
+                    payload: Vec::new(),
+                    ifindex: route.oif,
+                }),
+                None,
+            );
+            Err(errno::EMSGSIZE)
+        }
+        // A full queue is the network's affair, unless the program asks.
+        Err(errno::ENOBUFS) if !plan.tells_errors => Ok(()),
+        other => other,
+    }
+}
+
+/// A frame of `header` and `payload`, its data at the first.
+pub(crate) fn frame_of(header: &[u8], payload: &[u8]) -> Frame {
+    let mut frame = Frame::with_payload(payload);
+    frame.push(header.len()).copy_from_slice(header);
+    frame
+}

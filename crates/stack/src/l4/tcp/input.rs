@@ -1,0 +1,241 @@
+//! What segments do to a socket (`tcp_input.c`).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::options::Options;
+use super::reset;
+use super::segment::{self, ACK, FIN, Header, RST, SYN, before};
+use super::smoltcp::Engine;
+use super::sock::{Due, Inner, Sequence, Sock, is_link_local};
+use super::state::State;
+use crate::errno;
+use crate::l2::{Cx, Frame};
+use crate::l3::{IcmpError, Received};
+
+/// How long a peer has to complete a handshake (`net.ipv4.tcp_synack_retries`, five repetitions).
+const SYNACK_LIMIT: Duration = Duration::from_secs(63);
+/// `ICMP_FRAG_NEEDED` of destination unreachable, and "packet too big".
+const TOO_BIG: [(bool, u8, u8); 2] = [(true, 3, 4), (false, 2, 0)];
+
+impl Sock {
+    /// A segment that the port table found this socket for.
+    pub(super) fn segment(self: &Arc<Self>, cx: Cx<'_>, header: &Header, packet: Received) {
+        let state = self.lock().state;
+        match state {
+            State::Listen => self.knock(cx, header, packet),
+            State::Close => reset(cx, header, &packet),
+            _ => self.receive(cx, header, packet),
+        }
+    }
+
+    /// A segment of a connection (`tcp_rcv_established`, `tcp_rcv_state_process`).
+    fn receive(self: &Arc<Self>, cx: Cx<'_>, header: &Header, packet: Received) {
+        let now = cx.now();
+        if self.must_wait(header) {
+            return;
+        }
+        let answer = self.act(cx, |inner, out| {
+            if inner.state == State::Close {
+                return (!header.has(RST)).then_some(packet);
+            }
+            if inner.unwanted(header) {
+                // A closed program can be told nothing any more, so the peer is told that.
+                if let Some(engine) = &mut inner.engine {
+                    engine.abort();
+                    engine.poll(now, out);
+                }
+                return None;
+            }
+            inner.feed(header, packet, now, out);
+            None
+        });
+        if let Some(packet) = answer {
+            reset(cx, header, &packet);
+        }
+    }
+
+    /// Would this segment complete a handshake whose listener has no place for the connection? It is dropped, and comes
+    /// again.
+    fn must_wait(&self, header: &Header) -> bool {
+        let inner = self.lock();
+        if inner.state != State::SynRecv || header.has(RST) {
+            return false;
+        }
+        // A connection is locked before its listener.
+        let Some(parent) = inner.parent.upgrade() else { return false };
+        parent.lock().listen.as_ref().is_some_and(|listen| listen.queue.len() > listen.backlog)
+    }
+
+    /// A segment for a listener (`tcp_conn_request`).
+    fn knock(self: &Arc<Self>, cx: Cx<'_>, header: &Header, packet: Received) {
+        if header.has(RST) {
+            return;
+        }
+        if header.has(ACK) {
+            return reset(cx, header, &packet);
+        }
+        if !header.has(SYN) || header.has(FIN) {
+            return;
+        }
+        let knock = self.lock().knock.clone();
+        if knock.is_some_and(|knock| !knock()) {
+            self.stop_listening();
+            return reset(cx, header, &packet);
+        }
+        let (options, ticket) = {
+            let mut inner = self.lock();
+            let Some(listen) = &mut inner.listen else { return };
+            listen.young.retain(|young| young.strong_count() > 0);
+            // No place: the peer asks again.
+            if listen.queue.len() > listen.backlog || listen.young.len() > listen.backlog.max(8) {
+                return;
+            }
+            (inner.options.clone(), inner.ticket)
+        };
+        let Some(ticket) = ticket else { return };
+        let local = SocketAddr::new(packet.dst, header.dport);
+        let peer = SocketAddr::new(packet.src, header.sport);
+        let child = Arc::new(Self::with(
+            self.stack.clone(),
+            self.net.clone(),
+            self.v6,
+            Inner {
+                state: State::Listen,
+                local: Some(local),
+                peer: Some(peer),
+                scope: if is_link_local(packet.src) { packet.iif } else { 0 },
+                options: Options { tos: 0, ..options },
+                parent: Arc::downgrade(self),
+                due: Due { handshake: Some(cx.now() + SYNACK_LIMIT), ..Due::default() },
+                // Nobody has it yet.
+                orphan: true,
+                ..Inner::default()
+            },
+        ));
+        let mut inner = child.lock();
+        let Ok(route) = child.route(cx, &inner, Some(local.ip()), peer.ip()) else { return };
+        let begin = child.begin(&route, &inner, child.seed());
+        let Some(engine) = Engine::listen(&begin, cx.now()) else { return };
+        inner.engine = Some(Box::new(engine));
+        // Somebody else may have made the same connection of a copy of this segment.
+        let Some(place) = cx.state.tcp.ports.inherit(ticket, local.ip(), peer, child.holder()) else { return };
+        inner.ticket = Some(place);
+        drop(inner);
+        if let Some(listen) = &mut self.lock().listen {
+            listen.young.push(Arc::downgrade(&child));
+        }
+        child.act(cx, |inner, out| inner.feed(header, packet, cx.now(), out));
+    }
+
+    /// Somebody on the way says something of a segment of ours.
+    pub(super) fn icmp_error(self: &Arc<Self>, cx: Cx<'_>, peer: SocketAddr, seq: u32, error: &IcmpError<'_>) {
+        let too_big = TOO_BIG.contains(&(error.src.is_ipv4(), error.ty, error.code));
+        self.act(cx, |inner, out| {
+            if inner.peer != Some(peer) || inner.state == State::Listen || inner.state == State::Close {
+                return;
+            }
+            let Sequence { snd_una, snd_nxt, .. } = inner.sequence;
+            if before(seq, snd_una) || before(snd_nxt, seq) {
+                return;
+            }
+            if too_big {
+                // The path's size is looked up with the next segment; what was too large comes again with the timer.
+                if let Some(engine) = &mut inner.engine {
+                    engine.poll(cx.now(), out);
+                }
+            } else if matches!(inner.state, State::SynSent | State::SynRecv) {
+                self.end(inner, error.errno);
+            } else if inner.options.receive_errors && error.fatal {
+                inner.error = error.errno;
+                inner.news = true;
+            } else {
+                inner.soft_error = error.errno;
+            }
+        });
+    }
+
+    /// Where a connection's sequence numbers begin: nobody outside can tell (RFC 6528).
+    pub(super) fn seed(&self) -> u64 {
+        use std::hash::{BuildHasher, RandomState};
+        RandomState::new().hash_one(self.cookie)
+    }
+}
+
+impl Inner {
+    /// Data for a program that has closed its socket, or said that it reads no more before it said that it writes no more.
+    fn unwanted(&self, header: &Header) -> bool {
+        if header.payload == 0 || header.has(RST) || !self.sequence.theirs {
+            return false;
+        }
+        let deaf = self.orphan && self.parent.strong_count() == 0 && self.hold_or_closing();
+        let new = before(self.sequence.rcv_nxt, header.seq.wrapping_add(header.payload as u32));
+        deaf && new
+    }
+
+    /// Has a program had it, and closed it?
+    fn hold_or_closing(&self) -> bool {
+        matches!(self.state, State::FinWait1 | State::FinWait2 | State::Closing | State::LastAck)
+    }
+
+    /// Gives a segment to the engine, and draws from it what the engine does not tell.
+    fn feed(&mut self, header: &Header, packet: Received, now: Duration, out: &mut Vec<Frame>) {
+        let Some(engine) = &mut self.engine else { return };
+        let found = segment::options(packet.frame.data(), header);
+        let was = engine.received();
+        if header.has(SYN) && !self.sequence.theirs {
+            self.sequence.theirs = true;
+            self.sequence.rcv_nxt = header.seq.wrapping_add(1);
+            self.sequence.read = self.sequence.rcv_nxt;
+            self.counts.learn(&found);
+        }
+        if let Some((value, echo)) = found.timestamp {
+            self.sequence.timestamp = Some(value);
+            if header.has(ACK) && before(self.sequence.snd_una, header.ack) {
+                self.counts.round_trip((now.as_millis() as u32).wrapping_sub(echo));
+            }
+        }
+        self.counts.received(header, packet.tos, now);
+        let announced = self.sequence.theirs && self.urgent.note(header, self.sequence.read);
+        engine.input(packet.frame, now, out);
+        if header.has(ACK) && self.sequence.ours {
+            let Sequence { snd_una, snd_nxt, .. } = self.sequence;
+            if before(snd_una, header.ack) && !before(snd_nxt, header.ack) {
+                self.counts.acknowledged(header.ack.wrapping_sub(snd_una));
+                self.sequence.snd_una = header.ack;
+                self.urgent.acknowledged(header.ack);
+                self.due.unheard = None;
+                self.news = true;
+            } else if header.window == 0 {
+                // It lives, and has no room.
+                self.due.unheard = None;
+            }
+        }
+        if let Some(at) = self.urgent.awaited() {
+            let mut byte = [0];
+            if engine.peek(at.wrapping_sub(self.sequence.read) as usize, &mut byte) == 1 {
+                self.urgent.arrived(byte[0]);
+                self.news = true;
+            }
+        }
+        self.news |= announced || engine.received() != was;
+        self.due.probes = 0;
+        if self.due.keepalive.is_some() {
+            self.due.keepalive = Some(now + self.options.keep_idle);
+        }
+        let after = engine.state();
+        if matches!(after, State::CloseWait | State::Closing | State::LastAck | State::TimeWait) {
+            self.news |= !self.done;
+            self.done = true;
+        }
+        if after == State::Close && header.has(RST) {
+            self.error = match self.state {
+                State::SynSent => errno::ECONNREFUSED,
+                State::CloseWait => errno::EPIPE,
+                State::LastAck | State::Closing | State::TimeWait => 0,
+                _ => errno::ECONNRESET,
+            };
+        }
+    }
+}

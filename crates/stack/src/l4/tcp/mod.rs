@@ -1,0 +1,195 @@
+//! TCP (`net/ipv4/tcp*.c`).
+//!
+//! - [`smoltcp`] is the engine of one connection, and the only file that names the crate.
+//! - [`sock`] is the socket around it: its place in the port table, its timer, who waits for it. [`input`] is what segments do
+//!   to it, [`user`] what programs do. What smoltcp leaves out is done there, from what the segments show: the queues of a
+//!   listener, errors, keep-alive probes, limits of patience, [urgent](urgent) bytes, and TIME-WAIT ([`timewait`]).
+//! - [`stream`] is what Rust programs use.
+//!
+//! A segment finds its socket by one look into the table that UDP uses too ([`crate::l4::ports`]). Each socket has a lock of
+//! its own, so two connections never wait for each other.
+
+mod info;
+mod input;
+mod options;
+mod segment;
+mod smoltcp;
+mod sock;
+mod state;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod timer;
+mod timewait;
+mod urgent;
+mod user;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+pub use info::TcpInfo;
+pub use state::State as TcpState;
+pub use stream::{TcpListener, TcpSocket, TcpStream};
+pub(crate) use timer::SockTimers;
+pub use user::TcpReadiness;
+
+use self::segment::{Header, RST};
+use self::sock::Sock;
+use self::timewait::{Late, TimeWait};
+use super::ports::{Ends, Ports, Rules};
+use crate::l2::{Cx, Frame};
+use crate::l3::{self, Delivered, Flow, IcmpError, Reach, Received};
+
+/// Whether segments travel whole between namespaces of the stack, to be cut where they leave it.
+const OFFLOAD: bool = false;
+
+/// Who has a port.
+#[derive(Clone, Debug)]
+pub(crate) enum Holder {
+    /// A socket.
+    Sock(Arc<Sock>),
+    /// What is left of one.
+    TimeWait(Arc<TimeWait>),
+}
+
+/// The TCP of a namespace.
+#[derive(Debug)]
+pub(crate) struct Tcp {
+    pub(crate) ports: Ports<Holder>,
+    /// Connections in TIME-WAIT, in about the order in which they end. A leaf lock.
+    waiting: Mutex<VecDeque<Arc<TimeWait>>>,
+}
+
+impl Default for Tcp {
+    fn default() -> Self {
+        Self { ports: Ports::new(Rules::Stream), waiting: Mutex::default() }
+    }
+}
+
+impl Tcp {
+    /// A connection enters TIME-WAIT: it takes the place of its socket.
+    fn remember(&self, connection: Arc<TimeWait>, now: Duration) {
+        self.ports.replace(connection.ticket, Holder::TimeWait(Arc::clone(&connection)));
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back(connection);
+        self.expire(now);
+    }
+
+    /// Forgets those whose time is over. They are looked for when the next one comes, or somebody asks: nobody else can
+    /// tell the difference.
+    pub(crate) fn expire(&self, now: Duration) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(first) = waiting.pop_front() {
+            if first.until() <= now {
+                self.ports.release(first.ticket);
+            } else if waiting.front().is_some_and(|next| next.until() < first.until()) {
+                // It was begun again.
+                waiting.push_back(first);
+            } else {
+                waiting.push_front(first);
+                break;
+            }
+        }
+    }
+
+    fn forget(&self, connection: &TimeWait) {
+        self.ports.release(connection.ticket);
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.retain(|other| !std::ptr::eq(Arc::as_ptr(other), connection));
+    }
+
+    /// How many there are.
+    #[cfg(test)]
+    fn waiting(&self) -> usize {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+}
+
+/// A segment for this host (`tcp_v4_rcv`). One that belongs to nobody is answered here, so there is never an ICMP message.
+pub(crate) fn rcv(cx: Cx<'_>, packet: Received) -> Delivered {
+    // What came to all, or to a group, is no connection's.
+    if packet.reach != Reach::Local {
+        return Delivered::Done;
+    }
+    let Some(header) = Header::parse(packet.frame.data()) else { return Delivered::Done };
+    if !segment::checksum_is_right(&packet.frame, packet.src, packet.dst) {
+        return Delivered::Done;
+    }
+    let ends = Ends {
+        src: SocketAddr::new(packet.src, header.sport),
+        dst: SocketAddr::new(packet.dst, header.dport),
+        device: packet.iif,
+    };
+    let tcp = &*cx.state.tcp;
+    match tcp.ports.lookup(&ends) {
+        Some(Holder::Sock(sock)) => sock.segment(cx, &header, packet),
+        Some(Holder::TimeWait(connection)) => match connection.segment(&header, cx.now()) {
+            _ if connection.until() <= cx.now() => {
+                tcp.forget(&connection);
+                listener_or_reset(cx, &ends, &header, packet);
+            }
+            Late::Ignore => {}
+            Late::Answer(frame) => reply(cx, &packet, frame),
+            Late::Forget => tcp.forget(&connection),
+            Late::Reopen => {
+                tcp.forget(&connection);
+                listener_or_reset(cx, &ends, &header, packet);
+            }
+        },
+        None => reset(cx, &header, &packet),
+    }
+    Delivered::Done
+}
+
+fn listener_or_reset(cx: Cx<'_>, ends: &Ends, header: &Header, packet: Received) {
+    match cx.state.tcp.ports.lookup_listener(ends) {
+        Some(Holder::Sock(sock)) => sock.segment(cx, header, packet),
+        _ => reset(cx, header, &packet),
+    }
+}
+
+/// Answers a segment of nobody's (`tcp_v4_send_reset`).
+fn reset(cx: Cx<'_>, header: &Header, packet: &Received) {
+    if !header.has(RST) {
+        reply(cx, packet, segment::reset_for(header));
+    }
+}
+
+/// Sends a segment back to where `packet` came from.
+fn reply(cx: Cx<'_>, packet: &Received, mut frame: Frame) {
+    let Some(header) = Header::parse(frame.data()) else { return };
+    let flow = Flow {
+        dst: packet.src,
+        src: Some(packet.dst),
+        oif: if sock::is_link_local(packet.src) { packet.iif } else { 0 },
+        mark: 0,
+        tos: packet.tos & !3,
+        protocol: segment::PROTOCOL,
+        sport: header.sport,
+        dport: header.dport,
+        uid: 0,
+        flow_label: 0,
+        on_link: false,
+        any_source: false,
+    };
+    let Ok(route) = l3::route_output(cx, &flow) else { return };
+    segment::leave_checksum(&mut frame, packet.dst, packet.src);
+    let header = l3::Header { protocol: segment::PROTOCOL, tos: flow.tos, ..l3::Header::default() };
+    // As any packet, it may be lost.
+    let _ = l3::ip_output(cx, &route, &header, frame);
+}
+
+/// Somebody says that a segment of ours did not arrive (`tcp_v4_err`).
+pub(crate) fn error(cx: Cx<'_>, error: &IcmpError<'_>) {
+    let Some(&[s1, s2, d1, d2, q1, q2, q3, q4]) = error.transport.first_chunk::<8>() else { return };
+    let Some(tcp) = cx.state.tcp.peek() else { return };
+    let ends = Ends {
+        src: SocketAddr::new(error.dst, u16::from_be_bytes([d1, d2])),
+        dst: SocketAddr::new(error.src, u16::from_be_bytes([s1, s2])),
+        device: error.iif,
+    };
+    if let Some(Holder::Sock(sock)) = tcp.ports.lookup(&ends) {
+        sock.icmp_error(cx, ends.src, u32::from_be_bytes([q1, q2, q3, q4]), error);
+    }
+}

@@ -1,0 +1,383 @@
+//! The engine of one connection: sequence numbers, windows, retransmission, congestion. It is smoltcp's, and this is the
+//! only file that names it.
+//!
+//! An engine knows one connection and neither addresses nor ports: to it, its own end is always [`HERE`] and the peer's
+//! [`THERE`], and what they are is the socket's business. Each has an interface and a set of its own, because smoltcp looks for a segment's
+//! socket, and for sockets that want to send, through all of a set.
+//!
+//! Time as the engine sees it runs [`PACE`] times as fast once a connection is established. Its shortest retransmission
+//! timeout is a constant, a second; Linux's is a fifth of that. Round trips are measured in the same time, so nothing else
+//! moves.
+
+use std::cell::Cell;
+use std::num::{NonZeroU16, NonZeroUsize};
+use std::time::Duration;
+
+use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
+use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken};
+use smoltcp::socket::tcp;
+use smoltcp::time;
+use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, Ipv4Address};
+
+use super::segment;
+use super::state::State;
+use crate::l2::Frame;
+
+const HERE: (Ipv4Address, u16) = (Ipv4Address::new(192, 0, 2, 1), 1);
+const THERE: (Ipv4Address, u16) = (Ipv4Address::new(192, 0, 2, 2), 2);
+/// Of the network header that the engine is shown.
+const IP_HEADER: usize = 20;
+/// Of both headers.
+const HEADERS: usize = IP_HEADER + 20;
+/// Bytes of a timestamp option, padded.
+const TIMESTAMP: usize = 12;
+/// How much faster the engine's time runs on an established connection.
+const PACE: i64 = 5;
+/// How long an acknowledgement waits for data to go with, in the engine's time: 40 ms.
+const DELAYED_ACK: time::Duration = time::Duration::from_millis(200);
+/// Segments with data that are acknowledged at once, before a connection is trusted to talk.
+const QUICK_ACKS: u32 = 16;
+/// What the engine says when it wants to be polled, and has nothing to send when it is: look again after this.
+const IDLE_LOOK: Duration = Duration::from_millis(10);
+
+thread_local! {
+    /// What the timestamp option of a segment holds that is made now. smoltcp asks a function without arguments.
+    static TIMESTAMP_NOW: Cell<u32> = const { Cell::new(0) };
+}
+
+/// How congestion is controlled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Congestion {
+    #[default]
+    Cubic,
+    /// Not at all.
+    None,
+}
+
+/// What a connection begins with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Begin {
+    /// Largest segment, without options, either way.
+    pub(super) mss: u16,
+    pub(super) send_buffer: usize,
+    pub(super) receive_buffer: usize,
+    pub(super) timestamps: bool,
+    pub(super) nodelay: bool,
+    pub(super) congestion: Congestion,
+    /// Segments go out whole, to be cut by whoever takes them off the machine.
+    pub(super) offload: bool,
+    /// Where sequence numbers begin follows from it.
+    pub(super) seed: u64,
+}
+
+/// One connection.
+pub(super) struct Engine {
+    interface: Interface,
+    sockets: SocketSet<'static>,
+    handle: SocketHandle,
+    capabilities: DeviceCapabilities,
+    seed: u64,
+    /// A moment of the stack's clock, what the engine's time was then, and how fast it runs since.
+    epoch: (Duration, i64),
+    pace: i64,
+    data_segments: u32,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("state", &self.state()).finish_non_exhaustive()
+    }
+}
+
+/// A wire with room for one frame towards the engine.
+struct Wire<'a> {
+    incoming: Option<&'a [u8]>,
+    outgoing: &'a mut Vec<Frame>,
+    capabilities: &'a DeviceCapabilities,
+}
+
+struct Incoming<'a>(&'a [u8]);
+
+struct Outgoing<'a> {
+    frames: &'a mut Vec<Frame>,
+    segment: Option<NonZeroU16>,
+}
+
+impl RxToken for Incoming<'_> {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
+        f(self.0)
+    }
+}
+
+impl TxToken for Outgoing<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
+        let mut frame = Frame::zeroed(len);
+        let made = f(frame.data_mut());
+        // The engine's idea of a network header: the place it took is room for the real one.
+        if frame.pull(IP_HEADER).is_some() {
+            frame.segment = self.segment;
+            self.frames.push(frame);
+        }
+        made
+    }
+
+    fn set_meta(&mut self, meta: PacketMeta) {
+        self.segment = meta.segmentation_offload_size;
+    }
+}
+
+impl Device for Wire<'_> {
+    type RxToken<'t>
+        = Incoming<'t>
+    where
+        Self: 't;
+    type TxToken<'t>
+        = Outgoing<'t>
+    where
+        Self: 't;
+
+    fn receive(&mut self, _: time::Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
+        let incoming = self.incoming.take()?;
+        Some((Incoming(incoming), Outgoing { frames: self.outgoing, segment: None }))
+    }
+
+    fn transmit(&mut self, _: time::Instant) -> Option<Self::TxToken<'_>> {
+        Some(Outgoing { frames: self.outgoing, segment: None })
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        self.capabilities.clone()
+    }
+}
+
+fn interface(capabilities: &DeviceCapabilities, seed: u64) -> Interface {
+    let mut config = Config::new(HardwareAddress::Ip);
+    config.random_seed = seed;
+    let mut none = Vec::new();
+    let mut wire = Wire { incoming: None, outgoing: &mut none, capabilities };
+    let mut interface = Interface::new(config, &mut wire, time::Instant::ZERO);
+    interface.update_ip_addrs(|addresses| {
+        // There is room for one at least, whatever smoltcp was built with.
+        let _ = addresses.push(IpCidr::new(IpAddress::Ipv4(HERE.0), 32));
+    });
+    interface
+}
+
+impl Engine {
+    fn new(begin: &Begin, now: Duration) -> Self {
+        let mut capabilities = DeviceCapabilities::default();
+        capabilities.medium = Medium::Ip;
+        capabilities.max_transmission_unit = usize::from(begin.mss) + HEADERS;
+        capabilities.checksum = ChecksumCapabilities::ignored();
+        if begin.offload {
+            capabilities.segmentation.tcpv4 = NonZeroUsize::new(usize::from(u16::MAX));
+        }
+        let buffer = |len: usize| tcp::SocketBuffer::new(vec![0; len]);
+        let mut socket = tcp::Socket::new(buffer(begin.receive_buffer), buffer(begin.send_buffer));
+        socket.set_congestion_control(match begin.congestion {
+            Congestion::Cubic => tcp::CongestionControl::Cubic,
+            Congestion::None => tcp::CongestionControl::None,
+        });
+        socket.set_nagle_enabled(!begin.nodelay);
+        socket.set_ack_delay(None);
+        if begin.timestamps {
+            socket.set_tsval_generator(Some(|| TIMESTAMP_NOW.get()));
+        }
+        let mut sockets = SocketSet::new(Vec::with_capacity(1));
+        let handle = sockets.add(socket);
+        let interface = interface(&capabilities, begin.seed);
+        // Not at zero: a keep-alive timer that is due at once is set to that.
+        Self { interface, sockets, handle, capabilities, seed: begin.seed, epoch: (now, 1), pace: 1, data_segments: 0 }
+    }
+
+    /// An active open. Its SYN is sent by the first [`poll`](Self::poll).
+    pub(super) fn connect(begin: &Begin, now: Duration) -> Option<Self> {
+        let mut engine = Self::new(begin, now);
+        let socket = engine.sockets.get_mut::<tcp::Socket<'_>>(engine.handle);
+        let (remote, local) = ((IpAddress::Ipv4(THERE.0), THERE.1), (IpAddress::Ipv4(HERE.0), HERE.1));
+        socket.connect(engine.interface.context(), remote, local).ok()?;
+        Some(engine)
+    }
+
+    /// A passive open, which the first [`input`](Self::input) must complete with a SYN.
+    pub(super) fn listen(begin: &Begin, now: Duration) -> Option<Self> {
+        let mut engine = Self::new(begin, now);
+        engine.socket_mut().listen(HERE.1).ok()?;
+        Some(engine)
+    }
+
+    fn socket(&self) -> &tcp::Socket<'static> {
+        self.sockets.get(self.handle)
+    }
+
+    fn socket_mut(&mut self) -> &mut tcp::Socket<'static> {
+        self.sockets.get_mut(self.handle)
+    }
+
+    fn engine_time(&self, now: Duration) -> time::Instant {
+        let since = i64::try_from(now.saturating_sub(self.epoch.0).as_micros()).unwrap_or(i64::MAX / PACE);
+        TIMESTAMP_NOW.set(now.as_millis() as u32);
+        time::Instant::from_micros(self.epoch.1.saturating_add(since.saturating_mul(self.pace)))
+    }
+
+    fn real_time(&self, at: time::Instant) -> Duration {
+        let since = (at.total_micros() - self.epoch.1) / self.pace;
+        self.epoch.0 + Duration::from_micros(u64::try_from(since).unwrap_or(0))
+    }
+
+    /// The handshake's timeouts are those of the field; what comes after it runs faster.
+    fn keep_pace(&mut self, now: Duration) {
+        let handshake = matches!(self.state(), State::SynSent | State::SynRecv | State::Listen);
+        let pace = if handshake { 1 } else { PACE };
+        if pace != self.pace {
+            self.epoch = (now, self.engine_time(now).total_micros());
+            self.pace = pace;
+        }
+    }
+
+    pub(super) fn state(&self) -> State {
+        match self.socket().state() {
+            tcp::State::Closed => State::Close,
+            tcp::State::Listen => State::Listen,
+            tcp::State::SynSent => State::SynSent,
+            tcp::State::SynReceived => State::SynRecv,
+            tcp::State::Established => State::Established,
+            tcp::State::FinWait1 => State::FinWait1,
+            tcp::State::FinWait2 => State::FinWait2,
+            tcp::State::CloseWait => State::CloseWait,
+            tcp::State::Closing => State::Closing,
+            tcp::State::LastAck => State::LastAck,
+            tcp::State::TimeWait => State::TimeWait,
+        }
+    }
+
+    /// A segment of this connection came; its frame's data begin at its header. What it causes to be sent is put into
+    /// `out`, each frame likewise; the ports in it are still to be [set](segment::set_ports).
+    pub(super) fn input(&mut self, mut segment: Frame, now: Duration, out: &mut Vec<Frame>) {
+        let Ok(total) = u16::try_from(segment.len() + IP_HEADER) else { return };
+        let has_data = segment.len() > usize::from(segment.data().get(12).map_or(0, |b| b >> 4)) * 4;
+        let [high, low] = total.to_be_bytes();
+        let ([a, b, c, d], [e, f, g, h]) = (THERE.0.octets(), HERE.0.octets());
+        segment::set_ports(segment.data_mut(), THERE.1, HERE.1);
+        segment
+            .push(IP_HEADER)
+            .copy_from_slice(&[0x45, 0, high, low, 0, 0, 0x40, 0, 64, 6, 0, 0, a, b, c, d, e, f, g, h]);
+        let at = self.engine_time(now);
+        if has_data && self.data_segments <= QUICK_ACKS {
+            self.data_segments += 1;
+            if self.data_segments > QUICK_ACKS {
+                self.socket_mut().set_ack_delay(Some(DELAYED_ACK));
+            }
+        }
+        let mut wire = Wire { incoming: Some(segment.data()), outgoing: out, capabilities: &self.capabilities };
+        self.interface.poll_ingress_single(at, &mut wire, &mut self.sockets);
+        self.keep_pace(now);
+        self.poll(now, out);
+    }
+
+    /// Sends what there is to send.
+    pub(super) fn poll(&mut self, now: Duration, out: &mut Vec<Frame>) {
+        let at = self.engine_time(now);
+        let mut wire = Wire { incoming: None, outgoing: out, capabilities: &self.capabilities };
+        while self.interface.poll_egress(at, &mut wire, &mut self.sockets) == PollResult::SocketStateChanged {}
+        self.keep_pace(now);
+    }
+
+    /// When the engine wants to be polled next, after it was polled.
+    pub(super) fn poll_at(&mut self, now: Duration) -> Option<Duration> {
+        let at = self.engine_time(now);
+        let next = self.interface.poll_at(at, &self.sockets)?;
+        if next.total_micros() == 0 {
+            // It was polled until it had nothing to send.
+            return Some(now + IDLE_LOOK);
+        }
+        Some(self.real_time(next).max(now))
+    }
+
+    /// Takes bytes to be sent; says how many there was room for.
+    pub(super) fn send(&mut self, bytes: &[u8]) -> usize {
+        self.socket_mut().send_slice(bytes).unwrap_or(0)
+    }
+
+    /// Lets `f` take what arrived, from a piece of it; `f` says how many bytes it took.
+    pub(super) fn receive<R>(&mut self, f: impl FnOnce(&mut [u8]) -> (usize, R)) -> Option<R> {
+        self.socket_mut().recv(f).ok()
+    }
+
+    /// Bytes that arrived, from `offset` on, without taking them.
+    pub(super) fn peek(&mut self, offset: usize, into: &mut [u8]) -> usize {
+        // What lies before has to be copied too: peeking far in is rare.
+        let mut all = vec![0; offset.saturating_add(into.len()).min(self.received())];
+        let got = self.socket_mut().peek_slice(&mut all).unwrap_or(0);
+        let from = all.get(offset..got).unwrap_or_default();
+        into[..from.len()].copy_from_slice(from);
+        from.len()
+    }
+
+    /// Bytes that arrived and were not taken.
+    pub(super) fn received(&self) -> usize {
+        self.socket().recv_queue()
+    }
+
+    /// Bytes that were not acknowledged yet, sent or not.
+    pub(super) fn unacknowledged(&self) -> usize {
+        self.socket().send_queue()
+    }
+
+    pub(super) fn send_room(&self) -> usize {
+        self.socket().send_capacity().saturating_sub(self.socket().send_queue())
+    }
+
+    /// No more will be sent after what was taken (FIN).
+    pub(super) fn close(&mut self) {
+        self.socket_mut().close();
+    }
+
+    /// Ends it with a reset, which the next [`poll`](Self::poll) sends.
+    pub(super) fn abort(&mut self) {
+        self.socket_mut().abort();
+    }
+
+    pub(super) fn set_nodelay(&mut self, nodelay: bool) {
+        self.socket_mut().set_nagle_enabled(!nodelay);
+    }
+
+    /// Sends a keep-alive probe with the next [`poll`](Self::poll), if nothing waits for an acknowledgement.
+    pub(super) fn probe(&mut self) {
+        // Due at once, and not again: when it is sent, the timer is set by what the interval is then.
+        let socket = self.socket_mut();
+        socket.set_keep_alive(Some(time::Duration::ZERO));
+        socket.set_keep_alive(None);
+    }
+
+    /// Segments are no larger than this from here on.
+    pub(super) fn set_mss(&mut self, mss: u16) {
+        let mtu = usize::from(mss) + HEADERS;
+        if mtu != self.capabilities.max_transmission_unit {
+            self.capabilities.max_transmission_unit = mtu;
+            self.interface = interface(&self.capabilities, self.seed);
+        }
+    }
+
+    /// Are timestamps in use on this connection?
+    pub(super) fn timestamps(&self) -> bool {
+        self.socket().timestamp_enabled()
+    }
+
+    /// The largest segment, without options.
+    pub(super) fn mss(&self) -> u16 {
+        // As it was set, from this type.
+        (self.capabilities.max_transmission_unit - HEADERS) as u16
+    }
+
+    /// By how many bits our windows are scaled, if the peer does it too (RFC 7323, 2.3).
+    pub(super) fn window_scale(&self) -> u8 {
+        let bits = usize::BITS - self.socket().recv_capacity().leading_zeros();
+        bits.saturating_sub(16) as u8
+    }
+
+    /// What options take of each segment.
+    pub(super) fn options_len(&self) -> u16 {
+        if self.timestamps() { TIMESTAMP as u16 } else { 0 }
+    }
+}

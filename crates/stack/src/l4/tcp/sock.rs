@@ -1,0 +1,523 @@
+//! A TCP socket: what it remembers, and what is common to all that happens to it (`struct tcp_sock`).
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Waker;
+use std::time::Duration;
+
+use pernet::{NetHandle, NetRef};
+
+use super::info::Counts;
+use super::options::Options;
+use super::segment::{self, ACK, Header, before};
+use super::smoltcp::{Begin, Engine};
+use super::state::State;
+use super::timewait::{Remains, TimeWait};
+use super::{Holder, urgent};
+use crate::dev::Stack;
+use crate::errno;
+use crate::l2::{Cx, Frame};
+use crate::l3::{self, Flow, Route};
+use crate::l4::ports::Ticket;
+
+/// How long a close waits for the peer's (`net.ipv4.tcp_fin_timeout`).
+pub(super) const FIN_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long segments are repeated before a connection is given up: `tcp_retries2`, fifteen times, each after twice the
+/// time, two minutes at most.
+const RETRANSMIT_LIMIT: Duration = Duration::from_millis(924_600);
+/// And how long if its program has closed it (`tcp_orphan_retries`).
+const ORPHAN_LIMIT: Duration = Duration::from_secs(102);
+/// Room for what came and for what is to go, unless the program says otherwise. More leaves the processor's cache.
+pub(super) const BUFFER: usize = 256 << 10;
+/// What a network header takes of each packet, with TCP's.
+const HEADERS4: u32 = 40;
+const HEADERS6: u32 = 60;
+
+static COOKIES: AtomicU64 = AtomicU64::new(1);
+
+/// Called when something about a socket has changed.
+pub(crate) type Ready = Arc<dyn Fn() + Send + Sync>;
+
+/// Asked whether a listener is still there.
+pub(crate) type Knock = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// A TCP socket.
+///
+/// Lock order: a socket's lock stands before rtnl and all of layer 3's, which are taken to send; before the port table and
+/// the timers, which are leaves. A connection that a listener has not accepted yet is locked before its listener.
+pub(crate) struct Sock {
+    pub(super) stack: Stack,
+    pub(super) net: NetHandle,
+    /// Made for IPv6.
+    pub(super) v6: bool,
+    pub(super) cookie: u64,
+    /// Everything that changes.
+    inner: Mutex<Inner>,
+    /// Told of every change, for those who wait.
+    changed: Condvar,
+}
+
+impl std::fmt::Debug for Sock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sock").field("cookie", &self.cookie).finish_non_exhaustive()
+    }
+}
+
+/// The waiting room of a listener.
+#[derive(Debug, Default)]
+pub(super) struct Listen {
+    pub(super) backlog: usize,
+    /// Connections that nobody accepted yet.
+    pub(super) queue: VecDeque<Arc<Sock>>,
+    /// Those that are not complete.
+    pub(super) young: Vec<Weak<Sock>>,
+}
+
+/// Sequence numbers, as the segments of a connection show them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sequence {
+    /// Oldest byte of ours that was not acknowledged.
+    pub(super) snd_una: u32,
+    /// Next byte to send.
+    pub(super) snd_nxt: u32,
+    /// What the program has written ends here.
+    pub(super) written: u32,
+    /// Next byte that is expected.
+    pub(super) rcv_nxt: u32,
+    /// What the program has read ends here.
+    pub(super) read: u32,
+    /// Whether the above are known.
+    pub(super) ours: bool,
+    pub(super) theirs: bool,
+    /// What we advertised last, as it is in the header.
+    pub(super) window: u16,
+    /// The peer's last timestamp.
+    pub(super) timestamp: Option<u32>,
+}
+
+/// What is to happen when, beyond what the engine does by itself.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Due {
+    /// The handshake is given up.
+    pub(super) handshake: Option<Duration>,
+    /// Since when something was sent and nothing of it acknowledged.
+    pub(super) unheard: Option<Duration>,
+    /// The next probe of an idle connection.
+    pub(super) keepalive: Option<Duration>,
+    /// Probes that were not answered.
+    pub(super) probes: u32,
+    /// A closed connection is forgotten.
+    pub(super) forget: Option<Duration>,
+}
+
+#[derive(Default)]
+pub(super) struct Inner {
+    pub(super) state: State,
+    pub(super) engine: Option<Box<Engine>>,
+    /// Its place in the port table.
+    pub(super) ticket: Option<Ticket>,
+    pub(super) local: Option<SocketAddr>,
+    pub(super) peer: Option<SocketAddr>,
+    /// What `bind` named: the address that the socket returns to, and that it keeps its port.
+    pub(super) bound: Option<IpAddr>,
+    /// The device that a link-local address belongs to.
+    pub(super) scope: u32,
+    pub(super) options: Options,
+    /// `sk_err`, and what is an error only if the connection fails.
+    pub(super) error: i32,
+    pub(super) soft_error: i32,
+    pub(super) shut_read: bool,
+    pub(super) shut_write: bool,
+    /// Nothing more will come (`SOCK_DONE`).
+    pub(super) done: bool,
+    /// A `connect` has not been told how it ended (`SS_CONNECTING`).
+    pub(super) connecting: bool,
+    /// And this one has (`SS_CONNECTED`).
+    pub(super) connected: bool,
+    /// No program has it any more.
+    pub(super) orphan: bool,
+    pub(super) listen: Option<Listen>,
+    pub(super) parent: Weak<Sock>,
+    /// What keeps the namespace: a program's socket does, and one that still has something to say.
+    pub(super) hold: Option<NetRef>,
+    pub(super) sequence: Sequence,
+    pub(super) urgent: urgent::Urgent,
+    pub(super) counts: Counts,
+    pub(super) due: Due,
+    /// When the entry in the list of timers comes up that counts.
+    pub(super) armed: Option<Duration>,
+    /// Somebody is to be told.
+    pub(super) news: bool,
+    pub(super) wakers: Vec<Waker>,
+    pub(super) ready: Option<Ready>,
+    pub(super) knock: Option<Knock>,
+}
+
+/// Whether an address is of one link only.
+pub(super) fn is_link_local(addr: IpAddr) -> bool {
+    matches!(addr, IpAddr::V6(a) if a.is_unicast_link_local())
+}
+
+/// An address as the tables know it: IPv4's where IPv6 maps one.
+pub(super) fn plain(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}
+
+impl Sock {
+    /// A fresh socket of a program's.
+    pub(crate) fn new(stack: &Stack, net: &NetRef, v6: bool) -> Arc<Self> {
+        let inner = Inner { hold: Some(net.clone()), options: Options::new(), ..Inner::default() };
+        Arc::new(Self::with(stack.clone(), net.downgrade(), v6, inner))
+    }
+
+    pub(super) fn with(stack: Stack, net: NetHandle, v6: bool, inner: Inner) -> Self {
+        let cookie = COOKIES.fetch_add(1, Ordering::Relaxed);
+        Self { stack, net, v6, cookie, inner: Mutex::new(inner), changed: Condvar::new() }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Does something to the socket, sends what follows from it, sets its timer, and tells those who wait.
+    pub(super) fn act<R>(self: &Arc<Self>, cx: Cx<'_>, f: impl FnOnce(&mut Inner, &mut Vec<Frame>) -> R) -> R {
+        let mut out = Vec::new();
+        let mut inner = self.lock();
+        let result = f(&mut inner, &mut out);
+        self.transmit(cx, &mut inner, out);
+        self.follow(cx, &mut inner);
+        self.arm(cx, &mut inner);
+        self.tell(inner);
+        result
+    }
+
+    /// Lets the lock go, and tells those who wait if there is something to tell.
+    pub(super) fn tell(&self, mut inner: MutexGuard<'_, Inner>) {
+        if !std::mem::take(&mut inner.news) {
+            return;
+        }
+        let wakers = std::mem::take(&mut inner.wakers);
+        let ready = inner.ready.clone();
+        drop(inner);
+        self.changed.notify_all();
+        for waker in wakers {
+            waker.wake();
+        }
+        if let Some(ready) = ready {
+            ready();
+        }
+    }
+
+    /// Waits for a change, at most for a while.
+    pub(super) fn wait<'a>(&self, inner: MutexGuard<'a, Inner>, limit: Duration) -> MutexGuard<'a, Inner> {
+        self.changed.wait_timeout(inner, limit).unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    /// Sets the timer for whatever comes first.
+    fn arm(self: &Arc<Self>, cx: Cx<'_>, inner: &mut Inner) {
+        let now = cx.now();
+        let engine = if inner.state == State::Close {
+            None
+        } else {
+            inner.engine.as_mut().and_then(|engine| engine.poll_at(now))
+        };
+        let due = &inner.due;
+        let unheard = due.unheard.map(|since| since + inner.patience());
+        let next = [engine, due.handshake, unheard, due.keepalive, due.forget].into_iter().flatten().min();
+        let Some(next) = next else { return };
+        // An entry that comes earlier finds nothing to do and sets the next.
+        if inner.armed.is_some_and(|armed| armed <= next) {
+            return;
+        }
+        inner.armed = Some(next);
+        if self.stack.inner().sock_timers.add(next, self) {
+            self.stack.timer_moved();
+        }
+    }
+
+    /// The entry set for `when` came up.
+    pub(super) fn timer(self: &Arc<Self>, when: Duration) {
+        let Some(net) = self.net.upgrade() else { return };
+        let Some(cx) = Cx::new(&self.stack, &net) else { return };
+        self.act(cx, |inner, out| {
+            if inner.armed != Some(when) {
+                return;
+            }
+            inner.armed = None;
+            self.expire(inner, cx.now(), out);
+        });
+    }
+
+    fn expire(&self, inner: &mut Inner, now: Duration, out: &mut Vec<Frame>) {
+        let is_due = |at: Option<Duration>| at.is_some_and(|at| at <= now);
+        if is_due(inner.due.forget) {
+            return self.end(inner, 0);
+        }
+        if is_due(inner.due.handshake) || is_due(inner.due.unheard.map(|since| since + inner.patience())) {
+            let error = if inner.soft_error != 0 { inner.soft_error } else { errno::ETIMEDOUT };
+            return self.end(inner, error);
+        }
+        if is_due(inner.due.keepalive) {
+            self.keepalive(inner, now, out);
+        }
+        if inner.state != State::Close
+            && let Some(engine) = &mut inner.engine
+        {
+            engine.poll(now, out);
+        }
+    }
+
+    fn keepalive(&self, inner: &mut Inner, now: Duration, out: &mut Vec<Frame>) {
+        if !inner.options.keepalive || !inner.state.is_synchronized() {
+            inner.due.keepalive = None;
+            return;
+        }
+        let Some(engine) = &mut inner.engine else { return };
+        if engine.unacknowledged() > 0 {
+            inner.due.keepalive = Some(now + inner.options.keep_idle);
+            return;
+        }
+        let expired = match inner.options.user_timeout {
+            Some(limit) => inner.due.probes > 0 && inner.counts.last_heard + limit <= now,
+            None => inner.due.probes >= inner.options.keep_count,
+        };
+        if expired {
+            engine.abort();
+            engine.poll(now, out);
+            return self.end(inner, errno::ETIMEDOUT);
+        }
+        inner.due.probes += 1;
+        inner.due.keepalive = Some(now + inner.options.keep_interval);
+        engine.probe();
+    }
+
+    /// What the engine's state means for the socket.
+    fn follow(self: &Arc<Self>, cx: Cx<'_>, inner: &mut Inner) {
+        let Some(engine) = inner.engine.as_ref().filter(|_| inner.state != State::Close) else { return };
+        let (before, after) = (inner.state, engine.state());
+        inner.due.unheard = match inner.due.unheard {
+            _ if engine.unacknowledged() == 0
+                && !matches!(after, State::FinWait1 | State::LastAck | State::Closing) =>
+            {
+                None
+            }
+            None if inner.sequence.snd_una != inner.sequence.snd_nxt => Some(cx.now()),
+            since => since,
+        };
+        if before == after {
+            return;
+        }
+        inner.state = after;
+        inner.news = true;
+        if !matches!(after, State::SynSent | State::SynRecv) {
+            inner.due.handshake = None;
+        }
+        match after {
+            State::TimeWait => self.enter_time_wait(cx, inner),
+            State::Close | State::Listen => self.end(inner, 0),
+            State::FinWait2 if inner.orphan => {
+                inner.due.forget = Some(cx.now() + FIN_TIMEOUT);
+                // Nothing is left that somebody would miss.
+                inner.hold = None;
+            }
+            _ => {}
+        }
+        if before == State::SynSent || before == State::SynRecv {
+            self.established(cx, inner);
+        }
+    }
+
+    fn established(self: &Arc<Self>, cx: Cx<'_>, inner: &mut Inner) {
+        if !inner.state.is_synchronized() {
+            return;
+        }
+        if inner.options.keepalive {
+            inner.due.keepalive = Some(cx.now() + inner.options.keep_idle);
+        }
+        let parent = std::mem::take(&mut inner.parent);
+        if let Some(parent) = parent.upgrade() {
+            let mut listener = parent.lock();
+            let me = Arc::as_ptr(self);
+            if let Some(listen) = &mut listener.listen {
+                listen.young.retain(|young| !std::ptr::eq(young.as_ptr(), me) && young.strong_count() > 0);
+                listen.queue.push_back(Arc::clone(self));
+                listener.news = true;
+            }
+            parent.tell(listener);
+        }
+    }
+
+    fn enter_time_wait(self: &Arc<Self>, cx: Cx<'_>, inner: &mut Inner) {
+        let (Some(ticket), Some(local), Some(peer)) = (inner.ticket.take(), inner.local, inner.peer) else {
+            return self.end(inner, 0);
+        };
+        let timestamps = inner.engine.as_ref().is_some_and(|engine| engine.timestamps());
+        let remains = Remains {
+            local,
+            peer,
+            v6: self.v6,
+            ticket,
+            snd_nxt: inner.sequence.snd_nxt,
+            rcv_nxt: inner.sequence.rcv_nxt,
+            window: inner.sequence.window,
+            timestamp: inner.sequence.timestamp.filter(|_| timestamps),
+            mark: inner.options.mark,
+        };
+        cx.state.tcp.remember(Arc::new(TimeWait::new(remains, cx.now())), cx.now());
+        self.end(inner, 0);
+    }
+
+    /// There is no connection any more (`tcp_done`). What arrived can still be read.
+    pub(super) fn end(&self, inner: &mut Inner, error: i32) {
+        inner.state = State::Close;
+        (inner.shut_read, inner.shut_write) = (true, true);
+        if error != 0 {
+            inner.error = error;
+        }
+        inner.due = Due::default();
+        inner.news = true;
+        if inner.orphan || inner.engine.as_ref().is_some_and(|engine| engine.received() == 0) {
+            inner.engine = None;
+        }
+        let Some(net) = self.net.upgrade() else { return };
+        if let (Some(ticket), Some(state)) = (inner.ticket, self.stack.state(&net)) {
+            match inner.bound.filter(|_| !inner.orphan) {
+                Some(addr) => state.tcp.ports.disconnect(ticket, addr),
+                None => {
+                    inner.ticket = None;
+                    state.tcp.ports.release(ticket);
+                }
+            }
+        }
+        if inner.orphan {
+            inner.hold = None;
+        }
+    }
+
+    /// Sends what the engine made.
+    fn transmit(&self, cx: Cx<'_>, inner: &mut Inner, out: Vec<Frame>) {
+        if out.is_empty() {
+            return;
+        }
+        let (Some(local), Some(peer)) = (inner.local, inner.peer) else { return };
+        let route = self.route(cx, inner, Some(local.ip()), peer.ip());
+        if let (Ok(route), Some(engine)) = (&route, &mut inner.engine) {
+            // What was learnt of the path since. What is too large for it already is cut by layer 3 or lost.
+            engine.set_mss(largest_segment(route, &inner.options));
+        }
+        let header = inner.options.header();
+        for mut frame in out {
+            let Some(sent) = Header::parse(frame.data()) else { continue };
+            inner.note_sent(&sent, cx.now());
+            segment::set_ports(frame.data_mut(), local.port(), peer.port());
+            if let Some(pointer) = inner.urgent.pointer(sent.seq) {
+                segment::set_urgent(frame.data_mut(), pointer);
+            }
+            segment::leave_checksum(&mut frame, local.ip(), peer.ip());
+            frame.mark = inner.options.mark;
+            frame.priority = inner.options.priority;
+            if let Ok(route) = &route {
+                // What is lost here is sent again, as if it were lost on the way.
+                let _ = l3::ip_output(cx, route, &header, frame);
+            }
+        }
+    }
+
+    /// The way to the peer.
+    pub(super) fn route(&self, cx: Cx<'_>, inner: &Inner, src: Option<IpAddr>, dst: IpAddr) -> Result<Route, i32> {
+        let oif = if inner.options.device != 0 { inner.options.device } else { inner.scope };
+        let port = |addr: Option<SocketAddr>| addr.map_or(0, |addr| addr.port());
+        let flow = Flow {
+            dst,
+            src,
+            oif,
+            mark: inner.options.mark,
+            tos: inner.options.tos,
+            protocol: segment::PROTOCOL,
+            sport: port(inner.local),
+            dport: port(inner.peer),
+            uid: inner.options.uid,
+            flow_label: 0,
+            on_link: inner.options.dont_route,
+            any_source: inner.options.any_source,
+        };
+        l3::route_output(cx, &flow)
+    }
+
+    pub(super) fn begin(&self, route: &Route, inner: &Inner, seed: u64) -> Begin {
+        Begin {
+            mss: largest_segment(route, &inner.options),
+            send_buffer: inner.options.send_buffer,
+            receive_buffer: inner.options.receive_buffer,
+            timestamps: inner.options.timestamps,
+            nodelay: inner.options.nodelay,
+            congestion: inner.options.congestion,
+            offload: super::OFFLOAD,
+            seed,
+        }
+    }
+
+    /// An address as this socket shows it: IPv4's are mapped on an IPv6 socket.
+    pub(super) fn shown(&self, addr: SocketAddr, scope: u32) -> SocketAddr {
+        match addr {
+            SocketAddr::V4(v4) if self.v6 => SocketAddrV6::new(v4.ip().to_ipv6_mapped(), v4.port(), 0, 0).into(),
+            SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => {
+                SocketAddrV6::new(*v6.ip(), v6.port(), 0, scope).into()
+            }
+            other => other,
+        }
+    }
+
+    pub(super) fn holder(self: &Arc<Self>) -> Holder {
+        Holder::Sock(Arc::clone(self))
+    }
+}
+
+/// Bytes of data in the largest segment that fits.
+pub(super) fn largest_segment(route: &Route, options: &Options) -> u16 {
+    let headers = if route.dst.is_ipv4() { HEADERS4 } else { HEADERS6 };
+    let mut largest = route.mtu.saturating_sub(headers);
+    for limit in [route.advmss, u32::from(options.max_segment)] {
+        if limit != 0 {
+            largest = largest.min(limit);
+        }
+    }
+    // With headers no packet is longer than 65,535 bytes; shorter than 48 nobody's segments are (`TCP_MIN_MSS`).
+    largest.clamp(48 + 12, u32::from(u16::MAX) - headers) as u16
+}
+
+impl Inner {
+    /// How long nothing may be heard of what was sent.
+    fn patience(&self) -> Duration {
+        match self.options.user_timeout {
+            Some(limit) => limit,
+            None if self.orphan => ORPHAN_LIMIT,
+            None => RETRANSMIT_LIMIT,
+        }
+    }
+
+    fn note_sent(&mut self, sent: &Header, now: Duration) {
+        let sequence = &mut self.sequence;
+        if !sequence.ours {
+            sequence.ours = true;
+            (sequence.snd_una, sequence.snd_nxt) = (sent.seq, sent.seq);
+            sequence.written = sent.seq.wrapping_add(1);
+        }
+        let repeated = sent.payload > 0 && before(sent.seq, sequence.snd_nxt);
+        if before(sequence.snd_nxt, sent.end()) {
+            sequence.snd_nxt = sent.end();
+        }
+        if sent.has(ACK) {
+            sequence.rcv_nxt = sent.ack;
+        }
+        sequence.window = sent.window;
+        self.counts.sent(sent, repeated, now);
+    }
+
+    /// Takes the pending error (`sock_error`).
+    pub(super) fn take_error(&mut self) -> i32 {
+        std::mem::take(&mut self.error)
+    }
+}

@@ -1,0 +1,185 @@
+//! Two engines and a wire between them, whose losses the test decides.
+
+use std::time::Duration;
+
+use super::segment::{self, FIN, Header, SYN};
+use super::smoltcp::{Begin, Congestion, Engine};
+use super::state::State;
+use crate::l2::Frame;
+
+const BEGIN: Begin = Begin {
+    mss: 1460,
+    send_buffer: 100_000,
+    receive_buffer: 100_000,
+    timestamps: true,
+    nodelay: true,
+    congestion: Congestion::Cubic,
+    offload: false,
+    seed: 7,
+};
+
+struct Pair {
+    a: Engine,
+    b: Engine,
+    now: Duration,
+    /// What is on its way, to `b` or not.
+    wire: Vec<(bool, Frame)>,
+    /// Segments that were put on the wire.
+    sent: usize,
+}
+
+impl Pair {
+    fn new(begin: Begin) -> Self {
+        let now = Duration::from_secs(100);
+        let (a, b) = (Engine::connect(&begin, now).unwrap(), Engine::listen(&begin, now).unwrap());
+        Self { a, b, now, wire: Vec::new(), sent: 0 }
+    }
+
+    fn put(&mut self, to_b: bool, frames: Vec<Frame>) {
+        self.sent += frames.len();
+        self.wire.extend(frames.into_iter().map(|frame| (to_b, frame)));
+    }
+
+    /// Lets everything arrive that `passes`, and what that causes.
+    fn run(&mut self, mut passes: impl FnMut(&Header) -> bool) {
+        for _ in 0..10_000 {
+            let mut out = Vec::new();
+            self.a.poll(self.now, &mut out);
+            self.put(true, out);
+            let mut out = Vec::new();
+            self.b.poll(self.now, &mut out);
+            self.put(false, out);
+            if self.wire.is_empty() {
+                return;
+            }
+            let (to_b, frame) = self.wire.remove(0);
+            if !passes(&Header::parse(frame.data()).unwrap()) {
+                continue;
+            }
+            let mut out = Vec::new();
+            if to_b { &mut self.b } else { &mut self.a }.input(frame, self.now, &mut out);
+            self.put(!to_b, out);
+        }
+        panic!("they talk without end");
+    }
+
+    /// Time passes to whatever comes next.
+    fn sleep(&mut self) {
+        let next = [self.a.poll_at(self.now), self.b.poll_at(self.now)].into_iter().flatten().min().unwrap();
+        self.now = next.max(self.now);
+    }
+
+    fn states(&self) -> (State, State) {
+        (self.a.state(), self.b.state())
+    }
+}
+
+fn take(engine: &mut Engine) -> Vec<u8> {
+    let mut all = Vec::new();
+    while engine.received() > 0 {
+        all.extend(engine.receive(|piece| (piece.len(), piece.to_vec())).unwrap());
+    }
+    all
+}
+
+#[test]
+fn a_connection_lives_and_ends() {
+    let mut pair = Pair::new(BEGIN);
+    pair.run(|_| true);
+    assert_eq!(pair.states(), (State::Established, State::Established));
+    assert_eq!(pair.a.send(&[7; 60_000]), 60_000);
+    pair.run(|_| true);
+    assert_eq!(take(&mut pair.b), [7; 60_000]);
+    assert_eq!(pair.a.unacknowledged(), 0);
+    pair.a.close();
+    pair.run(|_| true);
+    assert_eq!(pair.states(), (State::FinWait2, State::CloseWait));
+    pair.b.send(b"late");
+    pair.b.close();
+    pair.run(|_| true);
+    assert_eq!(take(&mut pair.a), b"late");
+    assert_eq!(pair.states(), (State::TimeWait, State::Close));
+}
+
+#[test]
+fn what_is_lost_comes_again_after_a_fifth_of_a_second() {
+    let mut pair = Pair::new(BEGIN);
+    pair.run(|_| true);
+    pair.a.send(b"once more");
+    let begin = pair.now;
+    pair.run(|header| header.payload == 0);
+    assert_eq!(pair.b.received(), 0);
+    pair.sleep();
+    pair.run(|_| true);
+    assert_eq!(take(&mut pair.b), b"once more");
+    assert_eq!(pair.now - begin, Duration::from_millis(200));
+}
+
+#[test]
+fn a_handshake_is_repeated_after_a_second_and_two_more() {
+    let mut pair = Pair::new(BEGIN);
+    let begin = pair.now;
+    let mut times = Vec::new();
+    for _ in 0..3 {
+        pair.run(|header| {
+            assert!(header.has(SYN));
+            false
+        });
+        pair.sleep();
+        times.push((pair.now - begin).as_secs());
+    }
+    assert_eq!(times, [1, 3, 7]);
+}
+
+#[test]
+fn a_probe_is_answered_and_not_repeated() {
+    let mut pair = Pair::new(BEGIN);
+    pair.run(|_| true);
+    pair.now += Duration::from_secs(1000);
+    let sent = pair.sent;
+    pair.a.probe();
+    pair.run(|_| true);
+    assert_eq!(pair.sent - sent, 2);
+    assert_eq!(pair.a.poll_at(pair.now), None);
+}
+
+#[test]
+fn segments_have_the_announced_size_unless_somebody_else_cuts_them() {
+    for (offload, most) in [(false, 1448), (true, 65_000)] {
+        let mut pair = Pair::new(Begin { offload, congestion: Congestion::None, ..BEGIN });
+        pair.run(|_| true);
+        pair.a.send(&[1; 50_000]);
+        let mut largest = 0;
+        pair.run(|header| {
+            largest = largest.max(header.payload);
+            true
+        });
+        assert!(largest <= most && largest * 2 > most, "{largest}");
+        assert_eq!(pair.b.received(), 50_000);
+    }
+}
+
+#[test]
+fn a_smaller_path_makes_smaller_segments() {
+    let mut pair = Pair::new(BEGIN);
+    pair.run(|_| true);
+    pair.a.set_mss(1000);
+    pair.a.send(&[1; 20_000]);
+    pair.run(|header| {
+        assert!(header.payload <= 988 || header.has(FIN));
+        true
+    });
+    assert_eq!(pair.b.received(), 20_000);
+}
+
+#[test]
+fn a_reset_ends_it() {
+    let mut pair = Pair::new(BEGIN);
+    pair.run(|_| true);
+    pair.a.abort();
+    pair.run(|header| {
+        assert!(header.has(segment::RST));
+        true
+    });
+    assert_eq!(pair.states(), (State::Close, State::Close));
+}

@@ -1,0 +1,106 @@
+//! What is left of a connection for a minute after both sides closed it (`struct inet_timewait_sock`): late segments are
+//! answered, and the same pair of ends is not used again by mistake.
+
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::segment::{self, ACK, FIN, Header, RST, SYN, before};
+use crate::l2::Frame;
+use crate::l4::ports::Ticket;
+
+/// `TCP_TIMEWAIT_LEN`.
+pub(super) const LENGTH: Duration = Duration::from_secs(60);
+
+/// A connection in TIME-WAIT.
+#[derive(Debug)]
+pub(crate) struct TimeWait {
+    pub(super) local: SocketAddr,
+    pub(super) peer: SocketAddr,
+    /// The family of the socket that it was.
+    pub(super) v6: bool,
+    pub(super) ticket: Ticket,
+    /// The next byte of ours, and of the peer's.
+    pub(super) snd_nxt: u32,
+    pub(super) rcv_nxt: u32,
+    pub(super) window: u16,
+    /// The peer's last timestamp, if they are in use.
+    pub(super) timestamp: Option<u32>,
+    pub(super) mark: u32,
+    /// When it ends. A leaf lock.
+    until: Mutex<Duration>,
+}
+
+/// What is to be done about a segment that came for it.
+pub(super) enum Late {
+    /// Nothing.
+    Ignore,
+    /// It is answered so.
+    Answer(Frame),
+    /// The connection is forgotten.
+    Forget,
+    /// The connection is forgotten, and the segment asks for a new one.
+    Reopen,
+}
+
+/// What a connection leaves.
+pub(super) struct Remains {
+    pub(super) local: SocketAddr,
+    pub(super) peer: SocketAddr,
+    pub(super) v6: bool,
+    pub(super) ticket: Ticket,
+    pub(super) snd_nxt: u32,
+    pub(super) rcv_nxt: u32,
+    pub(super) window: u16,
+    pub(super) timestamp: Option<u32>,
+    pub(super) mark: u32,
+}
+
+impl TimeWait {
+    pub(super) fn new(of: Remains, now: Duration) -> Self {
+        Self {
+            local: of.local,
+            peer: of.peer,
+            v6: of.v6,
+            ticket: of.ticket,
+            snd_nxt: of.snd_nxt,
+            rcv_nxt: of.rcv_nxt,
+            window: of.window,
+            timestamp: of.timestamp,
+            mark: of.mark,
+            until: Mutex::new(now + LENGTH),
+        }
+    }
+
+    pub(super) fn until(&self) -> Duration {
+        *self.until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `tcp_timewait_state_process`.
+    pub(super) fn segment(&self, header: &Header, now: Duration) -> Late {
+        if header.has(RST) {
+            return if header.seq == self.rcv_nxt { Late::Forget } else { Late::Ignore };
+        }
+        if header.has(SYN) && !header.has(ACK) && before(self.rcv_nxt, header.seq) {
+            return Late::Reopen;
+        }
+        if header.has(FIN) {
+            *self.until.lock().unwrap_or_else(PoisonError::into_inner) = now + LENGTH;
+        }
+        if header.payload == 0 && !header.has(FIN) && !header.has(SYN) && header.seq == self.rcv_nxt {
+            return Late::Ignore;
+        }
+        let answer = Header {
+            sport: self.local.port(),
+            dport: self.peer.port(),
+            seq: self.snd_nxt,
+            ack: self.rcv_nxt,
+            flags: ACK,
+            window: self.window,
+            urgent: 0,
+            len: segment::HEADER_LEN,
+            payload: 0,
+        };
+        Late::Answer(segment::bare(&answer, self.timestamp.map(|echo| (now.as_millis() as u32, echo))))
+    }
+}

@@ -1,0 +1,637 @@
+//! What programs do to a socket (`tcp.c`, `af_inet.c`).
+//!
+//! Nothing here waits: what cannot be done now is `EAGAIN` or `EINPROGRESS`. What is sent is on its way to the next
+//! namespace's backlog when these return; who calls them runs packets afterwards, with no lock held.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use pernet::NetRef;
+
+use super::smoltcp::Engine;
+use super::sock::{Due, FIN_TIMEOUT, Inner, Listen, Sequence, Sock, is_link_local, plain};
+use super::state::State;
+use super::urgent::{NoUrgent, Urgent};
+use crate::errno;
+use crate::fib::{self, route_type};
+use crate::l2::Cx;
+use crate::l3::Reach;
+use crate::l4::ports::{Claim, ephemeral_range, may_bind_port};
+use crate::sysctl;
+
+/// How to read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Read {
+    /// Leaves it there (`MSG_PEEK`).
+    pub(crate) peek: bool,
+    /// The urgent byte (`MSG_OOB`).
+    pub(crate) urgent: bool,
+}
+
+/// What a socket is ready for (`poll`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TcpReadiness {
+    /// Something can be read, or accepted, or its end.
+    pub readable: bool,
+    /// There is room to write.
+    pub writable: bool,
+    /// An urgent byte is here.
+    pub urgent: bool,
+    /// An error waits.
+    pub error: bool,
+    /// The peer sends nothing more.
+    pub read_hangup: bool,
+    /// Nothing goes either way.
+    pub hangup: bool,
+}
+
+impl Sock {
+    /// A living namespace for what a program does: its socket keeps it alive.
+    fn with_cx<R>(&self, f: impl FnOnce(Cx<'_>) -> R) -> Result<R, i32> {
+        let net = self.net.upgrade().ok_or(errno::ENETDOWN)?;
+        Ok(f(Cx::new(&self.stack, &net).ok_or(errno::ENETDOWN)?))
+    }
+
+    fn claim(&self, inner: &Inner, addr: IpAddr, port: u16) -> Claim {
+        Claim {
+            addr,
+            dual: self.v6 && !inner.options.v6_only,
+            port,
+            device: inner.options.device,
+            reuse_addr: inner.options.reuse_addr,
+            reuse_port: inner.options.reuse_port,
+            uid: inner.options.uid,
+        }
+    }
+
+    /// Of two families, does an address suit the socket?
+    fn check_family(&self, inner: &Inner, addr: SocketAddr) -> Result<SocketAddr, i32> {
+        match addr {
+            SocketAddr::V6(_) if !self.v6 => Err(errno::EAFNOSUPPORT),
+            SocketAddr::V4(_) if self.v6 && inner.options.v6_only => Err(errno::ENETUNREACH),
+            SocketAddr::V6(a) if a.ip().to_ipv4_mapped().is_some() && inner.options.v6_only => Err(errno::ENETUNREACH),
+            _ => Ok(plain(addr)),
+        }
+    }
+
+    /// `bind`; `privileged`: low ports too.
+    pub(crate) fn bind(self: &Arc<Self>, to: SocketAddr, privileged: bool) -> Result<(), i32> {
+        self.with_cx(|cx| {
+            let mut inner = self.lock();
+            let addr = self.check_family(&inner, to)?;
+            if inner.state != State::Close || inner.bound.is_some() {
+                return Err(errno::EINVAL);
+            }
+            let scope = if let SocketAddr::V6(v6) = to { v6.scope_id() } else { 0 };
+            self.may_bind(cx, &mut inner, addr.ip(), scope)?;
+            if !may_bind_port(cx.ns(), addr.port(), privileged) {
+                return Err(errno::EACCES);
+            }
+            if addr.port() == 0 && inner.options.no_port {
+                (inner.local, inner.bound) = (Some(addr), Some(addr.ip()));
+                return Ok(());
+            }
+            self.bind_to(cx, &mut inner, addr)
+        })?
+    }
+
+    fn bind_to(self: &Arc<Self>, cx: Cx<'_>, inner: &mut Inner, addr: SocketAddr) -> Result<(), i32> {
+        cx.state.tcp.expire(cx.now());
+        let claim = self.claim(inner, addr.ip(), addr.port());
+        let ticket = cx.state.tcp.ports.bind(claim, &ephemeral_range(cx.ns()), self.holder())?;
+        inner.ticket = Some(ticket);
+        inner.local = Some(SocketAddr::new(addr.ip(), cx.state.tcp.ports.port_of(ticket)));
+        inner.bound = Some(addr.ip());
+        Ok(())
+    }
+
+    fn may_bind(&self, cx: Cx<'_>, inner: &mut Inner, addr: IpAddr, scope: u32) -> Result<(), i32> {
+        let free = inner.options.any_source || addr.is_unspecified();
+        match addr {
+            IpAddr::V4(addr) => {
+                // Before there is a local table, every address may be named.
+                let known = cx.state.peek_fib().is_some();
+                let local = [route_type::LOCAL, route_type::MULTICAST, route_type::BROADCAST];
+                let anywhere = free || sysctl::number_or(cx.ns(), "ipv4/ip_nonlocal_bind", 0) != 0;
+                if !anywhere && known && !local.contains(&fib::address_type(cx.ns(), addr)) {
+                    return Err(errno::EADDRNOTAVAIL);
+                }
+            }
+            IpAddr::V6(v6) => {
+                if v6.is_multicast() {
+                    return Err(errno::EINVAL);
+                }
+                if v6.is_unicast_link_local() {
+                    if scope != 0 {
+                        inner.scope = scope;
+                    }
+                    if inner.scope == 0 && inner.options.device == 0 {
+                        return Err(errno::EINVAL);
+                    }
+                }
+                let anywhere = free || sysctl::number_or(cx.ns(), "ipv6/ip_nonlocal_bind", 0) != 0;
+                let ours = || self.route(cx, inner, None, addr).is_ok_and(|route| route.reach == Reach::Local);
+                if !anywhere && !ours() {
+                    return Err(errno::EADDRNOTAVAIL);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// `connect`.
+    pub(crate) fn connect(self: &Arc<Self>, to: SocketAddr) -> Result<(), i32> {
+        self.with_cx(|cx| {
+            self.act(cx, |inner, out| {
+                if inner.connecting {
+                    return match inner.state {
+                        State::SynSent | State::SynRecv => Err(errno::EALREADY),
+                        State::Close => {
+                            let error = inner.take_error();
+                            inner.freshen();
+                            Err(if error == 0 { errno::ECONNABORTED } else { error })
+                        }
+                        _ => {
+                            (inner.connecting, inner.connected) = (false, true);
+                            Ok(())
+                        }
+                    };
+                }
+                if inner.connected || inner.state != State::Close {
+                    return Err(errno::EISCONN);
+                }
+                let peer = self.check_family(inner, to)?;
+                if let SocketAddr::V6(v6) = to
+                    && is_link_local(peer.ip())
+                {
+                    inner.scope = if v6.scope_id() == 0 { inner.scope } else { v6.scope_id() };
+                    if inner.scope == 0 && inner.options.device == 0 {
+                        return Err(errno::EINVAL);
+                    }
+                }
+                self.open(cx, inner, peer)?;
+                if let Some(engine) = &mut inner.engine {
+                    engine.poll(cx.now(), out);
+                }
+                Err(errno::EINPROGRESS)
+            })
+        })?
+    }
+
+    /// `tcp_v4_connect`, `tcp_v6_connect`.
+    fn open(self: &Arc<Self>, cx: Cx<'_>, inner: &mut Inner, peer: SocketAddr) -> Result<(), i32> {
+        // "Any" is this host.
+        let peer = match peer.ip() {
+            IpAddr::V4(Ipv4Addr::UNSPECIFIED) => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), peer.port()),
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED) => SocketAddr::new(Ipv6Addr::LOCALHOST.into(), peer.port()),
+            _ => peer,
+        };
+        let bound = inner.bound.filter(|addr| !addr.is_unspecified());
+        if bound.is_some_and(|addr| addr.is_ipv4() != peer.is_ipv4()) {
+            return Err(if peer.is_ipv4() { errno::ENETUNREACH } else { errno::EINVAL });
+        }
+        let route = self.route(cx, inner, bound, peer.ip())?;
+        if !matches!(route.reach, Reach::Local | Reach::Unicast) {
+            return Err(errno::ENETUNREACH);
+        }
+        cx.state.tcp.expire(cx.now());
+        let ports = &cx.state.tcp.ports;
+        let ticket = match inner.ticket {
+            Some(ticket) => {
+                ports.connect(ticket, route.src, peer)?;
+                ticket
+            }
+            None => {
+                let claim = self.claim(inner, route.src, 0);
+                ports.bind_for(claim, peer, &ephemeral_range(cx.ns()), self.holder())?
+            }
+        };
+        inner.ticket = Some(ticket);
+        inner.local = Some(SocketAddr::new(route.src, ports.port_of(ticket)));
+        inner.peer = Some(peer);
+        let begin = self.begin(&route, inner, self.seed());
+        let Some(engine) = Engine::connect(&begin, cx.now()) else { return Err(errno::EADDRNOTAVAIL) };
+        inner.engine = Some(Box::new(engine));
+        inner.state = State::SynSent;
+        (inner.sequence, inner.urgent) = (Sequence::default(), Urgent::default());
+        (inner.shut_read, inner.shut_write, inner.done, inner.connecting) = (false, false, false, true);
+        (inner.error, inner.soft_error) = (0, 0);
+        inner.due = Due { handshake: Some(cx.now() + inner.options.handshake_limit()), ..Due::default() };
+        Ok(())
+    }
+
+    /// `listen`.
+    pub(crate) fn listen(self: &Arc<Self>, backlog: i32) -> Result<(), i32> {
+        self.with_cx(|cx| {
+            let most = usize::try_from(sysctl::number_or(cx.ns(), "core/somaxconn", 4096)).unwrap_or(4096);
+            // As an unsigned number: a negative one is as many as there may be.
+            let backlog = usize::try_from(backlog as u32).unwrap_or(most).min(most);
+            self.act(cx, |inner, _| {
+                if let Some(listen) = &mut inner.listen {
+                    listen.backlog = backlog;
+                    return Ok(());
+                }
+                if inner.connecting || inner.connected || inner.state != State::Close {
+                    return Err(errno::EINVAL);
+                }
+                if inner.ticket.is_none() {
+                    let any = if self.v6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+                    let addr = inner.bound.unwrap_or(any);
+                    let chosen = inner.bound;
+                    self.bind_to(cx, inner, SocketAddr::new(addr, 0))?;
+                    if chosen.is_none() {
+                        inner.bound = None;
+                    }
+                }
+                let Some(ticket) = inner.ticket else { return Err(errno::EINVAL) };
+                cx.state.tcp.ports.listen(ticket)?;
+                inner.state = State::Listen;
+                inner.listen = Some(Listen { backlog, ..Listen::default() });
+                (inner.shut_read, inner.shut_write, inner.error) = (false, false, 0);
+                inner.news = true;
+                Ok(())
+            })
+        })?
+    }
+
+    /// `accept`: a connection, and the peer's address.
+    pub(crate) fn accept(self: &Arc<Self>) -> Result<(Arc<Self>, SocketAddr), i32> {
+        let net = self.net.upgrade().ok_or(errno::ENETDOWN)?;
+        let child = {
+            let mut inner = self.lock();
+            let Some(listen) = &mut inner.listen else { return Err(errno::EINVAL) };
+            listen.queue.pop_front().ok_or(errno::EAGAIN)?
+        };
+        let peer = child.adopt(net);
+        Ok((child, peer))
+    }
+
+    /// A program has the connection now.
+    fn adopt(&self, net: NetRef) -> SocketAddr {
+        let mut inner = self.lock();
+        inner.orphan = false;
+        inner.connected = true;
+        inner.hold = Some(net);
+        let peer = inner.peer.unwrap_or_else(|| (Ipv4Addr::UNSPECIFIED, 0).into());
+        self.shown(peer, inner.scope)
+    }
+
+    /// `send`: how many bytes there was room for. An `urgent` one ends with a byte that is.
+    pub(crate) fn send(self: &Arc<Self>, bytes: &[u8], urgent: bool) -> Result<usize, i32> {
+        self.with_cx(|cx| {
+            self.act(cx, |inner, out| {
+                inner.may_send()?;
+                let state = inner.state;
+                let Some(engine) = inner.engine.as_mut().filter(|_| state.is_synchronized()) else {
+                    return Err(errno::EAGAIN);
+                };
+                let took = engine.send(bytes);
+                if took == 0 && !bytes.is_empty() {
+                    return Err(errno::EAGAIN);
+                }
+                inner.sequence.written = inner.sequence.written.wrapping_add(took as u32);
+                if urgent && took == bytes.len() && took > 0 {
+                    inner.urgent.wrote(inner.sequence.written);
+                }
+                engine.poll(cx.now(), out);
+                Ok(took)
+            })
+        })?
+    }
+
+    /// `recv`: how many bytes came; none at the end.
+    pub(crate) fn recv(self: &Arc<Self>, into: &mut [u8], how: Read) -> Result<usize, i32> {
+        self.with_cx(|cx| {
+            self.act(cx, |inner, out| {
+                if how.urgent {
+                    return inner.read_urgent(into, how.peek);
+                }
+                if inner.state == State::Listen {
+                    return Err(errno::ENOTCONN);
+                }
+                let got = inner.read(into, how.peek);
+                if got > 0 {
+                    // A window that was closed may be open now.
+                    if let Some(engine) = inner.engine.as_mut().filter(|_| !how.peek) {
+                        engine.poll(cx.now(), out);
+                    }
+                    return Ok(got);
+                }
+                if into.is_empty() && inner.engine.as_ref().is_some_and(|engine| engine.received() > 0) {
+                    return Ok(0);
+                }
+                if inner.done {
+                    return Ok(0);
+                }
+                match inner.take_error() {
+                    0 if inner.shut_read => Ok(0),
+                    0 if inner.state == State::Close => Err(errno::ENOTCONN),
+                    0 => Err(errno::EAGAIN),
+                    error => Err(error),
+                }
+            })
+        })?
+    }
+
+    /// `shutdown`: which way nothing more goes.
+    pub(crate) fn shutdown(self: &Arc<Self>, read: bool, write: bool) -> Result<(), i32> {
+        if self.lock().state == State::Listen {
+            if read {
+                self.stop_listening();
+            }
+            return Ok(());
+        }
+        self.with_cx(|cx| {
+            self.act(cx, |inner, out| {
+                inner.news = true;
+                if inner.state == State::Close {
+                    inner.shut_read |= read;
+                    inner.shut_write |= write;
+                    return Err(errno::ENOTCONN);
+                }
+                if matches!(inner.state, State::SynSent) {
+                    inner.engine = None;
+                    self.end(inner, 0);
+                    inner.connecting = false;
+                    return Ok(());
+                }
+                inner.shut_read |= read;
+                if write && !inner.shut_write {
+                    inner.shut_write = true;
+                    if let Some(engine) = &mut inner.engine {
+                        engine.close();
+                        engine.poll(cx.now(), out);
+                    }
+                }
+                Ok(())
+            })
+        })?
+    }
+
+    /// Ends a connection with a reset, or an attempt at one, and makes the socket fresh (`connect` to `AF_UNSPEC`).
+    pub(crate) fn disconnect(self: &Arc<Self>) -> Result<(), i32> {
+        if self.lock().state == State::Listen {
+            self.stop_listening();
+        }
+        self.with_cx(|cx| {
+            self.act(cx, |inner, out| {
+                self.reset(inner, cx, out);
+            });
+            let mut inner = self.lock();
+            inner.error = 0;
+            inner.freshen();
+        })
+    }
+
+    /// Sends a reset, if there is anyone to send it to, and ends the connection.
+    fn reset(&self, inner: &mut Inner, cx: Cx<'_>, out: &mut Vec<crate::l2::Frame>) {
+        if inner.state == State::Close {
+            return;
+        }
+        let answers = inner.state.is_synchronized();
+        if let Some(engine) = inner.engine.as_mut().filter(|_| answers) {
+            engine.abort();
+            engine.poll(cx.now(), out);
+        }
+        self.end(inner, 0);
+    }
+
+    /// The connection is to end with a reset when the program closes the socket, whatever it said (its own end of a pair
+    /// was closed with bytes in it).
+    pub(crate) fn abort(self: &Arc<Self>) {
+        self.options(|options| options.linger = Some(0));
+        self.close();
+    }
+
+    /// No program has the socket any more (`tcp_close`).
+    pub(crate) fn close(self: &Arc<Self>) {
+        self.stop_listening();
+        let closed = self.with_cx(|cx| {
+            self.act(cx, |inner, out| {
+                if inner.orphan {
+                    return;
+                }
+                inner.ready = None;
+                let unread = inner.engine.as_ref().is_some_and(|engine| engine.received() > 0);
+                inner.orphan = true;
+                match inner.state {
+                    State::Close => self.end(inner, 0),
+                    State::SynSent | State::Listen => self.end(inner, 0),
+                    _ if unread || inner.options.linger == Some(0) => self.reset(inner, cx, out),
+                    state => {
+                        inner.due.keepalive = None;
+                        if let Some(engine) = &mut inner.engine {
+                            engine.close();
+                            engine.poll(cx.now(), out);
+                        }
+                        if state == State::FinWait2 {
+                            inner.due.forget = Some(cx.now() + FIN_TIMEOUT);
+                            inner.hold = None;
+                        }
+                    }
+                }
+            });
+        });
+        if closed.is_err() {
+            self.lock().hold = None;
+        }
+    }
+
+    /// `inet_csk_listen_stop`: those who wait to be accepted are told that nobody will.
+    pub(super) fn stop_listening(self: &Arc<Self>) {
+        let Ok(Some((listen, ticket))) = self.with_cx(|_| {
+            let mut inner = self.lock();
+            let listen = inner.listen.take()?;
+            inner.state = State::Close;
+            (inner.shut_read, inner.shut_write, inner.news) = (true, true, true);
+            let ticket = inner.ticket;
+            self.tell(inner);
+            Some((listen, ticket))
+        }) else {
+            return;
+        };
+        let _ = self.with_cx(|cx| {
+            if let Some(ticket) = ticket {
+                cx.state.tcp.ports.unlisten(ticket);
+            }
+            // A connection is locked before its listener, so not while that is.
+            for young in listen.young.iter().filter_map(std::sync::Weak::upgrade) {
+                young.act(cx, |inner, _| young.end(inner, 0));
+            }
+            for child in listen.queue {
+                child.act(cx, |inner, out| child.reset(inner, cx, out));
+            }
+        });
+    }
+
+    /// What the socket is ready for (`tcp_poll`).
+    pub(crate) fn readiness(&self) -> TcpReadiness {
+        let inner = self.lock();
+        if let Some(listen) = &inner.listen {
+            return TcpReadiness { readable: !listen.queue.is_empty(), ..TcpReadiness::default() };
+        }
+        let opening = matches!(inner.state, State::SynSent | State::SynRecv);
+        let over = inner.state == State::Close || (inner.shut_read && inner.shut_write);
+        let read_end = inner.shut_read || inner.done;
+        let received = inner.engine.as_ref().map_or(0, |engine| engine.received());
+        let room = inner.engine.as_ref().is_some_and(|engine| engine.send_room() >= inner.options.send_buffer / 3);
+        TcpReadiness {
+            readable: !opening && (received > 0 || read_end),
+            writable: !opening && (room || inner.shut_write || inner.state == State::Close),
+            urgent: inner.urgent.is_here(),
+            error: inner.error != 0,
+            read_hangup: read_end,
+            hangup: !opening && over,
+        }
+    }
+
+    /// Takes the pending error (`SO_ERROR`).
+    pub(crate) fn take_error(&self) -> i32 {
+        let mut inner = self.lock();
+        match inner.take_error() {
+            0 => std::mem::take(&mut inner.soft_error),
+            error => error,
+        }
+    }
+
+    /// `getsockname`.
+    pub(crate) fn local_addr(&self) -> Option<SocketAddr> {
+        let inner = self.lock();
+        inner.local.map(|addr| match addr {
+            SocketAddr::V4(v4) if self.v6 && v4.ip().is_unspecified() => {
+                SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), v4.port())
+            }
+            addr => self.shown(addr, inner.scope),
+        })
+    }
+
+    /// `getpeername`.
+    pub(crate) fn peer_addr(&self) -> Result<SocketAddr, i32> {
+        let inner = self.lock();
+        let there = !matches!(inner.state, State::Close | State::Listen | State::SynSent);
+        inner.peer.filter(|_| there).map(|peer| self.shown(peer, inner.scope)).ok_or(errno::ENOTCONN)
+    }
+
+    /// Who the connection is or was with.
+    pub(crate) fn last_peer(&self) -> Option<SocketAddr> {
+        let inner = self.lock();
+        inner.peer.map(|peer| self.shown(peer, inner.scope))
+    }
+
+    /// Asks before a request for a connection is answered.
+    pub(crate) fn on_knock(&self, knock: Option<super::sock::Knock>) {
+        self.lock().knock = knock;
+    }
+
+    /// The state.
+    pub(crate) fn state(&self) -> State {
+        self.lock().state
+    }
+
+    /// Bytes to read (`SIOCINQ`).
+    pub(crate) fn received(&self) -> usize {
+        self.lock().engine.as_ref().map_or(0, |engine| engine.received())
+    }
+
+    /// Bytes that were not acknowledged (`SIOCOUTQ`).
+    pub(crate) fn unacknowledged(&self) -> usize {
+        self.lock().engine.as_ref().map_or(0, |engine| engine.unacknowledged())
+    }
+
+    /// Bytes that there is room for.
+    pub(crate) fn send_room(&self) -> usize {
+        self.lock().engine.as_ref().map_or(0, |engine| engine.send_room())
+    }
+
+    /// Calls `ready` whenever something has changed; it may look at the socket.
+    pub(crate) fn on_ready(&self, ready: Option<super::sock::Ready>) {
+        self.lock().ready = ready;
+    }
+
+    /// An option that bears on sharing is another now.
+    pub(crate) fn sharing_changed(&self) {
+        let inner = self.lock();
+        let Some(ticket) = inner.ticket else { return };
+        let of = self.claim(&inner, Ipv4Addr::UNSPECIFIED.into(), 0);
+        let _ = self.with_cx(|cx| {
+            cx.state.tcp.ports.update(ticket, |claim: &mut Claim| *claim = of);
+        });
+    }
+}
+
+impl Inner {
+    /// As if there had never been a connection (`tcp_disconnect`).
+    fn freshen(&mut self) {
+        (self.connecting, self.connected, self.done) = (false, false, false);
+        (self.shut_read, self.shut_write) = (false, false);
+        (self.engine, self.peer) = (None, None);
+        self.local = match (self.bound, self.local) {
+            (Some(addr), Some(local)) => Some(SocketAddr::new(addr, local.port())),
+            _ => None,
+        };
+    }
+
+    fn may_send(&mut self) -> Result<(), i32> {
+        match self.state {
+            _ if self.error != 0 => Err(self.take_error()),
+            _ if self.shut_write => Err(errno::EPIPE),
+            State::Close | State::Listen => Err(errno::EPIPE),
+            _ => Ok(()),
+        }
+    }
+
+    fn read_urgent(&mut self, into: &mut [u8], peek: bool) -> Result<usize, i32> {
+        if self.options.oob_inline {
+            return Err(errno::EINVAL);
+        }
+        match self.urgent.take(peek) {
+            Ok(byte) => Ok(into.first_mut().map_or(0, |place| {
+                *place = byte;
+                1
+            })),
+            Err(NoUrgent::NotYet) if !self.done && !self.shut_read => Err(errno::EAGAIN),
+            Err(NoUrgent::NotYet) => Ok(0),
+            Err(NoUrgent::Nothing) => Err(errno::EINVAL),
+        }
+    }
+
+    /// Copies what came, up to an urgent byte; that is stepped over unless it belongs into the stream.
+    fn read(&mut self, into: &mut [u8], peek: bool) -> usize {
+        let Some(engine) = &mut self.engine else { return 0 };
+        let mut limit = into.len();
+        if !self.options.oob_inline
+            && let Some(mark) = self.urgent.mark(self.sequence.read)
+        {
+            if mark == 0 && engine.received() > 0 && !into.is_empty() {
+                if peek {
+                    return engine.peek(1, into);
+                }
+                let _ = engine.receive(|_| (1, ()));
+                self.sequence.read = self.sequence.read.wrapping_add(1);
+                self.urgent.passed(self.sequence.read);
+            } else {
+                limit = limit.min(mark);
+            }
+        }
+        let Some(into) = into.get_mut(..limit) else { return 0 };
+        if peek {
+            return engine.peek(0, into);
+        }
+        let mut got = 0;
+        // What came lies in two pieces where the buffer ends.
+        for _ in 0..2 {
+            let Some(rest) = into.get_mut(got..).filter(|rest| !rest.is_empty()) else { break };
+            got += engine
+                .receive(|piece| {
+                    let count = piece.len().min(rest.len());
+                    rest[..count].copy_from_slice(&piece[..count]);
+                    (count, count)
+                })
+                .unwrap_or(0);
+        }
+        self.sequence.read = self.sequence.read.wrapping_add(got as u32);
+        self.urgent.passed(self.sequence.read);
+        got
+    }
+}

@@ -1,0 +1,175 @@
+//! UDP (RFC 768).
+
+use std::net::IpAddr;
+
+use super::address::endpoint;
+use super::member;
+use super::options::Opt;
+use super::ports::Ends;
+use super::queue::{ErrorOrigin, Meta, QueuedError, Waiting};
+use super::send::{Plan, frame_of};
+use super::sock::{IPPROTO_UDP, Sock};
+use crate::errno;
+use crate::l2::{Checksum, Cx, Frame};
+use crate::l3::{Delivered, IcmpError, Reach, Received, Route, internet_checksum, ip_output, pseudo_header_sum};
+
+const HEADER: usize = 8;
+/// Payloads of one call (`UDP_MAX_SEGMENTS`).
+const MAX_SEGMENTS: usize = 128;
+/// Where the checksum is in the header.
+const CHECKSUM: u16 = 6;
+
+/// Sends a payload, cut into as many packets as was asked for (`udp_send_skb`).
+pub(super) fn send(cx: Cx<'_>, plan: &Plan, route: &Route, payload: &[u8]) -> Result<(), i32> {
+    let around = if plan.v6() { 40 } else { 20 + plan.header.options.len() };
+    let longest = 0xffff - HEADER - if plan.v6() { 0 } else { around };
+    let Some(segment) = plan.segment.map(usize::from).filter(|&segment| segment < payload.len()) else {
+        if payload.len() > longest {
+            return Err(errno::EMSGSIZE);
+        }
+        return ip_output(cx, route, &plan.header, build(plan, route, payload));
+    };
+    if payload.len() > segment * MAX_SEGMENTS || segment + HEADER + around > route.mtu as usize {
+        return Err(errno::EINVAL);
+    }
+    payload.chunks(segment).try_for_each(|part| ip_output(cx, route, &plan.header, build(plan, route, part)))
+}
+
+fn build(plan: &Plan, route: &Route, payload: &[u8]) -> Frame {
+    // It fits: longer payloads were refused.
+    let len = (HEADER + payload.len()) as u16;
+    let sum = pseudo_header_sum(route.src, route.dst, IPPROTO_UDP, len.into());
+    let sum = if plan.no_checksum { 0 } else { sum };
+    let words = [plan.sport, plan.to.port(), len, sum];
+    let mut header = [0; HEADER];
+    for (to, word) in header.as_chunks_mut::<2>().0.iter_mut().zip(words) {
+        *to = word.to_be_bytes();
+    }
+    let mut frame = frame_of(&header, payload);
+    frame.checksum = if plan.no_checksum {
+        Checksum::Right
+    } else {
+        let start = if plan.v6() { 40 } else { 20 + plan.header.options.len().next_multiple_of(4) };
+        Checksum::Partial { start: start as u16, offset: CHECKSUM }
+    };
+    frame
+}
+
+/// A packet came (`__udp4_lib_rcv`, `__udp6_lib_rcv`).
+pub(super) fn rcv(cx: Cx<'_>, mut packet: Received) -> Delivered {
+    let Some([a, b, c, d, e, f, g, h]) = packet.frame.data().first_chunk::<HEADER>().copied() else {
+        return Delivered::Done;
+    };
+    let word = |high, low| u16::from_be_bytes([high, low]);
+    let (sport, dport, len, checksum) = (word(a, b), word(c, d), usize::from(word(e, f)), word(g, h));
+    if len < HEADER || len > packet.frame.len() {
+        return Delivered::Done;
+    }
+    packet.frame.trim(len);
+    if !checksum_ok(&packet, checksum) {
+        return Delivered::Done;
+    }
+    let ends = Ends {
+        src: endpoint(packet.src, sport, packet.iif),
+        dst: endpoint(packet.dst, dport, packet.iif),
+        device: packet.iif,
+    };
+    let Some(ports) = cx.state.l4.peek_udp() else {
+        return if packet.reach == Reach::Local { Delivered::NoPort } else { Delivered::Done };
+    };
+    let meta = Meta {
+        from: ends.src,
+        dst: packet.dst,
+        dport,
+        ifindex: packet.iif,
+        tos: packet.tos,
+        hop_limit: packet.hop_limit,
+        at: cx.now(),
+        drops: 0,
+        segment: None,
+    };
+    if matches!(packet.reach, Reach::Broadcast | Reach::Multicast) {
+        if packet.frame.pull(HEADER).is_some() {
+            everybody(&ports.lookup_all(&ends), &packet, &meta);
+        }
+        return Delivered::Done;
+    }
+    let Some(sock) = ports.lookup(&ends) else { return Delivered::NoPort };
+    if !expects(&sock, &packet, checksum) || packet.frame.pull(HEADER).is_none() {
+        return Delivered::Done;
+    }
+    sock.enqueue(Waiting { frame: packet.frame, meta });
+    Delivered::Done
+}
+
+/// A copy to each of those who want it.
+fn everybody(socks: &[std::sync::Arc<Sock>], packet: &Received, meta: &Meta) {
+    for sock in socks {
+        let wanted =
+            packet.reach != Reach::Multicast || member::hears(&sock.lock(), packet.dst, packet.src, packet.iif);
+        if wanted {
+            sock.enqueue(Waiting { frame: packet.frame.clone(), meta: meta.clone() });
+        }
+    }
+}
+
+/// Whether the packet is as the socket asks that packets be.
+fn expects(sock: &Sock, packet: &Received, checksum: u16) -> bool {
+    let state = sock.lock();
+    let (least, needs_checksum) = match packet.dst {
+        IpAddr::V4(_) => (Opt::IP_MINTTL, false),
+        IpAddr::V6(_) => (Opt::IPV6_MINHOPCOUNT, !state.options.is_on(Opt::UDP_NO_CHECK6_RX)),
+    };
+    let enough = i32::from(packet.hop_limit) >= state.options.get(least);
+    enough && !(needs_checksum && checksum == 0)
+}
+
+fn checksum_ok(packet: &Received, checksum: u16) -> bool {
+    if packet.frame.checksum != Checksum::Unknown || checksum == 0 {
+        return true;
+    }
+    let data = packet.frame.data();
+    internet_checksum(data, pseudo_header_sum(packet.src, packet.dst, IPPROTO_UDP, data.len())) == 0
+}
+
+/// Somebody says something of a packet of ours (`__udp4_lib_err`, `__udp6_lib_err`).
+pub(super) fn err(cx: Cx<'_>, error: &IcmpError<'_>) {
+    let Some(ports) = cx.state.l4.peek_udp() else { return };
+    let Some([a, b, c, d, ..]) = error.transport.first_chunk::<HEADER>().copied() else { return };
+    let (sport, dport) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+    let to = endpoint(error.dst, dport, error.iif);
+    // What was sent through a device says nothing of who it was bound to: the loopback tells of its own.
+    let ends = Ends { src: to, dst: endpoint(error.src, sport, error.iif), device: error.iif };
+    let Some(sock) = ports.lookup(&ends) else { return };
+    let (connected, asks) = {
+        let state = sock.lock();
+        let opt = if error.dst.is_ipv4() { Opt::IP_RECVERR } else { Opt::IPV6_RECVERR };
+        (state.peer.is_some(), state.options.is_on(opt))
+    };
+    if asks {
+        let payload = error.transport.get(HEADER..).unwrap_or_default();
+        sock.report(Some(queued(error, to, payload)), Some(error.errno));
+    } else if connected && error.fatal {
+        sock.report(None, Some(error.errno));
+    }
+}
+
+/// As it stands in the queue of errors.
+pub(super) fn queued(error: &IcmpError<'_>, to: std::net::SocketAddr, payload: &[u8]) -> QueuedError {
+    let origin = match (error.offender, error.dst) {
+        (None, _) => ErrorOrigin::Local,
+        (_, IpAddr::V4(_)) => ErrorOrigin::Icmp,
+        (_, IpAddr::V6(_)) => ErrorOrigin::Icmp6,
+    };
+    QueuedError {
+        errno: error.errno,
+        origin,
+        ty: error.ty,
+        code: error.code,
+        info: error.info,
+        offender: error.offender,
+        to,
+        payload: payload.to_vec(),
+        ifindex: error.iif,
+    }
+}

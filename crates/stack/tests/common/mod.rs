@@ -1,0 +1,104 @@
+//! Two namespaces with a wire between them, on a clock that the test moves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pernet::{Cred, Namespaces, NetRef, Origin};
+use pernet_stack::{
+    Clock, FlagChange, IfFlags, KindSpec, Lifetime4, LinkChange, ManualClock, NewAddr4, NewLink, Stack, VethPeer,
+};
+
+struct Shared(Arc<ManualClock>);
+
+impl Clock for Shared {
+    fn now(&self) -> Duration {
+        self.0.now()
+    }
+}
+
+/// `a`, 10.0.0.1, and `b`, 10.0.0.2.
+pub struct World {
+    pub namespaces: Namespaces,
+    pub stack: Stack,
+    pub clock: Arc<ManualClock>,
+    pub a: NetRef,
+    pub b: NetRef,
+}
+
+/// Makes them.
+pub fn world() -> World {
+    let namespaces = Namespaces::new();
+    let clock = Arc::new(ManualClock::default());
+    clock.advance(Duration::from_secs(1000));
+    let stack = Stack::register_with_clock(&namespaces, Box::new(Shared(clock.clone()))).unwrap();
+    let net = || namespaces.create(&Cred::root(namespaces.init_user_ns())).unwrap();
+    let w = World { a: net(), b: net(), namespaces, stack, clock };
+    let end = |net: &NetRef| LinkChange {
+        name: Some("eth".into()),
+        addr_gen_mode: Some(1),
+        net: Some(net.clone()),
+        ..LinkChange::default()
+    };
+    let peer = VethPeer { change: Some(end(&w.b)), ..VethPeer::default() };
+    let mut new = NewLink::new(KindSpec::Veth(Box::new(peer)));
+    new.change = LinkChange { net: None, ..end(&w.a) };
+    w.stack.rtnl(Origin::KERNEL).new_link(&w.a, &new).unwrap();
+    for (net, last) in [(&w.a, 1), (&w.b, 2)] {
+        w.flags(net, "lo", IfFlags::UP);
+        w.flags(net, "eth", IfFlags::UP);
+        let new = NewAddr4 {
+            ifindex: w.index(net, "eth"),
+            local: [10, 0, 0, last].into(),
+            address: None,
+            prefix_len: 24,
+            broadcast: Some([10, 0, 0, 255].into()),
+            scope: 0,
+            flags: 0,
+            label: None,
+            rt_priority: 0,
+            proto: 0,
+            lifetime: Lifetime4::FOREVER,
+            replace: false,
+        };
+        w.stack.rtnl(Origin::KERNEL).new_addr4(net, &new).unwrap();
+    }
+    w.settle();
+    w
+}
+
+impl World {
+    fn index(&self, net: &NetRef, name: &str) -> u32 {
+        self.stack.links(net).unwrap().by_name(name).unwrap().index()
+    }
+
+    fn flags(&self, net: &NetRef, name: &str, flags: IfFlags) {
+        let change = LinkChange { flags: Some(FlagChange { flags, mask: IfFlags::UP }), ..LinkChange::default() };
+        self.stack.rtnl(Origin::KERNEL).set_link(net, self.index(net, name), &change).unwrap();
+    }
+
+    /// Does what is due now.
+    pub fn settle(&self) {
+        let _ = self.stack.run_timers();
+    }
+
+    /// Lets time pass, to each timer.
+    pub fn pass(&self, mut time: Duration) {
+        while !time.is_zero() {
+            let next = self.stack.run_timers().unwrap_or(time).clamp(Duration::from_millis(1), time);
+            self.clock.advance(next);
+            time -= next;
+        }
+        self.settle();
+    }
+
+    /// What `a` sends is lost from here on.
+    pub fn unplug(&self) {
+        self.flags(&self.b, "eth", IfFlags::default());
+    }
+
+    /// And arrives again.
+    pub fn plug(&self) {
+        self.flags(&self.b, "eth", IfFlags::UP);
+        self.settle();
+    }
+}
