@@ -8,6 +8,9 @@ fn check(r: libc::c_int) -> io::Result<libc::c_int> {
     if r < 0 { Err(io::Error::last_os_error()) } else { Ok(r) }
 }
 
+/// "Is an urgent byte next?"
+const SIOCATMARK: libc::Ioctl = 0x8905;
+
 /// The errno of an I/O error, EIO if it carries none.
 pub(crate) fn errno_of(e: &io::Error) -> i32 {
     e.raw_os_error().unwrap_or(libc::EIO)
@@ -341,6 +344,42 @@ pub(crate) fn is_hung_up(fd: BorrowedFd<'_>) -> bool {
 /// Is there something to read, or to accept, or an error?
 pub(crate) fn is_readable(fd: BorrowedFd<'_>) -> bool {
     poll_now(fd, libc::POLLIN) != 0
+}
+
+/// What there is to take from a stream that does not block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    /// Nothing yet.
+    Nothing,
+    /// Bytes, or the end, or an error.
+    Something,
+    /// A byte that was sent out of band is next.
+    Urgent,
+}
+
+/// What is next in a stream whose urgent bytes are [inline](urgent_inline).
+///
+/// It is asked before each read. Reads stop before an urgent byte, but one at the head is read with what follows: if it came
+/// between a read that found nothing and that read, nothing would tell it from others. What was seen here stays at the head,
+/// because nobody else reads.
+pub(crate) fn next_in_stream(fd: BorrowedFd<'_>) -> Waiting {
+    match poll_now(fd, libc::POLLIN | libc::POLLPRI | libc::POLLRDHUP) {
+        0 => Waiting::Nothing,
+        events if events & libc::POLLPRI != 0 && is_at_mark(fd) => Waiting::Urgent,
+        _ => Waiting::Something,
+    }
+}
+
+fn is_at_mark(fd: BorrowedFd<'_>) -> bool {
+    let mut at: libc::c_int = 0;
+    // SAFETY: the request writes an int, and `at` is one.
+    let r = unsafe { libc::ioctl(fd.as_raw_fd(), SIOCATMARK, &raw mut at) };
+    r == 0 && at != 0
+}
+
+/// Leaves urgent bytes in their place among the others. Kernels without them on AF_UNIX refuse, and none will come.
+pub(crate) fn urgent_inline(fd: BorrowedFd<'_>) {
+    let _ = set_socket_int(fd, libc::SOL_SOCKET, libc::SO_OOBINLINE, 1);
 }
 
 /// Takes the pending error of a socket.

@@ -31,24 +31,27 @@ impl StreamFd {
         if matches!(state.phase, Phase::Fresh) {
             let alive = name.clone();
             self.socket.on_knock(Some(Arc::new(move || wire::is_listening(&alive))));
-            state.phase = Phase::Listening { name, announced: VecDeque::new() };
+            state.phase = Phase::Listening { name, children: VecDeque::new(), ends: VecDeque::new() };
         }
         Ok(0)
     }
 
     /// Lets the program see the connections that wait, as many as its own queue takes.
     pub(super) fn announce(&self, _world: &World, state: &mut State) {
-        let Phase::Listening { name, announced } = &mut state.phase else { return };
-        while self.socket.readiness().readable {
+        let Phase::Listening { name, children, ends } = &mut state.phase else { return };
+        while ends.len() < children.len() || self.socket.readiness().readable {
             let Ok(end) = wire::end() else { return };
             // No room, or nobody there any more: they stay where they are.
             if connect(&end, name).is_err() {
                 return;
             }
-            match self.socket.accept() {
-                Ok((child, _)) => announced.push_back((child, end)),
-                Err(_) => return,
+            if ends.len() == children.len() {
+                match self.socket.accept() {
+                    Ok((child, _)) => children.push_back(Arc::new(child)),
+                    Err(_) => return,
+                }
             }
+            ends.push_back(end);
         }
     }
 
@@ -87,7 +90,7 @@ impl StreamFd {
         let (child, wire, end) = {
             let mut state = lock(&self.state);
             self.announce(world, &mut state);
-            let Phase::Listening { announced, .. } = &mut state.phase else {
+            let Phase::Listening { children, ends, .. } = &mut state.phase else {
                 drop(state);
                 answer(world, notification, Err(libc::EINVAL));
                 return None;
@@ -95,16 +98,17 @@ impl StreamFd {
             let nonblocking =
                 if flags & libc::SOCK_NONBLOCK != 0 { SocketFlags::NONBLOCK } else { SocketFlags::empty() };
             // Our copy of a listener that waits would wait with it.
-            let end = if announced.is_empty() && !sys::is_readable(app.as_fd()) {
+            let end = if ends.is_empty() && !sys::is_readable(app.as_fd()) {
                 return Some(notification);
             } else {
                 wire::accept(app.as_fd(), SocketFlags::CLOEXEC | nonblocking)
             };
-            match (end, announced.pop_front()) {
-                (Ok(end), Some((child, wire))) => (child, wire, end),
-                (Err(e), first) => {
-                    if let Some(first) = first {
-                        announced.push_front(first);
+            match (end, ends.pop_front(), children.pop_front()) {
+                (Ok(end), Some(wire), Some(child)) => (child, wire, end),
+                (Err(e), wire, child) => {
+                    if let (Some(wire), Some(child)) = (wire, child) {
+                        ends.push_front(wire);
+                        children.push_front(child);
                     }
                     drop(state);
                     let e = sys::errno_of(&e);
@@ -114,7 +118,7 @@ impl StreamFd {
                     answer(world, notification, Err(e));
                     return None;
                 }
-                (Ok(_), None) => return Some(notification),
+                (Ok(_), ..) => return Some(notification),
             }
         };
         drop(app);
@@ -130,7 +134,7 @@ impl StreamFd {
         world: &Arc<World>,
         task: Task,
         notification: Notification,
-        child: TcpSocket,
+        child: Arc<TcpSocket>,
         wire: OwnedFd,
         end: OwnedFd,
     ) -> Result<(), (Notification, i32)> {
@@ -175,13 +179,26 @@ impl StreamFd {
             }
             // The program never saw it: the next accept is to find it again.
             Ok(Delivery::Interrupted) => {
-                drop(world.sockets.remove(id));
+                self.take_back(world, &fresh);
                 Ok(())
             }
             Err((notification, e)) => {
-                drop(world.sockets.remove(id));
+                self.take_back(world, &fresh);
                 Err((notification, e))
             }
+        }
+    }
+
+    /// A connection that the program was not given after all is the next again.
+    fn take_back(&self, world: &World, fresh: &Self) {
+        drop(world.sockets.remove(fresh.id));
+        fresh.socket.on_ready(None);
+        // Nothing was moved yet. The pump may be looking at it just now: it finds that there is nothing to move.
+        lock(&fresh.state).phase = Phase::Over;
+        let mut state = lock(&self.state);
+        if let Phase::Listening { children, .. } = &mut state.phase {
+            children.push_front(Arc::clone(&fresh.socket));
+            self.announce(world, &mut state);
         }
     }
 }

@@ -42,9 +42,14 @@ enum Phase {
     Listening {
         /// What the kernel calls its end.
         name: SocketAddrUnix,
-        /// Connections that the program sees waiting, in the order in which it will accept them.
-        announced: VecDeque<(TcpSocket, OwnedFd)>,
+        /// Connections in the order in which the program will accept them.
+        children: VecDeque<Arc<TcpSocket>>,
+        /// Our ends of what it sees waiting, as many. Which belongs to which connection does not matter before it has
+        /// accepted one, so one that it was not given after all keeps its place.
+        ends: VecDeque<OwnedFd>,
     },
+    /// A call that waits has asked for a connection. The program's end is as it was, and can ask again.
+    Asking,
     /// It has asked for a connection. The program's end is connected already, and full of junk: neither readable nor
     /// writable, as long as nobody knows how it ends.
     Connecting { wire: OwnedFd, junk: usize },
@@ -78,13 +83,13 @@ pub(crate) struct StreamFd {
     /// Where it was made: it stays there whatever its owner does.
     pub(crate) net: NetRef,
     kept: Option<OwnedFd>,
-    socket: TcpSocket,
+    socket: Arc<TcpSocket>,
     /// Before all of the stack's locks. The stack never takes it: it puts the socket on the ready list.
     state: Mutex<State>,
 }
 
 impl StreamFd {
-    fn new(id: FileId, kind: Kind, net: NetRef, kept: Option<OwnedFd>, socket: TcpSocket, phase: Phase) -> Self {
+    fn new(id: FileId, kind: Kind, net: NetRef, kept: Option<OwnedFd>, socket: Arc<TcpSocket>, phase: Phase) -> Self {
         let state = State { phase, parked: Vec::new(), last: None, error: 0 };
         Self { id, kind, net, kept, socket, state: Mutex::new(state) }
     }
@@ -98,7 +103,7 @@ impl StreamFd {
     pub(crate) fn closes_silently(&self) -> bool {
         self.kept.is_some()
             || match &lock(&self.state).phase {
-                Phase::Fresh | Phase::Listening { .. } | Phase::Over => true,
+                Phase::Fresh | Phase::Asking | Phase::Listening { .. } | Phase::Over => true,
                 Phase::Connecting { .. } => false,
                 Phase::Open(wire) => wire.closes_silently(),
             }
@@ -122,7 +127,7 @@ impl StreamFd {
         match &state.phase {
             Phase::Listening { .. } => self.announce(world, &mut state),
             Phase::Connecting { .. } => self.see_connection(world, &mut state),
-            Phase::Fresh | Phase::Open(_) | Phase::Over => {}
+            Phase::Fresh | Phase::Asking | Phase::Open(_) | Phase::Over => {}
         }
         let gone = self.pump_wire(world, &mut state);
         let parked = std::mem::take(&mut state.parked);
@@ -136,17 +141,17 @@ impl StreamFd {
     /// Answers a call that may wait, or lets it.
     fn serve(self: &Arc<Self>, world: &Arc<World>, waiting: Parked) {
         let Parked { notification, deadline } = waiting;
-        if deadline.is_some() && !notification.is_valid() {
-            return;
-        }
         let call = notification.call;
         let task = Task::new(call.tid);
+        if deadline.is_some() && !notification.is_valid() {
+            return self.go_on(world, task, call.int(0));
+        }
         let notification = match call.nr {
             libc::SYS_accept | libc::SYS_accept4 => match self.accept(world, task, notification) {
                 Some(notification) => notification,
                 None => return,
             },
-            libc::SYS_connect => match self.connected(world, task) {
+            libc::SYS_connect => match self.connected(world, task, call.int(0)) {
                 Some(result) => return answer(world, notification, result.map(|()| 0)),
                 None => notification,
             },
@@ -156,6 +161,7 @@ impl StreamFd {
             },
         };
         if deadline.is_some_and(|d| d <= Instant::now()) {
+            self.go_on(world, task, call.int(0));
             let error = if call.nr == libc::SYS_connect { libc::EINPROGRESS } else { libc::EAGAIN };
             return answer(world, notification, Err(error));
         }
@@ -164,10 +170,11 @@ impl StreamFd {
         {
             // As with netlink's: with a time limit the kernel does not restart these calls.
             let restart = certain && deadline.is_none();
+            self.go_on(world, task, call.int(0));
             return answer(world, notification, Err(if restart { ERESTARTSYS } else { libc::EINTR }));
         }
         if !notification.is_valid() {
-            return;
+            return self.go_on(world, task, call.int(0));
         }
         lock(&self.state).parked.push(Parked { notification, deadline });
         world.sockets.watch_stream(self.id);
@@ -225,7 +232,7 @@ pub(crate) fn open(world: &World, task: Task, kind: Kind, net: NetRef, nonblocki
     };
     socket.set_owner(world.users.cred(task).euid.0);
     socket.on_ready(Some(world.sockets.alarm(id, world.reactor.clone())));
-    let socket = Emulated::Stream(Arc::new(StreamFd::new(id, kind, net, kept, socket, Phase::Fresh)));
+    let socket = Emulated::Stream(Arc::new(StreamFd::new(id, kind, net, kept, Arc::new(socket), Phase::Fresh)));
     world.sockets.insert_silent(id, socket, &app, &world.reactor)?;
     Ok(app)
 }
@@ -296,6 +303,8 @@ impl StreamFd {
         match &mut state.phase {
             Phase::Fresh | Phase::Over => Outcome::Errno(libc::ENOTCONN),
             Phase::Connecting { .. } => Outcome::Proceed,
+            // Who waits is answered when the socket is looked at.
+            Phase::Asking => Outcome::from(self.socket.shutdown(std::net::Shutdown::Both).map(|()| 0)),
             Phase::Listening { .. } => {
                 if how != 1 {
                     // Those who wait in accept are answered when the socket is looked at.

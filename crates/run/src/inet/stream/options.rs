@@ -30,7 +30,6 @@ pub(super) fn set(world: &World, task: Task, call: &Call, s: &StreamFd) -> Outco
     match (level, option) {
         (libc::SOL_SOCKET, libc::SO_REUSEADDR) => also(truth(&value).map(|on| s.socket.set_reuse_address(on))),
         (libc::SOL_SOCKET, libc::SO_KEEPALIVE) => also(truth(&value).map(|on| s.socket.set_keepalive(on))),
-        (libc::SOL_SOCKET, libc::SO_OOBINLINE) => also(truth(&value).map(|on| s.socket.set_urgent_inline(on))),
         (libc::SOL_SOCKET, libc::SO_LINGER) => also(match (value.first_chunk(), value.get(4..8)) {
             (Some(&on), Some(&[a, b, c, d])) => {
                 let seconds = u32::from_ne_bytes([a, b, c, d]);

@@ -29,6 +29,8 @@ pub(super) struct Counts {
     pub(super) min_rtt: Option<u32>,
     pub(super) peer: Found,
     pub(super) peer_window: u16,
+    /// Bytes of data in a full segment, when there was a connection.
+    pub(super) segment: u32,
     /// The traffic class of what came last.
     pub(super) tos: u8,
 }

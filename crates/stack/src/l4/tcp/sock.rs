@@ -378,6 +378,7 @@ impl Sock {
         }
         inner.due = Due::default();
         inner.news = true;
+        inner.counts.segment = inner.send_mss();
         if inner.orphan || inner.engine.as_ref().is_some_and(|engine| engine.received() == 0) {
             inner.engine = None;
         }

@@ -133,11 +133,26 @@ impl TcpSocket {
     /// Takes the urgent byte (`MSG_OOB`).
     ///
     /// # Errors
-    /// `EINVAL` if there is none, `EAGAIN` if it was announced only.
+    /// `EINVAL` if there is none, or it was announced and will not come; `EAGAIN` if it was announced only.
     pub fn recv_urgent(&self) -> Result<u8, i32> {
         let mut byte = [0];
-        self.sock.recv(&mut byte, Read { peek: false, urgent: true })?;
-        Ok(byte[0])
+        match self.sock.recv(&mut byte, Read { peek: false, urgent: true })? {
+            0 => Err(errno::EINVAL),
+            _ => Ok(byte[0]),
+        }
+    }
+
+    /// How a connection that was asked for has come out; `None` if that is not known yet. As another
+    /// [`connect`](Self::connect) would say, but never asks for one.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Result<(), i32>> {
+        self.sock.outcome()
+    }
+
+    /// Is the next byte to be read the urgent one (`SIOCATMARK`)?
+    #[must_use]
+    pub fn at_mark(&self) -> bool {
+        self.sock.at_mark()
     }
 
     /// Nothing more goes this way.

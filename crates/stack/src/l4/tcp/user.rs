@@ -145,18 +145,7 @@ impl Sock {
         self.with_cx(|cx| {
             self.act(cx, |inner, out| {
                 if inner.connecting {
-                    return match inner.state {
-                        State::SynSent | State::SynRecv => Err(errno::EALREADY),
-                        State::Close => {
-                            let error = inner.take_error();
-                            inner.freshen();
-                            Err(if error == 0 { errno::ECONNABORTED } else { error })
-                        }
-                        _ => {
-                            (inner.connecting, inner.connected) = (false, true);
-                            Ok(())
-                        }
-                    };
+                    return inner.outcome().unwrap_or(Err(errno::EALREADY));
                 }
                 if inner.connected || inner.state != State::Close {
                     return Err(errno::EISCONN);
@@ -177,6 +166,11 @@ impl Sock {
                 Err(errno::EINPROGRESS)
             })
         })?
+    }
+
+    /// How that has come out, if it has.
+    pub(crate) fn outcome(&self) -> Option<Result<(), i32>> {
+        self.lock().outcome()
     }
 
     /// `tcp_v4_connect`, `tcp_v6_connect`.
@@ -549,6 +543,12 @@ impl Sock {
         self.lock().ready = ready;
     }
 
+    /// Is the urgent byte next (`SIOCATMARK`)?
+    pub(crate) fn at_mark(&self) -> bool {
+        let inner = self.lock();
+        inner.urgent.mark(inner.sequence.read) == Some(0)
+    }
+
     /// An option that bears on sharing is another now.
     pub(crate) fn sharing_changed(&self) {
         let inner = self.lock();
@@ -561,6 +561,21 @@ impl Sock {
 }
 
 impl Inner {
+    fn outcome(&mut self) -> Option<Result<(), i32>> {
+        match self.state {
+            State::SynSent | State::SynRecv => None,
+            State::Close | State::Listen => {
+                let error = self.take_error();
+                self.freshen();
+                Some(Err(if error == 0 { errno::ECONNABORTED } else { error }))
+            }
+            _ => {
+                (self.connecting, self.connected) = (false, true);
+                Some(Ok(()))
+            }
+        }
+    }
+
     /// As if there had never been a connection (`tcp_disconnect`).
     fn freshen(&mut self) {
         (self.connecting, self.connected, self.done) = (false, false, false);
