@@ -15,7 +15,7 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pernet::{Cap, Cred, NetRef};
 use pernet_stack::{Caller, ControlMessage, FilterInstruction};
@@ -36,6 +36,8 @@ use crate::world::{World, lock};
 /// "Restart, or EINTR, as the signal's handler says": the kernel's, never seen by a program.
 const ERESTARTSYS: i32 = 512;
 const MSG_ERRQUEUE: i32 = 0x2000;
+/// How long after an error the program's end shows it.
+const SHOWN_LATE: Duration = Duration::from_millis(3);
 /// net.core.rmem_max, doubled.
 const LARGEST_BUFFER: usize = 2 * 4_194_304;
 /// The longest datagram of any of these kinds.
@@ -62,6 +64,8 @@ struct State {
     last: Option<(Task, i32)>,
     /// The program's end shows an error.
     raised: bool,
+    /// When it shall.
+    show_at: Option<Instant>,
 }
 
 struct Parked {
@@ -125,7 +129,7 @@ pub(crate) fn open(world: &World, cred: &Cred, kind: Kind, net: NetRef, nonblock
 
 /// Answers a call that does not wait.
 pub(crate) fn handle(world: &World, task: Task, call: &Call, s: &DatagramFd) -> Outcome {
-    lock(&s.state).last = Some((task, call.int(0)));
+    s.called(world, task, call.int(0));
     s.pump(world);
     let result = match call.nr {
         libc::SYS_setsockopt => return s.setsockopt(world, task, call),
@@ -206,7 +210,7 @@ impl DatagramFd {
             result = self.core.bind(raw, &caller);
             if result == Err(libc::EADDRINUSE) {
                 // A socket that we have just handed over is open here for some microseconds more.
-                std::thread::sleep(std::time::Duration::from_millis(1));
+                std::thread::sleep(Duration::from_millis(1));
             }
         }
         result
@@ -314,9 +318,22 @@ impl DatagramFd {
     ///
     /// The kernel tells one end of a pair that the other was connected elsewhere while something it had sent was unread.  So
     /// the program's end is made to send, ours to leave, and to come back.  The errno of native calls is then ECONNRESET.
+    ///
+    /// Native sends meet the error, too, and a program that sends one packet after the other before it looks would not
+    /// meet it on Linux.  So it is shown some milliseconds late: to those who wait.
     fn show_error(&self, world: &World, state: &mut State) {
         let wanted = self.core.has_error();
-        let Some((task, fd)) = state.last.filter(|_| wanted != state.raised) else { return };
+        let Some((task, fd)) = state.last.filter(|_| wanted != state.raised) else {
+            state.show_at = None;
+            return;
+        };
+        let now = Instant::now();
+        if wanted && *state.show_at.get_or_insert(now + SHOWN_LATE) > now {
+            world.sockets.watch_parked();
+            world.reactor.wake();
+            return;
+        }
+        state.show_at = None;
         let shown = self.with_app_end(world, task, fd, |app| {
             if wanted {
                 sys::reset_pair(app, self.supervisor.as_fd()).is_ok()
@@ -327,6 +344,15 @@ impl DatagramFd {
         });
         if shown == Ok(true) {
             state.raised = wanted;
+        }
+    }
+
+    /// A call was trapped: what is shown of an error waits until the program does nothing again.
+    fn called(&self, world: &World, task: Task, fd: i32) {
+        let mut state = lock(&self.state);
+        state.last = Some((task, fd));
+        if state.raised {
+            let _ = self.with_app_end(world, task, fd, |app| self.was_told(app, &mut state));
         }
     }
 
@@ -415,7 +441,8 @@ impl DatagramFd {
 
     /// Does somebody wait whom only the clock, or a look, can release?
     pub(crate) fn has_watched(&self, world: &World) -> bool {
-        lock(&self.state).parked.iter().any(|p| world.killable || p.deadline.is_some())
+        let state = lock(&self.state);
+        state.show_at.is_some() || state.parked.iter().any(|p| world.killable || p.deadline.is_some())
     }
 
     /// A trapped receive.  It answers at once, or is parked until something comes.
