@@ -101,8 +101,10 @@ scenarios! {
     errors_newnsid
     events
     exec
+    fdb_nexthops
     fds
     gateway6_linkdown
+    gateway6_of_route4
     getnsid
     identity
     ids_auto
@@ -127,9 +129,12 @@ scenarios! {
     neigh
     net_tools
     netconf
+    nexthop_compat
+    nexthop_replace
     nexthops
     nl_sockets
     nsenter_unshare
+    peers_and_broadcasts
     promote4
     route_get
     route_tables
@@ -143,6 +148,7 @@ scenarios! {
     sysctl
     sysfs_ethtool
     threads
+    tos
     views
 }
 

@@ -216,7 +216,8 @@ impl Bus {
         let mut wake = Vec::new();
         let mut send = |ep: &Arc<Endpoint>, origin_nsid: Option<i32>| {
             let excluded = message.exclude_port != 0 && message.exclude_port == ep.portid();
-            if excluded || message.exclude.is_some_and(|sender| std::ptr::eq(sender, &raw const **ep)) {
+            // A membership is kept, and shown, from before the socket is bound; it is heard by only from then on.
+            if excluded || !ep.bound() || message.exclude.is_some_and(|sender| std::ptr::eq(sender, &raw const **ep)) {
                 return;
             }
             let bytes = Bytes::Shared(shared.get_or_insert_with(|| message.bytes.into()).clone());

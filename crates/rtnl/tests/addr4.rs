@@ -55,6 +55,7 @@ impl World {
         let socket = rtnl.open(&net, Protocol::Route, &root);
         set(&socket, NETLINK_EXT_ACK, 1, &client);
         let heard = rtnl.open(&net, Protocol::Route, &root);
+        common::bind_aside(&heard);
         for group in [RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV4_MCADDR, RTNLGRP_IPV4_NETCONF] {
             set(&heard, NETLINK_ADD_MEMBERSHIP, group, &client);
         }

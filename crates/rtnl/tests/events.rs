@@ -61,6 +61,28 @@ fn c142_one_event_per_change() {
 }
 
 #[test]
+fn who_is_not_bound_is_a_member_and_hears_nothing() {
+    let (world, socket, client) = setting();
+    let open = || world.rtnl.open(&world.obs, pernet_rtnl::Protocol::Route, &world.root);
+    let (here, everywhere) = (open(), open());
+    set(&everywhere, NETLINK_LISTEN_ALL_NSID, 1, &client);
+    for listener in [&here, &everywhere] {
+        set(listener, NETLINK_ADD_MEMBERSHIP, RTNLGRP_NSID, &client);
+        assert_eq!(listener.local_addr(), GROUP);
+    }
+    let peer = world.net();
+    world.name(&peer, 40);
+    meet(&peer, &world.net());
+    assert_eq!((drain(&here).len(), drain(&everywhere).len()), (0, 0));
+    // A request binds it, and keeps the membership; a bind by itself replaces it.
+    socket.bind(SockAddr::new(0, 0), &client).unwrap();
+    here.send(&new(1, 5, 12), None, &client).unwrap();
+    assert_eq!(got(&drain(&here)), [reply(1, 5), ack()]);
+    meet(&world.obs, &world.net());
+    assert_eq!(drain(&here).len(), 1);
+}
+
+#[test]
 fn c143_the_event_comes_before_the_ack() {
     let (world, socket, client) = setting();
     set(&socket, NETLINK_ADD_MEMBERSHIP, RTNLGRP_NSID, &client);
@@ -226,7 +248,7 @@ fn echo_excludes_the_port_everywhere() {
     let (a, client) = (world.net(), world.client().with_fd(12, &world.net()).with_fd(13, &world.net()));
     world.name(&a, 9);
     let listen = |port| {
-        let listener = world.listener(&world.obs);
+        let listener = world.rtnl.open(&world.obs, pernet_rtnl::Protocol::Route, &world.root);
         listener.bind(SockAddr::new(port, 0x0800_0000), &client).unwrap();
         set(&listener, NETLINK_LISTEN_ALL_NSID, 1, &client);
         listener
@@ -309,6 +331,7 @@ fn an_opener_without_root_hears_its_own_namespaces() {
     let own = world.system.create(&child_root).unwrap();
     let client = LocalClient::new(child_root.clone(), 9);
     let all = world.rtnl.open(&own, pernet_rtnl::Protocol::Route, &child_root);
+    bind_aside(&all);
     set(&all, NETLINK_LISTEN_ALL_NSID, 1, &client);
     set(&all, NETLINK_ADD_MEMBERSHIP, RTNLGRP_NSID, &client);
     let (foreign, mine) = (world.net(), world.system.create(&child_root).unwrap());

@@ -61,6 +61,13 @@ fn variable(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
 }
 
+/// KiB of memory that the process has, 0 where that is not to be read.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).unwrap_or(0)
+}
+
 struct Run {
     messages: u64,
     next: AtomicU64,
@@ -162,13 +169,18 @@ fn whatever_is_sent_nothing_breaks_and_nothing_stays() {
             if told.elapsed() > Duration::from_secs(60) {
                 told = Instant::now();
                 let done = run.done.load(Relaxed);
-                println!("{done} datagrams, {:.0} a second", done as f64 / start.elapsed().as_secs_f64());
+                let rate = done as f64 / start.elapsed().as_secs_f64();
+                println!("{done} datagrams, {rate:.0} a second, {} KiB resident", resident());
             }
         }
     });
     let (done, took) = (run.done.load(Relaxed), start.elapsed().as_secs_f64());
     let refused = run.refused.load(Relaxed) as f64 / done as f64 * 100.0;
     println!("{done} datagrams in {took:.1} s, {:.0} a second, {refused:.0} % of them refused", done as f64 / took);
+    for (ty, [sent, accepted]) in episode::TALLY.iter().enumerate().filter(|(_, [sent, _])| sent.load(Relaxed) > 0) {
+        println!("type {ty}: {} of {} accepted", accepted.load(Relaxed), sent.load(Relaxed));
+    }
+    println!("{} KiB resident, last episode {}", resident(), run.next.load(Relaxed) - 1);
     let findings = run.findings.into_inner().expect("no panic");
     assert!(findings.is_empty(), "{} findings, see above", findings.len());
 }

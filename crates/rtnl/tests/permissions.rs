@@ -122,6 +122,7 @@ fn c157_hearing_others_needs_the_opener_s_net_broadcast() {
     let mut heard = Vec::new();
     for opener in [world.root.clone(), without_cred(&world)] {
         let listener = open(&world, &world.obs, &opener);
+        bind_aside(&listener);
         set(&listener, NETLINK_LISTEN_ALL_NSID, 1, &client);
         set(&listener, NETLINK_ADD_MEMBERSHIP, RTNLGRP_NSID, &client);
         meet(&p, &world.net());

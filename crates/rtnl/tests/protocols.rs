@@ -221,6 +221,7 @@ fn programs_own_usersock() {
     socket.connect(SockAddr::new(999, 0), &nobody).unwrap();
     assert_eq!(socket.send(b"x", Some(SockAddr::new(0, 1)), &nobody), Err(SockError::NoListener));
     let listener = world.rtnl.open(&world.obs, Protocol::Usersock, &world.root);
+    bind_aside(&listener);
     set(&listener, NETLINK_ADD_MEMBERSHIP, 1, &client);
     let _ = socket.send(b"x", Some(SockAddr::new(0, 1)), &nobody);
     assert_eq!(drain(&listener).len(), 1, "delivered before the kernel's side refused");

@@ -196,6 +196,9 @@ fn socket_rules() -> Vec<Rule> {
         SO_ATTACH_FILTER,
         SO_DETACH_FILTER,
         SO_ATTACH_BPF,
+        SO_KEEPALIVE,
+        SO_LINGER,
+        SO_OOBINLINE,
     ];
     let get = [
         SO_TYPE,

@@ -11,7 +11,10 @@ use crate::sys;
 
 /// The longest path the kernel takes, with its NUL.
 const PATH_MAX: usize = 4096;
-const PAGE: u64 = 4096;
+/// Size of a page.
+pub(crate) const PAGE: u64 = 4096;
+/// As many ranges as one call takes.
+const MOST_PARTS: usize = 1024;
 
 /// Set once `process_vm_readv` proved absent: `/proc/TID/mem` serves then.
 static NO_PROCESS_VM: AtomicBool = AtomicBool::new(false);
@@ -61,6 +64,11 @@ impl Memory {
         Self { tid }
     }
 
+    /// Whose it is.
+    pub(crate) fn tid(self) -> u32 {
+        self.tid
+    }
+
     fn read_some(self, address: u64, into: &mut [u8]) -> Result<usize, MemError> {
         if !NO_PROCESS_VM.load(Ordering::Relaxed) {
             match sys::vm_read(self.tid, address, into) {
@@ -87,6 +95,12 @@ impl Memory {
             Ok(_) => Err(MemError::Fault),
             Err(e) => Err(e),
         }
+    }
+
+    /// Fills several buffers by one call, and says how much of them: what comes before the first that could not be read.
+    /// `None` if nothing could be, or not in this way.
+    pub(crate) fn read_at_once<const N: usize>(self, parts: [(u64, &mut [u8]); N]) -> Option<usize> {
+        sys::vm_read_parts(self.tid, parts).ok()
     }
 
     /// `len` bytes from `address`.  The caller bounds `len`.
@@ -148,6 +162,29 @@ impl Memory {
         file.write_all(bytes).map_err(|_| MemError::Fault)
     }
 
+    /// Writes several ranges, in order.
+    ///
+    /// # Errors
+    /// [`MemError`]; those before the one that could not be written are.
+    pub(crate) fn write_parts(self, parts: &[(u64, &[u8])]) -> Result<(), MemError> {
+        if NO_PROCESS_VM.load(Ordering::Relaxed) {
+            return parts.iter().try_for_each(|&(address, bytes)| self.write(address, bytes));
+        }
+        for some in parts.chunks(MOST_PARTS) {
+            let all: usize = some.iter().map(|(_, bytes)| bytes.len()).sum();
+            match sys::vm_write_parts(self.tid, some) {
+                Ok(n) if n == all => {}
+                Ok(_) => return Err(MemError::Fault),
+                // Says so for later, and does it otherwise.
+                Err(e) if e.raw_os_error() == Some(libc::ENOSYS) => {
+                    some.iter().try_for_each(|&(address, bytes)| self.write(address, bytes))?;
+                }
+                Err(e) => return Err(MemError::from_io(&e)),
+            }
+        }
+        Ok(())
+    }
+
     /// Writes a value and, behind `len_address`, the size a socket call reports: the program gets at most what it made
     /// room for, and learns how much there was.
     pub(crate) fn write_sized(self, address: u64, len_address: u64, value: &[u8]) -> Result<(), MemError> {
@@ -172,6 +209,23 @@ mod tests {
         assert_eq!(me.path(at).unwrap(), "abc");
         me.write(at, b"xy").unwrap();
         assert_eq!(me.path(at).unwrap(), "xyc");
+    }
+
+    #[test]
+    fn several_ranges_go_as_far_as_they_can() {
+        let me = Memory::of(std::process::id());
+        let mut v = *b"abcdef";
+        let at = v.as_mut_ptr() as u64;
+        let (mut a, mut b, mut c) = ([0; 2], [0; 3], [0; 1]);
+        assert_eq!(me.read_at_once([(at + 4, &mut a), (at, &mut b)]), Some(5));
+        assert_eq!((&a, &b), (b"ef", b"abc"));
+        assert_eq!(me.read_at_once([(at + 1, &mut a), (8, &mut b), (at, &mut c)]), Some(2));
+        assert_eq!(&a, b"bc");
+        assert_eq!(me.read_at_once([(8, &mut a), (at, &mut b)]), None);
+        me.write_parts(&[(at + 3, b"X"), (at, b"YZ")]).unwrap();
+        assert_eq!(me.bytes(at, 6).unwrap(), b"YZcXef");
+        assert_eq!(me.write_parts(&[(at, b"W"), (8, b"V")]), Err(MemError::Fault));
+        assert_eq!(me.bytes(at, 1).unwrap(), b"W");
     }
 
     #[test]

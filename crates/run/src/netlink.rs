@@ -12,7 +12,8 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use pernet_rtnl::{Datagram, SockAddr, Socket};
@@ -20,6 +21,7 @@ use pernet_rtnl::{Datagram, SockAddr, Socket};
 use crate::listener::{Call, Delivery, Notification};
 use crate::mem::Memory;
 use crate::msghdr::MsgHeader;
+use crate::reactor::Token;
 use crate::replay::Unheard;
 use crate::sys;
 use crate::task::{FileId, Task};
@@ -55,6 +57,8 @@ struct State {
     error: Option<i32>,
     largest_receive: usize,
     parked: Vec<Parked>,
+    /// The main loop is told when the program takes something: more waits for it on our side.
+    departures: bool,
     /// What the call that is being answered took, until it is known to have heard.
     taken: Vec<(Meta, Vec<u8>)>,
 }
@@ -63,6 +67,23 @@ struct Parked {
     notification: Notification,
     receive: Receive,
     deadline: Option<Instant>,
+}
+
+/// Who receives, and by which descriptor.
+struct Caller {
+    task: Task,
+    fd: i32,
+    /// A copy of the program's end, if there is one already.
+    end: Option<OwnedFd>,
+}
+
+impl Caller {
+    fn is_nonblocking(&self) -> bool {
+        match &self.end {
+            Some(end) => rustix::fs::fcntl_getfl(end).is_ok_and(|flags| flags.contains(rustix::fs::OFlags::NONBLOCK)),
+            None => self.task.is_nonblocking(self.fd),
+        }
+    }
 }
 
 /// Where a receiving call wants what it gets.
@@ -120,6 +141,8 @@ pub(crate) struct NetlinkFd {
     supervisor: OwnedFd,
     /// Our copy of the program's end, where descriptors cannot be fetched when needed.
     kept: Option<OwnedFd>,
+    /// It is on the ready list, and nobody has looked since.
+    listed: Arc<AtomicBool>,
     /// First in the lock order: the run's and the core's locks are taken inside it.
     state: Mutex<State>,
 }
@@ -133,14 +156,20 @@ impl NetlinkFd {
             error: None,
             largest_receive: 0,
             parked: Vec::new(),
+            departures: false,
             taken: Vec::new(),
         };
-        Self { id, socket, ty, supervisor, kept, state: Mutex::new(state) }
+        Self { id, socket, ty, supervisor, kept, listed: Arc::default(), state: Mutex::new(state) }
     }
 
     /// Our end, for registration.
     pub(crate) fn supervisor_end(&self) -> BorrowedFd<'_> {
         self.supervisor.as_fd()
+    }
+
+    /// For [`crate::sockets::Sockets::notifier`].
+    pub(crate) fn listed(&self) -> Arc<AtomicBool> {
+        self.listed.clone()
     }
 
     /// The end of this socket must be looked for.
@@ -152,8 +181,15 @@ impl NetlinkFd {
     pub(crate) fn pump(&self, world: &World) {
         let mut state = lock(&self.state);
         self.requests(world);
-        self.fill(&mut state);
+        self.fill(world, &mut state);
         self.serve_parked(world, &mut state);
+    }
+
+    /// The same, unless somebody has looked since the socket was put on the ready list: mostly its own call has.
+    pub(crate) fn pump_listed(&self, world: &World) {
+        if self.listed.load(Ordering::Acquire) {
+            self.pump(world);
+        }
     }
 
     fn requests(&self, world: &World) {
@@ -171,9 +207,25 @@ impl NetlinkFd {
         }
     }
 
-    fn fill(&self, state: &mut State) {
-        loop {
-            let unread = self.forget_read(state);
+    /// Puts what came for the program where it can take it natively.
+    fn fill(&self, world: &World, state: &mut State) {
+        // Before the look: of what comes after it we are told anew.
+        self.listed.store(false, Ordering::Release);
+        let more_waits = self.fill_up(state);
+        // Wanted always, they would wake the main loop at each receive, to find nothing to do, and in the way of the next.
+        if more_waits != state.departures {
+            let token = Token::Socket(self.id.ino);
+            if world.reactor.departures(self.supervisor.as_fd(), token, more_waits).is_ok() {
+                state.departures = more_waits;
+            }
+        }
+    }
+
+    /// As much as may be in flight.  True if there is more.
+    fn fill_up(&self, state: &mut State) -> bool {
+        let mut known = None;
+        while state.held_back.is_some() || self.socket.readable() {
+            let unread = known.unwrap_or_else(|| self.forget_read(state));
             // One at a time where the socket's own queue must tell an overrun; of a dump a little ahead, so that who reads
             // without waiting finds the next part.
             let limit = match (self.socket.is_subscribed(), self.socket.dump_running()) {
@@ -182,13 +234,13 @@ impl NetlinkFd {
                 _ => IN_FLIGHT,
             };
             if unread > limit {
-                return;
+                return true;
             }
             let datagram = match state.held_back.take() {
                 Some(d) => d,
                 None => match self.socket.recv(state.largest_receive) {
                     Ok(Some(d)) => d,
-                    Ok(None) => return,
+                    Ok(None) => return false,
                     Err(e) => {
                         state.error = Some(e.errno().get());
                         continue;
@@ -197,12 +249,14 @@ impl NetlinkFd {
             };
             if sys::send_datagram(self.supervisor.as_fd(), &datagram.bytes).is_err() {
                 state.held_back = Some(datagram);
-                return;
+                return true;
             }
             let now = sys::unread_by_peer(self.supervisor.as_fd());
             // A receive between the two looks makes the difference too small, never too large; 1 keeps the entry.
             state.sent.push_back((Meta::of(&datagram), now.saturating_sub(unread).max(1)));
+            known = Some(now);
         }
+        false
     }
 
     /// Drops the entries of datagrams that were read; returns what is unread.
@@ -219,14 +273,18 @@ impl NetlinkFd {
 
     fn serve_parked(&self, world: &World, state: &mut State) {
         let parked = std::mem::take(&mut state.parked);
+        if parked.is_empty() {
+            return;
+        }
         for p in parked {
             if !p.notification.is_valid() {
                 drop(p); // its caller left; the drop's answer reaches nobody
                 continue;
             }
             let task = Task::new(p.notification.call.tid);
+            let caller = Caller { task, fd: p.notification.call.int(0), end: None };
             let flags = receive_flags(&p.notification);
-            match self.receive_now(world, state, task, p.notification.call.int(0), p.receive, flags) {
+            match self.receive_now(world, state, &caller, p.receive, flags) {
                 Ok(Some(n)) => self.hand_over(world, state, p.notification, Ok(n)),
                 Err(e) => self.hand_over(world, state, p.notification, Err(e)),
                 Ok(None) if p.deadline.is_some_and(|d| d <= Instant::now()) => {
@@ -245,6 +303,8 @@ impl NetlinkFd {
                 Ok(None) => state.parked.push(p),
             }
         }
+        // What they took made room.
+        self.fill(world, state);
     }
 
     /// Does somebody wait whom only the clock, or a look, can release?
@@ -269,25 +329,26 @@ impl NetlinkFd {
         world.sockets.sweep_soon();
         let client = TaskClient { world, task };
         let r = self.socket.send(bytes, to, &client).map_err(|e| e.errno().get());
-        self.fill(&mut state);
+        self.fill(world, &mut state);
+        self.serve_parked(world, &mut state);
         r
     }
 
-    /// A trapped receive.  It answers at once, or is parked until something comes.
-    pub(crate) fn receive(&self, world: &World, notification: Notification, receive: Receive) {
-        let task = Task::new(notification.call.tid);
-        let fd = notification.call.int(0);
+    /// A trapped receive.  It answers at once, or is parked until something comes.  `end`: a copy of the program's end, if
+    /// there is one; it is closed before the answer, after which the program may expect its own to be the last.
+    pub(crate) fn receive(&self, world: &World, notification: Notification, receive: Receive, end: Option<OwnedFd>) {
+        let caller = Caller { task: Task::new(notification.call.tid), fd: notification.call.int(0), end };
         let flags = receive_flags(&notification);
         if flags & libc::MSG_OOB != 0 {
             return answer(world, notification, Err(libc::EOPNOTSUPP));
         }
         let mut state = lock(&self.state);
         self.requests(world);
-        self.fill(&mut state);
-        let result = match self.receive_now(world, &mut state, task, fd, receive, flags) {
-            Ok(None) if flags & libc::MSG_DONTWAIT != 0 || task.is_nonblocking(fd) => Err(libc::EAGAIN),
+        self.fill(world, &mut state);
+        let result = match self.receive_now(world, &mut state, &caller, receive, flags) {
+            Ok(None) if flags & libc::MSG_DONTWAIT != 0 || caller.is_nonblocking() => Err(libc::EAGAIN),
             Ok(None) => {
-                let deadline = self.with_app_end(world, task, fd, sys::receive_timeout).ok().flatten();
+                let deadline = self.with_app_end(world, &caller, sys::receive_timeout).ok().flatten();
                 let deadline = deadline.map(|d| Instant::now() + d);
                 state.parked.push(Parked { notification, receive, deadline });
                 if world.killable || deadline.is_some() {
@@ -299,8 +360,10 @@ impl NetlinkFd {
             Ok(Some(n)) => Ok(n),
             Err(e) => Err(e),
         };
-        self.fill(&mut state);
+        self.fill(world, &mut state);
+        drop(caller);
         self.hand_over(world, &mut state, notification, result);
+        self.serve_parked(world, &mut state);
     }
 
     /// Answers a receive.  What a signal kept from its caller goes back into the queue, in its old place: the call may be
@@ -308,14 +371,14 @@ impl NetlinkFd {
     ///
     /// The one answer that is given under a socket's lock: nobody may receive between the answer and the putting back.
     fn hand_over(&self, world: &World, state: &mut State, n: Notification, result: Result<i64, i32>) {
-        let (task, fd) = (Task::new(n.call.tid), n.call.int(0));
+        let caller = Caller { task: Task::new(n.call.tid), fd: n.call.int(0), end: None };
         let delivery = deliver(n, result);
         let taken = std::mem::take(&mut state.taken);
         if delivery == Delivery::Delivered || taken.is_empty() {
             return;
         }
         let mut again = taken;
-        let _ = self.with_app_end(world, task, fd, |app| {
+        let _ = self.with_app_end(world, &caller, |app| {
             for (meta, _) in std::mem::take(&mut state.sent) {
                 let mut bytes = vec![0; meta.len];
                 if sys::recv_datagram(app, &mut bytes, false).is_ok() {
@@ -332,17 +395,11 @@ impl NetlinkFd {
         }
     }
 
-    fn with_app_end<T>(
-        &self,
-        world: &World,
-        task: Task,
-        fd: i32,
-        f: impl FnOnce(BorrowedFd<'_>) -> T,
-    ) -> Result<T, i32> {
-        match &self.kept {
-            Some(kept) => Ok(f(kept.as_fd())),
+    fn with_app_end<T>(&self, world: &World, caller: &Caller, f: impl FnOnce(BorrowedFd<'_>) -> T) -> Result<T, i32> {
+        match self.kept.as_ref().or(caller.end.as_ref()) {
+            Some(end) => Ok(f(end.as_fd())),
             None => {
-                let copy = world.copy_fd(task, fd, self.id)?;
+                let copy = world.copy_fd(caller.task, caller.fd, self.id)?;
                 Ok(f(copy.as_fd()))
             }
         }
@@ -353,19 +410,18 @@ impl NetlinkFd {
         &self,
         world: &World,
         state: &mut State,
-        task: Task,
-        fd: i32,
+        caller: &Caller,
         receive: Receive,
         flags: i32,
     ) -> Result<Option<i64>, i32> {
         state.taken.clear();
         let Receive::Many { headers, count } = receive else {
-            return self.receive_one(world, state, task, fd, receive, flags);
+            return self.receive_one(world, state, caller, receive, flags);
         };
-        let memory = Memory::of(task.tid);
+        let memory = Memory::of(caller.task.tid);
         for i in 0..u64::from(count) {
             let header = headers + i * (MsgHeader::SIZE + 8);
-            let got = match self.receive_one(world, state, task, fd, Receive::Msg { header }, flags) {
+            let got = match self.receive_one(world, state, caller, Receive::Msg { header }, flags) {
                 Ok(Some(n)) => n,
                 Ok(None) => return Ok((i > 0).then_some(i as i64)),
                 Err(e) if i == 0 => return Err(e),
@@ -381,12 +437,11 @@ impl NetlinkFd {
         &self,
         world: &World,
         state: &mut State,
-        task: Task,
-        fd: i32,
+        caller: &Caller,
         receive: Receive,
         flags: i32,
     ) -> Result<Option<i64>, i32> {
-        let memory = Memory::of(task.tid);
+        let memory = Memory::of(caller.task.tid);
         let target = Target::read(memory, receive)?;
         state.largest_receive = state.largest_receive.max(target.room);
         // An overrun is told before what is queued.
@@ -395,7 +450,7 @@ impl NetlinkFd {
         }
         let unread = self.forget_read(state);
         if unread == 0 {
-            self.fill(state);
+            self.fill(world, state);
             if let Some(e) = state.error.take() {
                 return Err(e);
             }
@@ -407,7 +462,7 @@ impl NetlinkFd {
         // Whole, where it may have to be put back.
         let may_return = !world.killable && !peek;
         let mut buffer = vec![0; if may_return { meta.len } else { target.room.min(meta.len) }];
-        let (got, passcred) = self.with_app_end(world, task, fd, |app| {
+        let (got, passcred) = self.with_app_end(world, caller, |app| {
             (sys::recv_datagram(app, &mut buffer, peek), rustix::net::sockopt::socket_passcred(app).unwrap_or(false))
         })?;
         let whole = match got {
@@ -515,22 +570,19 @@ impl Target {
         meta: Meta,
         passcred: bool,
     ) -> Result<(), crate::mem::MemError> {
+        let mut parts: Vec<(u64, &[u8])> = Vec::with_capacity(self.iov.len() + 3);
         let mut rest = bytes;
         for &(address, len) in &self.iov {
             let (now, later) = rest.split_at(len.min(rest.len()));
-            memory.write(address, now)?;
+            if !now.is_empty() {
+                parts.push((address, now));
+            }
             rest = later;
         }
         let name = sockaddr_nl(meta.from);
         match (self.place, &self.header) {
             (Receive::Msg { header }, Some(h)) => {
                 let mut flags = if whole > self.room { libc::MSG_TRUNC } else { 0 };
-                if h.name != 0 {
-                    memory.write(h.name, &name[..name.len().min(h.name_len as usize)])?;
-                    memory.write(header + 8, &(name.len() as u32).to_ne_bytes())?;
-                } else {
-                    memory.write(header + 8, &0u32.to_ne_bytes())?;
-                }
                 let mut control = Vec::new();
                 if let Some(group) = meta.pktinfo_group {
                     put_cmsg(&mut control, 270, 3, &group.to_ne_bytes());
@@ -546,12 +598,27 @@ impl Target {
                     flags |= libc::MSG_CTRUNC;
                     control.clear();
                 }
-                memory.write(h.control, &control)?;
-                memory.write(header + 40, &(control.len() as u64).to_ne_bytes())?;
-                memory.write(header + 48, &flags.to_ne_bytes())
+                let fits = name.len().min(h.name_len as usize);
+                if h.name != 0 && fits > 0 {
+                    parts.push((h.name, &name[..fits]));
+                }
+                let name_len = if h.name == 0 { 0 } else { name.len() as u32 }.to_ne_bytes();
+                parts.push((header + 8, &name_len));
+                if !control.is_empty() {
+                    parts.push((h.control, &control));
+                }
+                // The control data's length, and the flags behind it.
+                let mut end = [0; 12];
+                end[..8].copy_from_slice(&(control.len() as u64).to_ne_bytes());
+                end[8..].copy_from_slice(&flags.to_ne_bytes());
+                parts.push((header + 40, &end));
+                memory.write_parts(&parts)
             }
-            (Receive::From { name: at, name_len, .. }, _) if at != 0 => memory.write_sized(at, name_len, &name),
-            _ => Ok(()),
+            (Receive::From { name: at, name_len, .. }, _) => {
+                memory.write_parts(&parts)?;
+                if at == 0 { Ok(()) } else { memory.write_sized(at, name_len, &name) }
+            }
+            _ => memory.write_parts(&parts),
         }
     }
 }

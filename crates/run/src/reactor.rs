@@ -56,6 +56,9 @@ impl Token {
     }
 }
 
+/// Edges of what comes in, and of the other end's going.
+const ARRIVALS: epoll::EventFlags = epoll::EventFlags::IN.union(epoll::EventFlags::RDHUP).union(epoll::EventFlags::ET);
+
 /// The epoll and its wake-up.
 #[derive(Debug)]
 pub(crate) struct Reactor {
@@ -80,10 +83,21 @@ impl Reactor {
         Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(token.encode()), epoll::EventFlags::IN)?)
     }
 
-    /// Reports each arrival on and each departure from `fd` (edge-triggered).
+    /// Reports each arrival on `fd` (edge-triggered).
+    pub(crate) fn arrivals(&self, fd: impl AsFd, token: Token) -> io::Result<()> {
+        Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(token.encode()), ARRIVALS)?)
+    }
+
+    /// Reports each arrival on `fd` and each departure from it (edge-triggered).
     pub(crate) fn edges(&self, fd: impl AsFd, token: Token) -> io::Result<()> {
-        let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+        let flags = ARRIVALS | epoll::EventFlags::OUT;
         Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(token.encode()), flags)?)
+    }
+
+    /// From now on also reports each departure from `fd`, of which [`Self::arrivals`] are reported; or no more.
+    pub(crate) fn departures(&self, fd: impl AsFd, token: Token, wanted: bool) -> io::Result<()> {
+        let flags = if wanted { ARRIVALS | epoll::EventFlags::OUT } else { ARRIVALS };
+        Ok(epoll::modify(&self.epoll, fd, epoll::EventData::new_u64(token.encode()), flags)?)
     }
 
     /// Reports no more of `fd`.

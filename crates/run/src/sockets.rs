@@ -58,6 +58,8 @@ pub(crate) struct Sockets {
 thread_local! {
     /// This thread will look at the ready list before it waits: no need to wake the main loop.
     static WILL_LOOK: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    /// The task and number of the netlink socket that this thread was asked about last.
+    static LAST_NETLINK: std::cell::Cell<Option<(u32, i32)>> = const { std::cell::Cell::new(None) };
 }
 
 impl Sockets {
@@ -85,6 +87,24 @@ impl Sockets {
         }
         drop(table);
         self.get(task.file(fd)?)
+    }
+
+    /// As [`Self::find`], for calls that programs make again and again on one netlink socket: then a copy of the
+    /// descriptor tells what it is at half the cost of its name in /proc, and may come in useful.  Only then: what else is
+    /// open is not to be held open by us.
+    ///
+    /// A number proves nothing: the copy is judged by what it is.
+    pub(crate) fn find_again(&self, world: &World, task: Task, fd: i32) -> Option<(Emulated, Option<OwnedFd>)> {
+        if LAST_NETLINK.get() == Some((task.tid, fd))
+            && let Ok(copy) = world.copy_any_fd(task, fd)
+            && let Ok(id) = identity(&copy)
+            && let Some(found @ Emulated::Netlink(_)) = self.get(id)
+        {
+            return Some((found, Some(copy)));
+        }
+        let found = self.find(task, fd);
+        LAST_NETLINK.set(matches!(found, Some(Emulated::Netlink(_))).then_some((task.tid, fd)));
+        Some((found?, None))
     }
 
     /// The emulated socket of this identity.
@@ -136,8 +156,27 @@ impl Sockets {
         self.table.write().unwrap_or_else(PoisonError::into_inner).remove(&id)
     }
 
-    /// A callback for a netlink socket that puts it on the ready list; it takes no other lock.
-    pub(crate) fn notifier(&self, id: FileId, reactor: Arc<Reactor>) -> Arc<dyn Fn() + Send + Sync> {
+    /// A callback for a netlink socket that puts it on the ready list; it takes no other lock.  `listed`: it is there, and
+    /// nobody has looked at the socket since.
+    pub(crate) fn notifier(
+        &self,
+        id: FileId,
+        listed: Arc<AtomicBool>,
+        reactor: Arc<Reactor>,
+    ) -> Arc<dyn Fn() + Send + Sync> {
+        let ready = self.ready.clone();
+        Arc::new(move || {
+            if !listed.swap(true, Ordering::AcqRel) {
+                lock(&ready).push(id);
+            }
+            if !WILL_LOOK.get() {
+                reactor.wake();
+            }
+        })
+    }
+
+    /// A callback that puts a socket on the ready list each time; it takes no other lock.
+    pub(crate) fn alarm(&self, id: FileId, reactor: Arc<Reactor>) -> Arc<dyn Fn() + Send + Sync> {
         let ready = self.ready.clone();
         Arc::new(move || {
             lock(&ready).push(id);

@@ -20,6 +20,7 @@ use crate::sockets::{Emulated, Sockets};
 use crate::spaces::Spaces;
 use crate::syscalls;
 use crate::task::Task;
+use crate::turns::Turns;
 use crate::users::Users;
 use crate::vfs::Vfs;
 use crate::world::{Deaths, World, lock};
@@ -133,12 +134,14 @@ impl Supervisor {
             world.reactor.readable(front, Token::Front)?;
         }
         let over = Arc::new(AtomicBool::new(false));
+        let turns = Arc::new(Turns::default());
         let workers = std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4));
         for i in 0..workers {
-            let (world, listener, over) = (world.clone(), self.listener.clone(), over.clone());
+            let (world, listener) = (world.clone(), self.listener.clone());
+            let (turns, over) = (turns.clone(), over.clone());
             std::thread::Builder::new()
                 .name(format!("pernet-call-{i}"))
-                .spawn(move || answer_calls(&world, &listener, &over))?;
+                .spawn(move || answer_calls(&world, &listener, &turns, &over))?;
         }
         let mut last_look = Instant::now();
         while !over.load(Ordering::Acquire) {
@@ -199,8 +202,8 @@ impl Supervisor {
                 match &socket {
                     Emulated::Netlink(n) => n.pump(world),
                     Emulated::Control(c) => c.serve(world),
-                    Emulated::Stream(_) => syscalls::pump_stream(world, id),
                     Emulated::Datagram(d) => d.pump(world),
+                    Emulated::Stream(_) => syscalls::pump_stream(world, id),
                     Emulated::Unix(_) => {}
                 }
                 if hung && let Some(Emulated::Netlink(n)) = world.sockets.remove(id) {
@@ -244,32 +247,37 @@ impl Supervisor {
     }
 }
 
-fn answer_calls(world: &Arc<World>, listener: &Listener, over: &AtomicBool) {
-    loop {
-        let mut fds = [PollFd::new(listener, PollFlags::IN)];
-        if poll(&mut fds, None).is_err() {
-            continue;
-        }
-        let seen = fds[0].revents();
-        if seen.contains(PollFlags::IN) {
-            match listener.receive() {
-                Ok(Some(notification)) => {
-                    // A panic here would be a fault of ours: the call is answered by the notification's drop, and the
-                    // other programs go on.
-                    let served =
-                        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| syscalls::serve(world, notification)));
-                    drop(served);
-                }
-                Ok(None) => {}
-                Err(_) => return finish(world, over),
+fn answer_calls(world: &Arc<World>, listener: &Listener, turns: &Turns, over: &AtomicBool) {
+    while let Some(mut turn) = turns.stand_by() {
+        while !turns.is_over(&mut turn) {
+            let mut fds = [PollFd::new(listener, PollFlags::IN)];
+            if poll(&mut fds, None).is_err() {
+                continue;
             }
-        } else if seen.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
-            return finish(world, over);
+            let seen = fds[0].revents();
+            if seen.contains(PollFlags::IN) {
+                match listener.receive() {
+                    Ok(Some(notification)) => {
+                        turns.took(notification.call.tid);
+                        // A panic here would be a fault of ours: the call is answered by the notification's drop, and the
+                        // other programs go on.
+                        let serve = || syscalls::serve(world, notification);
+                        let served = std::panic::catch_unwind(std::panic::AssertUnwindSafe(serve));
+                        drop(served);
+                        turns.answered();
+                    }
+                    Ok(None) => {}
+                    Err(_) => return finish(world, turns, over),
+                }
+            } else if seen.intersects(PollFlags::HUP | PollFlags::ERR | PollFlags::NVAL) {
+                return finish(world, turns, over);
+            }
         }
     }
 }
 
-fn finish(world: &World, over: &AtomicBool) {
+fn finish(world: &World, turns: &Turns, over: &AtomicBool) {
     over.store(true, Ordering::Release);
+    turns.end();
     world.reactor.wake();
 }

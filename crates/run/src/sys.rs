@@ -54,6 +54,63 @@ pub(crate) fn vm_write(tid: u32, address: u64, from: &[u8]) -> io::Result<usize>
     if n < 0 { Err(io::Error::last_os_error()) } else { Ok(n as usize) }
 }
 
+/// Copies several ranges from the memory of task `tid`, in order; returns how much could be read before one could not.
+pub(crate) fn vm_read_parts<const N: usize>(tid: u32, parts: [(u64, &mut [u8]); N]) -> io::Result<usize> {
+    let remote: [_; N] =
+        std::array::from_fn(|i| libc::iovec { iov_base: parts[i].0 as *mut _, iov_len: parts[i].1.len() });
+    let local = parts.map(|(_, into)| libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() });
+    let (pid, n) = (tid as libc::pid_t, N as libc::c_ulong);
+    // SAFETY: the local vectors describe what `parts` borrowed, live and writable until the end of this function; the remote
+    // ones are only interpreted in the other task.
+    let n = unsafe { libc::process_vm_readv(pid, local.as_ptr(), n, remote.as_ptr(), n, 0) };
+    if n < 0 { Err(io::Error::last_os_error()) } else { Ok(n as usize) }
+}
+
+/// Copies several ranges into the memory of task `tid`, in order; returns how much could be written before one could not.
+pub(crate) fn vm_write_parts(tid: u32, parts: &[(u64, &[u8])]) -> io::Result<usize> {
+    let vector = |base: *const u8, iov_len| libc::iovec { iov_base: base.cast_mut().cast(), iov_len };
+    let local: Vec<_> = parts.iter().map(|(_, from)| vector(from.as_ptr(), from.len())).collect();
+    let remote: Vec<_> = parts.iter().map(|&(address, from)| vector(address as *const u8, from.len())).collect();
+    let (pid, n) = (tid as libc::pid_t, parts.len() as libc::c_ulong);
+    // SAFETY: the local vectors describe the parts, which are only read; the remote ones are interpreted in the other task.
+    let n = unsafe { libc::process_vm_writev(pid, local.as_ptr(), n, remote.as_ptr(), n, 0) };
+    if n < 0 { Err(io::Error::last_os_error()) } else { Ok(n as usize) }
+}
+
+/// `struct pidfd_info` of Linux 6.13.
+#[repr(C)]
+#[derive(Default)]
+struct PidfdInfo {
+    mask: u64,
+    cgroup: u64,
+    /// pid, tgid, ppid; real uid and gid; effective uid; what follows is of no interest.
+    numbers: [u32; 12],
+}
+
+const PIDFD_GET_INFO: libc::c_ulong = 0xC040_FF0B;
+const PIDFD_INFO_CREDS: u64 = 1 << 1;
+
+/// The effective uid of the task that this pidfd is of, in our user namespace (Linux 6.13).
+pub(crate) fn effective_uid(pidfd: BorrowedFd<'_>) -> io::Result<u32> {
+    let mut info = PidfdInfo { mask: PIDFD_INFO_CREDS, ..PidfdInfo::default() };
+    // SAFETY: `info` is live, writable and of the size that the ioctl number carries.
+    check(unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO as _, &raw mut info) })?;
+    if info.mask & PIDFD_INFO_CREDS == 0 { Err(io::ErrorKind::Unsupported.into()) } else { Ok(info.numbers[5]) }
+}
+
+/// The effective capabilities of task `tid` in its own user namespace.
+pub(crate) fn effective_capabilities(tid: u32) -> io::Result<u64> {
+    // Version 3: two sets of effective, permitted and inheritable, the low halves first.
+    let mut header = [0x2008_0522, tid];
+    let mut sets = [[0u32; 3]; 2];
+    // SAFETY: the structures of version 3, both live and writable: a version and a pid, and two times three words.
+    let r = unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) };
+    if r < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(u64::from(sets[0][0]) | u64::from(sets[1][0]) << 32)
+}
+
 /// Bytes sent on this AF_UNIX socket that the other end has not read, as the kernel accounts them (SIOCOUTQ).
 pub(crate) fn unread_by_peer(fd: BorrowedFd<'_>) -> usize {
     let mut n: libc::c_int = 0;

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use crate::{handle, sys};
+
 /// Identity of an open file: what `fstat` shows, wherever the file is looked at from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct FileId {
@@ -23,8 +25,8 @@ pub(crate) struct Task {
     pub(crate) tid: u32,
 }
 
-/// Lines of `/proc/TID/status` that decide about privileges.
-#[derive(Clone, Copy, Debug)]
+/// What decides about privileges.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Privileges {
     /// Effective uid in the supervisor's user namespace.
     pub(crate) euid: u32,
@@ -53,14 +55,6 @@ impl Task {
             return Some(self.tid);
         }
         status_field(&self.status()?, "Tgid:")?.parse().ok()
-    }
-
-    /// The thread itself where the kernel can open one (Linux 6.9), else its process: its first thread may be gone, and
-    /// threads may have tables of their own.
-    pub(crate) fn pidfd(self) -> Option<OwnedFd> {
-        let thread = PidfdFlags::from_bits_retain(libc::O_EXCL as u32);
-        let pid = Pid::from_raw(i32::try_from(self.tid).ok()?)?;
-        pidfd_open(pid, thread).ok().or_else(|| pidfd_of(self.tgid()?))
     }
 
     /// Does a signal wait for this thread that it has not blocked?  `Some(true)`: it is certainly this thread that will
@@ -145,6 +139,16 @@ impl Task {
 
     /// Effective uid and capabilities.
     pub(crate) fn privileges(self) -> Option<Privileges> {
+        // Each netlink request asks: two system calls where the kernel has them, instead of a text of 60 lines.
+        if let Ok(euid) = handle::ask(self, sys::effective_uid)
+            && let Ok(effective) = sys::effective_capabilities(self.tid)
+        {
+            return Some(Privileges { euid, effective });
+        }
+        self.privileges_in_words()
+    }
+
+    fn privileges_in_words(self) -> Option<Privileges> {
         let status = self.status()?;
         let euid = status_field(&status, "Uid:")?.split_whitespace().nth(1)?.parse().ok()?;
         let effective = u64::from_str_radix(status_field(&status, "CapEff:")?, 16).ok()?;
@@ -248,6 +252,19 @@ mod tests {
         assert_eq!(me.translate_pid(0), None);
         assert_eq!(me.translate_pid(-1), None);
         assert!(Task::threads(me.tid).contains(&me.tid));
+    }
+
+    #[test]
+    fn privileges_are_what_the_kernel_writes_about_them() {
+        let me = Task::new(std::process::id());
+        assert!(me.privileges().is_some());
+        assert_eq!(me.privileges(), me.privileges_in_words());
+        let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let it = Task::new(child.id());
+        assert_eq!(it.privileges(), it.privileges_in_words());
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert_eq!(it.privileges(), None);
     }
 
     #[test]

@@ -11,11 +11,13 @@ use pernet_rtnl::{Client, PeerError, Rtnetlink};
 use pernet_stack::Stack;
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 
+use crate::handle;
 use crate::paths::Binds;
 use crate::reactor::Reactor;
 use crate::replay::{Busy, Replay};
 use crate::sockets::{Sockets, identity};
 use crate::spaces::Spaces;
+use crate::sys::errno_of;
 use crate::task::{FileId, Task, pidfd_of};
 use crate::users::Users;
 use crate::vfs::Vfs;
@@ -86,12 +88,11 @@ impl World {
         if !self.can_getfd.load(Ordering::Relaxed) {
             return Err(libc::EPERM);
         }
-        let pidfd = task.pidfd().ok_or(libc::ESRCH)?;
-        match pidfd_getfd(&pidfd, fd, PidfdGetfdFlags::empty()) {
-            Ok(copy) => Ok(copy),
-            Err(rustix::io::Errno::PERM | rustix::io::Errno::NOSYS) => Err(libc::EPERM),
-            Err(e) => Err(e.raw_os_error()),
-        }
+        let copy = handle::ask(task, |pidfd| Ok(pidfd_getfd(pidfd, fd, PidfdGetfdFlags::empty())?));
+        copy.map_err(|e| match errno_of(&e) {
+            libc::EPERM | libc::ENOSYS => libc::EPERM,
+            e => e,
+        })
     }
 
     /// The namespace a task is in now.

@@ -16,6 +16,7 @@ pub(crate) const ENFILE: i32 = 23;
 pub(crate) const ENOTTY: i32 = 25;
 pub(crate) const ENOSPC: i32 = 28;
 pub(crate) const EPIPE: i32 = 32;
+pub(crate) const EMLINK: i32 = 31;
 pub(crate) const ERANGE: i32 = 34;
 pub(crate) const ELOOP: i32 = 40;
 pub(crate) const EXFULL: i32 = 54;

@@ -81,7 +81,7 @@ fn drop_user(list: &mut Vec<Entry>, address: HwAddr) {
 /// [`McastError::Unsupported`].
 pub(crate) fn add_global(ns: Ns<'_>, link: &Link, address: HwAddr) -> Result<(), McastError> {
     listens(link)?;
-    let known = ns.mcast.peek().and_then(|lists| find(&lists, link, address).map(|e| e.global));
+    let known = ns.peek_mcast().and_then(|lists| find(&lists, link, address).map(|e| e.global));
     if known == Some(true) {
         return Ok(());
     }
@@ -111,14 +111,14 @@ pub(crate) fn del_global(ns: Ns<'_>, link: &Link, address: HwAddr) -> Result<(),
 
 /// The addresses that a device listens to, the oldest first.
 pub(crate) fn link_addresses(ns: Ns<'_>, link: &Link) -> Vec<HwAddr> {
-    let lists = ns.mcast.peek();
+    let lists = ns.peek_mcast();
     let list = lists.as_ref().and_then(|lists| lists.0.get(&link.index()));
     list.into_iter().flatten().map(|entry| entry.address).collect()
 }
 
 /// The device left (`dev_mc_flush`).
 pub(crate) fn flush(ns: Ns<'_>, link: &Link) {
-    if ns.mcast.peek().is_some() {
+    if ns.peek_mcast().is_some() {
         ns.mcast.write().0.remove(&link.index());
     }
 }
@@ -137,7 +137,7 @@ fn find<'l>(lists: &'l LinkMulticast, link: &Link, address: HwAddr) -> Option<&'
 pub(crate) fn proc_net_dev_mcast(ns: Ns<'_>) -> String {
     use std::fmt::Write as _;
     let mut out = String::new();
-    let lists = ns.mcast.peek().map(|lists| lists.0.clone()).unwrap_or_default();
+    let lists = ns.peek_mcast().map(|lists| lists.0.clone()).unwrap_or_default();
     for (index, list) in lists {
         let Some(link) = ns.links.by_index(index) else { continue };
         for entry in list {

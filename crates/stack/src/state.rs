@@ -50,8 +50,8 @@ impl<T: Default> Part<T> {
         self.lock().write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks without making one: `None` says that it is as it was born.
-    pub(crate) fn peek(&self) -> Option<RwLockReadGuard<'_, T>> {
+    /// Looks without making one.
+    fn peek(&self) -> Option<RwLockReadGuard<'_, T>> {
         self.0.get().map(|lock| lock.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -80,9 +80,19 @@ impl<T: Default> std::ops::Deref for Lazy<T> {
 }
 
 /// The stack of one namespace (the parts of `struct net` that concern it).
+///
+/// The parts are behind one pointer, made together when one of them first is: a namespace that nobody configures costs a
+/// word for all of them, in memory and at birth. Who writes, or reads what must be there, reaches them as fields; who only
+/// looks, by `peek_…`.
 #[derive(Debug)]
 pub struct NetState {
     pub(crate) links: Links,
+    parts: OnceLock<Box<Parts>>,
+}
+
+/// The parts, each made on its own.
+#[derive(Debug)]
+pub struct Parts {
     pub(crate) inet: Part<Inet>,
     pub(crate) inet6: Part<Inet6>,
     pub(crate) mcast: Part<LinkMulticast>,
@@ -100,10 +110,9 @@ pub struct NetState {
     pub(crate) l4: Layer4,
 }
 
-impl NetState {
-    pub(crate) const fn new(links: Links) -> Self {
+impl Default for Parts {
+    fn default() -> Self {
         Self {
-            links,
             inet: Part::new(),
             inet6: Part::new(),
             mcast: Part::new(),
@@ -117,6 +126,56 @@ impl NetState {
             l3: Lazy::new(),
             l4: Layer4::new(),
         }
+    }
+}
+
+/// What a look found: `None` says that the part is as it was born.
+type Peek<'n, T> = Option<RwLockReadGuard<'n, T>>;
+
+impl NetState {
+    pub(crate) const fn new(links: Links) -> Self {
+        Self { links, parts: OnceLock::new() }
+    }
+
+    pub(crate) fn peek_inet(&self) -> Peek<'_, Inet> {
+        self.parts.get()?.inet.peek()
+    }
+
+    pub(crate) fn peek_inet6(&self) -> Peek<'_, Inet6> {
+        self.parts.get()?.inet6.peek()
+    }
+
+    pub(crate) fn peek_mcast(&self) -> Peek<'_, LinkMulticast> {
+        self.parts.get()?.mcast.peek()
+    }
+
+    pub(crate) fn peek_fib(&self) -> Peek<'_, Fib> {
+        self.parts.get()?.fib.peek()
+    }
+
+    pub(crate) fn peek_rules(&self) -> Peek<'_, Rules> {
+        self.parts.get()?.rules.peek()
+    }
+
+    pub(crate) fn peek_neigh(&self) -> Peek<'_, Neighbours> {
+        self.parts.get()?.neigh.peek()
+    }
+
+    pub(crate) fn peek_nexthops(&self) -> Peek<'_, Nexthops> {
+        self.parts.get()?.nexthops.peek()
+    }
+
+    pub(crate) fn peek_sysctl(&self) -> Peek<'_, Sysctls> {
+        self.parts.get()?.sysctl.peek()
+    }
+}
+
+impl std::ops::Deref for NetState {
+    type Target = Parts;
+
+    /// Makes the parts' places, not the parts.
+    fn deref(&self) -> &Parts {
+        self.parts.get_or_init(Box::default)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use pernet::{Cred, Namespaces, NetRef, Origin};
 use pernet_stack::{
-    BridgeChange, FlagChange, IfFlags, KindSpec, Link, LinkChange, LinkRefused, MacvlanChange, NewLink, OperState,
-    Stack, VethPeer,
+    BridgeChange, FlagChange, IfFlags, KindChange, KindSpec, Link, LinkChange, LinkRefused, MacvlanChange, NewLink,
+    OperState, Stack, VethPeer, VlanChange, VxlanChange,
 };
 use proptest::prelude::*;
 
@@ -104,6 +104,77 @@ fn what_is_refused_half_way_leaves_nothing_behind() {
         assert!(system.pair(&net, name, peer).is_err(), "{name} {peer}");
         assert_eq!(table(), before, "{name} {peer}");
     }
+}
+
+/// Where Linux finds out late, it has drawn an index for what it takes away again.
+#[test]
+fn a_cable_whose_second_end_cannot_be_has_no_first() {
+    let system = System::new();
+    let net = system.net();
+    let wanted = |name: &str, peer: &str, index: Option<u32>, master: Option<u32>| {
+        let mut new = NewLink { index, ..NewLink::new(veth(peer)) };
+        (new.change.name, new.change.master) = (Some(name.into()), master);
+        system.stack.rtnl(Origin::KERNEL).new_link(&net, &new).map(|_| ()).map_err(|why| why.errno())
+    };
+    // The first end draws the very index that the second one asks for.
+    assert_eq!(wanted("va", "vb", Some(2), None), Err(16));
+    assert_eq!(wanted("va", "va", None, None), Err(17), "index 3");
+    assert_eq!(wanted("va", "vb", None, Some(1)), Err(95), "indexes 4 and 5: lo is nobody's master");
+    assert_eq!(wanted("va", "vb", Some(60), Some(77)), Err(22), "index 6");
+    assert_eq!(system.stack.links(&net).unwrap().len(), 1);
+    wanted("va", "vb", Some(8), None).unwrap();
+    assert_eq!((system.link(&net, "vb").unwrap().index(), system.link(&net, "va").unwrap().index()), (7, 8));
+}
+
+#[test]
+fn devices_are_stacked_neither_in_circles_nor_too_high() {
+    let system = System::new();
+    let net = system.net();
+    let vlan = |name: &str, lower: u32| {
+        let kind = KindSpec::Vlan(VlanChange { id: Some(5), ..VlanChange::default() });
+        system.make(&net, kind, name, Some(lower)).map_err(|why| why.errno())
+    };
+    let join = |port: &str, master: u32| {
+        let change = LinkChange { master: Some(master), ..LinkChange::default() };
+        system.set(&net, port, &change).map_err(|why| why.errno())
+    };
+    let bridge = |name: &str| system.make(&net, KindSpec::Bridge(Box::default()), name, None).unwrap();
+    let (br0, br1) = (bridge("br0"), bridge("br1"));
+    let on_bridge = vlan("v1", br0).unwrap();
+    assert_eq!(join("v1", br0), Err(16));
+    vlan("v2", on_bridge).unwrap();
+    assert_eq!(join("v2", br0), Err(16));
+    join("v2", br1).unwrap();
+    // br0, v1, v2, br1; then to the eighth.
+    let mut top = br1;
+    for name in ["v5", "v6", "v7", "v8"] {
+        top = vlan(name, top).unwrap();
+    }
+    let before = system.stack.links(&net).unwrap().len();
+    assert_eq!(vlan("v9", top), Err(31));
+    let tunnel = VxlanChange { id: Some(7), dev: Some(top), ..VxlanChange::default() };
+    let tunnel = system.make(&net, KindSpec::Vxlan(Box::new(tunnel)), "vx", None);
+    assert_eq!(tunnel.map_err(|why| why.errno()), Err(31));
+    assert_eq!(system.stack.links(&net).unwrap().len(), before);
+    assert_eq!((join("v5", br0), join("v8", br0)), (Err(16), Err(16)));
+    let tunnel = KindSpec::Vxlan(Box::new(VxlanChange { id: Some(8), ..VxlanChange::default() }));
+    system.make(&net, tunnel, "vx", None).unwrap();
+    let sit = |lower: &str, master: Option<u32>| {
+        let dev = system.link(&net, lower).map(|link| link.index());
+        let data = KindChange::Vxlan(Box::new(VxlanChange { dev, ..VxlanChange::default() }));
+        let change = LinkChange { data: Some(data), master, ..LinkChange::default() };
+        system.set(&net, "vx", &change).map_err(|why| why.errno())
+    };
+    assert_eq!((sit("vx", None), sit("v8", None), sit("br1", Some(br1))), (Err(16), Err(31), Err(16)));
+    assert_eq!((sit("v1", Some(br0)), sit("v6", Some(br0)), sit("v7", None)), (Err(16), Err(16), Ok(())));
+    assert_eq!(vlan("v9", system.link(&net, "vx").unwrap().index()), Err(31));
+    let br2 = bridge("br2");
+    assert_eq!(
+        (sit("lo", None), sit("lo", Some(br2)), sit("br2", None), sit("v2", None)),
+        (Ok(()), Ok(()), Err(16), Ok(()))
+    );
+    assert_eq!(join("v8", br2), Err(31));
+    assert_eq!(join("v7", br2), Ok(()));
 }
 
 #[test]

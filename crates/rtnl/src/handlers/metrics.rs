@@ -1,6 +1,6 @@
 //! What a route of either family says about the path behind it (`RTA_METRICS`), from bytes and to bytes.
 
-use pernet_stack::{Metrics, RTAX_CC_ALGO, RouteError};
+use pernet_stack::{Learned, Metrics, RTAX_CC_ALGO, RTAX_LOCK, RouteError};
 use pernet_wire::{Attr, Builder, Errno, ExtAck};
 
 use crate::handlers::refused;
@@ -22,6 +22,22 @@ pub(crate) fn read(attr: &Attr<'_>, ext: &mut ExtAck) -> Result<Metrics, Errno> 
         set.map_err(|error| refused(ext, error.errno(), error.text()))?;
     }
     Ok(out)
+}
+
+/// Adds what packets learnt of the path.
+pub(crate) fn learned(metrics: &mut Metrics, learned: Option<&Learned>) {
+    const RTAX_MTU: u16 = 2;
+    let Some((learned, mtu)) = learned.and_then(|learned| Some((learned, learned.mtu?))) else { return };
+    // The numbers are known to be right.
+    let _ = metrics.set(RTAX_MTU, mtu);
+    if learned.locked {
+        let _ = metrics.set(RTAX_LOCK, metrics.get(RTAX_LOCK) | 1 << RTAX_MTU);
+    }
+}
+
+/// How long it holds, hundredths of a second.
+pub(crate) fn ticks(learned: &Learned) -> u32 {
+    u32::try_from(learned.expires.as_millis() / 10).unwrap_or(u32::MAX)
 }
 
 /// Writes the nest, if there is anything to say (`rtnetlink_put_metrics`).

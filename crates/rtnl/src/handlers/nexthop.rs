@@ -68,7 +68,8 @@ fn get(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
 fn dump(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -> Result<Step, Errno> {
     let (filter, op_flags) = parse::dump(request, ext)?;
     loop {
-        let start = u32::try_from(out.cursor.next).unwrap_or(u32::MAX);
+        // Behind the greatest id there is none.
+        let Ok(start) = u32::try_from(out.cursor.next) else { return Ok(Step::Done) };
         let page = request.stack().nexthops(request.net, start, PAGE, &filter);
         out.observe(page.generation.into());
         for nexthop in &page.nexthops {

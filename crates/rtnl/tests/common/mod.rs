@@ -1,6 +1,8 @@
 //! A system with a few namespaces, and the shorthand of a netlink client.
 #![allow(dead_code, reason = "each test binary uses a part")]
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use pernet::{Cap, Caps, Cred, Namespaces, NetRef, Uid};
 use pernet_rtnl::{Datagram, LocalClient, Protocol, Rtnetlink, SockAddr, SockError, Socket};
 use pernet_stack::Stack;
@@ -69,6 +71,7 @@ impl World {
     /// A listener of RTNLGRP_NSID in `net`.
     pub(crate) fn listener(&self, net: &NetRef) -> Socket {
         let socket = self.rtnl.open(net, Protocol::Route, &self.root);
+        bind_aside(&socket);
         set(&socket, NETLINK_ADD_MEMBERSHIP, RTNLGRP_NSID, &self.client());
         socket
     }
@@ -78,6 +81,14 @@ impl World {
         let origin = pernet::Origin::KERNEL;
         self.obs.assign_nsid(peer, pernet::Nsid::new(id), origin).expect("id");
     }
+}
+
+/// Binds to a port that nobody else uses or expects: who is not bound hears nothing.
+pub(crate) fn bind_aside(socket: &Socket) {
+    static NEXT: AtomicU32 = AtomicU32::new(0x7000_0000);
+    let port = SockAddr::new(NEXT.fetch_add(1, Ordering::Relaxed), 0);
+    let client = LocalClient::new(Cred::root(socket.net().owner()), 1);
+    socket.bind(port, &client).expect("a port of its own");
 }
 
 pub(crate) fn set(socket: &Socket, opt: i32, value: u32, client: &LocalClient) {

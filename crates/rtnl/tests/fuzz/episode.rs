@@ -3,15 +3,19 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering::*};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use pernet_wire::Messages;
-use pernet_wire::uapi::RTM_NEWNSID;
+use pernet_wire::uapi::{RTM_DELLINK, RTM_DELNETCONF, RTM_NEWLINK, RTM_NEWNSID};
 
 use crate::mutate::datagram;
 use crate::rng::Rng;
 use crate::world::{NOBODY, SECOND, STRICT, Scene, System, hex};
+
+/// By type of message: how many were sent alone by root, and how many of these were accepted.
+pub(crate) static TALLY: [[AtomicU64; 2]; 256] = [const { [const { AtomicU64::new(0) }; 2] }; 256];
 
 /// Datagrams of an episode.
 pub(crate) const LENGTH: usize = 250;
@@ -216,6 +220,11 @@ fn send(scene: &mut Scene<'_>, who: u8, bytes: &[u8], look: bool, refused: &mut 
     let outcome = scene.send(who, bytes);
     *refused += u64::from(outcome.refused > 0);
     let ty = Messages::new(bytes).next().map_or(0, |message| message.header.ty);
+    if outcome.messages == 1 && who & NOBODY == 0 {
+        let [sent, accepted] = &TALLY[usize::from(ty) % TALLY.len()];
+        sent.fetch_add(1, Relaxed);
+        accepted.fetch_add(u64::from(outcome.refused == 0), Relaxed);
+    }
     let family = bytes.get(16).copied().unwrap_or(0);
     let about = |what: &str| {
         let text = outcome.text.as_deref().unwrap_or("no text");
@@ -231,9 +240,14 @@ fn send(scene: &mut Scene<'_>, who: u8, bytes: &[u8], look: bool, refused: &mut 
     }
     // Whoever shows a link gives the namespace of its peer a number, if it had none.
     let by_showing = outcome.only_questions && outcome.heard.iter().all(|told| *told == RTM_NEWNSID);
-    // Linux tells of the one end of a veth and of its end, if the other cannot be.
-    let of_kind = |kind: u16| outcome.heard.iter().filter(|told| **told % 4 == kind).count();
-    if outcome.messages == 1 && of_kind(0) != of_kind(1) && !by_showing {
+    if by_showing && !outcome.heard.is_empty() {
+        scene.changed();
+        return None;
+    }
+    // A device that cannot be once it is there is told of, and of its end, as Linux has it.
+    let ends = |told: &u16| matches!(*told, RTM_DELLINK | RTM_DELNETCONF);
+    let came_to_nothing = ty == RTM_NEWLINK && outcome.heard.iter().any(ends);
+    if outcome.messages == 1 && !outcome.heard.is_empty() && !came_to_nothing {
         return Some((about("a request without effect was told of"), format!("messages of type {:?}", outcome.heard)));
     }
     if look && let Some(details) = scene.difference() {

@@ -200,6 +200,17 @@ fn kind_data(rng: &mut Rng, kind: &str) -> Option<Attr> {
             ));
             attrs
         }
+        "macvlan" | "macvtap" => {
+            let (mode, address) = (rng.pick(&[1, 2, 4, 8, 16, 3]), mac(rng));
+            let all = vec![
+                Attr::u32(1, mode),
+                Attr::u16(2, rng.pick(&[0, 1, 2])),
+                Attr::u32(3, rng.pick(&[0, 1, 2, 3])),
+                Attr::bytes(4, address),
+                Attr::u32(7, rng.pick(&[1000, u32::MAX])),
+            ];
+            some(all, 3, rng)
+        }
         _ => return rng.once_in(4).then(|| Attr::nest(2, Vec::new())),
     };
     Some(Attr::nest(2, data))
@@ -245,8 +256,10 @@ fn link_attrs(rng: &mut Rng, one_in: usize) -> Vec<Attr> {
 }
 
 fn link(rng: &mut Rng) -> Message {
-    const KINDS: [&str; 12] =
-        ["dummy", "dummy", "dummy", "veth", "veth", "veth", "bridge", "bridge", "vlan", "vxlan", "tun", "nothing"];
+    const KINDS: [&str; 18] = [
+        "dummy", "dummy", "dummy", "veth", "veth", "veth", "veth", "bridge", "bridge", "vlan", "vlan", "vxlan",
+        "vxlan", "macvlan", "macvtap", "ifb", "tun", "nothing",
+    ];
     let index = index(rng);
     let header = ifinfo(index, rng);
     let mut named = link_attrs(rng, 100);
@@ -259,19 +272,27 @@ fn link(rng: &mut Rng) -> Message {
             let kind = rng.pick(&KINDS);
             let mut info = vec![Attr::str(1, kind)];
             info.extend(kind_data(rng, kind));
-            if matches!(kind, "vlan" | "vxlan") {
-                named.push(Attr::u32(IFLA_LINK, rng.pick(&[1, 2, 3, 4, 5])));
+            if matches!(kind, "vlan" | "vxlan" | "macvlan" | "macvtap") {
+                named.push(Attr::u32(IFLA_LINK, rng.pick(&[1, 2, 3, 4, 5, 6, 7, 8, 9])));
+            }
+            if rng.once_in(10) {
+                named.push(Attr::u32(IFLA_MASTER, self::index(rng)));
             }
             if !named.iter().any(|a| a.ty == IFLA_IFNAME) && rng.once_in(2) {
                 named.push(Attr::str(IFLA_IFNAME, name(rng)));
             }
             named.push(Attr::nest(IFLA_LINKINFO, info));
-            let header = ifinfo(rng.pick(&[0, 0, 0, 0, 8]), rng);
+            let header = ifinfo(rng.pick(&[0, 0, 0, 0, 8, index]), rng);
             Message { ty: RTM_NEWLINK, flags: create_flags(rng), header, attrs: named }
         }
         6..11 => {
             named.extend(link_attrs(rng, 20));
             if rng.once_in(6) {
+                let kind = rng.pick(&KINDS);
+                let mut info = vec![Attr::str(1, kind)];
+                info.extend(kind_data(rng, kind));
+                named.push(Attr::nest(IFLA_LINKINFO, info));
+            } else if rng.once_in(6) {
                 let slave = vec![Attr::u8(1, 3), Attr::u16(2, 8), Attr::u8(4, 1), Attr::u8(8, 1)];
                 named.push(Attr::nest(IFLA_LINKINFO, vec![Attr::str(4, "bridge"), Attr::nest(5, some(slave, 2, rng))]));
             }

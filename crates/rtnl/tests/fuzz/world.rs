@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pernet::{Cred, Namespaces, NetRef, Uid};
-use pernet_rtnl::{LocalClient, Protocol, Rtnetlink, Socket};
+use pernet_rtnl::{LocalClient, Protocol, Rtnetlink, SockAddr, Socket};
 use pernet_stack::{Clock, ManualClock, Stack};
 use pernet_wire::uapi::*;
 use pernet_wire::{Messages, Reply};
@@ -113,6 +113,7 @@ impl<'s> Scene<'s> {
         let readers: Vec<_> = nets.iter().map(|net| open(net, &root, true)).collect();
         let listeners = nets.iter().map(|net| {
             let (socket, client) = open(net, &root, false);
+            socket.bind(SockAddr::new(0x7000_0000, 0), &client).expect("a port of its own");
             for group in 1..=RTNLGRP_MAX {
                 socket.setsockopt(NETLINK_ADD_MEMBERSHIP, &group.to_ne_bytes(), &client).expect("joined");
             }

@@ -37,7 +37,7 @@ use crate::world::{World, lock};
 const ERESTARTSYS: i32 = 512;
 const MSG_ERRQUEUE: i32 = 0x2000;
 /// How long after an error the program's end shows it.
-const SHOWN_LATE: Duration = Duration::from_millis(3);
+const SHOWN_LATE: Duration = Duration::from_millis(8);
 /// net.core.rmem_max, doubled.
 const LARGEST_BUFFER: usize = 2 * 4_194_304;
 /// The longest datagram of any of these kinds.
@@ -121,7 +121,7 @@ pub(crate) fn open(world: &World, cred: &Cred, kind: Kind, net: NetRef, nonblock
         state: Mutex::default(),
     });
     fd.core.set_inode(pair.id.ino);
-    fd.core.on_ready(world.sockets.notifier(pair.id, world.reactor.clone()));
+    fd.core.on_ready(world.sockets.alarm(pair.id, world.reactor.clone()));
     world.sockets.insert_silent(pair.id, Emulated::Datagram(fd.clone()), &pair.app, &world.reactor)?;
     world.reactor.edges(&fd.supervisor, Token::Socket(pair.id.ino)).map_err(|e| sys::errno_of(&e))?;
     Ok(pair.app)
@@ -350,7 +350,7 @@ impl DatagramFd {
     /// A call was trapped: what is shown of an error waits until the program does nothing again.
     fn called(&self, world: &World, task: Task, fd: i32) {
         let mut state = lock(&self.state);
-        state.last = Some((task, fd));
+        (state.last, state.show_at) = (Some((task, fd)), None);
         if state.raised {
             let _ = self.with_app_end(world, task, fd, |app| self.was_told(app, &mut state));
         }

@@ -67,6 +67,7 @@ pub(crate) fn pump_ready(world: &Arc<World>) {
             for id in ready {
                 match world.sockets.get(id) {
                     Some(Emulated::Stream(_)) => pump_stream(world, id),
+                    Some(Emulated::Netlink(n)) => n.pump_listed(world),
                     Some(socket) => socket.pump(world),
                     None => {}
                 }

@@ -37,7 +37,7 @@ pub(crate) fn handle(world: &World, call: &Call) -> Outcome {
     if call.nr == SYS_socket {
         return self::socket(world, task, call);
     }
-    let Some(emulated) = world.sockets.find(task, call.int(0)) else {
+    let Some((emulated, _)) = world.sockets.find_again(world, task, call.int(0)) else {
         return native(world, task, call);
     };
     let result = match (&emulated, call.nr) {
@@ -105,9 +105,9 @@ fn netlink_socket(world: &World, task: Task, ty: i32, protocol: i32, nonblocking
     let socket = world.rtnl.open(&net, protocol, &world.users.cred(task));
     let kept = keep(world, &app)?;
     let fd = Arc::new(NetlinkFd::new(id, socket, ty, supervisor, kept));
-    fd.socket.on_ready(Some(world.sockets.notifier(id, world.reactor.clone())));
+    fd.socket.on_ready(Some(world.sockets.notifier(id, fd.listed(), world.reactor.clone())));
     world.sockets.insert(id, Emulated::Netlink(fd.clone()));
-    world.reactor.edges(fd.supervisor_end(), Token::Socket(id.ino)).map_err(|e| sys::errno_of(&e))?;
+    world.reactor.arrivals(fd.supervisor_end(), Token::Socket(id.ino)).map_err(|e| sys::errno_of(&e))?;
     Ok(app)
 }
 
@@ -116,7 +116,7 @@ fn control_socket(world: &World, nonblocking: bool) -> Result<OwnedFd, i32> {
     sys::set_socket_int(supervisor.as_fd(), libc::SOL_SOCKET, libc::SO_PASSCRED, 1).map_err(|e| sys::errno_of(&e))?;
     let fd = Arc::new(ControlFd::new(supervisor));
     world.sockets.insert(id, Emulated::Control(fd.clone()));
-    world.reactor.edges(fd.supervisor_end(), Token::Socket(id.ino)).map_err(|e| sys::errno_of(&e))?;
+    world.reactor.arrivals(fd.supervisor_end(), Token::Socket(id.ino)).map_err(|e| sys::errno_of(&e))?;
     Ok(app)
 }
 
@@ -134,8 +134,11 @@ fn unix_socket(world: &World, task: Task, ty: i32, protocol: i32, nonblocking: b
 }
 
 fn on_netlink(world: &World, task: Task, call: &Call, n: &NetlinkFd) -> Result<i64, i32> {
-    // What was sent natively before this call comes first: it may have given the socket its port.
-    n.pump(world);
+    // What was sent natively before this call comes first: it may have given the socket its port.  A send sees to that
+    // itself.
+    if !matches!(call.nr, libc::SYS_sendto | libc::SYS_sendmsg | libc::SYS_sendmmsg) {
+        n.pump(world);
+    }
     let client = TaskClient { world, task };
     match call.nr {
         libc::SYS_bind => {
@@ -179,11 +182,11 @@ fn netlink_sendmsg(world: &World, task: Task, n: &NetlinkFd, header: u64, flags:
         return Err(libc::EOPNOTSUPP);
     }
     let memory = Memory::of(task.tid);
-    let header = MsgHeader::read(memory, header)?;
-    let to = if header.name != 0 && header.name_len != 0 {
-        Some(parse_sockaddr_nl(&address(task, header.name, header.name_len as i32)?)?)
-    } else {
-        None
+    let header = MsgHeader::read_sent(memory, header)?;
+    let to = match header.early_name() {
+        Some(raw) => Some(parse_sockaddr_nl(raw)?),
+        None if header.name == 0 || header.name_len == 0 => None,
+        None => Some(parse_sockaddr_nl(&address(task, header.name, header.name_len as i32)?)?),
     };
     let bytes = header.gather(memory)?;
     n.send(world, task, &bytes, to).map(|n| n as i64)
@@ -269,17 +272,17 @@ pub(crate) fn receive(world: &Arc<World>, notification: Notification) {
     let call = notification.call;
     let task = Task::new(call.tid);
     let waits_for_data = matches!(call.nr, libc::SYS_recvmsg | libc::SYS_recvfrom | libc::SYS_recvmmsg);
-    match world.sockets.find(task, call.int(0)) {
-        Some(Emulated::Stream(s)) => stream::receive(world, notification, &s),
+    match world.sockets.find_again(world, task, call.int(0)) {
+        Some((Emulated::Stream(s), _)) => stream::receive(world, notification, &s),
         _ if !waits_for_data => {
             let outcome = handle(world, &call);
             super::finish(world, notification, outcome);
         }
-        Some(Emulated::Netlink(n)) => {
-            n.receive(world, notification, Receive::of(&call));
+        Some((Emulated::Netlink(n), end)) => {
+            n.receive(world, notification, Receive::of(&call), end);
         }
-        Some(Emulated::Datagram(d)) => datagram::receive(world, notification, &d),
-        Some(Emulated::Control(_) | Emulated::Unix(_)) | None => {
+        Some((Emulated::Datagram(d), _)) => datagram::receive(world, notification, &d),
+        Some((Emulated::Control(_) | Emulated::Unix(_), _)) | None => {
             notification.proceed();
         }
     }

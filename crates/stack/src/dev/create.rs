@@ -39,6 +39,35 @@ impl Rtnl<'_> {
     pub fn new_link(&mut self, net: &Net, new: &NewLink) -> Result<Arc<Link>, LinkRefused> {
         let home: NetRef = new.change.net.clone().unwrap_or_else(|| net.to_ref());
         let ns = self.ns(&home).ok_or(LinkRefused::NoStack)?;
+        let base = self.ns(new.link_net.as_deref().unwrap_or(net)).ok_or(LinkRefused::NoStack)?;
+        let made = self.make(base, ns, new).and_then(|made| self.configure(ns, new, made.index()));
+        self.run_linkwatch();
+        made.map(|made| ns.links.by_index(made.index()).unwrap_or(made))
+    }
+
+    /// Gives a new device its flags and its master, and tells of it; or takes it away again, if that is not to be its
+    /// master (`rtnl_configure_link`, `do_set_master`).
+    fn configure(&mut self, ns: Ns<'_>, new: &NewLink, index: u32) -> Result<Arc<Link>, LinkRefused> {
+        let link = ns.links.by_index(index).ok_or(LinkRefused::plain(errno::ENODEV))?;
+        let master = self.master_at_birth(ns, new, &link);
+        // To tell of it would give the other namespace a number, and that would stay.
+        let heard = master.is_ok() || link.lower_net().is_none();
+        if heard {
+            updown::first_flags(self, ns, index, new.change.flags);
+        }
+        match master {
+            Ok(Some(master)) => kind::join(self, ns, master, index),
+            Ok(None) => {}
+            Err(why) => {
+                self.unregister_new(ns, index, heard);
+                return Err(why);
+            }
+        }
+        Ok(link)
+    }
+
+    /// A device in the table, of which nobody has heard yet.
+    fn make(&mut self, base: Ns<'_>, ns: Ns<'_>, new: &NewLink) -> Result<Arc<Link>, LinkRefused> {
         let birth = Birth {
             class: new.kind.class(),
             name: new.change.name.as_deref(),
@@ -47,41 +76,28 @@ impl Rtnl<'_> {
             rx_queues: new.rx_queues,
             change: &new.change,
         };
-        let made = match &new.kind {
-            KindSpec::Veth(peer) => {
-                let base_net = new.link_net.as_deref().unwrap_or(net);
-                let base = self.ns(base_net).ok_or(LinkRefused::NoStack)?;
-                self.new_pair(base, ns, &birth, peer, new)?
-            }
-            _ => {
-                let base_net = new.link_net.as_deref().unwrap_or(net);
-                let base = self.ns(base_net).ok_or(LinkRefused::NoStack)?;
-                let mut link = self.prepare(ns, &birth)?;
-                kind::prepare(base, ns, new, &mut link)?;
-                ns.links.check_index(birth.index)?;
-                self.check_master(ns, new, &link)?;
-                let vni = kind::vni(&link);
-                let link = self.register(ns, link, birth.index)?;
-                if let Some(vni) = vni {
-                    base.links.add_vni(vni, link.index());
-                }
-                kind::created(self, ns, &link);
-                link
-            }
-        };
-        if let Some(master) = new.change.master.filter(|&master| master > 0) {
-            self.join_at_birth(ns, made.index(), master);
+        if let KindSpec::Veth(peer) = &new.kind {
+            return self.new_pair(base, ns, &birth, peer);
         }
-        updown::first_flags(self, ns, made.index(), new.change.flags);
-        self.run_linkwatch();
-        Ok(ns.links.by_index(made.index()).unwrap_or(made))
+        let mut link = self.prepare(ns, &birth)?;
+        kind::prepare(base, ns, new, &mut link)?;
+        let vni = kind::vni(&link);
+        let link = self.register(ns, link, birth.index)?;
+        let sits = kind::may_sit(self, ns, &link);
+        sits.inspect_err(|_| self.unregister_new(ns, link.index(), false))?;
+        if let Some(vni) = vni {
+            base.links.add_vni(vni, link.index());
+        }
+        kind::created(self, ns, &link);
+        Ok(link)
     }
 
-    /// Whether a new device may join the master that its request names.
-    fn check_master(&mut self, ns: Ns<'_>, new: &NewLink, link: &Link) -> Result<(), LinkRefused> {
-        let Some(master) = new.change.master.filter(|&master| master > 0) else { return Ok(()) };
+    /// The master that the request names, if the new device may join it.
+    fn master_at_birth(&mut self, ns: Ns<'_>, new: &NewLink, link: &Arc<Link>) -> Result<Option<u32>, LinkRefused> {
+        let Some(master) = new.change.master.filter(|&master| master > 0) else { return Ok(None) };
         let master = ns.links.by_index(master).ok_or(LinkRefused::plain(errno::EINVAL))?;
-        kind::may_join(ns, &master, &Arc::new(link.clone()))
+        kind::may_join(self, ns, &master, link)?;
+        Ok(Some(master.index()))
     }
 
     /// A device as it will be put into the table, with every property that the request gives (`rtnl_create_link`).
@@ -147,14 +163,14 @@ impl Rtnl<'_> {
         Ok(link)
     }
 
-    /// Both ends of a cable, the other one first.
+    /// Both ends of a cable, the other one first. Where this one cannot be then, the other is taken away again, and who
+    /// listens hears of both.
     fn new_pair(
         &mut self,
         base: Ns<'_>,
         ns: Ns<'_>,
         birth: &Birth<'_>,
         peer: &VethPeer,
-        new: &NewLink,
     ) -> Result<Arc<Link>, LinkRefused> {
         // An end that nobody describes is like this one, but for its name.
         let mut like = birth.change.clone();
@@ -176,54 +192,26 @@ impl Rtnl<'_> {
             rx_queues: peer.rx_queues,
             change: peer_change,
         };
-        // This end is checked before the other one is made, so that a refusal finds neither.
-        let this = self.prepare(ns, birth);
-        let late = matches!(this, Err(LinkRefused::Table(LinkError::NameTaken)));
-        if !late {
-            this.as_ref().map_err(Clone::clone)?;
-        }
-        let that = self.prepare(peer_ns, &other)?;
-        // Linux finds out about the name of this one when the other has had its index.
-        if late && other.index.is_none() {
-            peer_ns.links.skip_index();
-        }
-        let mut this = this?;
-        self.check_master(ns, new, &this)?;
-        let together = ns.is(peer_ns);
-        peer_ns.links.check_index(other.index)?;
-        let takes = |index: Option<u32>| index.is_some() && together && index == other.index;
-        // The other end would come up before it has anything to be connected to.
-        let early = peer_change.flags.is_some_and(|f| f.apply(that.stored_flags).contains(IfFlags::UP));
-        let clash = together && this.name() == that.name() && birth.name.is_some_and(|name| !name.contains('%'));
-        let conflict = if takes(birth.index) {
-            Err(LinkError::IndexTaken)
-        } else if clash {
-            Err(LinkError::NameTaken)
-        } else {
-            Ok(())
+        let this = match self.prepare(ns, birth) {
+            // That this one's name is taken is found out when it is put into the table.
+            Err(LinkRefused::Table(LinkError::NameTaken)) => None,
+            checked => Some(checked?),
         };
-        let checked = ns.links.check_index(birth.index).and(conflict);
-        let connected = if early { Err(LinkRefused::plain(errno::ENOTCONN)) } else { Ok(()) };
-        if let Err(error) = connected.and_then(|()| checked.map_err(LinkRefused::from)) {
-            // Linux finds out when the other end has had its index.
-            if other.index.is_none() {
-                peer_ns.links.skip_index();
-            }
-            return Err(error);
-        }
+        let that = self.prepare(peer_ns, &other)?;
+        let early = peer_change.flags.is_some_and(|f| f.apply(that.stored_flags).contains(IfFlags::UP));
         let that = self.register(peer_ns, that, other.index)?;
+        if early {
+            // It would come up before it has anything to be connected to. Who listens has not heard of it.
+            self.unregister_new(peer_ns, that.index(), false);
+            return Err(LinkRefused::plain(errno::ENOTCONN));
+        }
         let _ = peer_ns.links.update(that.index(), |link| link.lower = Some(0));
         watch::lose_first_carrier(self, peer_ns, that.index());
         updown::first_flags(self, peer_ns, that.index(), peer_change.flags);
-        // The other end may have taken the number that this one's name would have had.
-        if together && this.name() == that.name() {
-            let pattern = birth.name.map_or_else(|| "veth%d".to_owned(), str::to_owned);
-            this.name = ns.links.name_for(&pattern)?;
-        }
-        this.lower = Some(0);
-        let this = self.register(ns, this, birth.index)?;
+        let registered = self.register_other(ns, this, birth);
+        let this = registered.inspect_err(|_| self.unregister_new(peer_ns, that.index(), true))?;
         watch::lose_first_carrier(self, ns, this.index());
-        let net_of = |of: Ns<'_>| if together { None } else { of.net().map(|net| Box::new(net.handle())) };
+        let net_of = |of: Ns<'_>| if ns.is(peer_ns) { None } else { of.net().map(|net| Box::new(net.handle())) };
         let _ = ns.links.update(this.index(), |link| {
             (link.lower, link.lower_net) = (Some(that.index()), net_of(peer_ns));
         });
@@ -231,6 +219,17 @@ impl Rtnl<'_> {
             (link.lower, link.lower_net) = (Some(this.index()), net_of(ns));
         });
         Ok(this)
+    }
+
+    /// Puts the second end of a cable into the table; `None`: its name was taken before.
+    fn register_other(&mut self, ns: Ns<'_>, link: Option<Link>, birth: &Birth<'_>) -> Result<Arc<Link>, LinkRefused> {
+        let mut link = link.ok_or(LinkError::NameTaken)?;
+        // The first end may have taken the number that this one's name would have had.
+        if ns.links.by_name(link.name().as_str()).is_some() {
+            link.name = ns.links.name_for(birth.name.unwrap_or("veth%d"))?;
+        }
+        link.lower = Some(0);
+        self.register(ns, link, birth.index)
     }
 
     /// A number that nobody foresees.

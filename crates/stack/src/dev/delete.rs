@@ -16,6 +16,15 @@ struct Going {
     index: u32,
 }
 
+/// Why devices go.
+#[derive(Clone, Copy)]
+enum Why {
+    /// That was asked for, or follows from it.
+    Asked,
+    /// They cannot be what a request wants; `heard`: the first of them was told of.
+    Refused { heard: bool },
+}
+
 impl Rtnl<'_> {
     /// Takes a device away, and with it what cannot be without it (`rtnl_dellink`).
     ///
@@ -95,6 +104,15 @@ impl Rtnl<'_> {
 
     /// Takes devices of a namespace away, and those that go with them.
     pub(super) fn unregister(&mut self, ns: Ns<'_>, indexes: &[u32]) {
+        self.unregister_many(ns, indexes, Why::Asked);
+    }
+
+    /// Takes a device away that was made for a request that is refused; its other end, if it has one, was told of.
+    pub(super) fn unregister_new(&mut self, ns: Ns<'_>, index: u32, heard: bool) {
+        self.unregister_many(ns, &[index], Why::Refused { heard });
+    }
+
+    fn unregister_many(&mut self, ns: Ns<'_>, indexes: &[u32], why: Why) {
         let mut going: Vec<Going> = Vec::new();
         for &index in indexes {
             self.queue(ns, ns, index, &mut going);
@@ -109,13 +127,18 @@ impl Rtnl<'_> {
         for &(ns, index) in &devices {
             let _ = ns.links.update(index, |link| link.qdisc = "noop");
         }
-        for &(ns, index) in &devices {
+        for (at, &(ns, index)) in devices.iter().enumerate() {
             let Some(link) = ns.links.by_index(index) else { continue };
             self.call_netdevice_notifiers(ns, &link, NetdevEvent::Unregister);
             kind::leave(self, ns, &link);
             kind::unstack(self, ns, &link);
             let Ok(link) = ns.links.remove(index) else { continue };
-            self.notify(ns, Notice::Link(LinkNotice::Del { link, to: None }));
+            let notice = Notice::Link(LinkNotice::Del { link, to: None });
+            match why {
+                Why::Asked => self.notify(ns, notice),
+                Why::Refused { heard } if at > 0 || heard => self.notify_caused(ns, notice),
+                Why::Refused { .. } => {}
+            }
         }
     }
 

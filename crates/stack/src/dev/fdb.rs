@@ -1,14 +1,16 @@
 //! Forwarding tables: which address a switch finds behind which port, and a tunnel behind which host; and the addresses
 //! that a device itself listens to beside its own.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use pernet::Net;
 
 use super::kind::{BridgePort, KindData};
 use super::{HwAddr, Link, LinkRefused, Stack};
 use crate::errno;
+use crate::nexthop::NotEnds;
 use crate::rtnl::Rtnl;
+use crate::rules::Family;
 use crate::state::Ns;
 
 /// States as `NUD_*`.
@@ -51,6 +53,8 @@ pub struct FdbEntry {
     pub updated: Option<u64>,
     /// Where a tunnel sends it.
     pub remote: Option<FdbRemote>,
+    /// The group of nexthop objects that a tunnel sends it by, in place of a host.
+    pub nexthop: Option<u32>,
 }
 
 impl FdbEntry {
@@ -64,6 +68,7 @@ impl FdbEntry {
             flags: SELF,
             updated: None,
             remote: Some(FdbRemote { address, port: None, vni: None, ifindex: dev }),
+            nexthop: None,
         }
     }
 }
@@ -83,6 +88,10 @@ pub struct FdbChange {
     pub vlan: Option<u16>,
     /// Where a tunnel sends it.
     pub remote: Option<FdbRemote>,
+    /// The nexthop object that it is sent by, 0 for none.
+    pub nexthop: Option<u32>,
+    /// A host, a port, a network or a device is named.
+    pub names_host: bool,
     /// It must not be there.
     pub exclusive: bool,
     /// It may be made.
@@ -120,6 +129,7 @@ impl Stack {
                     flags: 0,
                     updated: None,
                     remote: None,
+                    nexthop: None,
                 });
             }
         };
@@ -136,6 +146,7 @@ impl Stack {
             flags: SELF,
             updated: None,
             remote: None,
+            nexthop: None,
         };
         let on = ns.links.fdb_on(link.index());
         match link.data() {
@@ -173,6 +184,7 @@ impl Rtnl<'_> {
             flags: change.flags & EXT_LEARNED,
             updated: Some(now),
             remote: None,
+            nexthop: None,
         };
         // Both tables are asked before either is changed.
         let in_bridge =
@@ -220,7 +232,11 @@ impl Rtnl<'_> {
         if matches!(link.data(), Some(KindData::Vxlan(_))) {
             let mut entries = ns.links.remotes_of(link.index(), &change.address);
             let before = entries.len();
-            let wanted = change.remote.as_ref().map(|remote| remote.address);
+            let wanted = change.remote.as_ref().map(|remote| remote.address).filter(|host| !host.is_unspecified());
+            if wanted.is_some() && entries.iter().any(|entry| entry.nexthop.is_some()) {
+                // It is sent to no host, and who asks to leave one out is content.
+                return Ok(());
+            }
             entries.retain(|e| wanted.is_some() && e.remote.as_ref().map(|remote| remote.address) != wanted);
             if entries.len() == before {
                 return Err(missing());
@@ -293,10 +309,9 @@ fn check_own(ns: Ns<'_>, link: &Link, change: &FdbChange) -> Result<(), LinkRefu
     Ok(())
 }
 
-/// The hosts of an address after the change.
+/// Where a tunnel sends what is for an address after the change.
 fn check_remote(ns: Ns<'_>, link: &Link, change: &FdbChange) -> Result<Vec<FdbEntry>, LinkRefused> {
     let refuse = |errno| Err(LinkRefused::plain(errno));
-    let Some(remote) = &change.remote else { return refuse(errno::EINVAL) };
     if change.state & (PERMANENT | REACHABLE) == 0 {
         return refuse(errno::EINVAL);
     }
@@ -304,12 +319,7 @@ fn check_remote(ns: Ns<'_>, link: &Link, change: &FdbChange) -> Result<Vec<FdbEn
         Some(KindData::Vxlan(vxlan)) => vxlan.remote.or(vxlan.local).is_some_and(|a| a.is_ipv6()),
         _ => false,
     };
-    if remote.address.is_ipv6() != six {
-        return refuse(errno::EAFNOSUPPORT);
-    }
-    if remote.ifindex.is_some_and(|index| ns.links.by_index(index).is_none()) {
-        return Err(LinkRefused::says(errno::EADDRNOTAVAIL, "Device not found"));
-    }
+    let target = target(ns, change, six)?;
     let mut entries = ns.links.remotes_of(link.index(), &change.address);
     if !entries.is_empty() && change.exclusive {
         return refuse(errno::EEXIST);
@@ -317,27 +327,99 @@ fn check_remote(ns: Ns<'_>, link: &Link, change: &FdbChange) -> Result<Vec<FdbEn
     if entries.is_empty() && !change.create {
         return refuse(errno::ENOENT);
     }
-    if change.replace {
-        if change.address.is_multicast() || change.address.is_zero() {
-            return refuse(errno::EOPNOTSUPP);
-        }
-        entries.clear();
-    } else if !change.append && !entries.is_empty() {
-        return Ok(entries);
-    }
-    if entries.iter().any(|e| e.remote.as_ref() == Some(remote)) {
-        return Ok(entries);
-    }
-    // What is said of the address is said of all hosts that it is sent to.
-    entries.iter_mut().for_each(|entry| entry.state = change.state);
-    entries.push(FdbEntry {
+    let new = FdbEntry {
         ifindex: link.index(),
         master: None,
         address: change.address,
         state: change.state,
         flags: SELF | (change.flags & EXT_LEARNED),
         updated: None,
-        remote: Some(remote.clone()),
-    });
+        remote: None,
+        nexthop: None,
+    };
+    let by_object = entries.first().map(|entry| entry.nexthop.is_some());
+    match (by_object, &target) {
+        (Some(false), Target::Object(_)) => {
+            const TEXT: &str = "Cannot replace an existing non nexthop fdb with a nexthop";
+            return Err(LinkRefused::says(errno::EOPNOTSUPP, TEXT));
+        }
+        (Some(true), Target::Object(_)) if change.append => {
+            return Err(LinkRefused::says(errno::EOPNOTSUPP, "Cannot append to a nexthop fdb"));
+        }
+        (Some(true), target) => {
+            // A host beside an object, or an object that nobody asked to put in its place, changes the state alone.
+            entries.iter_mut().for_each(|entry| entry.state = change.state);
+            if let (Target::Object(id), true) = (target, change.replace) {
+                check_object(ns, *id, six)?;
+                entries = vec![FdbEntry { nexthop: Some(*id), ..new }];
+            }
+            return Ok(entries);
+        }
+        _ => {}
+    }
+    if change.replace && (change.address.is_multicast() || change.address.is_zero()) {
+        return refuse(errno::EOPNOTSUPP);
+    }
+    let remote = match target {
+        Target::Host(remote) => remote,
+        Target::Object(id) => {
+            check_object(ns, id, six)?;
+            return Ok(vec![FdbEntry { nexthop: Some(id), ..new }]);
+        }
+    };
+    if change.replace {
+        entries.clear();
+    } else if !change.append && !entries.is_empty() {
+        return Ok(entries);
+    }
+    if entries.iter().any(|e| e.remote.as_ref() == Some(&remote)) {
+        return Ok(entries);
+    }
+    // What is said of the address is said of all hosts that it is sent to.
+    entries.iter_mut().for_each(|entry| entry.state = change.state);
+    entries.push(FdbEntry { remote: Some(remote), ..new });
     Ok(entries)
+}
+
+/// Where a request wants an address sent.
+enum Target {
+    Host(FdbRemote),
+    Object(u32),
+}
+
+fn target(ns: Ns<'_>, change: &FdbChange, six: bool) -> Result<Target, LinkRefused> {
+    let remote = match (change.nexthop, &change.remote) {
+        (Some(_), _) if change.names_host => {
+            const TEXT: &str = "DST, VNI, ifindex and port are mutually exclusive with NH_ID";
+            return Err(LinkRefused::says(errno::EINVAL, TEXT));
+        }
+        (Some(0), _) => {
+            let any = if six { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+            return Ok(Target::Host(FdbRemote { address: any, port: None, vni: None, ifindex: None }));
+        }
+        (Some(id), _) => return Ok(Target::Object(id)),
+        (None, None) => return Err(LinkRefused::plain(errno::EINVAL)),
+        (None, Some(remote)) => remote,
+    };
+    if remote.address.is_ipv6() != six {
+        return Err(LinkRefused::plain(errno::EAFNOSUPPORT));
+    }
+    if remote.ifindex.is_some_and(|index| ns.links.by_index(index).is_none()) {
+        return Err(LinkRefused::says(errno::EADDRNOTAVAIL, "Device not found"));
+    }
+    Ok(Target::Host(remote.clone()))
+}
+
+/// Whether a tunnel can send by this object: a group of tunnels' ends of its own family.
+fn check_object(ns: Ns<'_>, id: u32, six: bool) -> Result<(), LinkRefused> {
+    let refuse = |text| Err(LinkRefused::says(errno::EINVAL, text));
+    match crate::nexthop::group_of_ends(ns, id) {
+        None => refuse("Nexthop id does not exist"),
+        Some(Err(NotEnds::NotFdb)) => refuse("Nexthop is not a fdb nexthop"),
+        Some(Err(NotEnds::NoGroup)) => refuse("Nexthop is not a multipath group"),
+        Some(Ok(family)) if (family == Some(Family::Inet6)) != six => {
+            Err(LinkRefused::says(errno::EAFNOSUPPORT, "Nexthop group family not supported"))
+        }
+        Some(Ok(_)) => Ok(()),
+    }
 }

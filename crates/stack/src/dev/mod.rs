@@ -16,6 +16,7 @@ mod link;
 mod links;
 mod moves;
 mod name;
+mod nesting;
 mod pernet;
 mod random;
 mod refused;

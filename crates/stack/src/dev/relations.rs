@@ -19,8 +19,24 @@ pub(super) struct Relations {
     uppers: BTreeMap<Upper, Option<Box<NetHandle>>>,
     /// Forwarding tables: the switch, tunnel or device whose it is, and the address.
     fdb: BTreeMap<(u32, [u8; 6]), Vec<FdbEntry>>,
+    /// Which of them go by a nexthop object: its number first.
+    by_nexthop: BTreeSet<(u32, u32, [u8; 6])>,
     /// Tunnels by what tells them apart: number, port, whether over IPv6.
     vnis: BTreeMap<(u32, u16, bool), u32>,
+}
+
+impl Relations {
+    fn put(&mut self, key: (u32, [u8; 6]), entries: Vec<FdbEntry>) {
+        self.take(key);
+        self.by_nexthop.extend(entries.iter().filter_map(|entry| Some((entry.nexthop?, key.0, key.1))));
+        self.fdb.insert(key, entries);
+    }
+
+    fn take(&mut self, key: (u32, [u8; 6])) {
+        for id in self.fdb.remove(&key).into_iter().flatten().filter_map(|entry| entry.nexthop) {
+            self.by_nexthop.remove(&(id, key.0, key.1));
+        }
+    }
 }
 
 impl Links {
@@ -76,7 +92,7 @@ impl Links {
 
     /// The entry of its address from here on.
     pub(super) fn set_fdb(&self, owner: u32, entry: FdbEntry) {
-        self.relate(|r| r.fdb.insert((owner, six(&entry.address)), vec![entry]));
+        self.relate(|r| r.put((owner, six(&entry.address)), vec![entry]));
     }
 
     /// The entries of an address from here on.
@@ -84,13 +100,13 @@ impl Links {
         if entries.is_empty() {
             self.del_fdb(owner, &address);
         } else {
-            self.relate(|r| r.fdb.insert((owner, six(&address)), entries));
+            self.relate(|r| r.put((owner, six(&address)), entries));
         }
     }
 
     /// No entry of an address any more.
     pub(super) fn del_fdb(&self, owner: u32, address: &HwAddr) {
-        self.relate(|r| r.fdb.remove(&(owner, six(address))));
+        self.relate(|r| r.take((owner, six(address))));
     }
 
     /// A table goes with its owner.
@@ -98,7 +114,19 @@ impl Links {
         if self.related(|r| !r.fdb.is_empty()) {
             self.relate(|r| {
                 let keys: Vec<_> = r.fdb.range((owner, [0; 6])..=(owner, [0xff; 6])).map(|(key, _)| *key).collect();
-                keys.iter().for_each(|key| drop(r.fdb.remove(key)));
+                keys.into_iter().for_each(|key| r.take(key));
+            });
+        }
+    }
+
+    /// What went by a nexthop object goes with it.
+    pub(crate) fn forget_nexthop(&self, id: u32) {
+        const LAST: [u8; 6] = [0xff; 6];
+        let range = (id, 0, [0; 6])..=(id, u32::MAX, LAST);
+        if self.related(|r| r.by_nexthop.range(range.clone()).next().is_some()) {
+            self.relate(|r| {
+                let keys: Vec<_> = r.by_nexthop.range(range).map(|&(_, owner, address)| (owner, address)).collect();
+                keys.into_iter().for_each(|key| r.take(key));
             });
         }
     }

@@ -65,6 +65,7 @@ impl Rtnl<'_> {
     fn check(&mut self, ns: Ns<'_>, link: &Arc<Link>, change: &LinkChange) -> Result<Sound, LinkRefused> {
         if let Some(data) = &change.data {
             kind::check(link, data)?;
+            self.check_new_lower(ns, link, change)?;
         }
         if let Some(port) = &change.port {
             kind::check_port(ns, link, port)?;
@@ -100,7 +101,7 @@ impl Rtnl<'_> {
         };
         if let Some(master) = change.master.filter(|&master| master > 0 && link.master != Some(master)) {
             let master = ns.links.by_index(master).ok_or(LinkRefused::plain(errno::EINVAL))?;
-            kind::may_join(ns, &master, link)?;
+            kind::may_join(self, ns, &master, link)?;
         }
         if change.flags.is_some_and(|f| f.apply(link.stored_flags).contains(IfFlags::UP)) && !link.is_up() {
             updown::may_open(link)?;
@@ -139,7 +140,9 @@ impl Rtnl<'_> {
         // What is told to be another than before at the end, if the device is up.
         let mut touched = false;
         if let Some(data) = &change.data {
+            let before = ns.links.by_index(index).and_then(|link| link.below());
             kind::change(self, ns, index, data);
+            self.sit_elsewhere(ns, index, before);
             touched = true;
         }
         if let Some(port) = &change.port {
@@ -248,13 +251,6 @@ impl Rtnl<'_> {
         self.notify_caused(ns, Notice::Link(LinkNotice::changed(&link)));
         if let Some(event) = event {
             self.call_netdevice_notifiers(ns, &link, event);
-        }
-    }
-
-    /// A new device joins the master that its request names (`do_set_master`).
-    pub(super) fn join_at_birth(&mut self, ns: Ns<'_>, index: u32, master: u32) {
-        if ns.links.by_index(master).is_some() {
-            kind::join(self, ns, master, index);
         }
     }
 }

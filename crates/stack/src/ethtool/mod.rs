@@ -112,7 +112,7 @@ impl Stack {
     #[must_use]
     pub fn eth_features(&self, net: &Net, link: &Link) -> EthFeatures {
         let born = kinds::of(link).features;
-        let changed = self.state(net).and_then(|s| s.sysctl.peek()?.features.get(&link.index()).copied());
+        let changed = self.state(net).and_then(|s| s.peek_sysctl()?.features.get(&link.index()).copied());
         changed.map_or(born, |(wanted, active)| EthFeatures { wanted, active, ..born })
     }
 }

@@ -1,10 +1,12 @@
 //! What a request for a route says, and the checks that turn it into a route (`fib_create_info`).
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use super::info::{FibInfo, Gateway, NextHop, hop_flag, route_type, scope};
 use super::lookup::{Flow4, FlowHop, fib_lookup, local_type};
 use super::{Insert, Metrics, RT_TABLE_LOCAL, RT_TABLE_MAIN, RouteError};
+use crate::inet6::{self, Nexthop6};
 use crate::nexthop;
 use crate::rules::{self, Family};
 use crate::state::Ns;
@@ -121,7 +123,7 @@ const fn is_error_type(kind: u8) -> bool {
 }
 
 /// Checks a request to the end and says what the route would lead to. Touches nothing.
-pub(crate) fn create_info(ns: Ns<'_>, config: &RouteConfig) -> Result<FibInfo, RouteError> {
+pub(crate) fn create_info(ns: Ns<'_>, now: Duration, config: &RouteConfig) -> Result<FibInfo, RouteError> {
     if config.kind > route_type::MAX {
         return Err(RouteError::InvalidType);
     }
@@ -157,7 +159,7 @@ pub(crate) fn create_info(ns: Ns<'_>, config: &RouteConfig) -> Result<FibInfo, R
         // A hop that leads nowhere, which such a route has all the same.
         info.own.push(hop(&HopConfig::default(), 0, 1, scope::UNIVERSE));
     } else {
-        info.own = hops(ns, config)?;
+        info.own = hops(ns, now, config)?;
     }
     if config.scope > scope::HOST && !is_error_type(config.kind) {
         return Err(RouteError::InvalidScope);
@@ -173,7 +175,7 @@ pub(crate) fn create_info(ns: Ns<'_>, config: &RouteConfig) -> Result<FibInfo, R
 /// Whether a route of that scope may point to a nexthop object with these hops.
 pub(crate) fn nexthop_fits(route_scope: u8, hops: &[NextHop], is_group: bool) -> Result<(), RouteError> {
     if route_scope == scope::HOST {
-        if is_group && hops.len() > 1 {
+        if is_group {
             return Err(RouteError::HostScopeMultipath);
         }
         if hops.iter().any(|hop| hop.gateway.is_some()) {
@@ -187,11 +189,11 @@ fn hop(config: &HopConfig, oif: u32, weight: u32, at: u8) -> NextHop {
     NextHop { oif, gateway: config.gateway, weight, flags: config.flags & 0xff, scope: at, flow: config.flow }
 }
 
-fn hops(ns: Ns<'_>, config: &RouteConfig) -> Result<Vec<NextHop>, RouteError> {
+fn hops(ns: Ns<'_>, now: Duration, config: &RouteConfig) -> Result<Vec<NextHop>, RouteError> {
     let Some(asked) = &config.hops else {
         let only =
             HopConfig { oif: config.oif, gateway: config.gateway, flags: config.flags, hops: 0, flow: config.flow };
-        return Ok(vec![one_hop(ns, config, &only, false)?]);
+        return Ok(vec![one_hop(ns, now, config, &only, false)?]);
     };
     for asked in asked {
         if asked.flags & (hop_flag::DEAD | hop_flag::LINKDOWN) != 0 {
@@ -210,10 +212,16 @@ fn hops(ns: Ns<'_>, config: &RouteConfig) -> Result<Vec<NextHop>, RouteError> {
     // The flags of the route are those of every hop.
     let several = asked.len() > 1;
     let with_flags = |hop: &HopConfig| HopConfig { flags: (config.flags & !0xff) | hop.flags, ..*hop };
-    asked.iter().map(|hop| one_hop(ns, config, &with_flags(hop), several)).collect()
+    asked.iter().map(|hop| one_hop(ns, now, config, &with_flags(hop), several)).collect()
 }
 
-fn one_hop(ns: Ns<'_>, config: &RouteConfig, asked: &HopConfig, several: bool) -> Result<NextHop, RouteError> {
+fn one_hop(
+    ns: Ns<'_>,
+    now: Duration,
+    config: &RouteConfig,
+    asked: &HopConfig,
+    several: bool,
+) -> Result<NextHop, RouteError> {
     let weight = u32::from(asked.hops) + 1;
     if config.scope == scope::HOST {
         // The route to the host itself: no way to it is checked.
@@ -229,17 +237,23 @@ fn one_hop(ns: Ns<'_>, config: &RouteConfig, asked: &HopConfig, several: bool) -
     if config.scope > scope::HOST {
         return Err(RouteError::InvalidScope);
     }
-    let (oif, at) = check_hop(ns, asked, config.table, config.scope)?;
+    let (oif, at) = check_hop(ns, now, asked, config.table, config.scope)?;
     Ok(hop(asked, oif, weight, at))
 }
 
 /// Whether a way out can be used by a route of that scope in that table, and if so its device and how far away the
 /// gateway is (`fib_check_nh`).
-pub(crate) fn check_hop(ns: Ns<'_>, hop: &HopConfig, table: u32, route_scope: u8) -> Result<(u32, u8), RouteError> {
+pub(crate) fn check_hop(
+    ns: Ns<'_>,
+    now: Duration,
+    hop: &HopConfig,
+    table: u32,
+    route_scope: u8,
+) -> Result<(u32, u8), RouteError> {
     match hop.gateway {
         Gateway::None => on_link(ns, hop),
         Gateway::V4(gateway) => through4(ns, hop, gateway, table, route_scope),
-        Gateway::V6(_) => through6(ns, hop),
+        Gateway::V6(gateway) => through6(ns, now, hop, gateway, table),
     }
 }
 
@@ -315,14 +329,17 @@ fn in_own_table(ns: Ns<'_>, table: u32, flow: &Flow4) -> Option<FlowHop> {
     one(table).into_iter().chain(one(other)).max_by_key(|found| found.dst_len)
 }
 
-fn through6(ns: Ns<'_>, hop: &HopConfig) -> Result<(u32, u8), RouteError> {
-    if hop.oif == 0 {
-        return Err(RouteError::NoEgress);
-    }
-    let link = ns.links.by_index(hop.oif).ok_or(RouteError::NoSuchDevice)?;
-    if !link.is_up() {
-        return Err(RouteError::HopDeviceDown);
-    }
+fn through6(
+    ns: Ns<'_>,
+    now: Duration,
+    hop: &HopConfig,
+    gateway: Ipv6Addr,
+    table: u32,
+) -> Result<(u32, u8), RouteError> {
+    let onlink = hop.flags & hop_flag::ONLINK != 0;
+    let hop = Nexthop6 { oif: hop.oif, gateway: Some(gateway), onlink, weight: 1 };
+    // Its tables are IPv6's of the same number.
+    let link = inet6::check_hop(ns, now, if table == 0 { RT_TABLE_MAIN } else { table }, &hop)?;
     Ok((link.index(), scope::LINK))
 }
 
@@ -342,13 +359,13 @@ fn is_prefsrc(ns: Ns<'_>, config: &RouteConfig, src: Ipv4Addr) -> bool {
     if config.kind == route_type::LOCAL && config.dst() == src {
         return true;
     }
-    let Some(fib) = ns.fib.peek() else { return false };
+    let Some(fib) = ns.peek_fib() else { return false };
     local_type(&fib, src) == route_type::LOCAL || super::lookup::type_in(&fib, config.table, src) == route_type::LOCAL
 }
 
 /// What an address is to this host (`inet_addr_type`).
 pub(crate) fn address_type(ns: Ns<'_>, address: Ipv4Addr) -> u8 {
-    ns.fib.peek().map_or_else(|| plain_type(address), |fib| local_type(&fib, address))
+    ns.peek_fib().map_or_else(|| plain_type(address), |fib| local_type(&fib, address))
 }
 
 impl Insert {

@@ -38,7 +38,7 @@ impl Stack {
     #[must_use]
     pub fn has_table4(&self, net: &Net, table: u32) -> bool {
         let state = self.state(net);
-        state.and_then(|state| state.fib.peek()).is_some_and(|fib| fib.table(table).is_some())
+        state.and_then(|state| state.peek_fib()).is_some_and(|fib| fib.table(table).is_some())
     }
 
     /// Up to `max` routes that pass `filter`, from `place` on; (0, 0) is the beginning.
@@ -48,7 +48,7 @@ impl Stack {
         let Some(state) = self.state(net) else { return empty };
         let ns = Ns::living(state, net);
         let (found, generation, last) = {
-            let Some(fib) = state.fib.peek() else { return empty };
+            let Some(fib) = state.peek_fib() else { return empty };
             let (found, last) = collect(&fib, place, max, filter);
             (found, fib.generation(), last)
         };

@@ -1,6 +1,7 @@
 //! Why a change of routes, rules or nexthops is refused.
 
 use crate::errno;
+use crate::inet6::RouteError6;
 
 /// Declares an error whose every case has an errno and, where Linux says one, the sentence that goes with it in the
 /// extended ack. A case marked `unsaid` has a sentence for people only.
@@ -57,12 +58,15 @@ refusals! {
         HostScopeGateway = EINVAL, "Route with host scope can not have a gateway";
         BadGateway = ENETUNREACH, "Nexthop has invalid gateway";
         BadGatewayType = EINVAL, "Nexthop has invalid gateway";
+        GatewayAddress = EINVAL, "Invalid gateway address";
+        LocalGateway = EINVAL, "Gateway can not be a local address";
+        LoopbackEgress = EINVAL, "Egress device can not be loopback device for this route.";
+        Inet6Disabled = EACCES, "IPv6 is disabled on nexthop device";
         OnlinkScope = EINVAL, "Nexthop has invalid scope";
         OnlinkDevice = ENODEV, "Nexthop device required for onlink";
         HopDeviceDown = ENETDOWN, "Nexthop device is not up";
         DeviceDown = ENETDOWN, "Device for nexthop is not up";
         NoEgress = EINVAL, "Egress device not specified";
-        NoGatewayRoute = EHOSTUNREACH, "No route to the gateway";
         BadPrefsrc = EINVAL, "Invalid prefsrc address";
         NoSuchTable = ESRCH, "FIB table does not exist";
         MetricType = EINVAL, "Invalid metric type";
@@ -71,10 +75,28 @@ refusals! {
     }
     unsaid {
         NoSuchDevice = ENODEV, "no such device, or none was named";
+        NoRouteToGateway = EHOSTUNREACH, "no route to the gateway";
         Exists = EEXIST, "the route exists";
         NotFound = ENOENT, "no such route to change";
         NoSuchRoute = ESRCH, "no such route";
         NoSuchNamespace = ENODEV, "the namespace is not one of this system";
+    }
+}
+
+impl From<RouteError6> for RouteError {
+    /// What is wrong with an IPv6 router.
+    fn from(error: RouteError6) -> Self {
+        match error {
+            RouteError6::BadGateway => Self::GatewayAddress,
+            RouteError6::LocalGateway => Self::LocalGateway,
+            RouteError6::LoopbackEgress => Self::LoopbackEgress,
+            RouteError6::OnlinkNeedsDevice => Self::OnlinkDevice,
+            RouteError6::NoEgress => Self::NoEgress,
+            RouteError6::DeviceDown => Self::HopDeviceDown,
+            RouteError6::Disabled => Self::Inet6Disabled,
+            RouteError6::NoDevice => Self::NoSuchDevice,
+            _ => Self::NoRouteToGateway,
+        }
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) enum Why {
 /// go with the object.)
 pub(super) fn withdraw(ns: Ns<'_>, index: u32, why: Why) {
     let anchor = Anchor::Device(index);
-    let infos = match ns.fib.peek() {
+    let infos = match ns.peek_fib() {
         Some(fib) if fib.any(anchor) => fib.infos_of(anchor),
         _ => return,
     };
@@ -59,7 +59,7 @@ pub(super) fn revive(ns: Ns<'_>, index: u32) {
     const LOST: u32 = hop_flag::DEAD | hop_flag::LINKDOWN;
     let anchor = Anchor::Device(index);
     let lost = |info: &FibInfo| info.own.iter().any(|hop| hop.oif == index && hop.flags & LOST != 0);
-    if ns.fib.peek().is_some_and(|fib| fib.infos_of(anchor).iter().any(|info| lost(info))) {
+    if ns.peek_fib().is_some_and(|fib| fib.infos_of(anchor).iter().any(|info| lost(info))) {
         ns.fib.write().rewrite(anchor, lost, |info| with_flags(info, index, |flags| flags & !LOST));
     }
 }

@@ -1,6 +1,6 @@
 //! Which way a packet would go (`RTM_GETROUTE`, `ip route get`).
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use pernet::Net;
@@ -10,12 +10,14 @@ use super::lookup::{Flow4, FlowHop, LOOPBACK_IFINDEX, fib_lookup};
 use super::table::{Alias, Key};
 use super::{FibInfo, Gateway, NextHop, RT_TABLE_LOCAL, RT_TABLE_MAIN, RouteView, route_type, scope};
 use crate::dev::{IfFlags, Stack};
+use crate::l3::{self, Learned, Path};
 use crate::rules::{self, Family};
-use crate::state::{ConfOf, Ns};
+use crate::state::{ConfOf, NetState, Ns};
 use crate::{errno, inet};
 
 /// `RTCF_*`: what is special about a route that was found.
 pub(crate) mod rtcf {
+    pub(super) const REDIRECTED: u32 = 0x4_0000;
     pub(crate) const DOREDIRECT: u32 = 0x0100_0000;
     pub(super) const BROADCAST: u32 = 0x1000_0000;
     pub(super) const MULTICAST: u32 = 0x2000_0000;
@@ -56,6 +58,8 @@ pub struct RouteAnswer {
     pub table: u32,
     /// [`route_type`].
     pub kind: u8,
+    /// Type of service that the route is for.
+    pub tos: u8,
     /// Device it leaves by; the loopback if it is for this host.
     pub oif: u32,
     /// Router.
@@ -68,6 +72,8 @@ pub struct RouteAnswer {
     pub info: Option<Arc<FibInfo>>,
     /// `RTCF_*`: for this host, broadcast, multicast, to be redirected.
     pub flags: u32,
+    /// What packets learnt of the way.
+    pub learned: Option<Learned>,
 }
 
 /// What is answered.
@@ -96,12 +102,32 @@ impl Stack {
         let merged = !rules::has_custom(ns, Family::Inet);
         let shown = |table| if merged && table == RT_TABLE_LOCAL { RT_TABLE_MAIN } else { table };
         if !query.fib_match {
-            return Ok(RouteReply::Way(RouteAnswer { table: shown(answer.table), ..answer }));
+            let tos = used.as_ref().map_or(0, |found| found.tos);
+            let mut answer = RouteAnswer { table: shown(answer.table), tos, ..answer };
+            if query.iif == 0 && answer.kind == route_type::UNICAST {
+                with_learned(self, state, query.dst, &mut answer);
+            }
+            return Ok(RouteReply::Way(answer));
         }
         let found: FlowHop = used.ok_or(errno::EHOSTUNREACH)?;
         let alias = Alias { tos: found.tos, kind: found.kind, info: found.info };
         let key = Key::new(found.dst, found.dst_len);
         Ok(RouteReply::Match(super::update::view(ns, shown(found.table), key, &alias)))
+    }
+}
+
+/// Adds what packets learnt of the way.
+fn with_learned(stack: &Stack, state: &NetState, dst: Ipv4Addr, answer: &mut RouteAnswer) {
+    let gateway = match answer.gateway {
+        Gateway::None => None,
+        Gateway::V4(gateway) => Some(gateway.into()),
+        Gateway::V6(gateway) => Some(gateway.into()),
+    };
+    let path = Path { dst: dst.into(), oif: answer.oif, gateway };
+    answer.learned = l3::learned(state, &path, stack.inner().clock.now());
+    if let Some(IpAddr::V4(nearer)) = answer.learned.and_then(|learned| learned.gateway) {
+        answer.gateway = Gateway::V4(nearer);
+        answer.flags |= rtcf::REDIRECTED;
     }
 }
 
@@ -234,17 +260,30 @@ fn way_out(ns: Ns<'_>, flow: &Flow4, found: Option<(FlowHop, NextHop)>, had_sour
     Ok(RouteAnswer {
         table: found.as_ref().map_or(RT_TABLE_MAIN, |(found, _)| found.table),
         kind,
+        tos: 0,
         oif: flow.oif,
         gateway: hop.filter(|_| !direct).map_or(Gateway::None, |hop| hop.gateway),
         prefsrc: Some(flow.src).filter(|src| !had_source && !src.is_unspecified()),
         flow: hop.map_or(0, |hop| hop.flow),
         info: found.map(|(found, _)| found.info),
         flags,
+        learned: None,
     })
 }
 
 fn to_here(table: u32, kind: u8, prefsrc: Option<Ipv4Addr>, info: Option<Arc<FibInfo>>, flags: u32) -> RouteAnswer {
-    RouteAnswer { table, kind, oif: LOOPBACK_IFINDEX, gateway: Gateway::None, prefsrc, flow: 0, info, flags }
+    RouteAnswer {
+        table,
+        kind,
+        tos: 0,
+        oif: LOOPBACK_IFINDEX,
+        gateway: Gateway::None,
+        prefsrc,
+        flow: 0,
+        info,
+        flags,
+        learned: None,
+    }
 }
 
 /// Of several ways out the one this packet takes: always the same for the same two ends (`fib_select_multipath`).
@@ -276,7 +315,7 @@ fn source_for(ns: Ns<'_>, found: &FlowHop, hop: &NextHop) -> Ipv4Addr {
 
 /// The device that has an address of this host, 0 if none.
 fn device_of(ns: Ns<'_>, address: Ipv4Addr) -> u32 {
-    let Some(fib) = ns.fib.peek() else { return 0 };
+    let Some(fib) = ns.peek_fib() else { return 0 };
     let Some(table) = fib.table(RT_TABLE_LOCAL) else { return 0 };
     let first = table.matches(address).next().and_then(|(_, aliases)| aliases.first());
     first.and_then(|alias| alias.info.hops().first()).map_or(0, |hop| hop.oif)
@@ -330,12 +369,14 @@ pub(crate) fn input(ns: Ns<'_>, query: &RouteQuery, used: &mut Option<FlowHop>) 
     Ok(RouteAnswer {
         table: found.table,
         kind: found.kind,
+        tos: 0,
         oif: hop.oif,
         gateway: hop.gateway,
         prefsrc: None,
         flow: hop.flow,
         info: Some(found.info),
         flags: if redirect { rtcf::DOREDIRECT } else { 0 },
+        learned: None,
     })
 }
 

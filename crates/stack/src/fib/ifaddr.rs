@@ -113,8 +113,12 @@ pub(super) fn add(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link, ifa: &Ifa4, all:
             break;
         }
         // What is there already stays as it is.
-        if let Ok(Some((route, flags))) = super::update::insert(ns, &route.config(link.index()), Insert::APPEND) {
-            rtnl.notify_caused(ns, Notice::Fib(FibNotice::New { route, flags }));
+        let config = route.config(link.index());
+        if let Ok(Some((added, flags))) = super::update::insert(ns, rtnl.now(), &config, Insert::APPEND) {
+            rtnl.notify_caused(ns, Notice::Fib(FibNotice::New { route: added, flags }));
+        }
+        if route.kind == route_type::BROADCAST {
+            crate::neigh::became_broadcast(rtnl, ns, link, route.dst);
         }
     }
 }
@@ -152,7 +156,7 @@ fn del(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link, ifa: &Ifa4, all: &[Ifa4]) {
 /// Nobody has the address any more: routes of the main table that send from it go (`fib_sync_down_addr`).
 fn lost_source(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, source: Ipv4Addr) {
     let anchor = Anchor::Source(source);
-    if ns.fib.peek().is_none_or(|fib| !fib.any(anchor)) {
+    if ns.peek_fib().is_none_or(|fib| !fib.any(anchor)) {
         return;
     }
     let gone = ns.fib.write().flush(anchor, |table, _| table == RT_TABLE_MAIN);
@@ -164,5 +168,5 @@ fn lost_source(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, source: Ipv4Addr) {
 
 /// The addresses of a device.
 pub(super) fn addresses(ns: Ns<'_>, index: u32) -> Vec<Ifa4> {
-    ns.inet.peek().map_or_else(Vec::new, |inet| inet.addrs(index).to_vec())
+    ns.peek_inet().map_or_else(Vec::new, |inet| inet.addrs(index).to_vec())
 }

@@ -108,7 +108,7 @@ pub(crate) fn in_table(ns: Ns<'_>, id: u32, flow: &Flow4) -> Result<Option<FlowH
     // What fits is taken out first: devices are looked at with no lock held.
     let fits = |alias: &&Alias| (alias.tos == 0 || alias.tos == flow.tos) && alias.info.scope >= flow.scope;
     let candidates: Vec<(Key, Alias)> = {
-        let Some(fib) = ns.fib.peek() else { return Ok(None) };
+        let Some(fib) = ns.peek_fib() else { return Ok(None) };
         let Some(table) = fib.table(id) else { return Ok(None) };
         let matches = table.matches(flow.dst);
         matches.flat_map(|(key, aliases)| aliases.iter().filter(fits).map(move |a| (key, a.clone()))).collect()

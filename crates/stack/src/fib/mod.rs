@@ -26,7 +26,7 @@ pub use dump::{Dump4Filter, Route4Page};
 pub use error::RouteError;
 pub(crate) use error::refusals;
 pub(crate) use events::netdev_event;
-pub(crate) use get::{How, input as route_input, output as route_output};
+pub(crate) use get::{How, input as route_input, output as route_output, rtcf};
 pub use get::{RouteAnswer, RouteQuery, RouteReply};
 pub(crate) use ifaddr::inetaddr_event;
 pub use info::{FibInfo, Gateway, HopView, NextHop, RouteView, hop_flag, route_type, scope};

@@ -54,7 +54,7 @@ pub(crate) fn proc_route(ns: Ns<'_>) -> String {
 }
 
 fn rows(ns: Ns<'_>) -> Option<Vec<(Key, Alias)>> {
-    let fib = ns.fib.peek()?;
+    let fib = ns.peek_fib()?;
     let table = fib.table(RT_TABLE_MAIN)?;
     Some(all(table))
 }
@@ -198,7 +198,7 @@ fn type_name(kind: u8) -> &'static str {
 /// both show the same.
 fn tries(ns: Ns<'_>) -> Vec<(String, Option<Node>)> {
     let merged = !rules::has_custom(ns, Family::Inet);
-    let Some(fib) = ns.fib.peek() else { return Vec::new() };
+    let Some(fib) = ns.peek_fib() else { return Vec::new() };
     let routes = |id: u32| {
         let mut routes = fib.table(id).map_or_else(Vec::new, all);
         let other = match id {

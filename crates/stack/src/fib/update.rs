@@ -1,6 +1,7 @@
 //! Adding and deleting routes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use pernet::Net;
 
@@ -13,6 +14,7 @@ use crate::dev::Link;
 use crate::notice::Notice;
 use crate::rtnl::Rtnl;
 use crate::state::Ns;
+use crate::sysctl::nexthop_compat;
 
 /// `NLM_F_*` of the messages that tell of a new route.
 const NLM_F_REPLACE: u16 = 0x100;
@@ -27,7 +29,7 @@ impl Rtnl<'_> {
     /// [`RouteError`]; nothing has changed then.
     pub fn new_route4(&mut self, net: &Net, config: &RouteConfig, how: Insert) -> Result<(), RouteError> {
         let Some(ns) = self.ns(net) else { return Err(RouteError::NoSuchNamespace) };
-        if let Some((route, flags)) = insert(ns, config, how)? {
+        if let Some((route, flags)) = insert(ns, self.now(), config, how)? {
             self.notify(ns, Notice::Fib(FibNotice::New { route, flags }));
         }
         Ok(())
@@ -49,9 +51,14 @@ impl Rtnl<'_> {
 }
 
 /// Puts a route in. `None` if it was there already and was asked to be replaced by itself.
-pub(super) fn insert(ns: Ns<'_>, config: &RouteConfig, how: Insert) -> Result<Option<(RouteView, u16)>, RouteError> {
+pub(super) fn insert(
+    ns: Ns<'_>,
+    now: Duration,
+    config: &RouteConfig,
+    how: Insert,
+) -> Result<Option<(RouteView, u16)>, RouteError> {
     let table = if config.table == 0 { RT_TABLE_MAIN } else { config.table };
-    let info = Arc::new(create_info(ns, &RouteConfig { table, ..config.clone() })?);
+    let info = Arc::new(create_info(ns, now, &RouteConfig { table, ..config.clone() })?);
     let key = Key::new(config.dst(), config.dst_len);
     let alias = Alias { tos: config.tos, kind: config.kind, info };
     let inserted = ns.fib.write().insert(table, key, alias, how);
@@ -73,7 +80,7 @@ pub(super) fn insert(ns: Ns<'_>, config: &RouteConfig, how: Insert) -> Result<Op
 pub(super) fn remove(ns: Ns<'_>, config: &RouteConfig) -> Result<RouteView, RouteError> {
     let table = if config.table == 0 { RT_TABLE_MAIN } else { config.table };
     let key = Key::new(config.dst(), config.dst_len);
-    if ns.fib.peek().is_none_or(|fib| fib.table(table).is_none()) {
+    if ns.peek_fib().is_none_or(|fib| fib.table(table).is_none()) {
         return Err(RouteError::NoSuchTable);
     }
     let removed = ns.fib.write().remove(table, key, config.tos, |alias| config.matches(alias.kind, &alias.info));
@@ -111,7 +118,7 @@ pub(super) fn view_with(
         _ => all,
     };
     let kind = if info.is_blackhole() { route_type::BLACKHOLE } else { alias.kind };
-    let compat = info.nexthop.is_none() || sysctl_nexthop_compat(ns);
+    let compat = info.nexthop.is_none() || nexthop_compat(ns);
     RouteView {
         table,
         dst: key.dst(),
@@ -132,10 +139,4 @@ fn device_flags(link: Option<&Link>) -> u32 {
         Some(link) if link.is_up() => hop_flag::LINKDOWN,
         _ => hop_flag::DEAD | hop_flag::LINKDOWN,
     }
-}
-
-/// `net.ipv4.nexthop_compat_mode`: whether routes also tell the hops of their nexthop object.
-fn sysctl_nexthop_compat(ns: Ns<'_>) -> bool {
-    let _ = ns;
-    true
 }

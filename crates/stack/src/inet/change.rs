@@ -97,7 +97,7 @@ impl Rtnl<'_> {
             updated: now,
         };
         ifa.set_lifetime(request.lifetime, now);
-        let existing = ns.inet.peek().and_then(|inet| inet.device(request.ifindex)?.matching(&ifa));
+        let existing = ns.peek_inet().and_then(|inet| inet.device(request.ifindex)?.matching(&ifa));
         match existing {
             Some(_) if !request.replace => Err(Addr4Error::Exists),
             Some(at) => {
@@ -126,7 +126,7 @@ impl Rtnl<'_> {
                 && request.label.is_none_or(|label| label == ifa.label)
                 && request.prefix.is_none_or(|(addr, len)| len == ifa.prefix_len && ifa.contains(addr))
         };
-        let found = ns.inet.peek().and_then(|inet| {
+        let found = ns.peek_inet().and_then(|inet| {
             let addrs = &inet.device(request.ifindex)?.addrs;
             let at = addrs.iter().position(wanted)?;
             Some((at, addrs[at].local, addrs[at].address))
@@ -142,7 +142,7 @@ impl Rtnl<'_> {
 
 /// Whether `ifa` may stand beside the addresses of the device.
 pub(super) fn can_stand(ns: Ns<'_>, link: &Link, ifa: &Ifa4) -> Result<(), Addr4Error> {
-    let inet = ns.inet.peek();
+    let inet = ns.peek_inet();
     let Some(device) = inet.as_ref().and_then(|inet| inet.device(link.index())) else {
         return Ok(());
     };
@@ -202,15 +202,15 @@ fn change(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, at: usize, request:
 pub(super) fn remove(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, at: usize, cause: Cause) {
     let index = link.index();
     let secondary = |inet: &Inet| inet.device(index).and_then(|d| d.addrs.get(at)).is_none_or(Ifa4::is_secondary);
-    let is_secondary = ns.inet.peek().is_none_or(|inet| secondary(&inet));
+    let is_secondary = ns.peek_inet().is_none_or(|inet| secondary(&inet));
     if !is_secondary && super::conf::promotes(ns, link) {
-        let heir = ns.inet.peek().and_then(|inet| inet.device(index)?.next_secondary(at));
+        let heir = ns.peek_inet().and_then(|inet| inet.device(index)?.next_secondary(at));
         if let Some(heir) = heir {
             return promote(rtnl, ns, link, at, heir, cause);
         }
     }
     if !is_secondary {
-        while let Some(next) = ns.inet.peek().and_then(|inet| inet.device(index)?.next_secondary(at)) {
+        while let Some(next) = ns.peek_inet().and_then(|inet| inet.device(index)?.next_secondary(at)) {
             take_out(rtnl, ns, link, next, cause);
         }
     }
@@ -227,7 +227,7 @@ fn promote(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, at: usize, heir: u
     for ifa in &heirs {
         fib::inetaddr_event(rtnl, ns, link, ifa, false);
     }
-    let Some(rank) = ns.inet.peek().and_then(|inet| Some(inet.device(link.index())?.rank_of_heir(at, heir))) else {
+    let Some(rank) = ns.peek_inet().and_then(|inet| Some(inet.device(link.index())?.rank_of_heir(at, heir))) else {
         return;
     };
     // The heir is still a secondary while the routes of the primary go: else they would be thought to be its own.

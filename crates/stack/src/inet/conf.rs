@@ -128,7 +128,7 @@ fn unwritten(default: &Conf, link: &Link) -> Conf {
 
 /// All settings of a device.
 fn of_device(ns: Ns<'_>, link: &Link) -> Conf {
-    let inet = ns.inet.peek();
+    let inet = ns.peek_inet();
     let Some(inet) = inet.as_ref() else { return unwritten(&Conf::DEFAULT, link) };
     let stored = inet.device(link.index()).and_then(|device| device.conf.as_deref());
     stored.cloned().unwrap_or_else(|| unwritten(inet.shared.default(), link))
@@ -137,7 +137,7 @@ fn of_device(ns: Ns<'_>, link: &Link) -> Conf {
 /// The settings of `of`; `None` for a device without IPv4.
 fn settings(ns: Ns<'_>, of: ConfOf) -> Option<Conf> {
     let shared =
-        |pick: fn(&Shared) -> &Conf, born: Conf| ns.inet.peek().map_or(born, |inet| pick(&inet.shared).clone());
+        |pick: fn(&Shared) -> &Conf, born: Conf| ns.peek_inet().map_or(born, |inet| pick(&inet.shared).clone());
     Some(match of {
         ConfOf::All => shared(Shared::all, Conf::ALL),
         ConfOf::Default => shared(Shared::default, Conf::DEFAULT),
@@ -163,7 +163,7 @@ pub(super) fn promotes(ns: Ns<'_>, link: &Link) -> bool {
 
 /// A device joined the namespace: it takes a copy of `default` if that is not what it would read anyway.
 pub(super) fn device_born(ns: Ns<'_>, link: &Link) {
-    let conf = match ns.inet.peek() {
+    let conf = match ns.peek_inet() {
         Some(inet) if !inet.shared.is_pristine() => born(inet.shared.default(), link),
         _ => return,
     };

@@ -29,7 +29,7 @@ pub(crate) enum Field {
 
 /// Asks the address with `label`; of several the one that is `sought`, else the first.
 pub(crate) fn get(ns: Ns<'_>, link: &Link, label: Label, sought: Option<Ipv4Addr>, field: Field) -> Option<Ipv4Addr> {
-    let inet = ns.inet.peek()?;
+    let inet = ns.peek_inet()?;
     let mut labelled = inet.addrs(link.index()).iter().filter(|ifa| ifa.label == label);
     let found = labelled.clone().find(|ifa| Some(ifa.local) == sought).or_else(|| labelled.next())?;
     Some(match field {
@@ -42,7 +42,7 @@ pub(crate) fn get(ns: Ns<'_>, link: &Link, label: Label, sought: Option<Ipv4Addr
 
 /// Every address with its label, by device.
 pub(crate) fn all(ns: Ns<'_>) -> Vec<(Label, Ipv4Addr)> {
-    ns.inet.peek().map(|inet| inet.all_addrs().map(|(_, ifa)| (ifa.label, ifa.local)).collect()).unwrap_or_default()
+    ns.peek_inet().map(|inet| inet.all_addrs().map(|(_, ifa)| (ifa.label, ifa.local)).collect()).unwrap_or_default()
 }
 
 /// Removes the address with `label` (`SIOCSIFFLAGS` of an alias without `IFF_UP`).
@@ -144,7 +144,7 @@ pub(crate) fn set(
 }
 
 fn find(ns: Ns<'_>, link: &Link, label: Label) -> Option<(usize, Ifa4)> {
-    let inet = ns.inet.peek()?;
+    let inet = ns.peek_inet()?;
     let addrs = inet.addrs(link.index());
     let at = addrs.iter().position(|ifa| ifa.label == label)?;
     Some((at, addrs[at].clone()))
@@ -154,7 +154,7 @@ fn find(ns: Ns<'_>, link: &Link, label: Label) -> Option<(usize, Ifa4)> {
 fn can_replace(ns: Ns<'_>, link: &Link, old: Option<usize>, new: &Ifa4) -> Result<(), Addr4Error> {
     let promotes = conf::promotes(ns, link);
     let mut list = InDevice::default();
-    if let Some(inet) = ns.inet.peek() {
+    if let Some(inet) = ns.peek_inet() {
         let addrs = inet.addrs(link.index());
         let primary = old.and_then(|at| addrs.get(at)).filter(|ifa| !ifa.is_secondary() && !promotes);
         let goes = |at: usize, ifa: &Ifa4| {

@@ -22,7 +22,7 @@ pub(crate) fn netdev_event(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, ev
         NetdevEvent::Unregister => {
             destroy(rtnl, ns, link);
             mcast::flush(ns, link);
-            if ns.inet.peek().is_some_and(|inet| inet.without.contains(&link.index())) {
+            if ns.peek_inet().is_some_and(|inet| inet.without.contains(&link.index())) {
                 ns.inet.write().without.remove(&link.index());
             }
         }
@@ -45,14 +45,14 @@ fn init(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
 
 /// IPv4 ends on the device (`inetdev_destroy`): its addresses go one by one, in their order.
 fn destroy(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
-    let had = !ns.inet.peek().is_some_and(|inet| inet.without.contains(&link.index()));
+    let had = !ns.peek_inet().is_some_and(|inet| inet.without.contains(&link.index()));
     if !had {
         return;
     }
-    let known = ns.inet.peek().is_some_and(|inet| inet.device(link.index()).is_some());
+    let known = ns.peek_inet().is_some_and(|inet| inet.device(link.index()).is_some());
     if known {
         group::destroy(rtnl, ns, link);
-        while ns.inet.peek().is_some_and(|inet| !inet.addrs(link.index()).is_empty()) {
+        while ns.peek_inet().is_some_and(|inet| !inet.addrs(link.index()).is_empty()) {
             change::take_out(rtnl, ns, link, 0, Cause::Followed);
         }
         ns.inet.write().devices.remove(&link.index());
@@ -62,7 +62,7 @@ fn destroy(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
 }
 
 fn change_mtu(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
-    let without = ns.inet.peek().is_some_and(|inet| inet.without.contains(&link.index()));
+    let without = ns.peek_inet().is_some_and(|inet| inet.without.contains(&link.index()));
     match (has_inet(link), without) {
         (true, true) => {
             ns.inet.write().without.remove(&link.index());
@@ -105,7 +105,7 @@ fn up(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
 
 /// Labels follow the name (`inetdev_changename`), and its settings are seen under another one.
 fn change_name(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
-    let renamed: Vec<Ifa4> = match ns.inet.peek().is_some_and(|inet| !inet.addrs(link.index()).is_empty()) {
+    let renamed: Vec<Ifa4> = match ns.peek_inet().is_some_and(|inet| !inet.addrs(link.index()).is_empty()) {
         false => Vec::new(),
         true => {
             let mut inet = ns.inet.write();

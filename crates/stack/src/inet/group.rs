@@ -7,6 +7,7 @@ use super::refused::JoinError;
 use super::{InetNotice, InetNotice::Group as Told};
 use crate::clock;
 use crate::dev::{HwAddr, Link};
+use crate::l3;
 use crate::mcast;
 use crate::rtnl::Rtnl;
 use crate::state::Ns;
@@ -39,9 +40,16 @@ fn link_address(link: &Link, group: Ipv4Addr) -> Option<HwAddr> {
 
 /// Whether the device listens to the group (`ip_check_mc`).
 pub(crate) fn is_member(ns: Ns<'_>, index: u32, address: Ipv4Addr) -> bool {
-    let inet = ns.inet.peek();
+    let inet = ns.peek_inet();
     let device = inet.as_ref().and_then(|inet| inet.device(index));
     device.is_some_and(|device| device.groups.iter().any(|group| group.address == address))
+}
+
+/// The groups that a device listens to.
+pub(crate) fn groups_of(ns: Ns<'_>, index: u32) -> Vec<Ipv4Addr> {
+    let inet = ns.peek_inet();
+    let groups = inet.as_ref().and_then(|inet| inet.device(index)).map(|device| &device.groups);
+    groups.into_iter().flatten().map(|group| group.address).collect()
 }
 
 /// One more party listens to the group (`ip_mc_inc_group`).
@@ -61,6 +69,7 @@ pub(crate) fn join(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, address: I
         groups.insert(0, Group { address, users: 1, joined, heard: true });
     }
     listen(ns, link, address);
+    l3::group_changed(rtnl, ns, link, address.into(), true);
     tell(rtnl, ns, link, address, joined, true);
 }
 
@@ -80,6 +89,7 @@ pub(crate) fn leave(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, address: 
     };
     if gone.heard {
         forget(ns, link, address);
+        l3::group_changed(rtnl, ns, link, address.into(), false);
     }
     tell(rtnl, ns, link, address, gone.joined, false);
 }
@@ -94,12 +104,13 @@ pub(super) fn up(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
     };
     for address in unheard {
         listen(ns, link, address);
+        l3::group_changed(rtnl, ns, link, address.into(), true);
     }
 }
 
 /// The device went down (`ip_mc_down`): what it had joined stays joined, and unheard.
 pub(super) fn down(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
-    let Some(heard) = ns.inet.peek().and_then(|inet| inet.device(link.index()).map(|d| d.groups.clone())) else {
+    let Some(heard) = ns.peek_inet().and_then(|inet| inet.device(link.index()).map(|d| d.groups.clone())) else {
         return;
     };
     for group in heard.iter().filter(|g| g.heard) {

@@ -30,7 +30,7 @@ pub(crate) fn timer(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, timer: Timer) {
     let Some(link) = ns.links.by_index(timer.ifindex) else { return };
     let now = clock::stamp(rtnl.now());
     let find = |due: fn(&Ifa4, u32) -> bool| {
-        let inet = ns.inet.peek()?;
+        let inet = ns.peek_inet()?;
         inet.device(timer.ifindex)?.addrs.iter().position(|ifa| due(ifa, ifa.age(now)))
     };
     while let Some(at) = find(|ifa, age| ends(ifa) && age >= ifa.valid_lft) {

@@ -32,7 +32,7 @@ pub(crate) use doors::Field;
 pub(crate) use events::netdev_event;
 pub use group::Group;
 #[allow(unused_imports, reason = "for other parts")]
-pub(crate) use group::{is_member, join, leave};
+pub(crate) use group::{groups_of, is_member, join, leave};
 pub(crate) use life::{Timer, timer};
 pub(crate) use page::proc_net_igmp;
 pub use page::{Page, Place};

@@ -54,7 +54,7 @@ impl Stack {
         let Some(state) = self.state(net) else { return page };
         let links = state.links.generation();
         page.generation = u64::from(links) << 32;
-        let Some(inet) = state.inet.peek() else { return page };
+        let Some(inet) = state.peek_inet() else { return page };
         page.generation |= u64::from(inet.generation);
         let start = only.map_or(from.0, |only| only.max(from.0));
         for (index, _) in inet.devices_from(start) {
@@ -98,7 +98,7 @@ pub(crate) fn proc_net_igmp(ns: Ns<'_>) -> String {
     use std::fmt::Write as _;
     let mut out = String::from("Idx\tDevice    : Count Querier\tGroup    Users Timer\tReporter\n");
     let devices: Vec<(u32, Vec<Group>)> = {
-        let Some(inet) = ns.inet.peek() else { return out };
+        let Some(inet) = ns.peek_inet() else { return out };
         let listening = inet.devices().filter(|(_, device)| !device.groups.is_empty());
         listening.map(|(index, device)| (index, device.groups.clone())).collect()
     };

@@ -14,7 +14,7 @@ const LINK: u8 = 253;
 /// Of a device it is the first primary whose prefix has `dst` in it, else the first primary. Where the device has none,
 /// that of any other will do, if it means something beyond its own link.
 pub(crate) fn select_addr(ns: Ns<'_>, ifindex: Option<u32>, dst: Ipv4Addr, scope: u8) -> Ipv4Addr {
-    let Some(inet) = ns.inet.peek() else { return Ipv4Addr::UNSPECIFIED };
+    let Some(inet) = ns.peek_inet() else { return Ipv4Addr::UNSPECIFIED };
     if let Some(device) = ifindex.and_then(|index| inet.device(index)) {
         let mut first = None;
         for ifa in device.addrs.iter().filter(|a| !a.is_secondary() && a.scope <= scope) {

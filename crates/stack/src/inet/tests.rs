@@ -149,9 +149,9 @@ fn a_quiet_namespace_has_nothing_in_memory() {
     let world = World::new();
     let net = world.net();
     world.device(&net);
-    assert!(world.stack.state(&net).unwrap().inet.peek().is_none());
+    assert!(world.stack.state(&net).unwrap().peek_inet().is_none());
     assert!(world.stack.inet4_conf(&net, 1).is_some());
-    assert!(world.stack.state(&net).unwrap().inet.peek().is_none(), "to look does not make it");
+    assert!(world.stack.state(&net).unwrap().peek_inet().is_none(), "to look does not make it");
 }
 
 #[test]

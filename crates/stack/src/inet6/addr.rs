@@ -241,6 +241,10 @@ fn modify(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, old: &Ifa6, asked: 
         rt_priority: if asked.rt_priority == 0 { old.rt_priority } else { asked.rt_priority },
         ..asked
     };
+    let metric = prefix_metric(old);
+    if let Some(peer) = old.peer.filter(|_| ifa.peer != old.peer) {
+        del_prefix_route(rtnl, ns, link, Prefix6::new(peer, old.prefix_len), metric);
+    }
     {
         let mut inet6 = ns.state().inet6.write();
         if let Some(slot) = inet6.dev_mut(link).find_mut(ifa.addr) {
@@ -252,20 +256,26 @@ fn modify(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, old: &Ifa6, asked: 
     if !ifa.has(ifa_flag::TENTATIVE) {
         tell(rtnl, ns, link.index(), &ifa, true);
     }
-    let had = !old.has(ifa_flag::NOPREFIXROUTE);
+    // The routes of an address of limited life end by themselves.
+    let had = old.has(ifa_flag::PERMANENT) && !old.has(ifa_flag::NOPREFIXROUTE);
     let has = !ifa.has(ifa_flag::NOPREFIXROUTE);
-    if had && (!has || old.rt_priority != ifa.rt_priority) && (!has || ifa.peer == old.peer) {
+    let moves = had && metric != prefix_metric(&ifa);
+    if moves || had && !has {
         let inet6 = ns.state().inet6.read();
         let keep = inet6.dev(link.index()).is_some_and(|idev| shares_prefix(idev, old));
         drop(inet6);
         if has || !keep {
-            del_prefix_route(rtnl, ns, link, old);
+            del_prefix_route(rtnl, ns, link, old.prefix(), metric);
         }
     }
     if has && link.is_up() {
         add_prefix_route(rtnl, ns, link, &ifa);
-        if let Some(peer) = ifa.peer.filter(|_| ifa.peer != old.peer) {
-            add_route(rtnl, ns, link, Prefix6::new(peer, ifa.prefix_len), &ifa);
+        if let Some(peer) = ifa.peer {
+            let prefix = Prefix6::new(peer, ifa.prefix_len);
+            if moves && ifa.peer == old.peer {
+                del_prefix_route(rtnl, ns, link, prefix, metric);
+            }
+            add_route(rtnl, ns, link, prefix, &ifa);
         }
     }
 }
@@ -298,7 +308,7 @@ pub(crate) fn delete(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, ifa: &If
         };
         if !keep {
             match until {
-                None => del_prefix_route(rtnl, ns, link, ifa),
+                None => del_prefix_route(rtnl, ns, link, ifa.prefix(), prefix_metric(ifa)),
                 Some(cs) => limit_prefix_route(rtnl, ns, link, ifa, cs),
             }
         }
@@ -347,10 +357,10 @@ fn is_prefix_route(link: &Link) -> impl Fn(&Route6) -> bool {
     move |r| r.proto == super::route::PROTO_KERNEL && r.nexthop.oif == oif && r.nexthop.gateway.is_none()
 }
 
-fn del_prefix_route(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link, ifa: &Ifa6) {
-    let (exact, any) = (prefix_metric(ifa), is_prefix_route(link));
-    let found = change::has_own(ns, table::MAIN, ifa.prefix(), |r| any(r) && r.metric == exact);
-    change::del_own(rtnl, ns, table::MAIN, ifa.prefix(), |r| any(r) && (!found || r.metric == exact));
+fn del_prefix_route(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link, prefix: Prefix6, metric: u32) {
+    let any = is_prefix_route(link);
+    let found = change::has_own(ns, table::MAIN, prefix, |r| any(r) && r.metric == metric);
+    change::del_own(rtnl, ns, table::MAIN, prefix, |r| any(r) && (!found || r.metric == metric));
 }
 
 fn limit_prefix_route(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link, ifa: &Ifa6, until: Duration) {

@@ -6,19 +6,20 @@ use std::time::Duration;
 
 use pernet::Net;
 
-use super::conf::{devconf, has_inet6};
 use super::fib::{Fib6, Node, NodeKey, Placed, Placing, sharing};
-use super::lookup::{self, Flow6};
+use super::hop::{self, is_ours};
 use super::prefix::Prefix6;
-use super::route::{METRIC_USER, Nexthop6, PROTO_BOOT, Route6, RouteError6, RouteInfo6, hops_of, rtn, table};
+use super::route::{METRIC_USER, Nexthop6, PROTO_BOOT, Route6, RouteError6, RouteInfo6, hops_of, rtn};
 use super::scope::is_link_local;
-use super::{Inet6, Inet6Notice, Timer, show};
+use super::show::View;
+use super::{Inet6Notice, Timer, show};
 use crate::Notice;
 use crate::dev::{IfFlags, Link};
 use crate::fib::Metrics;
 use crate::nexthop::{self, Resolved};
 use crate::rtnl::Rtnl;
 use crate::state::Ns;
+use crate::sysctl::nexthop_compat;
 
 /// `NLM_F_*` flags by which a message about a route says how it came.
 mod came {
@@ -126,28 +127,55 @@ impl Rtnl<'_> {
             () if placed.first && !several => came::FIRST,
             () => came::BESIDE | appended,
         };
+        let view = View::of(ns, self.now());
         let info = {
             let inet6 = ns.state().inet6.read();
             let node = inet6.fib.node(spec.table, NodeKey::of(&placed.route));
-            show::route_info(&inet6, spec.table, node, &placed.route, !several, self.now())
+            show::route_info(&inet6, spec.table, node, &placed.route, !several, view)
         };
         self.notify(ns, route_notice(Some(flags), info));
         Ok(())
     }
 
-    /// Takes a route away (`inet6_rtm_delroute`). Of a list of nexthops each goes that is there, as on Linux.
+    /// Takes a route away (`inet6_rtm_delroute`). Of a list of nexthops all go, or none: Linux takes those away that are
+    /// there, and refuses when one was not.
     ///
     /// # Errors
-    /// [`RouteError6`]; if a list was given, that of the last that failed.
+    /// [`RouteError6`]: there is none, or not by each of the nexthops.
     pub fn del_route6(&mut self, net: &Net, keys: &RouteKeys6) -> Result<(), RouteError6> {
         let ns = self.ns(net).ok_or(RouteError6::NotFound)?;
-        let mut result = Ok(());
-        for nexthop in &keys.nexthops {
-            if let Err(error) = delete_one(self, ns, keys, *nexthop) {
-                result = Err(error);
-            }
+        all_there(ns, keys)?;
+        keys.nexthops.iter().try_for_each(|nexthop| delete_one(self, ns, keys, *nexthop))
+    }
+}
+
+/// Whether a route by each of the nexthops is there, once those before it are gone.
+fn all_there(ns: Ns<'_>, keys: &RouteKeys6) -> Result<(), RouteError6> {
+    // Most requests name one, and that is found where it goes.
+    if keys.nexthops.len() < 2 {
+        return Ok(());
+    }
+    let inet6 = ns.state().inet6.read();
+    let node = inet6.fib.node(keys.table, NodeKey { dst: keys.dst, src: keys.src }).ok_or(RouteError6::NotFound)?;
+    let mut left: Vec<_> = node.iter().collect();
+    for nexthop in &keys.nexthops {
+        let at = left.iter().position(|r| keys.fit(r, *nexthop)).ok_or(RouteError6::NotFound)?;
+        let route = left.remove(at);
+        if nexthop.1.is_none() && route.can_share() {
+            left.retain(|r| !(r.can_share() && r.metric == route.metric));
         }
-        result
+    }
+    Ok(())
+}
+
+impl RouteKeys6 {
+    /// Whether it is that route, by way of that nexthop.
+    fn fit(&self, route: &Route6, (oif, gateway): (u32, Option<Ipv6Addr>)) -> bool {
+        (oif == 0 || route.nexthop.oif == oif)
+            && (gateway.is_none() || route.nexthop.gateway == gateway)
+            && (self.metric == 0 || route.metric == self.metric)
+            && (self.proto == 0 || route.proto == self.proto)
+            && (self.nh_id == 0 || route.nh_id() == self.nh_id)
     }
 }
 
@@ -155,9 +183,9 @@ fn delete_one(
     rtnl: &mut Rtnl<'_>,
     ns: Ns<'_>,
     keys: &RouteKeys6,
-    (oif, gateway): (u32, Option<Ipv6Addr>),
+    nexthop: (u32, Option<Ipv6Addr>),
 ) -> Result<(), RouteError6> {
-    let now = rtnl.now();
+    let view = View::of(ns, rtnl.now());
     let (going, info) = {
         let inet6 = ns.state().inet6.read();
         if !inet6.fib.exists(keys.table) {
@@ -165,20 +193,13 @@ fn delete_one(
         }
         let key = NodeKey { dst: keys.dst, src: keys.src };
         let node = inet6.fib.node(keys.table, key).ok_or(RouteError6::NotFound)?;
-        let fits = |r: &&Arc<Route6>| {
-            (oif == 0 || r.nexthop.oif == oif)
-                && (gateway.is_none() || r.nexthop.gateway == gateway)
-                && (keys.metric == 0 || r.metric == keys.metric)
-                && (keys.proto == 0 || r.proto == keys.proto)
-                && (keys.nh_id == 0 || r.nh_id() == keys.nh_id)
-        };
-        let route = node.iter().find(fits).ok_or(RouteError6::NotFound)?;
+        let route = node.iter().find(|r| keys.fit(r, nexthop)).ok_or(RouteError6::NotFound)?;
         let all: Vec<_> = sharing(node, route).cloned().collect();
-        if gateway.is_none() && all.len() > 1 {
-            let info = show::route_info(&inet6, keys.table, Some(node), &all[0], false, now);
+        if nexthop.1.is_none() && all.len() > 1 {
+            let info = show::route_info(&inet6, keys.table, Some(node), &all[0], false, view);
             (all, info)
         } else {
-            (vec![Arc::clone(route)], show::route_info(&inet6, keys.table, None, route, false, now))
+            (vec![Arc::clone(route)], show::route_info(&inet6, keys.table, None, route, false, view))
         }
     };
     {
@@ -234,21 +255,13 @@ fn bare(rtnl: &Rtnl<'_>, spec: &RouteSpec6, nexthop: Nexthop6) -> Route6 {
 
 /// The route by way of a nexthop object.
 fn by_object(rtnl: &Rtnl<'_>, ns: Ns<'_>, spec: &RouteSpec6) -> Result<Route6, RouteError6> {
-    let object = nexthop::get(ns, spec.nh_id).ok_or(RouteError6::NoNexthop)?;
     if !spec.src.is_any() {
         return Err(RouteError6::NexthopWithSource);
     }
-    if object.fdb {
-        return Err(RouteError6::FdbNexthop);
-    }
-    if !object.inet6 {
-        return Err(RouteError6::NotInet6Nexthop);
-    }
+    let object = nexthop::get(ns, spec.nh_id).ok_or(RouteError6::NoNexthop)?;
+    may_use(&object)?;
     let first = *hops_of(&object).first().ok_or(RouteError6::NoNexthop)?;
     let mut route = bare(rtnl, spec, first);
-    if object.blackhole {
-        route.kind = rtn::BLACKHOLE;
-    }
     if let Some(source) = spec.prefsrc
         && !is_ours(&ns.state().inet6.read(), source, None)
     {
@@ -258,9 +271,25 @@ fn by_object(rtnl: &Rtnl<'_>, ns: Ns<'_>, spec: &RouteSpec6) -> Result<Route6, R
     Ok(route)
 }
 
-/// A nexthop object leads elsewhere now: so do its routes, and who listens hears of it.
+/// Whether an IPv6 route may point to the object.
+fn may_use(object: &Resolved) -> Result<(), RouteError6> {
+    match () {
+        () if !object.inet6 => Err(RouteError6::NotInet6Nexthop),
+        () if object.fdb => Err(RouteError6::FdbNexthop),
+        () => Ok(()),
+    }
+}
+
+/// Whether the routes that point to the object `id` may lead by `new`.
+pub(crate) fn check_nexthop(ns: Ns<'_>, id: u32, new: &Resolved) -> Result<(), RouteError6> {
+    let used = ns.peek_inet6().is_some_and(|inet6| inet6.fib.uses_object(id));
+    if used { may_use(new) } else { Ok(()) }
+}
+
+/// A nexthop object leads elsewhere now: so do its routes, and who listens hears of it, unless routes do not tell where
+/// objects lead.
 pub(crate) fn nexthop_replaced(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, object: &Arc<Resolved>) {
-    for info in redirect(rtnl, ns, object) {
+    for info in redirect(rtnl, ns, object).into_iter().filter(|info| info.tells_nexthops) {
         rtnl.notify(ns, route_notice(Some(came::REPLACED), info));
     }
 }
@@ -271,9 +300,9 @@ pub(crate) fn nexthop_shrunk(rtnl: &Rtnl<'_>, ns: Ns<'_>, object: &Arc<Resolved>
 }
 
 fn redirect(rtnl: &Rtnl<'_>, ns: Ns<'_>, object: &Arc<Resolved>) -> Vec<RouteInfo6> {
-    let now = rtnl.now();
+    let view = View::of(ns, rtnl.now());
     let Some(first) = hops_of(object).first().copied() else { return Vec::new() };
-    if ns.state().inet6.peek().is_none_or(|inet6| inet6.fib.of_object(object.id).is_empty()) {
+    if ns.state().peek_inet6().is_none_or(|inet6| !inet6.fib.uses_object(object.id)) {
         return Vec::new();
     }
     let mut inet6 = ns.state().inet6.write();
@@ -282,56 +311,39 @@ fn redirect(rtnl: &Rtnl<'_>, ns: Ns<'_>, object: &Arc<Resolved>) -> Vec<RouteInf
         inet6.fib.edit(id, &route, |r| {
             r.nexthop = first;
             r.object = Some(Arc::clone(object));
-            if object.blackhole {
-                r.kind = rtn::BLACKHOLE;
-            }
         });
         let mut shown = Route6::clone(&route);
         (shown.nexthop, shown.object) = (first, Some(Arc::clone(object)));
-        told.push(show::route_info(&inet6, id, None, &Arc::new(shown), false, now));
+        told.push(show::route_info(&inet6, id, None, &Arc::new(shown), false, view));
     }
     told
 }
 
-/// A nexthop object is gone, and its routes with it.
+/// A nexthop object is gone, and its routes with it. Where routes do not tell where objects lead, who hears of the object
+/// knows it.
 pub(crate) fn nexthop_gone(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, id: u32) {
-    let routes = ns.state().inet6.peek().map(|inet6| inet6.fib.of_object(id)).unwrap_or_default();
+    let routes = ns.state().peek_inet6().map(|inet6| inet6.fib.of_object(id)).unwrap_or_default();
+    let told = routes.is_empty() || nexthop_compat(ns);
     for (table, route) in routes {
-        remove(rtnl, ns, table, &route);
+        if told {
+            remove(rtnl, ns, table, &route);
+        } else {
+            ns.state().inet6.write().fib.remove(table, &route);
+        }
     }
 }
 
-/// The route that a nexthop of a request makes, with its device found out (`ip6_route_info_create`, `fib6_nh_init`).
+/// The route that a nexthop of a request makes, with its device found out (`ip6_route_info_create`).
 fn resolve(rtnl: &Rtnl<'_>, ns: Ns<'_>, spec: &RouteSpec6, nexthop: Nexthop6) -> Result<Route6, RouteError6> {
-    let links = &ns.state().links;
     let mut route = bare(rtnl, spec, nexthop);
-    let given = match nexthop.oif {
-        0 => None,
-        oif => Some(links.by_index(oif).filter(|link| has_inet6(link)).ok_or(RouteError6::NoDevice)?),
-    };
-    if nexthop.onlink {
-        let link = given.as_ref().ok_or(RouteError6::OnlinkNeedsDevice)?;
-        if !link.is_up() {
-            return Err(RouteError6::DeviceDown);
-        }
-    }
+    let given = hop::given(ns, &nexthop)?;
     if route.rejects() {
         let lo = loopback(ns).ok_or(RouteError6::NoDevice)?;
         route.nexthop = Nexthop6 { oif: lo.index(), gateway: None, onlink: false, weight: 1 };
         return Ok(route);
     }
-    let device = match nexthop.gateway {
-        Some(gateway) => Some(gateway_device(rtnl, ns, spec.table, gateway, given, nexthop.onlink)?),
-        None => given,
-    };
-    let device = device.ok_or(RouteError6::NoDevice)?;
+    let device = hop::egress(ns, rtnl.now(), spec.table, &nexthop, given)?;
     let inet6 = ns.state().inet6.read();
-    if inet6.dev_conf(&device, devconf::DISABLE_IPV6) != 0 {
-        return Err(RouteError6::Disabled);
-    }
-    if !device.is_up() {
-        return Err(RouteError6::DeviceDown);
-    }
     if let Some(source) = spec.prefsrc
         && !is_ours(&inet6, source, is_link_local(source).then_some(device.index()))
     {
@@ -346,64 +358,9 @@ fn loopback(ns: Ns<'_>) -> Option<Arc<Link>> {
     ns.state().links.by_index(1).filter(is_it).or_else(|| ns.state().links.all().into_iter().find(is_it))
 }
 
-/// Whether `addr` is assigned and in use, on one device or on any.
-fn is_ours(inet6: &Inet6, addr: Ipv6Addr, ifindex: Option<u32>) -> bool {
-    let has = |idev: &super::Idev| idev.find(addr).is_some_and(|ifa| !ifa.is_unusable());
-    match ifindex {
-        Some(ifindex) => inet6.dev(ifindex).is_some_and(has),
-        None => inet6.devs.values().any(|idev| has(idev)),
-    }
-}
-
-/// The device on whose link a router is (`ip6_route_check_nh`).
-pub(crate) fn gateway_device(
-    rtnl: &Rtnl<'_>,
-    ns: Ns<'_>,
-    id: u32,
-    gateway: Ipv6Addr,
-    given: Option<Arc<Link>>,
-    onlink: bool,
-) -> Result<Arc<Link>, RouteError6> {
-    if gateway.is_multicast() || gateway.is_unspecified() {
-        return Err(RouteError6::BadGateway);
-    }
-    {
-        let inet6 = ns.state().inet6.read();
-        let on = given.as_ref().filter(|_| is_link_local(gateway)).map(|link| link.index());
-        if is_ours(&inet6, gateway, on) && (on.is_some() || !is_link_local(gateway)) {
-            return Err(RouteError6::LocalGateway);
-        }
-    }
-    if is_link_local(gateway) {
-        return given.ok_or(RouteError6::NoEgress);
-    }
-    if onlink {
-        return given.ok_or(RouteError6::OnlinkNeedsDevice);
-    }
-    let oif = given.as_ref().map_or(0, |link| link.index());
-    let flow = Flow6 { dst: gateway, oif, any_link_state: true, ..Flow6::default() };
-    let direct = |route: &Route6| !route.rejects() && route.nexthop.gateway.is_none();
-    let found = {
-        let inet6 = ns.state().inet6.read();
-        let own = if id == table::LOCAL { None } else { lookup::in_table(&inet6, id, &flow, rtnl.now()) };
-        own.filter(|route| direct(route))
-    };
-    let found = match found {
-        Some(route) => route,
-        None => {
-            let (_, route) = lookup::by_rules(ns, &flow, rtnl.now()).map_err(|_| RouteError6::UnreachableGateway)?;
-            Some(route).filter(|route| direct(route)).ok_or(RouteError6::UnreachableGateway)?
-        }
-    };
-    match given {
-        Some(link) => Ok(link),
-        None => ns.state().links.by_index(found.nexthop.oif).ok_or(RouteError6::UnreachableGateway),
-    }
-}
-
 /// Adds a route of the kernel's own; if it is there, its end is that of the new one. Who listens hears of a new one only.
 pub(crate) fn add_own(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, id: u32, route: Route6) {
-    let now = rtnl.now();
+    let view = View::of(ns, rtnl.now());
     let ends = route.expires.is_some();
     let info = {
         let mut inet6 = ns.state().inet6.write();
@@ -421,7 +378,7 @@ pub(crate) fn add_own(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, id: u32, route: Route6) {
                 let how = Placing { create: true, ..Placing::default() };
                 inet6.fib.insert(id, route, how).ok().map(|placed| {
                     let flags = if placed.first { came::FIRST } else { came::BESIDE };
-                    (flags, show::route_info(&inet6, id, None, &placed.route, false, now))
+                    (flags, show::route_info(&inet6, id, None, &placed.route, false, view))
                 })
             }
         }
@@ -471,10 +428,10 @@ fn own(ns: Ns<'_>, id: u32, dst: Prefix6, is_it: impl Fn(&Route6) -> bool) -> Op
 
 /// Takes out one route and tells of it.
 fn remove(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, id: u32, route: &Arc<Route6>) {
-    let now = rtnl.now();
+    let view = View::of(ns, rtnl.now());
     let info = {
         let mut inet6 = ns.state().inet6.write();
-        let info = show::route_info(&inet6, id, None, route, false, now);
+        let info = show::route_info(&inet6, id, None, route, false, view);
         inet6.fib.remove(id, route).then_some(info)
     };
     if let Some(info) = info {

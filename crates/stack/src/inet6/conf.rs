@@ -8,9 +8,11 @@ pub(crate) mod devconf {
     pub(crate) const HOPLIMIT: usize = 1;
     pub(crate) const MTU: usize = 2;
     pub(crate) const ACCEPT_RA: usize = 3;
+    pub(crate) const ACCEPT_REDIRECTS: usize = 4;
     pub(crate) const DAD_TRANSMITS: usize = 6;
     pub(crate) const RTR_SOLICITS: usize = 7;
     pub(crate) const RTR_SOLICIT_DELAY: usize = 9;
+    pub(crate) const FORCE_MLD_VERSION: usize = 16;
     pub(crate) const PROXY_NDP: usize = 22;
     pub(crate) const OPTIMISTIC_DAD: usize = 23;
     pub(crate) const MC_FORWARDING: usize = 25;

@@ -28,7 +28,7 @@ pub(crate) fn netdev_event(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, ev
         NetdevEvent::Change if has_inet6(link) => carrier(rtnl, ns, link),
         NetdevEvent::Down => down(rtnl, ns, link, Depth::Down),
         NetdevEvent::Unregister => {
-            let runs = has_inet6(link) || ns.state().inet6.peek().is_some_and(|i| i.dev(link.index()).is_some());
+            let runs = has_inet6(link) || ns.state().peek_inet6().is_some_and(|i| i.dev(link.index()).is_some());
             down(rtnl, ns, link, Depth::Gone);
             if runs {
                 tell_gone(rtnl, ns, link);
@@ -45,7 +45,7 @@ pub(crate) fn netdev_event(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, ev
 
 /// IPv6 begins on a device: with the settings for those to come.
 fn born(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
-    let inherits = ns.state().inet6.peek().is_some_and(|inet6| !inet6.default.is_empty());
+    let inherits = ns.state().peek_inet6().is_some_and(|inet6| !inet6.default.is_empty());
     if inherits {
         let mut inet6 = ns.state().inet6.write();
         let conf = inet6.default.for_device(link);
@@ -57,7 +57,7 @@ fn born(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
 
 /// The MTU decides whether there is IPv6 at all.
 fn mtu(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
-    let running = ns.state().inet6.peek().and_then(|inet6| inet6.dev(link.index()).map(|idev| idev.suspended));
+    let running = ns.state().peek_inet6().and_then(|inet6| inet6.dev(link.index()).map(|idev| idev.suspended));
     match (has_inet6(link), running) {
         (false, None | Some(false)) => {
             down(rtnl, ns, link, Depth::Gone);
@@ -159,7 +159,7 @@ fn ready(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
     };
     generate(rtnl, ns, link);
     tell_link(rtnl, ns, link);
-    groups::load(ns, link);
+    groups::load(rtnl, ns, link);
     if forwards {
         groups::forwarding(rtnl, ns, link, true);
     }
@@ -268,7 +268,7 @@ pub(crate) fn disable(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
 
 /// A device goes down: its routes, then its addresses (`rt6_disable_ip`, `addrconf_ifdown`).
 fn down(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, depth: Depth) {
-    let exists = ns.state().inet6.peek().is_some_and(|inet6| inet6.dev(link.index()).is_some());
+    let exists = ns.state().peek_inet6().is_some_and(|inet6| inet6.dev(link.index()).is_some());
     if !exists {
         return;
     }

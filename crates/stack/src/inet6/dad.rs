@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::conf::devconf;
 use super::idev::ifa_flag;
+use super::scope::is_link_local;
 use super::{Timer, addr, groups};
 use crate::dev::{IfFlags, Link};
 use crate::l2::Work;
@@ -84,6 +85,9 @@ fn done(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, addr: Ipv6Addr) {
         ifa.clone()
     };
     addr::into_use(rtnl, ns, link, &ifa, true);
+    if is_link_local(ifa.addr) {
+        groups::tell_all(rtnl, ns, link);
+    }
 }
 
 /// Somebody else on the link has the address (`addrconf_dad_failure`): it stays, tentative for good, and is not used.

@@ -306,6 +306,11 @@ impl Fib6 {
         }
     }
 
+    /// Whether any route uses that nexthop object.
+    pub(crate) fn uses_object(&self, id: u32) -> bool {
+        self.by_object.contains_key(&id)
+    }
+
     /// The routes that use a nexthop object, each with its table; the last of a walk first.
     pub(crate) fn of_object(&self, id: u32) -> Vec<(u32, Arc<Route6>)> {
         let Some(places) = self.by_object.get(&id) else { return Vec::new() };

@@ -9,6 +9,7 @@ use super::idev::{BORN_GROUPS, Member};
 use super::scope::{level, scope, solicited_node};
 use crate::clock;
 use crate::dev::{HwAddr, IfFlags, Link};
+use crate::l3;
 use crate::mcast;
 use crate::rtnl::Rtnl;
 use crate::state::Ns;
@@ -38,7 +39,7 @@ pub(crate) fn born(ns: Ns<'_>, link: &Link) {
 }
 
 /// The device works again: it hears its groups (`ipv6_mc_up`).
-pub(crate) fn load(ns: Ns<'_>, link: &Link) {
+pub(crate) fn load(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link) {
     let groups = {
         let mut inet6 = ns.state().inet6.write();
         let idev = inet6.dev_mut(link);
@@ -50,6 +51,7 @@ pub(crate) fn load(ns: Ns<'_>, link: &Link) {
     for address in groups.iter().rev().filter_map(|m| link_layer(link, m.addr)) {
         mcast::add(ns, link, address);
     }
+    tell_all(rtnl, ns, link);
 }
 
 /// The device works no more: once it did, it hears no group (`ipv6_mc_down`).
@@ -85,10 +87,11 @@ pub(crate) fn join(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link, group: Ipv6Addr
     if let Some(address) = link_layer(link, group) {
         mcast::add(ns, link, address);
     }
+    l3::group_changed(rtnl, ns, link, group.into(), true);
 }
 
 /// One wants it no more (`ipv6_dev_mc_dec`).
-pub(crate) fn leave(_rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link, group: Ipv6Addr) {
+pub(crate) fn leave(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link, group: Ipv6Addr) {
     {
         let mut inet6 = ns.state().inet6.write();
         let idev = inet6.dev_mut(link);
@@ -104,6 +107,14 @@ pub(crate) fn leave(_rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link, group: Ipv6Ad
     }
     if let Some(address) = link_layer(link, group) {
         mcast::del(ns, link, address);
+    }
+    l3::group_changed(rtnl, ns, link, group.into(), false);
+}
+
+/// Routers are told of all groups anew: now they know from whom.
+pub(crate) fn tell_all(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link) {
+    for group in super::groups_of(ns, link.index()) {
+        l3::group_changed(rtnl, ns, link, group.into(), true);
     }
 }
 

@@ -1,6 +1,6 @@
 //! Finding a route (`ip6_route_output`, `inet6_rtm_getroute`).
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +8,10 @@ use pernet::Net;
 
 use super::fib::{NodeKey, sharing};
 use super::route::{Nexthop6, Route6, RouteError6, RouteInfo6, rtn, rtnh};
-use super::show::{self, nexthop_flags};
+use super::show::{self, View, nexthop_flags};
 use super::{Inet6, select};
 use crate::dev::Stack;
+use crate::l3::{self, Learned, Path};
 use crate::rules::{self, Family, Selectors, Verdict};
 use crate::state::Ns;
 
@@ -77,6 +78,8 @@ pub struct Answer6 {
     pub gateway: Option<Ipv6Addr>,
     /// The address to send from; `None` for forwarded packets, or if there is none.
     pub prefsrc: Option<Ipv6Addr>,
+    /// What packets learnt of the way.
+    pub learned: Option<Learned>,
 }
 
 impl Stack {
@@ -94,16 +97,23 @@ impl Stack {
         }
         let now = self.inner().clock.now();
         let (id, route) = by_rules(ns, flow, now)?;
+        let seen = View::of(ns, now);
         let inet6 = state.inet6.read();
-        let oif = if route.kind == rtn::LOCAL { LOOPBACK } else { route.nexthop.oif };
+        let oif = if route.outcome() == rtn::LOCAL { LOOPBACK } else { route.nexthop.oif };
         let prefsrc = match route.prefsrc {
             _ if flow.iif != 0 => None,
             Some(prefsrc) => Some(prefsrc),
             None => select::source(&state.links, &inet6, flow.dst, oif),
         };
         let node = inet6.fib.node(id, NodeKey::of(&route));
-        let info = show::route_info(&inet6, id, node, &route, false, now);
-        Ok(Answer6 { route: info, oif, gateway: route.nexthop.gateway, prefsrc })
+        let info = show::route_info(&inet6, id, node, &route, false, seen);
+        let mut gateway = route.nexthop.gateway;
+        let path = Path { dst: flow.dst.into(), oif, gateway: gateway.map(IpAddr::V6) };
+        let learned = if flow.iif == 0 { l3::learned(state, &path, now) } else { None };
+        if let Some(IpAddr::V6(nearer)) = learned.and_then(|learned| learned.gateway) {
+            gateway = Some(nearer);
+        }
+        Ok(Answer6 { route: info, oif, gateway, prefsrc, learned })
     }
 }
 
@@ -112,7 +122,8 @@ pub(crate) fn by_rules(ns: Ns<'_>, flow: &Flow6, now: Duration) -> Result<(u32, 
     let packet = Selectors {
         src: flow.src.unwrap_or(Ipv6Addr::UNSPECIFIED).into(),
         dst: flow.dst.into(),
-        tos: flow.tos,
+        // The two low bits are not of the class: they tell of congestion.
+        tos: flow.tos & 0xfc,
         mark: flow.mark,
         iif: if flow.iif == 0 { LOOPBACK } else { flow.iif },
         oif: flow.oif,
@@ -126,7 +137,7 @@ pub(crate) fn by_rules(ns: Ns<'_>, flow: &Flow6, now: Duration) -> Result<(u32, 
     let verdict = rules::lookup(ns, Family::Inet6, &packet, |id, rule| {
         let found = in_table(&ns.state().inet6.read(), id, flow, now);
         let Some(route) = found else { return Verdict::Continue };
-        refusal = match route.kind {
+        refusal = match route.outcome() {
             rtn::THROW => return Verdict::Continue,
             rtn::BLACKHOLE => RouteError6::Blackhole,
             rtn::UNREACHABLE => RouteError6::HostUnreachable,
@@ -158,7 +169,7 @@ pub(crate) fn in_table(inet6: &Inet6, id: u32, flow: &Flow6, now: Duration) -> O
     let usable = |route: &Route6| {
         let some = match &route.object {
             None => open(&route.nexthop, route.kind),
-            Some(_) => route.hops().iter().any(|hop| open(hop, route.kind)),
+            Some(_) => route.hops().iter().any(|hop| open(hop, route.outcome())),
         };
         some && !route.is_expired(now)
     };
@@ -166,7 +177,7 @@ pub(crate) fn in_table(inet6: &Inet6, id: u32, flow: &Flow6, now: Duration) -> O
     inet6.fib.table(id)?.walk(flow.dst, flow.src, |node| {
         let Some(route) = node.iter().find(|r| usable(r)) else { return true };
         found = Some(if route.object.is_some() {
-            let hops: Vec<Nexthop6> = route.hops().into_iter().filter(|hop| open(hop, route.kind)).collect();
+            let hops: Vec<Nexthop6> = route.hops().into_iter().filter(|hop| open(hop, route.outcome())).collect();
             match share(&hops, |hop| hop.weight, flow) {
                 Some(hop) if *hop != route.nexthop => Arc::new(Route6 { nexthop: *hop, ..Route6::clone(route) }),
                 _ => Arc::clone(route),

@@ -8,6 +8,7 @@ mod config;
 mod dad;
 mod fib;
 mod groups;
+mod hop;
 mod idev;
 mod label;
 mod lookup;
@@ -32,17 +33,18 @@ use crate::state::Ns;
 
 pub use addr::AddrError6;
 pub use change::{RouteKeys6, RouteSpec6};
-pub(crate) use change::{gateway_device, nexthop_gone, nexthop_replaced, nexthop_shrunk};
+pub(crate) use change::{check_nexthop, nexthop_gone, nexthop_replaced, nexthop_shrunk};
 pub(crate) use conf::devconf;
 pub(crate) use dad::{disputed, random};
 pub use fib::Placing;
 pub(crate) use groups::{join as join_group, leave as leave_group};
+pub(crate) use hop::check_hop;
 pub use idev::Ifa6;
 pub use label::{AddrLabel, LabelError};
 pub use lookup::{Answer6, Flow6};
 pub(crate) use packets::{
-    Target, Way6, is_checked, is_link_local, is_member, link_local_of, needs_device, reach_of, runs, setting,
-    setting_of_all, solicited_node, source, target, way,
+    Target, Way6, groups_of, is_checked, is_link_local, is_member, link_local_of, needs_device, reach_of, runs,
+    setting, setting_of_all, solicited_node, source, target, way,
 };
 pub use prefix::Prefix6;
 pub(crate) use proc::{anycast6, if_inet6, igmp6, ipv6_route, rt6_stats};

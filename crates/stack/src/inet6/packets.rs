@@ -57,7 +57,7 @@ pub(crate) fn runs(ns: Ns<'_>, link: &Link) -> bool {
 
 /// A setting of a device by its number.
 pub(crate) fn setting(ns: Ns<'_>, link: &Link, number: usize) -> i32 {
-    match ns.state().inet6.peek() {
+    match ns.state().peek_inet6() {
         Some(inet6) => inet6.dev_conf(link, number),
         None => super::conf::of_device(link, number).unwrap_or(0),
     }
@@ -65,7 +65,7 @@ pub(crate) fn setting(ns: Ns<'_>, link: &Link, number: usize) -> i32 {
 
 /// A setting for all devices by its number.
 pub(crate) fn setting_of_all(ns: Ns<'_>, number: usize) -> i32 {
-    match ns.state().inet6.peek() {
+    match ns.state().peek_inet6() {
         Some(inet6) => inet6.all_conf(number),
         None => super::conf::built_in(true, number).unwrap_or(0),
     }
@@ -73,11 +73,18 @@ pub(crate) fn setting_of_all(ns: Ns<'_>, number: usize) -> i32 {
 
 /// Whether a device listens to a group (`ipv6_chk_mcast_addr`).
 pub(crate) fn is_member(ns: Ns<'_>, ifindex: u32, group: Ipv6Addr) -> bool {
-    let inet6 = ns.state().inet6.peek();
+    let inet6 = ns.state().peek_inet6();
     match inet6.as_ref().and_then(|inet6| inet6.dev(ifindex)) {
         Some(idev) => idev.groups.iter().any(|m| m.addr == group),
         None => BORN_GROUPS.contains(&group),
     }
+}
+
+/// The groups that a device listens to.
+pub(crate) fn groups_of(ns: Ns<'_>, ifindex: u32) -> Vec<Ipv6Addr> {
+    let inet6 = ns.state().peek_inet6();
+    let idev = inet6.as_ref().and_then(|inet6| inet6.dev(ifindex));
+    idev.map_or_else(|| BORN_GROUPS.to_vec(), |idev| idev.groups.iter().map(|m| m.addr).collect())
 }
 
 /// What an address is to a device.
@@ -96,7 +103,7 @@ pub(crate) enum Target {
 /// What `addr` is to the device with index `ifindex`; `None` for a stranger's.
 pub(crate) fn target(ns: Ns<'_>, ifindex: u32, addr: Ipv6Addr) -> Option<Target> {
     use super::idev::ifa_flag;
-    let inet6 = ns.state().inet6.peek()?;
+    let inet6 = ns.state().peek_inet6()?;
     let idev = inet6.dev(ifindex)?;
     match idev.find(addr) {
         Some(ifa) if ifa.has(ifa_flag::OPTIMISTIC) => Some(Target::Optimistic),
@@ -108,13 +115,13 @@ pub(crate) fn target(ns: Ns<'_>, ifindex: u32, addr: Ipv6Addr) -> Option<Target>
 
 /// The address to send from (`ipv6_dev_get_saddr`).
 pub(crate) fn source(ns: Ns<'_>, dst: Ipv6Addr, oif: u32) -> Option<Ipv6Addr> {
-    let inet6 = ns.state().inet6.peek()?;
+    let inet6 = ns.state().peek_inet6()?;
     select::source(&ns.state().links, &inet6, dst, oif)
 }
 
 /// The link-local address of a device, if it is in use (`ipv6_get_lladdr`).
 pub(crate) fn link_local_of(ns: Ns<'_>, ifindex: u32) -> Option<Ipv6Addr> {
-    let inet6 = ns.state().inet6.peek()?;
+    let inet6 = ns.state().peek_inet6()?;
     let found = inet6.dev(ifindex)?.addrs.iter().find(|ifa| is_link_local(ifa.addr) && !ifa.is_unusable());
     found.map(|ifa| ifa.addr)
 }
@@ -135,7 +142,7 @@ pub(crate) fn is_checked(ns: Ns<'_>, ifindex: u32, addr: Ipv6Addr, round: u32) -
         let idev = inet6.dev(ifindex).filter(|idev| idev.ready)?;
         idev.find(addr).map(|ifa| ifa.pending && ifa.dad_round == round)
     };
-    ns.state().inet6.peek().and_then(|inet6| known(&inet6)).unwrap_or(false)
+    ns.state().peek_inet6().and_then(|inet6| known(&inet6)).unwrap_or(false)
 }
 
 pub(crate) use super::scope::{is_link_local, solicited_node};

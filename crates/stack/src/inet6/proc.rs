@@ -22,7 +22,7 @@ fn hex(addr: Ipv6Addr) -> String {
 pub(crate) fn if_inet6(ns: Ns<'_>) -> String {
     let state = ns.state();
     let mut out = String::new();
-    let Some(inet6) = state.inet6.peek() else { return out };
+    let Some(inet6) = state.peek_inet6() else { return out };
     for (&ifindex, idev) in &inet6.devs {
         let link = state.links.by_index(ifindex);
         let name = link.as_ref().map_or("", |link| link.name().as_str());
@@ -108,7 +108,7 @@ pub(crate) fn ipv6_route(ns: Ns<'_>) -> String {
     let any = "0".repeat(32);
     let null = format!("{any} 00 {any} 00 {any} ffffffff 00000001 00000000 00200200 {:>8}\n", lo.name());
     let mut out = String::new();
-    let inet6 = state.inet6.peek();
+    let inet6 = state.peek_inet6();
     let mut nulls = 0;
     if let Some(inet6) = &inet6 {
         let mut last = None;
@@ -135,13 +135,19 @@ pub(crate) fn ipv6_route(ns: Ns<'_>) -> String {
 }
 
 fn line(out: &mut String, route: &Arc<Route6>, dev: &str) {
-    let mut flags = if route.rejects() { rtf::REJECT | rtf::NONEXTHOP } else { rtf::UP };
+    // One that uses a nexthop object counts as up and as leading somewhere, whatever it is asked to do.
+    let (rejects, none) =
+        if route.object.is_some() { (rtf::UP | rtf::REJECT, 0) } else { (rtf::REJECT, rtf::NONEXTHOP) };
+    let mut flags = match route.kind {
+        rtn::BLACKHOLE | rtn::UNREACHABLE | rtn::PROHIBIT | rtn::THROW => rejects | none,
+        _ => rtf::UP,
+    };
     if route.nexthop.gateway.is_some() {
         flags |= rtf::GATEWAY;
     }
     match route.kind {
-        rtn::LOCAL => flags |= rtf::LOCAL | rtf::NONEXTHOP,
-        rtn::ANYCAST => flags |= rtf::ANYCAST | rtf::NONEXTHOP,
+        rtn::LOCAL => flags |= rtf::LOCAL | none,
+        rtn::ANYCAST => flags |= rtf::ANYCAST | none,
         _ => {}
     }
     if route.expires.is_some() {
@@ -165,6 +171,6 @@ fn line(out: &mut String, route: &Arc<Route6>, dev: &str) {
 /// `rt6_stats`: nodes of the trees, nodes with routes, routes ever made, routes, cached ones, discarded ones.
 pub(crate) fn rt6_stats(ns: Ns<'_>) -> String {
     let state = ns.state();
-    let (nodes, routes) = state.inet6.peek().map_or((0, 0), |inet6| inet6.fib.count());
+    let (nodes, routes) = state.peek_inet6().map_or((0, 0), |inet6| inet6.fib.count());
     format!("{nodes:04x} {nodes:04x} {routes:04x} {routes:04x} {:04x} {:04x} {:04x}\n", 0, 0, 0)
 }

@@ -62,6 +62,7 @@ pub(crate) struct Route6 {
     pub(crate) dst: Prefix6,
     pub(crate) src: Prefix6,
     pub(crate) metric: u32,
+    /// `RTN_*` as asked for; what packets meet is [`outcome`](Self::outcome).
     pub(crate) kind: u8,
     pub(crate) proto: u8,
     /// `ICMPV6_ROUTER_PREF_*`: 0 medium, 1 high, 3 low.
@@ -93,7 +94,7 @@ impl Route6 {
     }
 
     /// Whether it can be one of several (`rt6_qualify_for_ecmp`).
-    pub(crate) const fn can_share(&self) -> bool {
+    pub(crate) fn can_share(&self) -> bool {
         self.nexthop.gateway.is_some() && !self.rejects() && self.object.is_none()
     }
 
@@ -107,9 +108,14 @@ impl Route6 {
         self.object.as_deref().map_or_else(|| vec![self.nexthop], hops_of)
     }
 
+    /// `RTN_*`: what becomes of a packet. A nexthop object that drops everything has the last word, as long as it does.
+    pub(crate) fn outcome(&self) -> u8 {
+        if self.object.as_ref().is_some_and(|object| object.blackhole) { rtn::BLACKHOLE } else { self.kind }
+    }
+
     /// Whether packets are thrown away.
-    pub(crate) const fn rejects(&self) -> bool {
-        matches!(self.kind, rtn::BLACKHOLE | rtn::UNREACHABLE | rtn::PROHIBIT | rtn::THROW)
+    pub(crate) fn rejects(&self) -> bool {
+        matches!(self.outcome(), rtn::BLACKHOLE | rtn::UNREACHABLE | rtn::PROHIBIT | rtn::THROW)
     }
 
     pub(crate) fn is_expired(&self, now: Duration) -> bool {
@@ -160,6 +166,8 @@ pub struct RouteInfo6 {
     pub nexthops: Vec<(Nexthop6, u8)>,
     /// Number of the nexthop object, or 0.
     pub nh_id: u32,
+    /// Whether messages tell the nexthops: they do not for a nexthop object where `net.ipv4.nexthop_compat_mode` is off.
+    pub tells_nexthops: bool,
 }
 
 /// Why a change of IPv6 routes, or a look-up, was refused.
@@ -193,6 +201,9 @@ pub enum RouteError6 {
     /// A link-local router without a device.
     #[error("Egress device not specified")]
     NoEgress,
+    /// A router behind the loopback.
+    #[error("Egress device can not be loopback device for this route.")]
+    LoopbackEgress,
     /// The router is not on a link.
     #[error("the gateway cannot be reached directly")]
     UnreachableGateway,
@@ -253,6 +264,7 @@ impl RouteError6 {
             | Self::BadGateway
             | Self::LocalGateway
             | Self::NoEgress
+            | Self::LoopbackEgress
             | Self::BadSource
             | Self::DeviceOnly
             | Self::NoNexthop
@@ -282,6 +294,7 @@ impl RouteError6 {
             Self::BadGateway => "Invalid gateway address",
             Self::LocalGateway => "Gateway can not be a local address",
             Self::NoEgress => "Egress device not specified",
+            Self::LoopbackEgress => "Egress device can not be loopback device for this route.",
             Self::BadSource => "Invalid source address",
             Self::NothingToReplace => "Can not replace route - no match found",
             Self::NoTable => "FIB table does not exist",

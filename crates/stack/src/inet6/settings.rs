@@ -15,7 +15,7 @@ const AF_INET6: u8 = 10;
 
 /// A device's setting by its `DEVCONF_*` number; `None` for a device without IPv6, or no such number.
 pub(crate) fn conf(ns: Ns<'_>, of: ConfOf, number: usize) -> Option<i32> {
-    let inet6 = ns.state().inet6.peek();
+    let inet6 = ns.state().peek_inet6();
     match of {
         ConfOf::All => inet6.and_then(|i| i.all.get(number)).or_else(|| conf::built_in(true, number)),
         ConfOf::Default => inet6.and_then(|i| i.default.get(number)).or_else(|| conf::built_in(false, number)),
@@ -163,7 +163,7 @@ pub(crate) fn tell_part(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, of: ConfOf, part: Netco
 
 /// What stable private addresses are made from; `None` until somebody set it (a read is then `EIO`).
 pub(crate) fn stable_secret(ns: Ns<'_>, of: ConfOf) -> Option<Ipv6Addr> {
-    let inet6 = ns.state().inet6.peek()?;
+    let inet6 = ns.state().peek_inet6()?;
     match of {
         ConfOf::All => None,
         ConfOf::Default => inet6.default_secret(),

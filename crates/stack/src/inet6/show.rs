@@ -16,7 +16,8 @@ use super::{Inet6, LabelError};
 use crate::clock;
 use crate::dev::{Link, Stack};
 use crate::rtnl::Rtnl;
-use crate::state::NetState;
+use crate::state::{NetState, Ns};
+use crate::sysctl::nexthop_compat;
 
 /// Addresses in the order of a dump.
 #[derive(Clone, Debug, Default)]
@@ -67,7 +68,7 @@ pub(crate) fn inet6_link(state: &NetState, link: &Link) -> Option<Inet6Link> {
     if !has_inet6(link) {
         return None;
     }
-    let inet6 = state.inet6.peek();
+    let inet6 = state.peek_inet6();
     let idev = inet6.as_ref().and_then(|inet6| inet6.dev(link.index()));
     let mut conf = link.class().inet6.0;
     conf[devconf::MTU] = link.mtu.cast_signed();
@@ -136,7 +137,7 @@ impl Stack {
     #[must_use]
     pub fn addrs6(&self, net: &Net, (ifindex, start): (u32, u32), only: bool, max: usize) -> AddrPage6 {
         let now = clock::stamp(self.inner().clock.now());
-        let Some(inet6) = self.state(net).and_then(|state| state.inet6.peek()) else {
+        let Some(inet6) = self.state(net).and_then(|state| state.peek_inet6()) else {
             return AddrPage6 { now, ..AddrPage6::default() };
         };
         let devs = inet6.devs.range(ifindex..).take_while(|(index, _)| !only || **index == ifindex);
@@ -150,7 +151,7 @@ impl Stack {
     /// The device and the entry of an address; of one device, if `ifindex` is not 0.
     #[must_use]
     pub fn addr6(&self, net: &Net, ifindex: u32, addr: Ipv6Addr) -> Option<(u32, Ifa6, u32)> {
-        let inet6 = self.state(net)?.inet6.peek()?;
+        let inet6 = self.state(net)?.peek_inet6()?;
         let mut devs = inet6.devs.iter().filter(|(index, _)| ifindex == 0 || **index == ifindex);
         let found = devs.find_map(|(&index, idev)| Some((index, idev.find(addr)?.clone())));
         found.map(|(index, ifa)| (index, ifa, clock::stamp(self.inner().clock.now())))
@@ -177,17 +178,16 @@ impl Stack {
     /// Whether there is such a routing table.
     #[must_use]
     pub fn has_table6(&self, net: &Net, id: u32) -> bool {
-        let inet6 = self.state(net).and_then(|state| state.inet6.peek());
+        let inet6 = self.state(net).and_then(|state| state.peek_inet6());
         inet6.map_or(matches!(id, super::route::table::MAIN | super::route::table::LOCAL), |i| i.fib.exists(id))
     }
 
     /// About `max` routes of `net` from `start` on.
     #[must_use]
     pub fn routes6(&self, net: &Net, start: Option<RouteCursor6>, filter: &RouteFilter6, max: usize) -> RoutePage6 {
-        let Some(inet6) = self.state(net).and_then(|state| state.inet6.peek()) else {
-            return RoutePage6::default();
-        };
-        let now = self.inner().clock.now();
+        let Some(state) = self.state(net) else { return RoutePage6::default() };
+        let view = View::of(Ns::living(state, net), self.inner().clock.now());
+        let Some(inet6) = state.peek_inet6() else { return RoutePage6::default() };
         let from = start.map(|c| (c.table, NodeKey { dst: c.dst, src: c.src }));
         let mut page = RoutePage6 { generation: inet6.fib.generation, ..RoutePage6::default() };
         for (id, key, node) in inet6.fib.nodes_from(from, filter.table) {
@@ -205,7 +205,7 @@ impl Stack {
                 }
                 let next = u32::try_from(at + 1).unwrap_or(u32::MAX);
                 let cursor = RouteCursor6 { table: id, dst: key.dst, src: key.src, shown: next };
-                page.entries.push((route_info(&inet6, id, Some(node), route, false, now), cursor));
+                page.entries.push((route_info(&inet6, id, Some(node), route, false, view), cursor));
             }
         }
         page
@@ -214,7 +214,7 @@ impl Stack {
     /// The address labels of `net`, and the number that counts their changes.
     #[must_use]
     pub fn addr_labels(&self, net: &Net) -> (Vec<AddrLabel>, u32) {
-        let inet6 = self.state(net).and_then(|state| state.inet6.peek());
+        let inet6 = self.state(net).and_then(|state| state.peek_inet6());
         let own = inet6.as_ref().and_then(|inet6| inet6.labels.as_deref());
         let (list, seq) = own.map_or_else(|| copy(&Labels::default()), copy);
         (list, seq)
@@ -223,7 +223,7 @@ impl Stack {
     /// The label of an address on a device.
     #[must_use]
     pub fn addr_label(&self, net: &Net, addr: Ipv6Addr, ifindex: u32) -> Option<(AddrLabel, u32)> {
-        let inet6 = self.state(net).and_then(|state| state.inet6.peek());
+        let inet6 = self.state(net).and_then(|state| state.peek_inet6());
         let own = inet6.as_ref().and_then(|inet6| inet6.labels.as_deref());
         let born = Labels::default();
         let labels = own.unwrap_or(&born);
@@ -260,7 +260,7 @@ pub(crate) fn groups(state: &NetState, link: &Link) -> Vec<MemberInfo> {
     if !has_inet6(link) {
         return Vec::new();
     }
-    let inet6 = state.inet6.peek();
+    let inet6 = state.peek_inet6();
     match inet6.as_ref().and_then(|inet6| inet6.dev(link.index())) {
         Some(idev) => members(link, &idev.groups),
         None => {
@@ -272,7 +272,7 @@ pub(crate) fn groups(state: &NetState, link: &Link) -> Vec<MemberInfo> {
 }
 
 pub(crate) fn anycast(state: &NetState, link: &Link) -> Vec<MemberInfo> {
-    let inet6 = state.inet6.peek();
+    let inet6 = state.peek_inet6();
     let idev = inet6.as_ref().and_then(|inet6| inet6.dev(link.index()));
     idev.map(|idev| members(link, &idev.anycast)).unwrap_or_default()
 }
@@ -296,6 +296,20 @@ pub(crate) fn nexthop_flags(inet6: &Inet6, nexthop: &Nexthop6, kind: u8) -> u8 {
     }
 }
 
+/// What a route is shown by, beside the tables. Made before the tables are locked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View {
+    now: Duration,
+    /// Routes tell where their nexthop objects lead.
+    objects: bool,
+}
+
+impl View {
+    pub(crate) fn of(ns: Ns<'_>, now: Duration) -> Self {
+        Self { now, objects: nexthop_compat(ns) }
+    }
+}
+
 /// A route as messages show it: alone, or with those in `node` that share its traffic, in order or itself first.
 pub(crate) fn route_info(
     inet6: &Inet6,
@@ -303,13 +317,13 @@ pub(crate) fn route_info(
     node: Option<&Node>,
     route: &Arc<Route6>,
     itself_first: bool,
-    now: Duration,
+    view: View,
 ) -> RouteInfo6 {
-    let with_flags = |r: &Route6| (r.nexthop, nexthop_flags(inet6, &r.nexthop, r.kind));
+    let with_flags = |r: &Route6| (r.nexthop, nexthop_flags(inet6, &r.nexthop, r.outcome()));
     let mut nexthops = Vec::new();
     if let Some(object) = route.object.as_deref().filter(|object| object.group.is_some()) {
         let hops = super::route::hops_of(object).into_iter();
-        nexthops.extend(hops.map(|hop| (hop, nexthop_flags(inet6, &hop, route.kind))));
+        nexthops.extend(hops.map(|hop| (hop, nexthop_flags(inet6, &hop, route.outcome()))));
     }
     if let Some(node) = node.filter(|node| node.len() > 1) {
         let all = || sharing(node, route);
@@ -325,16 +339,17 @@ pub(crate) fn route_info(
         table: id,
         dst: route.dst,
         src: route.src,
-        kind: route.kind,
+        kind: route.outcome(),
         proto: route.proto,
         metric: route.metric,
         pref: route.pref,
         prefsrc: route.prefsrc,
         metrics: route.metrics.clone(),
-        expires: route.expires.map(|when| left(when, now)),
+        expires: route.expires.map(|when| left(when, view.now)),
         nexthop: with_flags(route),
         nexthops,
         nh_id: route.nh_id(),
+        tells_nexthops: view.objects || route.object.is_none(),
     }
 }
 

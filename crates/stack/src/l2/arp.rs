@@ -97,7 +97,7 @@ fn announced(ns: Ns<'_>, link: &Link, target: Ipv4Addr, source: Option<Ipv4Addr>
     let fits = match conf_max(ns, link, conf::ARP_ANNOUNCE) {
         0 => source,
         1 => source.filter(|source| {
-            let inet = ns.inet.peek();
+            let inet = ns.peek_inet();
             let addrs = inet.as_ref().map_or(&[][..], |inet| inet.addrs(link.index()));
             addrs.iter().any(|ifa| ifa.contains(target) && ifa.contains(*source))
         }),
@@ -187,7 +187,7 @@ fn proxies(ns: Ns<'_>, link: &Link, out: u32, target: Ipv4Addr) -> bool {
         return pvlan;
     }
     conf_any(ns, link, conf::PROXY_ARP)
-        || ns.neigh.peek().is_some_and(|table| table.is_proxy(link.index(), target.into()))
+        || ns.peek_neigh().is_some_and(|table| table.is_proxy(link.index(), target.into()))
 }
 
 const fn query(src: Ipv4Addr, dst: Ipv4Addr, iif: u32) -> RouteQuery {
@@ -224,7 +224,7 @@ fn learn(cx: Cx<'_>, link: &Arc<Link>, frame: &Frame, message: &Message) {
     }
     let gratuitous = source == message.target.1 && (message.op == REQUEST || message.sender.0 == message.target.0);
     let create = accepts(ns, link, message, gratuitous);
-    let known = ns.neigh.peek().and_then(|table| table.updated(link.index(), source.into()));
+    let known = ns.peek_neigh().and_then(|table| table.updated(link.index(), source.into()));
     if known.is_none() && !create {
         return;
     }
@@ -254,7 +254,7 @@ fn accepts(ns: Ns<'_>, link: &Link, message: &Message, gratuitous: bool) -> bool
         0 => false,
         // From this network only.
         2 => {
-            let inet = ns.inet.peek();
+            let inet = ns.peek_inet();
             let addrs = inet.as_ref().map_or(&[][..], |inet| inet.addrs(link.index()));
             addrs.iter().any(|ifa| ifa.contains(message.sender.1))
         }
@@ -264,7 +264,7 @@ fn accepts(ns: Ns<'_>, link: &Link, message: &Message, gratuitous: bool) -> bool
 
 /// Whether a question for an address of ours is left without an answer (`arp_ignore`).
 fn ignores(ns: Ns<'_>, link: &Link, source: Ipv4Addr, target: Ipv4Addr) -> bool {
-    let inet = ns.inet.peek();
+    let inet = ns.peek_inet();
     let addrs = inet.as_ref().map_or(&[][..], |inet| inet.addrs(link.index())).to_vec();
     drop(inet);
     let here = |fits: &dyn Fn(&inet::Ifa4) -> bool| addrs.iter().any(fits);
@@ -275,7 +275,7 @@ fn ignores(ns: Ns<'_>, link: &Link, source: Ipv4Addr, target: Ipv4Addr) -> bool 
         2 => !here(&|ifa| ifa.local == target && (source.is_unspecified() || ifa.contains(source))),
         // Not what means something on this host only.
         3 => {
-            let inet = ns.inet.peek();
+            let inet = ns.peek_inet();
             let found = inet.and_then(|inet| inet.all_addrs().find(|(_, a)| a.local == target).map(|(_, a)| a.scope));
             found.is_none_or(|found| found >= fib::scope::LINK)
         }

@@ -1,6 +1,6 @@
 //! What is to be done in a namespace when nobody holds a lock.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
 use pernet::Origin;
@@ -20,6 +20,10 @@ pub(crate) enum Work {
     ArpProxied(u32, Frame),
     /// The time is over of a packet whose parts did not all come.
     FragExpire(Box<l3::FragKey>, u64),
+    /// Routers are to be told of groups.
+    TellGroups(l3::GroupsOn),
+    /// A router asked for a group.
+    AnswerGroups(l3::GroupsOn, IpAddr),
     /// An address is being checked: the link is to be asked for it.
     DadSolicit {
         /// The device.
@@ -51,6 +55,8 @@ impl Work {
             Self::ArpProxied(ifindex, frame) => arp::proxied(cx, ifindex, &frame),
             Self::FragExpire(key, round) => l3::frag_expire(cx, &key, round),
             Self::DeviceGone(ifindex, gone) => l4::packet::device_gone(cx, ifindex, gone),
+            Self::TellGroups(on) => l3::tell_groups(cx, on),
+            Self::AnswerGroups(on, group) => l3::answer_groups(cx, on, group),
             Self::DadSolicit { ifindex, addr, round } => l3::dad_solicit(cx, ifindex, addr, round),
         }
     }

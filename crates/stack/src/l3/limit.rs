@@ -53,6 +53,40 @@ impl IcmpLimit {
     }
 }
 
+/// Most redirects to one host in a row, and how long it is left alone then.
+const REDIRECTS: u32 = 9;
+const SILENCE: Duration = Duration::from_millis(20_480);
+const FIRST_WAIT: Duration = Duration::from_millis(20);
+
+/// Which hosts were told of a nearer router (`ip_rt_send_redirect`).
+#[derive(Debug, Default)]
+pub(super) struct RedirectLimit(HashMap<IpAddr, (u32, Duration)>);
+
+impl RedirectLimit {
+    /// Whether the host is told once more: each time only after twice as long, as it does not seem to listen.
+    pub(super) fn allows(&mut self, host: IpAddr, now: Duration) -> bool {
+        if self.0.len() >= HOSTS && !self.0.contains_key(&host) {
+            self.0.retain(|_, (_, last)| now < *last + SILENCE);
+        }
+        if self.0.len() >= HOSTS && !self.0.contains_key(&host) {
+            return false;
+        }
+        let (told, last) = self.0.entry(host).or_insert((0, now));
+        if now > *last + SILENCE {
+            *told = 0;
+        }
+        let due = *told == 0 || now > *last + FIRST_WAIT * (1 << (*told).min(REDIRECTS));
+        let allowed = *told < REDIRECTS && due;
+        if allowed {
+            *told += 1;
+        }
+        if allowed || *told >= REDIRECTS {
+            *last = now;
+        }
+        allowed
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -66,6 +100,15 @@ mod tests {
         assert_eq!((0..8).filter(|_| at(100_000)).count(), 6);
         assert!(!at(100_900) && at(101_000) && !at(101_500) && at(102_000));
         assert_eq!((0..8).filter(|_| at(200_000)).count(), 6);
+    }
+
+    #[test]
+    fn who_does_not_listen_is_told_ever_less_often() {
+        let mut limit = RedirectLimit::default();
+        let host = IpAddr::from([10, 0, 0, 1]);
+        let told = (0..30_000).filter(|ms| limit.allows(host, Duration::from_millis(*ms))).count();
+        assert_eq!(told, 9);
+        assert!(limit.allows(host, Duration::from_millis(60_000)));
     }
 
     #[test]

@@ -6,8 +6,10 @@
 //! - An error that concerns a packet of ours (an ICMP message, a packet that was too large) goes to [`crate::l4::error`].
 
 mod checksum;
+mod exception;
 mod frag;
 mod limit;
+mod report;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -15,7 +17,10 @@ mod v4;
 mod v6;
 
 pub(crate) use checksum::{finish_checksum, internet_checksum, pseudo_header_sum};
+pub use exception::Learned;
+pub(crate) use exception::{Path, flush as flush_exceptions, learned};
 pub(crate) use frag::{Key as FragKey, expire as frag_expire};
+pub(crate) use report::{On as GroupsOn, answer as answer_groups, changed as group_changed, tell as tell_groups};
 pub(crate) use state::L3;
 pub(crate) use v6::solicit as ndisc_solicit;
 

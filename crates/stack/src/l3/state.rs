@@ -3,8 +3,10 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use super::exception::Exceptions;
 use super::frag::{Fragments, Key};
-use super::limit::IcmpLimit;
+use super::limit::{IcmpLimit, RedirectLimit};
+use super::report::AllReports;
 
 /// All of it. Its locks are leaves: nothing is called while one is held.
 #[derive(Debug, Default)]
@@ -13,6 +15,9 @@ pub(crate) struct L3 {
     ident: AtomicU32,
     pub(super) icmp: Leaf<IcmpLimit>,
     pub(super) icmp6: Leaf<IcmpLimit>,
+    pub(super) redirects: Leaf<RedirectLimit>,
+    pub(super) exceptions: Exceptions,
+    pub(super) reports: Leaf<AllReports>,
     /// Packets of IPv4 and of IPv6 that are not whole yet: each has its own limit.
     fragments: [Leaf<Fragments>; 2],
 }

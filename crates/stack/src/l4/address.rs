@@ -44,7 +44,7 @@ pub(crate) fn address_type(cx: Cx<'_>, addr: Ipv4Addr) -> u8 {
     if addr.is_multicast() {
         return route_type::MULTICAST;
     }
-    match cx.state.fib.peek() {
+    match cx.state.peek_fib() {
         Some(fib) if fib.table(fib::RT_TABLE_LOCAL).is_some() => fib::local_type(&fib, addr),
         _ => route_type::LOCAL,
     }
@@ -84,7 +84,7 @@ pub(crate) fn may_bind6(cx: Cx<'_>, addr: &SocketAddrV6, device: u32, any: bool,
         return Err(errno::ENODEV);
     }
     let bindable = ip.is_multicast() || any || sysctl::number_or(cx.ns(), "ipv6/ip_nonlocal_bind", 0) != 0;
-    if bindable || cx.state.inet6.peek().is_some_and(|inet6| inet6.has_addr(ip, device)) {
+    if bindable || cx.state.peek_inet6().is_some_and(|inet6| inet6.has_addr(ip, device)) {
         Ok(device)
     } else {
         Err(errno::EADDRNOTAVAIL)

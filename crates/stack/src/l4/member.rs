@@ -60,7 +60,7 @@ pub(crate) fn device(cx: Cx<'_>, group: IpAddr, ifindex: u32, own: Ipv4Addr) -> 
         return links.by_index(ifindex).ok_or(errno::ENODEV);
     }
     if !own.is_unspecified() {
-        let inet = cx.state.inet.peek();
+        let inet = cx.state.peek_inet();
         let owner = inet.and_then(|inet| inet.all_addrs().find(|(_, ifa)| ifa.local == own).map(|(index, _)| index));
         return owner.and_then(|index| links.by_index(index)).ok_or(errno::ENODEV);
     }

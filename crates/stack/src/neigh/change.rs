@@ -1,6 +1,6 @@
 //! Entries made, changed and taken away by hand (`neigh_add`, `neigh_delete`).
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use pernet::Net;
@@ -171,7 +171,7 @@ impl Rtnl<'_> {
         }
         let link = link.ok_or(NeighError::DeviceNotSpecified)?;
         let around = around(self, ns, &link, NeighFamily::of(&new.key.dst));
-        let old = ns.neigh.peek().and_then(|table| table.find(link.index(), new.key.dst).cloned());
+        let old = ns.peek_neigh().and_then(|table| table.find(link.index(), new.key.dst).cloned());
         let plan = match old {
             None if !new.create => return Err(NeighError::NotFound),
             None => {
@@ -271,18 +271,9 @@ impl Rtnl<'_> {
     pub fn del_neigh(&mut self, net: &Net, key: NeighKey) -> Result<(), NeighError> {
         let ns = self.ns(net).ok_or(NeighError::NoDevice)?;
         let link = device(ns, key.ifindex)?.ok_or(NeighError::DeviceNotSpecified)?;
-        let found = ns.neigh.peek().and_then(|table| table.find(link.index(), key.dst).cloned());
-        let mut entry = found.ok_or(NeighError::NotFound)?;
-        let around = around(self, ns, &link, entry.family());
-        // What is told is that it failed, then that it is gone.
-        let flags = NeighFlags::default();
-        let said = Said { state: NeighState::FAILED, address: None, flags, overrides: true, admin: true };
-        let heard = entry.update(said, &around).unwrap_or(false);
-        ns.neigh.write().remove(entry.id);
-        if heard {
-            self.notify(ns, Notice::Neigh(NeighNotice::New(entry.report(around.now, true))));
-        }
-        self.notify_caused(ns, Notice::Neigh(NeighNotice::Gone(entry.report(around.now, false))));
+        let found = ns.peek_neigh().and_then(|table| table.find(link.index(), key.dst).cloned());
+        let entry = found.ok_or(NeighError::NotFound)?;
+        fail(self, ns, &link, entry, |rtnl, ns, notice| rtnl.notify(ns, notice));
         Ok(())
     }
 
@@ -293,13 +284,13 @@ impl Rtnl<'_> {
     pub fn del_proxy(&mut self, net: &Net, key: ProxyKey) -> Result<(), NeighError> {
         let ns = self.ns(net).ok_or(NeighError::NoDevice)?;
         device(ns, key.ifindex)?;
-        let known = ns.neigh.peek().is_some_and(|table| table.proxy(key.ifindex, key.dst).is_some());
+        let known = ns.peek_neigh().is_some_and(|table| table.proxy(key.ifindex, key.dst).is_some());
         if known && ns.neigh.write().remove_proxy(key.ifindex, key.dst) { Ok(()) } else { Err(NeighError::NotFound) }
     }
 
     /// Puts an entry's next moment on the clock.
     pub(super) fn arm(&mut self, ns: Ns<'_>, id: u64) {
-        let next = ns.neigh.peek().and_then(|table| {
+        let next = ns.peek_neigh().and_then(|table| {
             let entry = table.get(id)?;
             [entry.due, entry.refresh].into_iter().flatten().min()
         });
@@ -318,7 +309,7 @@ fn vouchable(new: &NewNeigh<'_>) -> bool {
 fn fresh(ns: Ns<'_>, link: &Link, new: &NewNeigh<'_>, around: &Around) -> Result<Plan, NeighError> {
     let born = kind::born(ns, link, new.key.dst)?;
     // The address it is kept under may be another one, and taken.
-    let known = ns.neigh.peek().and_then(|table| table.find(link.index(), born.dst).cloned());
+    let known = ns.peek_neigh().and_then(|table| table.find(link.index(), born.dst).cloned());
     if let Some(known) = known {
         return Ok(Plan::Changed(Box::new(known)));
     }
@@ -358,7 +349,7 @@ fn new_proxy(ns: Ns<'_>, link: Option<&Link>, new: &NewNeigh<'_>) -> Result<(), 
         let link = link.ok_or(NeighError::NoProxy)?;
         kind::born(ns, link, IpAddr::V6(dst)).map_err(|_| NeighError::NoProxy)?;
     }
-    let protocol = match ns.neigh.peek() {
+    let protocol = match ns.peek_neigh() {
         Some(table) if new.protocol == 0 => table.proxy(new.key.ifindex, new.key.dst).map_or(0, |p| p.protocol),
         _ => new.protocol,
     };
@@ -378,6 +369,28 @@ fn device(ns: Ns<'_>, ifindex: u32) -> Result<Option<Arc<Link>>, NeighError> {
 fn link_address(link: &Link, given: &[u8]) -> Result<HwAddr, NeighError> {
     let used = given.get(..link.address.as_bytes().len()).ok_or(NeighError::ShortAddress)?;
     HwAddr::new(used).ok_or(NeighError::ShortAddress)
+}
+
+/// Takes an entry away. `tell`s that it failed, if it had not, and says to all that it is gone.
+fn fail(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link, mut entry: Entry, tell: fn(&mut Rtnl<'_>, Ns<'_>, Notice)) {
+    let around = around(rtnl, ns, link, entry.family());
+    let said =
+        Said { state: NeighState::FAILED, address: None, flags: NeighFlags::default(), overrides: true, admin: true };
+    let heard = entry.update(said, &around).unwrap_or(false);
+    ns.neigh.write().remove(entry.id);
+    if heard {
+        tell(rtnl, ns, Notice::Neigh(NeighNotice::New(entry.report(around.now, true))));
+    }
+    rtnl.notify_caused(ns, Notice::Neigh(NeighNotice::Gone(entry.report(around.now, false))));
+}
+
+/// An address becomes a broadcast one of the link: who asked where it is need not wait for an answer (`arp_invalidate`).
+/// An entry that is known to be somewhere stays.
+pub(crate) fn became_broadcast(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link, dst: Ipv4Addr) {
+    let found = peek(ns, |table| table.find(link.index(), dst.into()).cloned()).flatten();
+    if let Some(entry) = found.filter(|entry| !entry.state.is(NeighState::VALID)) {
+        fail(rtnl, ns, link, entry, |rtnl, ns, notice| rtnl.notify_caused(ns, notice));
+    }
 }
 
 /// What an entry on `link` depends on.
@@ -402,5 +415,5 @@ pub(super) fn take(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, id: u64, now: i64) {
 
 /// Reads the table under the part's lock, if there is one.
 pub(super) fn peek<T>(ns: Ns<'_>, look: impl FnOnce(&Neighbours) -> T) -> Option<T> {
-    ns.neigh.peek().map(|table| look(&table))
+    ns.peek_neigh().map(|table| look(&table))
 }

@@ -19,7 +19,7 @@ pub(crate) fn netdev_event(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, ev
     if event == NetdevEvent::Unregister {
         crate::sysctl::forget_device(ns, link.index());
     }
-    if ns.neigh.peek().is_none() {
+    if ns.peek_neigh().is_none() {
         return;
     }
     match event {
@@ -44,7 +44,7 @@ pub(crate) fn netdev_event(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, ev
 /// All entries of a family on a device go, and what it answers for (`neigh_ifdown`).
 pub(crate) fn ifdown(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, ifindex: u32, family: NeighFamily) {
     flush(rtnl, ns, ifindex, family, |_| true);
-    if ns.neigh.peek().is_some() {
+    if ns.peek_neigh().is_some() {
         ns.neigh.write().remove_proxies(ifindex, family);
     }
 }

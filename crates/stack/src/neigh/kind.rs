@@ -78,7 +78,7 @@ fn kind4(ns: Ns<'_>, dst: Ipv4Addr) -> u8 {
         return BROADCAST;
     }
     // Before there is a local table, every address is a stranger's, and a broadcast is what reaches it.
-    let nowhere = ns.fib.peek().is_none() && !dst.is_multicast();
+    let nowhere = ns.peek_fib().is_none() && !dst.is_multicast();
     if nowhere { BROADCAST } else { crate::fib::address_type(ns, dst) }
 }
 

@@ -25,7 +25,7 @@ use crate::state::Ns;
 /// A positive errno: `ENOBUFS` if the table is full, `EINVAL` on a device without the protocol, what the device says.
 pub(crate) fn output(cx: Cx<'_>, link: &Arc<Link>, dst: IpAddr, frame: Frame) -> Result<(), i32> {
     let key = kind::key(link, dst);
-    let known = cx.state.neigh.peek().and_then(|table| {
+    let known = cx.state.peek_neigh().and_then(|table| {
         let entry = table.find(link.index(), key)?;
         if entry.state.is(NeighState::CONNECTED) {
             return Some(entry.address);
@@ -203,4 +203,29 @@ pub(super) fn give_up(rtnl: &Rtnl<'_>, ns: Ns<'_>, link: &Link, id: u64) {
     for frame in waited {
         l2::later(rtnl.stack(), ns, Work::LinkFailure(link.index(), frame));
     }
+}
+
+/// Whether it is known where a neighbour is.
+pub(crate) fn is_valid(cx: Cx<'_>, link: &Link, dst: IpAddr) -> bool {
+    let key = kind::key(link, dst);
+    let table = cx.state.peek_neigh();
+    table.is_some_and(|table| table.find(link.index(), key).is_some_and(|entry| entry.state.is(NeighState::VALID)))
+}
+
+/// Asks for a neighbour though there is nothing to send him (`neigh_event_send`).
+pub(crate) fn ask_for(cx: Cx<'_>, link: &Arc<Link>, dst: IpAddr) {
+    let ns = cx.ns();
+    let mut rtnl = cx.stack.rtnl(Origin::KERNEL);
+    if ns.links.by_index(link.index()).is_none_or(|link| !link.is_up()) {
+        return;
+    }
+    let Ok(mut entry) = entry(&mut rtnl, ns, link, dst) else { return };
+    let around = around(&rtnl, ns, link, entry.family());
+    let asks = entry.use_it(&around);
+    if asks {
+        solicit::ask(&rtnl, ns, link, &entry, None);
+    }
+    let id = entry.id;
+    ns.neigh.write().replace(entry);
+    rtnl.arm(ns, id);
 }

@@ -12,7 +12,7 @@ use crate::state::Ns;
 /// The IPv4 entries that somebody knows or asks for, then what is answered for.
 pub(crate) fn proc_arp(ns: Ns<'_>) -> String {
     let mut out = String::from("IP address       HW type     Flags       HW address            Mask     Device\n");
-    let Some(table) = ns.neigh.peek() else { return out };
+    let Some(table) = ns.peek_neigh() else { return out };
     let mut line = |dst: IpAddr, ifindex: u32, flags: i32, address: Option<HwAddr>| {
         let link = ns.links.by_index(ifindex);
         let kind = link.as_ref().map_or(0, |l| l.class().arp_type);

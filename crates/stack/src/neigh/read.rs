@@ -28,7 +28,7 @@ impl Stack {
     #[must_use]
     pub fn neighbours(&self, net: &Net, family: Option<NeighFamily>, from: u64, max: usize) -> NeighPage {
         let now = millis(self.inner().clock.now());
-        let Some(table) = self.state(net).and_then(|state| state.neigh.peek()) else { return NeighPage::default() };
+        let Some(table) = self.state(net).and_then(|state| state.peek_neigh()) else { return NeighPage::default() };
         let wanted = table.since(from).filter(|e| family.is_none_or(|family| e.family() == family));
         NeighPage { entries: wanted.take(max).map(|e| e.report(now, false)).collect() }
     }
@@ -37,20 +37,20 @@ impl Stack {
     #[must_use]
     pub fn neighbour(&self, net: &Net, key: NeighKey) -> Option<NeighReport> {
         let now = millis(self.inner().clock.now());
-        let table = self.state(net)?.neigh.peek()?;
+        let table = self.state(net)?.peek_neigh()?;
         Some(table.find(key.ifindex, key.dst)?.report(now, true))
     }
 
     /// What an entry's address field holds, whether it means something or not, as `/proc/net/arp` shows it.
     pub(super) fn stored_address(&self, net: &Net, key: NeighKey) -> Option<crate::dev::HwAddr> {
-        let table = self.state(net)?.neigh.peek()?;
+        let table = self.state(net)?.peek_neigh()?;
         Some(table.find(key.ifindex, key.dst)?.address)
     }
 
     /// Up to `max` proxies of `family` (`None`: of both), from number `from` on.
     #[must_use]
     pub fn neigh_proxies(&self, net: &Net, family: Option<NeighFamily>, from: u64, max: usize) -> ProxyPage {
-        let Some(table) = self.state(net).and_then(|state| state.neigh.peek()) else { return ProxyPage::default() };
+        let Some(table) = self.state(net).and_then(|state| state.peek_neigh()) else { return ProxyPage::default() };
         let wanted =
             table.proxies_since(from).filter(|p| family.is_none_or(|family| NeighFamily::of(&p.dst) == family));
         ProxyPage { proxies: wanted.take(max).cloned().collect() }
@@ -59,7 +59,7 @@ impl Stack {
     /// One proxy.
     #[must_use]
     pub fn neigh_proxy(&self, net: &Net, key: ProxyKey) -> Option<NeighProxy> {
-        self.state(net)?.neigh.peek()?.proxy(key.ifindex, key.dst).cloned()
+        self.state(net)?.peek_neigh()?.proxy(key.ifindex, key.dst).cloned()
     }
 
     /// The settings of a table on a device.
@@ -78,13 +78,13 @@ impl Stack {
     /// How many hold the settings of a device: itself, and each entry.
     #[must_use]
     pub fn neigh_parms_refs(&self, net: &Net, ifindex: u32, family: NeighFamily) -> u32 {
-        let Some(table) = self.state(net).and_then(|state| state.neigh.peek()) else { return 1 };
+        let Some(table) = self.state(net).and_then(|state| state.peek_neigh()) else { return 1 };
         u32::try_from(table.of_device(ifindex, family).len()).unwrap_or(u32::MAX).saturating_add(1)
     }
 }
 
 pub(super) fn parms(state: &NetState, ifindex: u32, family: NeighFamily) -> NeighParms {
-    state.neigh.peek().map_or_else(|| NeighParms::born(family), |table| table.parms.get(ifindex, family))
+    state.peek_neigh().map_or_else(|| NeighParms::born(family), |table| table.parms.get(ifindex, family))
 }
 
 /// What decides how long a device's answers are believed.

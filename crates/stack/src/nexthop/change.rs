@@ -2,7 +2,7 @@
 
 use pernet::Net;
 
-use super::{Nexthop, NexthopConfig, NexthopError, NexthopKind, NexthopNotice, check};
+use super::{Nexthop, NexthopConfig, NexthopError, NexthopKind, NexthopNotice, Resolved, check};
 use crate::clock;
 use crate::notice::Notice;
 use crate::rtnl::Rtnl;
@@ -35,10 +35,10 @@ impl Rtnl<'_> {
             create: flags & NLM_F_CREATE != 0,
         };
         let id = match config.id {
-            0 => ns.nexthops.peek().map_or(Some(1), |all| all.free_id()).ok_or(NexthopError::Full)?,
+            0 => ns.peek_nexthops().map_or(Some(1), |all| all.free_id()).ok_or(NexthopError::Full)?,
             id => id,
         };
-        let old = ns.nexthops.peek().and_then(|all| all.objects.get(&id).cloned());
+        let old = ns.peek_nexthops().and_then(|all| all.objects.get(&id).cloned());
         let now = clock::centiseconds(self.now());
         let replaced = old.as_deref().filter(|_| how.replace);
         let object = check::object(self, ns, config, id, replaced, now)?;
@@ -61,7 +61,7 @@ impl Rtnl<'_> {
         self.notify(ns, Notice::Nexthop(NexthopNotice::New { nexthop: view, flags }));
         if old.is_some() {
             redirect(self, ns, id);
-            let groups = ns.nexthops.peek().map_or_else(Vec::new, |all| all.groups(id));
+            let groups = ns.peek_nexthops().map_or_else(Vec::new, |all| all.groups(id));
             for group in groups {
                 redirect(self, ns, group);
             }
@@ -75,7 +75,7 @@ impl Rtnl<'_> {
     /// [`NexthopError::NotFound`].
     pub fn del_nexthop(&mut self, net: &Net, id: u32, flags: u16) -> Result<(), NexthopError> {
         let Some(ns) = self.ns(net) else { return Err(NexthopError::NoSuchNamespace) };
-        if ns.nexthops.peek().is_none_or(|all| !all.objects.contains_key(&id)) {
+        if ns.peek_nexthops().is_none_or(|all| !all.objects.contains_key(&id)) {
             return Err(NexthopError::NotFound);
         }
         remove(self, ns, id, Some(flags));
@@ -83,40 +83,51 @@ impl Rtnl<'_> {
     }
 }
 
-/// Whether what points to `old` may point to `new`.
+/// Whether what points to `old` may point to `new`: its own routes are asked first, those of its groups last.
 fn may_replace(ns: Ns<'_>, old: &Nexthop, new: &Nexthop) -> Result<(), NexthopError> {
-    match (&old.kind, &new.kind) {
-        (NexthopKind::Group(a), NexthopKind::Group(b)) if a.resilient.is_some() != b.resilient.is_some() => {
-            return Err(NexthopError::OtherType);
-        }
-        (NexthopKind::Group(_), NexthopKind::Group(_)) => {}
-        (NexthopKind::Group(_), _) => return Err(NexthopError::GroupByHop),
-        (_, NexthopKind::Group(_)) => return Err(NexthopError::HopByGroup),
-        (_, kind) => {
-            let all = ns.nexthops.peek();
-            let in_company = all.as_ref().is_some_and(|all| {
-                all.groups(old.id).iter().any(|id| match all.objects.get(id).map(|group| &group.kind) {
-                    Some(NexthopKind::Group(group)) => group.members.len() > 1,
-                    _ => false,
-                })
-            });
-            if *kind == NexthopKind::Blackhole && in_company {
-                return Err(NexthopError::BlackholeOfGroup);
-            }
-        }
-    }
     let resolved = match &new.kind {
         NexthopKind::Group(group) => {
-            let all = ns.nexthops.peek();
+            let all = ns.peek_nexthops();
             let members = group.members.iter().filter_map(|member| {
                 let object = all.as_ref()?.objects.get(&member.id)?;
-                Some((member, super::Resolved::single(object)))
+                Some((member, Resolved::single(object)))
             });
-            super::Resolved::group(new, group, members)
+            Resolved::group(new, group, members)
         }
-        _ => super::Resolved::single(new),
+        _ => Resolved::single(new),
     };
-    fib::check_nexthop(ns, old.id, &resolved)?;
+    suits_routes(ns, old.id, &resolved)?;
+    match (&old.kind, &new.kind) {
+        (NexthopKind::Group(a), NexthopKind::Group(b)) if a.resilient.is_some() != b.resilient.is_some() => {
+            Err(NexthopError::OtherType)
+        }
+        (NexthopKind::Group(_), NexthopKind::Group(_)) => Ok(()),
+        (NexthopKind::Group(_), _) => Err(NexthopError::GroupByHop),
+        (_, NexthopKind::Group(_)) => Err(NexthopError::HopByGroup),
+        (_, kind) => {
+            let groups = ns.peek_nexthops().map_or_else(Vec::new, |all| all.groups(old.id));
+            let in_company = |id: &u32| match ns.peek_nexthops().and_then(|all| all.objects.get(id).cloned()) {
+                Some(object) => matches!(&object.kind, NexthopKind::Group(group) if group.members.len() > 1),
+                None => false,
+            };
+            for group in &groups {
+                if *kind == NexthopKind::Blackhole && in_company(group) {
+                    return Err(NexthopError::BlackholeOfGroup);
+                }
+                suits_routes(ns, *group, &resolved)?;
+            }
+            if old.is_fdb() != new.is_fdb() && !groups.is_empty() {
+                return Err(NexthopError::FdbStatus);
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Whether the routes that point to the object `id` may lead by `new`.
+fn suits_routes(ns: Ns<'_>, id: u32, new: &Resolved) -> Result<(), NexthopError> {
+    fib::check_nexthop(ns, id, new)?;
+    inet6::check_nexthop(ns, id, new)?;
     Ok(())
 }
 
@@ -132,7 +143,7 @@ fn redirect(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, id: u32) {
 /// is told to nobody.
 fn remove(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, id: u32, flags: Option<u16>) {
     let now = clock::centiseconds(rtnl.now());
-    let Some(object) = ns.nexthops.peek().and_then(|all| all.objects.get(&id).cloned()) else { return };
+    let Some(object) = ns.peek_nexthops().and_then(|all| all.objects.get(&id).cloned()) else { return };
     // The message is made first, of the object as it still is.
     let view = super::show::view(ns, &object, now);
     let groups = {
@@ -141,6 +152,7 @@ fn remove(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, id: u32, flags: Option<u16>) {
         all.take(id);
         groups
     };
+    ns.links.forget_nexthop(id);
     fib::nexthop_gone(ns, id);
     if let Some(flags) = flags {
         rtnl.notify(ns, Notice::Nexthop(NexthopNotice::Del { nexthop: view, flags }));
@@ -153,7 +165,7 @@ fn remove(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, id: u32, flags: Option<u16>) {
 
 /// A group loses a member; without any it goes too.
 fn leave(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, group: u32, member: u32, flags: Option<u16>, now: u64) {
-    let Some(object) = ns.nexthops.peek().and_then(|all| all.objects.get(&group).cloned()) else { return };
+    let Some(object) = ns.peek_nexthops().and_then(|all| all.objects.get(&group).cloned()) else { return };
     let NexthopKind::Group(old) = &object.kind else { return };
     if old.members.iter().all(|other| other.id == member) {
         return remove(rtnl, ns, group, flags);
@@ -178,7 +190,7 @@ fn leave(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, group: u32, member: u32, flags: Option
 /// Everything that leaves by a device goes.
 pub(super) fn flush_device(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, oif: u32) {
     let ids: Vec<u32> =
-        ns.nexthops.peek().and_then(|all| all.by_device.get(&oif).cloned()).into_iter().flatten().collect();
+        ns.peek_nexthops().and_then(|all| all.by_device.get(&oif).cloned()).into_iter().flatten().collect();
     for id in ids {
         remove(rtnl, ns, id, None);
     }

@@ -1,16 +1,14 @@
 //! From a request to an object: every check there is, nothing touched.
 
-use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
+use std::net::IpAddr;
 
 use super::group::{Group, GroupConfig, Resilient};
 use super::{Nexthop, NexthopConfig, NexthopError, NexthopKind, Nexthops};
-use crate::dev::Link;
-use crate::fib::{Gateway, HopConfig, LOOPBACK_IFINDEX, check_hop, hop_flag, scope};
-use crate::inet6::{self, RouteError6};
+use crate::fib::{Gateway, HopConfig, LOOPBACK_IFINDEX, RT_TABLE_MAIN, check_hop, hop_flag, scope};
+use crate::inet6::{self, Nexthop6};
 use crate::rtnl::Rtnl;
 use crate::rules::Family;
-use crate::state::{ConfOf, Ns};
+use crate::state::Ns;
 
 /// What the request asks for, as an object. `id` is the one it will have; `old` what has it now.
 pub(super) fn object(
@@ -49,46 +47,23 @@ fn single(rtnl: &Rtnl<'_>, ns: Ns<'_>, config: &NexthopConfig) -> Result<Nexthop
     if !link.carrier {
         return Err(NexthopError::NoCarrier);
     }
-    const DISABLE_IPV6: usize = 26;
-    let disabled = config.family == Some(Family::Inet6)
-        && inet6::conf(ns, ConfOf::Dev(oif), DISABLE_IPV6).is_some_and(|value| value != 0);
-    if disabled {
-        return Err(NexthopError::Disabled);
-    }
-    let at = match config.gateway {
-        Some(IpAddr::V6(gateway)) => {
-            check_gateway6(rtnl, ns, config, &link, gateway)?;
-            scope::LINK
-        }
-        _ if config.family == Some(Family::Inet6) => scope::LINK,
-        gateway => {
-            let gateway = match gateway {
-                Some(IpAddr::V4(gateway)) => Gateway::V4(gateway),
-                _ => Gateway::None,
-            };
-            let hop = HopConfig { oif, gateway, flags: config.flags, ..HopConfig::default() };
-            check_hop(ns, &hop, 0, scope::UNIVERSE)?.1
-        }
+    let at = if config.family == Some(Family::Inet6) {
+        let gateway = match config.gateway {
+            Some(IpAddr::V6(gateway)) => Some(gateway),
+            _ => None,
+        };
+        let hop = Nexthop6 { oif, gateway, onlink: config.flags & hop_flag::ONLINK != 0, weight: 1 };
+        inet6::check_hop(ns, rtnl.now(), RT_TABLE_MAIN, &hop)?;
+        scope::LINK
+    } else {
+        let gateway = match config.gateway {
+            Some(IpAddr::V4(gateway)) => Gateway::V4(gateway),
+            _ => Gateway::None,
+        };
+        let hop = HopConfig { oif, gateway, flags: config.flags, ..HopConfig::default() };
+        check_hop(ns, rtnl.now(), &hop, 0, scope::UNIVERSE)?.1
     };
     Ok(NexthopKind::Hop { oif, gateway: config.gateway, scope: at })
-}
-
-fn check_gateway6(
-    rtnl: &Rtnl<'_>,
-    ns: Ns<'_>,
-    config: &NexthopConfig,
-    link: &Arc<Link>,
-    gateway: Ipv6Addr,
-) -> Result<(), NexthopError> {
-    const MAIN: u32 = crate::fib::RT_TABLE_MAIN;
-    let onlink = config.flags & hop_flag::ONLINK != 0;
-    let device = inet6::gateway_device(rtnl, ns, MAIN, gateway, Some(Arc::clone(link)), onlink);
-    match device {
-        Ok(_) => Ok(()),
-        Err(RouteError6::BadGateway) => Err(NexthopError::GatewayAddress),
-        Err(RouteError6::LocalGateway) => Err(NexthopError::LocalGateway),
-        Err(_) => Err(NexthopError::NoRoute),
-    }
 }
 
 fn group(
@@ -98,7 +73,7 @@ fn group(
     old: Option<&Nexthop>,
     now: u64,
 ) -> Result<Group, NexthopError> {
-    let all = ns.nexthops.peek();
+    let all = ns.peek_nexthops();
     let find = |id: u32| all.as_ref().and_then(|all: &std::sync::RwLockReadGuard<'_, Nexthops>| all.objects.get(&id));
     let mut families = Vec::new();
     for member in &asked.members {

@@ -1,6 +1,7 @@
 //! Why a change of nexthop objects is refused.
 
 use crate::fib::{RouteError, refusals};
+use crate::inet6::RouteError6;
 
 refusals! {
     /// Why a change of nexthop objects is refused.
@@ -37,15 +38,20 @@ refusals! {
         GatewayType = EINVAL, "Nexthop has invalid gateway";
         GatewayAddress = EINVAL, "Invalid gateway address";
         LocalGateway = EINVAL, "Gateway can not be a local address";
+        LoopbackEgress = EINVAL, "Egress device can not be loopback device for this route.";
         GroupByHop = EINVAL, "Can not replace a nexthop group with a nexthop.";
         HopByGroup = EINVAL, "Can not replace a nexthop with a nexthop group.";
         OtherType = EINVAL, "Can not replace a nexthop group with one of a different type.";
+        Inet6Routes = EINVAL, "IPv6 routes can not use an IPv4 nexthop";
+        FdbRoutes = EINVAL, "Route cannot point to a fdb nexthop";
+        FdbStatus = EINVAL, "Cannot change nexthop FDB status while in a group";
         NoEntry = ENOENT, "Replace specified without create and no entry exists";
         HostScopeMultipath = EINVAL, "Route with host scope can not have multiple nexthops";
         HostScopeGateway = EINVAL, "Route with host scope can not have a gateway";
     }
     unsaid {
         NoRoute = EHOSTUNREACH, "no route to the gateway";
+        NoInet6 = ENODEV, "the device does not do IPv6";
         Exists = EEXIST, "the id is taken";
         NotFound = ENOENT, "no such nexthop";
         Full = ENOSPC, "no id is left";
@@ -53,10 +59,28 @@ refusals! {
     }
 }
 
+impl From<RouteError6> for NexthopError {
+    /// What is wrong with an IPv6 way out, or with one for IPv6 routes.
+    fn from(error: RouteError6) -> Self {
+        match error {
+            RouteError6::BadGateway => Self::GatewayAddress,
+            RouteError6::LocalGateway => Self::LocalGateway,
+            RouteError6::LoopbackEgress => Self::LoopbackEgress,
+            RouteError6::DeviceDown => Self::DeviceDown,
+            RouteError6::NotInet6Nexthop => Self::Inet6Routes,
+            RouteError6::FdbNexthop => Self::FdbRoutes,
+            RouteError6::Disabled => Self::Disabled,
+            RouteError6::NoDevice => Self::NoInet6,
+            _ => Self::NoRoute,
+        }
+    }
+}
+
 impl From<RouteError> for NexthopError {
     /// What the checks of ways out that routes share with objects say.
     fn from(error: RouteError) -> Self {
         match error {
+            RouteError::FdbNexthop => Self::FdbRoutes,
             RouteError::BadGatewayType => Self::GatewayType,
             RouteError::HopDeviceDown | RouteError::DeviceDown => Self::DeviceDown,
             RouteError::HostScopeMultipath => Self::HostScopeMultipath,

@@ -18,6 +18,7 @@ pub use show::{BucketView, NexthopFilter, NexthopPage};
 
 use crate::dev::Link;
 use crate::rtnl::{NetdevEvent, Rtnl};
+use crate::rules::Family;
 use crate::state::Ns;
 
 /// What a namespace has of it.
@@ -55,8 +56,30 @@ pub enum NexthopNotice {
 
 /// An object as routes see it: its ways out, those of its members if it is a group.
 pub(crate) fn get(ns: Ns<'_>, id: u32) -> Option<Arc<Resolved>> {
-    let all = ns.nexthops.peek()?;
+    let all = ns.peek_nexthops()?;
     all.resolve(id).map(Arc::new)
+}
+
+/// Why an object is no group of tunnels' ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotEnds {
+    /// It is a way out for routes.
+    NotFdb,
+    /// It is one end.
+    NoGroup,
+}
+
+/// The family of a group of tunnels' ends, which is that of its first; `None` if there is no such object.
+pub(crate) fn group_of_ends(ns: Ns<'_>, id: u32) -> Option<Result<Option<Family>, NotEnds>> {
+    let all = ns.peek_nexthops()?;
+    let object = all.objects.get(&id)?;
+    Some(match &object.kind {
+        _ if !object.is_fdb() => Err(NotEnds::NotFdb),
+        NexthopKind::Group(group) => {
+            Ok(group.members.first().and_then(|first| all.objects.get(&first.id)).and_then(|first| first.family))
+        }
+        _ => Err(NotEnds::NoGroup),
+    })
 }
 
 /// A device goes through something: what leaves by a device that goes down or loses its carrier is gone, and nobody is

@@ -82,7 +82,7 @@ impl Stack {
     #[must_use]
     pub fn nexthop(&self, net: &Net, id: u32) -> Option<NexthopView> {
         let state = self.state(net)?;
-        let object = state.nexthops.peek()?.objects.get(&id).cloned()?;
+        let object = state.peek_nexthops()?.objects.get(&id).cloned()?;
         Some(view(Ns::living(state, net), &object, 0))
     }
 
@@ -92,19 +92,29 @@ impl Stack {
         let empty = NexthopPage { nexthops: Vec::new(), generation: 0 };
         let Some(state) = self.state(net) else { return empty };
         let ns = Ns::living(state, net);
-        let (objects, generation): (Vec<_>, _) = {
-            let Some(all) = state.nexthops.peek() else { return empty };
-            (all.objects.range(start..).map(|(_, object)| Arc::clone(object)).collect(), all.generation)
-        };
-        let admitted = objects.iter().filter(|object| filter.admits(ns, object)).take(max);
-        NexthopPage { nexthops: admitted.map(|object| view(ns, object, 0)).collect(), generation }
+        let mut page = empty;
+        let mut next = Some(start);
+        // Devices are looked at with no lock held, so objects are taken out a handful at a time.
+        while let Some(from) = next.filter(|_| page.nexthops.len() < max) {
+            let wanted = max - page.nexthops.len();
+            let objects: Vec<_> = {
+                let Some(all) = state.peek_nexthops() else { break };
+                page.generation = all.generation;
+                all.objects.range(from..).map(|(_, object)| Arc::clone(object)).take(wanted).collect()
+            };
+            // Behind the greatest id there is none.
+            next = objects.last().filter(|_| objects.len() == wanted).and_then(|last| last.id.checked_add(1));
+            let admitted = objects.iter().filter(|object| filter.admits(ns, object));
+            page.nexthops.extend(admitted.map(|object| view(ns, object, 0)));
+        }
+        page
     }
 
     /// The buckets of a resilient group, or of all from group `start` on; `None` if `only` is no resilient group.
     #[must_use]
     pub fn nexthop_buckets(&self, net: &Net, group: u32) -> Option<Vec<BucketView>> {
         let state = self.state(net)?;
-        let object = state.nexthops.peek()?.objects.get(&group).cloned()?;
+        let object = state.peek_nexthops()?.objects.get(&group).cloned()?;
         let NexthopKind::Group(members) = &object.kind else { return None };
         let resilient = members.resilient.as_ref()?;
         let now = u64::try_from(self.inner().clock.now().as_millis() / 10).unwrap_or(u64::MAX);

@@ -131,7 +131,7 @@ impl Rtnl<'_> {
 
     fn free_table(&self, ns: crate::state::Ns<'_>) -> Option<u32> {
         let rules = super::current(ns, Family::Inet);
-        let fib = ns.fib.peek();
+        let fib = ns.peek_fib();
         let taken = |id: &u32| {
             rules.iter().any(|rule| rule.table == *id) || fib.as_ref().is_some_and(|fib| fib.table(*id).is_some())
         };

@@ -45,7 +45,7 @@ pub(crate) fn lookup<T>(
     mut ask: impl FnMut(u32, &Rule) -> Verdict<T>,
 ) -> Verdict<T> {
     // A namespace whose rules nobody touched: no need to look at them.
-    if ns.rules.peek().is_none() {
+    if ns.peek_rules().is_none() {
         let plain = Rule::new(family);
         let tables: &[u32] = if family == Family::Inet { &[255, 254, 253] } else { &[255, 254] };
         for table in tables {

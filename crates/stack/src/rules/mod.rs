@@ -44,12 +44,12 @@ impl Rules {
 
 /// The rules of a namespace, without making any.
 fn current(ns: Ns<'_>, family: Family) -> Arc<Vec<Arc<Rule>>> {
-    ns.rules.peek().map_or_else(|| Arc::clone(Rules::default().list(family)), |rules| Arc::clone(rules.list(family)))
+    ns.peek_rules().map_or_else(|| Arc::clone(Rules::default().list(family)), |rules| Arc::clone(rules.list(family)))
 }
 
 /// Whether a rule of the family was ever added or deleted: until then IPv4's local table is within the main one.
 pub(crate) fn has_custom(ns: Ns<'_>, family: Family) -> bool {
-    ns.rules.peek().is_some_and(|rules| rules.custom[family as usize])
+    ns.peek_rules().is_some_and(|rules| rules.custom[family as usize])
 }
 
 /// What listeners are told.
@@ -68,7 +68,7 @@ impl Stack {
     pub fn rules(&self, net: &Net, family: Family) -> (Vec<RuleView>, u32) {
         let Some(state) = self.state(net) else { return (Vec::new(), 0) };
         let ns = Ns::living(state, net);
-        let generation = state.rules.peek().map_or(0, |rules| rules.generation);
+        let generation = state.peek_rules().map_or(0, |rules| rules.generation);
         let list = current(ns, family);
         (list.iter().map(|rule| RuleView::of(ns, rule, &list)).collect(), generation)
     }

@@ -221,7 +221,7 @@ impl Setting {
             What::Conf4(number) => inet::conf(ns, self.of, number).map(wide),
             What::Conf6(number) => inet6::conf(ns, self.of, number).map(wide),
             What::Unnumbered(born) => {
-                let kept = ns.sysctl.peek().and_then(|s| s.of_devices.get(&(self.of, self.name)).copied());
+                let kept = ns.peek_sysctl().and_then(|s| s.of_devices.get(&(self.of, self.name)).copied());
                 Some(kept.unwrap_or(born))
             }
             What::Neigh(family, parm) => Some(neigh::parm(ns, self.index(), family, parm).into()),

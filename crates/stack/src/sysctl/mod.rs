@@ -15,7 +15,7 @@ use pernet::Net;
 use crate::dev::Stack;
 use crate::rtnl::Rtnl;
 use crate::state::{ConfOf, Ns};
-use crate::{errno, inet};
+use crate::{errno, inet, l3};
 use kind::Kind;
 use path::Found;
 
@@ -80,6 +80,9 @@ impl SysctlError {
     }
 }
 
+/// `net.ipv4.nexthop_compat_mode`: whether routes also tell the ways out of their nexthop object, and its changes.
+const NEXTHOP_COMPAT_MODE: &str = "ipv4/nexthop_compat_mode";
+
 /// `net.ipv4.ip_forward` is another name of `net.ipv4.conf.all.forwarding`.
 const IP_FORWARD: &str = "ipv4/ip_forward";
 const FORWARDING: usize = 1;
@@ -111,7 +114,7 @@ impl Stack {
 /// What a setting of the namespace as a whole reads as, for the parts that go by it; `name` is its path in the table.
 pub(crate) fn text(ns: Ns<'_>, name: &str) -> String {
     // What was never written is not stored: most of the time this is a look at nothing.
-    if let Some(changed) = ns.sysctl.peek().and_then(|s| s.changed.get(name).cloned()) {
+    if let Some(changed) = ns.peek_sysctl().and_then(|s| s.changed.get(name).cloned()) {
         return changed.into();
     }
     table::TABLE.binary_search_by(|row| row.0.cmp(name)).map_or_else(|_| String::new(), |at| table::TABLE[at].2.into())
@@ -122,7 +125,7 @@ fn whole(ns: Ns<'_>, name: &'static str, born: &'static str) -> String {
     if name == IP_FORWARD {
         return inet::conf(ns, ConfOf::All, FORWARDING).unwrap_or(0).to_string();
     }
-    let changed = ns.sysctl.peek().and_then(|s| s.changed.get(name).cloned());
+    let changed = ns.peek_sysctl().and_then(|s| s.changed.get(name).cloned());
     changed.map_or_else(|| born.to_owned(), String::from)
 }
 
@@ -130,8 +133,15 @@ fn whole(ns: Ns<'_>, name: &'static str, born: &'static str) -> String {
 /// writes.
 pub(crate) fn number_or(ns: Ns<'_>, name: &str, born: i64) -> i64 {
     debug_assert!(table::TABLE.iter().any(|row| row.0 == name && row.2.trim() == born.to_string()), "{name} {born}");
-    let sysctl = ns.sysctl.peek();
+    let sysctl = ns.peek_sysctl();
     sysctl.and_then(|sysctl| sysctl.changed.get(name)?.trim().parse().ok()).unwrap_or(born)
+}
+
+/// Whether who listens to routes or lists them is also told of their nexthop objects
+/// (`net.ipv4.nexthop_compat_mode`); the setting is one for both families.
+pub(crate) fn nexthop_compat(ns: Ns<'_>) -> bool {
+    // It is on from birth, and has one other value.
+    ns.peek_sysctl().is_none_or(|s| !s.changed.contains_key(NEXTHOP_COMPAT_MODE))
 }
 
 impl Rtnl<'_> {
@@ -151,7 +161,12 @@ impl Rtnl<'_> {
                     row.map_or_else(String::new, |row| whole(ns, row.0, row.2))
                 };
                 let new = kind::written(kind, &old, text, other)?;
-                if kind == Kind::Action || new == old {
+                if kind == Kind::Action {
+                    // The only things to be done by writing are these.
+                    l3::flush_exceptions(ns.state(), name.starts_with("ipv4/"));
+                    return Ok(());
+                }
+                if new == old {
                     return Ok(());
                 }
                 if name == IP_FORWARD {
@@ -174,7 +189,7 @@ impl Rtnl<'_> {
 /// A device leaves: what was set for it goes.
 pub(crate) fn forget_device(ns: Ns<'_>, ifindex: u32) {
     let of = ConfOf::Dev(ifindex);
-    let known = ns.sysctl.peek().is_some_and(|s| {
+    let known = ns.peek_sysctl().is_some_and(|s| {
         s.features.contains_key(&ifindex)
             || s.of_devices.keys().any(|key| key.0 == of)
             || s.sysfs.keys().any(|key| key.0 == ifindex)

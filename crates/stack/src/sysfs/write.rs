@@ -174,7 +174,7 @@ impl Stack {
     #[must_use]
     pub fn sysfs_read(&self, net: &Net, link: &Link, path: &str) -> Option<Result<String, AttrError>> {
         let key = (link.index(), path.into());
-        let written = self.state(net).and_then(|state| state.sysctl.peek()?.sysfs.get(&key).cloned());
+        let written = self.state(net).and_then(|state| state.peek_sysctl()?.sysfs.get(&key).cloned());
         written.map_or_else(|| super::sysfs_attr(link, path), |text| Some(Ok(format!("{text}\n"))))
     }
 }

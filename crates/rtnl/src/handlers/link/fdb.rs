@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use pernet_stack::{FdbChange, FdbEntry, FdbFilter, FdbRemote, HwAddr};
+use pernet_stack::{FdbChange, FdbEntry, FdbFilter, FdbRemote, HwAddr, KindData};
 use pernet_wire::uapi::*;
 use pernet_wire::{AttrTable, Builder, Errno, ExtAck, Kind, Policy, Strictness, parse};
 
@@ -20,6 +20,7 @@ const NDA_PORT: u16 = 6;
 const NDA_VNI: u16 = 7;
 const NDA_IFINDEX: u16 = 8;
 const NDA_MASTER: u16 = 9;
+const NDA_NH_ID: u16 = 13;
 const NDA_FLAGS_EXT: u16 = 15;
 /// `NTF_SELF`.
 const SELF: u8 = 2;
@@ -79,6 +80,8 @@ fn change(request: &Request<'_>, ext: &mut ExtAck) -> Result<FdbChange, Errno> {
         flags: header.flags,
         vlan,
         remote: remote(&attrs)?,
+        nexthop: attrs.get(NDA_NH_ID).map(number),
+        names_host: [NDA_DST, NDA_PORT, NDA_VNI, NDA_IFINDEX].into_iter().any(|ty| attrs.get(ty).is_some()),
         exclusive: flags & NLM_F_EXCL != 0,
         create: flags & NLM_F_CREATE != 0,
         replace: flags & NLM_F_REPLACE != 0,
@@ -92,6 +95,13 @@ fn address(attrs: &AttrTable<'_>, ext: &mut ExtAck) -> Result<HwAddr, Errno> {
         Some(address) => Ok(address),
         None => refuse(ext, "invalid address"),
     }
+}
+
+/// As many bytes of a number as there are: the attribute is judged by no policy.
+fn number(attr: pernet_wire::Attr<'_>) -> u32 {
+    let mut bytes = [0; 4];
+    bytes.iter_mut().zip(attr.payload).for_each(|(to, from)| *to = *from);
+    u32::from_ne_bytes(bytes)
 }
 
 /// Where a tunnel is to send.
@@ -129,21 +139,35 @@ pub(super) fn get(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> 
     if header.index == 0 && master.is_none() {
         return refuse(ext, "No device specified");
     }
-    if header.index != 0 && links.by_index(header.index).is_none() {
+    if header.index != 0 && master.is_some() {
+        return refuse(ext, "Master and device are mutually exclusive");
+    }
+    let link = links.by_index(header.index);
+    if header.index != 0 && link.is_none() {
         ext.set_msg("unknown ifindex");
         return Err(Errno::ENODEV);
     }
-    if header.flags & SELF != 0 {
-        ext.set_msg("Fdb get operation not supported by device");
-        return Err(Errno::EOPNOTSUPP);
+    if let Some(link) = link.as_ref().filter(|_| header.flags & SELF != 0) {
+        if !matches!(link.data(), Some(KindData::Vxlan(_))) {
+            ext.set_msg("Fdb get operation not supported by device");
+            return Err(Errno::EOPNOTSUPP);
+        }
+        let entries = request.stack().fdb_of(request.net, link);
+        let own = entries.into_iter().find(|e| e.master.is_none() && e.address == address);
+        return answer(request, own, ext);
     }
-    let bridge =
-        master.or_else(|| links.by_index(header.index).and_then(|link| link.master)).ok_or(Errno::EOPNOTSUPP)?;
+    let Some(bridge) = master.or_else(|| link.and_then(|link| link.master)) else {
+        return refuse(ext, "Device is not a bridge port");
+    };
     let mut all = links.ports_of(bridge).into_iter().chain([bridge]).filter_map(|index| links.by_index(index));
     let found = all.find_map(|link| {
         let entries = request.stack().fdb_of(request.net, &link);
         entries.into_iter().find(|e| e.master == Some(bridge) && e.address == address)
     });
+    answer(request, found, ext)
+}
+
+fn answer(request: &Request<'_>, found: Option<FdbEntry>, ext: &mut ExtAck) -> Result<(), Errno> {
     let Some(entry) = found else {
         ext.set_msg("Fdb entry not found");
         return Err(Errno::ENOENT);
@@ -223,10 +247,13 @@ fn fill(out: &mut Builder, entry: &FdbEntry, now: u64) {
     header[4..8].copy_from_slice(&entry.ifindex.to_ne_bytes());
     header[8..10].copy_from_slice(&entry.state.to_ne_bytes());
     header[10] = entry.flags;
-    header[11] = if entry.remote.is_some() { UNICAST } else { 0 };
+    header[11] = if entry.remote.is_some() || entry.nexthop.is_some() { UNICAST } else { 0 };
     out.put_raw(&header).put(NDA_LLADDR, entry.address.as_bytes());
     if let Some(master) = entry.master {
         out.put_u32(NDA_MASTER, master).put_u32(NDA_FLAGS_EXT, 0);
+    }
+    if let Some(id) = entry.nexthop {
+        out.put_u32(NDA_NH_ID, id);
     }
     if let Some(remote) = &entry.remote {
         match remote.address {
@@ -244,7 +271,7 @@ fn fill(out: &mut Builder, entry: &FdbEntry, now: u64) {
         }
     }
     // What the device itself listens to has no age.
-    if entry.master.is_some() || entry.remote.is_some() {
+    if entry.master.is_some() || header[11] == UNICAST {
         let age = entry.updated.map_or(0, |updated| now.saturating_sub(updated));
         let age = u32::try_from(age).unwrap_or(u32::MAX);
         let words = [0, age, age, 0_u32];

@@ -89,7 +89,8 @@ pub(super) fn dump(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -
     }
     let groups = NexthopFilter { groups: true, ..NexthopFilter::default() };
     loop {
-        let start = u32::try_from(out.cursor.next).unwrap_or(u32::MAX);
+        // Behind the greatest id there is none.
+        let Ok(start) = u32::try_from(out.cursor.next) else { return Ok(Step::Done) };
         let page = request.stack().nexthops(request.net, start, 1, &groups);
         let Some(view) = page.nexthops.first() else { return Ok(Step::Done) };
         let id = view.nexthop.id;

@@ -42,6 +42,10 @@ pub(super) fn nexthop(out: &mut Builder, view: &NexthopView, asked: Option<u32>)
             out.put_u32(NHA_OIF, *oif);
             gateway(out, *router);
         }
+        // IPv6 has an address for none, which is told.
+        NexthopKind::Fdb { gateway: None } if nexthop.family == Some(Family::Inet6) => {
+            out.put(NHA_GATEWAY, &[0; 16]);
+        }
         NexthopKind::Fdb { gateway: end } => gateway(out, *end),
     }
 }

@@ -184,6 +184,9 @@ pub(super) fn config(request: &Request<'_>, ext: &mut ExtAck) -> Result<NexthopC
     if out.fdb && [NHA_OIF, NHA_BLACKHOLE, NHA_ENCAP, NHA_ENCAP_TYPE].into_iter().any(|ty| attrs.has(ty)) {
         return refuse(ext, "Fdb attribute can not be used with encap, oif or blackhole");
     }
+    if out.fdb && flags != 0 {
+        return refuse(ext, "Unsupported nexthop flags in ancillary header");
+    }
     if is_group {
         out.group = Some(group(&out, &attrs, ext)?);
         return Ok(out);

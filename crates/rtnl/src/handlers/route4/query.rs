@@ -14,6 +14,9 @@ use crate::handlers::{Request, metrics, refuse};
 /// `RTCF_NOTIFY`: the answer repeats the wish to hear of changes.
 const RTCF_NOTIFY: u32 = 0x1_0000;
 
+/// The type of service of RFC 1349, without its last bit.
+const IPTOS_TOS_MASK: u8 = 0x1c;
+
 /// Protocols that routes can be asked for.
 const PROTOCOLS: [u8; 3] = [1, 6, 17];
 
@@ -62,7 +65,8 @@ pub(super) fn get(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> 
         iif: number(RTA_IIF),
         oif: number(RTA_OIF),
         mark: number(RTA_MARK),
-        tos: tos & 0xfc,
+        // Of a question only the old four bits are looked at.
+        tos: tos & IPTOS_TOS_MASK,
         uid,
         protocol: ip_proto,
         sport: port(RTA_SPORT),
@@ -90,7 +94,7 @@ fn way(out: &mut Builder, query: &RouteQuery, answer: &RouteAnswer, asked: u32) 
     let [a, b, c, d] = flags.to_ne_bytes();
     let src_len = if src.is_some() { 32 } else { 0 };
     let header_table = u8::try_from(table).unwrap_or(fill::RT_TABLE_COMPAT);
-    out.put_raw(&[AF_INET as u8, 32, src_len, query.tos, header_table, 0, 0, answer.kind, a, b, c, d])
+    out.put_raw(&[AF_INET as u8, 32, src_len, answer.tos, header_table, 0, 0, answer.kind, a, b, c, d])
         .put_u32(RTA_TABLE, table)
         .put(RTA_DST, &query.dst.octets());
     fill::address(out, RTA_SRC, src);
@@ -100,9 +104,9 @@ fn way(out: &mut Builder, query: &RouteQuery, answer: &RouteAnswer, asked: u32) 
     }
     fill::address(out, RTA_PREFSRC, answer.prefsrc);
     fill::gateway(out, answer.gateway);
-    if let Some(info) = &answer.info {
-        metrics::fill(out, &info.metrics);
-    }
+    let mut metrics = answer.info.as_ref().map(|info| info.metrics.clone()).unwrap_or_default();
+    metrics::learned(&mut metrics, answer.learned.as_ref());
+    metrics::fill(out, &metrics);
     if query.mark != 0 {
         out.put_u32(RTA_MARK, query.mark);
     }
@@ -114,5 +118,8 @@ fn way(out: &mut Builder, query: &RouteQuery, answer: &RouteAnswer, asked: u32) 
     // struct rta_cacheinfo: how often and when it was used, which nobody counts here.
     let mut cache = [0; 32];
     cache[..4].copy_from_slice(&1_u32.to_ne_bytes());
+    if let Some(learned) = &answer.learned {
+        cache[8..12].copy_from_slice(&metrics::ticks(learned).to_ne_bytes());
+    }
     out.put(RTA_CACHEINFO, &cache);
 }

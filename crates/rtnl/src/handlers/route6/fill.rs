@@ -31,7 +31,7 @@ fn header(out: &mut Builder, route: &RouteInfo6, body: &Body) {
 pub(super) fn route(out: &mut Builder, route: &RouteInfo6) {
     let (nexthop, flags) = &route.nexthop;
     let several = !route.nexthops.is_empty();
-    let shown = if several { 0 } else { u32::from(*flags) };
+    let shown = if several || !route.tells_nexthops { 0 } else { u32::from(*flags) };
     header(out, route, &Body { dst_len: route.dst.prefix_len(), src_len: route.src.prefix_len(), flags: shown });
     if route.dst.prefix_len() > 0 {
         out.put(RTA_DST, &route.dst.addr().octets());
@@ -43,7 +43,9 @@ pub(super) fn route(out: &mut Builder, route: &RouteInfo6) {
     if route.nh_id != 0 {
         out.put_u32(RTA_NH_ID, route.nh_id);
     }
-    if several {
+    if !route.tells_nexthops {
+        // Whoever wants to know asks for the object.
+    } else if several {
         out.nest(RTA_MULTIPATH, |list| {
             for (nexthop, flags) in &route.nexthops {
                 one_of_several(list, nexthop, *flags);
@@ -101,12 +103,20 @@ pub(super) fn answer(out: &mut Builder, flow: &Flow6, answer: &Answer6) {
     } else if let Some(prefsrc) = answer.prefsrc {
         out.put(RTA_PREFSRC, &prefsrc.octets());
     }
-    common(out, route);
+    match &answer.learned {
+        None => common(out, route),
+        Some(learned) => {
+            let mut metrics = route.metrics.as_deref().cloned().unwrap_or_default();
+            metrics::learned(&mut metrics, Some(learned));
+            common(out, &RouteInfo6 { metrics: Some(metrics.into()), ..route.clone() });
+        }
+    }
     if let Some(gateway) = answer.gateway.filter(|_| route.kind != RTN_LOCAL) {
         out.put(RTA_GATEWAY, &gateway.octets());
     }
     out.put_u32(RTA_OIF, answer.oif);
-    tail(out, route, [ANSWER_REFERENCES, 0], 0);
+    let expires = answer.learned.as_ref().map_or(0, |learned| metrics::ticks(learned).cast_signed());
+    tail(out, route, [ANSWER_REFERENCES, 0], expires);
 }
 
 /// Who holds the answer while it is sent, as the kernel counts.

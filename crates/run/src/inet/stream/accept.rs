@@ -146,7 +146,7 @@ impl StreamFd {
             Ok(prepared) => prepared,
             Err(e) => return Err((notification, e)),
         };
-        child.on_ready(Some(world.sockets.notifier(id, world.reactor.clone())));
+        child.on_ready(Some(world.sockets.alarm(id, world.reactor.clone())));
         // It is in the table before the program can name it, and moves nothing before the program has it.
         let wire = pump::Wire::paused(wire);
         let fresh = Arc::new(Self::new(id, self.kind, self.net.clone(), kept, child, Phase::Fresh));

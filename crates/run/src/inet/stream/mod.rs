@@ -224,7 +224,7 @@ pub(crate) fn open(world: &World, task: Task, kind: Kind, net: NetRef, nonblocki
         _ => TcpSocket::new_v4(&world.stack, &net),
     };
     socket.set_owner(world.users.cred(task).euid.0);
-    socket.on_ready(Some(world.sockets.notifier(id, world.reactor.clone())));
+    socket.on_ready(Some(world.sockets.alarm(id, world.reactor.clone())));
     let socket = Emulated::Stream(Arc::new(StreamFd::new(id, kind, net, kept, socket, Phase::Fresh)));
     world.sockets.insert_silent(id, socket, &app, &world.reactor)?;
     Ok(app)

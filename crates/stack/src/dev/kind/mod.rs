@@ -138,6 +138,15 @@ fn lower_of(base: Ns<'_>, ns: Ns<'_>, new: &NewLink, link: &mut Link) -> Result<
     Ok(Some(lower))
 }
 
+/// Whether a new device, which is in the table, may sit on the one that its request names.
+pub(super) fn may_sit(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) -> Result<(), LinkRefused> {
+    if !sits(link) {
+        return Ok(());
+    }
+    let nests = rtnl.with_lower(ns, link, |rtnl, lower_ns, lower| rtnl.may_nest((lower_ns, &lower), (ns, link)));
+    nests.unwrap_or(Ok(()))
+}
+
 /// A new device is in the table: those below hear of it.
 pub(super) fn created(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
     if let Some(KindData::Vxlan(vxlan)) = link.data() {
@@ -150,17 +159,17 @@ pub(super) fn created(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
     let _ = rtnl.with_lower(ns, link, |rtnl, lower_ns, lower| {
         let net = if lower_ns.is(ns) { None } else { own };
         lower_ns.links.stack(lower.index(), net.as_ref(), link.index());
+        rtnl.edit(lower_ns, lower.index(), Some(NetdevEvent::ChangeUpper), |_| {});
         if link.lower.is_none() {
             return;
         }
-        rtnl.edit(lower_ns, lower.index(), Some(NetdevEvent::ChangeUpper), |_| {});
         watch::transfer(rtnl, ns, link.index(), &lower);
         watch::fire(rtnl, ns, link.index());
     });
 }
 
 /// Whether the device is one that sits on another (and goes with it), as opposed to one that is wired to another.
-fn sits(link: &Link) -> bool {
+pub(super) fn sits(link: &Link) -> bool {
     matches!(link.data(), Some(KindData::Vlan(_) | KindData::Macvlan(_) | KindData::Vxlan(_)))
 }
 
@@ -231,11 +240,17 @@ pub(super) fn edit(ns: Ns<'_>, index: u32, edit: impl FnOnce(&mut KindData)) {
 }
 
 /// Whether `port` may join `master`.
-pub(super) fn may_join(ns: Ns<'_>, master: &Arc<Link>, port: &Arc<Link>) -> Result<(), LinkRefused> {
+pub(super) fn may_join(
+    rtnl: &mut Rtnl<'_>,
+    ns: Ns<'_>,
+    master: &Arc<Link>,
+    port: &Arc<Link>,
+) -> Result<(), LinkRefused> {
     match master.data() {
-        Some(KindData::Bridge(_)) => bridge::may_join(ns, master, port),
-        _ => Err(LinkRefused::plain(errno::EOPNOTSUPP)),
+        Some(KindData::Bridge(_)) => bridge::may_join(ns, master, port)?,
+        _ => return Err(LinkRefused::plain(errno::EOPNOTSUPP)),
     }
+    rtnl.may_nest((ns, port), (ns, master))
 }
 
 /// `port` joins `master`, which was asked.

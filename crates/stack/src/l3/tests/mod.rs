@@ -1,5 +1,7 @@
 //! Namespaces wired together in process, on a clock that the test moves. What passes on the wires is read as a capture.
 
+mod groups;
+mod path;
 mod v4;
 mod v6;
 
@@ -197,13 +199,15 @@ impl World {
     /// What passed since the last look: what came in by devices of `net`, in words.
     pub(super) fn came_in(&self, net: &NetRef) -> Vec<String> {
         let of = net.cookie().get();
-        seen::take().iter().filter(|s| s.net == of && !s.outgoing).map(|s| words(&s.bytes)).collect()
+        let came = seen::take().into_iter().filter(|s| s.net == of && !s.outgoing).map(|s| words(&s.bytes));
+        came.filter(|words| !words.contains(MLD)).collect()
     }
 
     /// What went out, likewise.
     pub(super) fn went_out(&self, net: &NetRef) -> Vec<String> {
         let of = net.cookie().get();
-        seen::take().iter().filter(|s| s.net == of && s.outgoing).map(|s| words(&s.bytes)).collect()
+        let went = seen::take().into_iter().filter(|s| s.net == of && s.outgoing).map(|s| words(&s.bytes));
+        went.filter(|words| !words.contains(MLD)).collect()
     }
 }
 
@@ -227,6 +231,9 @@ pub(super) fn flow(dst: IpAddr) -> Flow {
 pub(super) fn plain() -> Header {
     Header { pmtu: PmtuDiscovery::Dont, multicast_loop: true, ..Header::default() }
 }
+
+/// What is said of groups for every address is looked at in one place only.
+const MLD: &str = "icmp 143";
 
 pub(super) const UNICAST: u8 = route_type::UNICAST;
 

@@ -16,7 +16,7 @@ fn pair() -> (World, NetRef, NetRef) {
 }
 
 /// Two hosts and a router between them.
-fn routed() -> (World, NetRef, NetRef, NetRef) {
+pub(super) fn routed() -> (World, NetRef, NetRef, NetRef) {
     let world = World::new();
     let (a, r, b) = (world.net(), world.net(), world.net());
     world.wire((&a, "e1", 1), (&r, "r1", 2));

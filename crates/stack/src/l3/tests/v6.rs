@@ -18,7 +18,7 @@ fn pair() -> (World, NetRef, NetRef) {
 }
 
 /// Two hosts and a router between them.
-fn routed() -> (World, NetRef, NetRef, NetRef) {
+pub(super) fn routed() -> (World, NetRef, NetRef, NetRef) {
     let world = World::new();
     let (a, r, b) = (world.net(), world.net(), world.net());
     world.wire((&a, "e1", 1), (&r, "r1", 2));
@@ -124,7 +124,8 @@ fn a_router_forwards_and_tells_what_it_cannot() {
     world.stack.rtnl(Origin::KERNEL).set_link(&r, world.index(&r, "r2"), &change).unwrap();
     world.ping(&a, "2001:db8:2::1", 1400, plain()).unwrap();
     assert_eq!(world.came_in(&a), ["2001:db8:1::f > 2001:db8:1::1 len 1280 hlim 64 icmp 2/0 1300"]);
-    world.ping(&a, "2001:db8:2::1", 1400, Header { pmtu: PmtuDiscovery::Do, ..plain() }).unwrap();
+    let refused = Header { pmtu: PmtuDiscovery::Do, ..plain() };
+    assert_eq!(world.ping(&a, "2001:db8:2::1", 1400, refused), Err(crate::errno::EMSGSIZE));
     world.sysctl(&r, "ipv6/conf/all/forwarding", "0");
     seen::take();
     world.ping(&a, "2001:db8:2::1", 56, plain()).unwrap();

@@ -2,17 +2,24 @@
 
 use std::sync::Arc;
 
-use super::header::{Ipv4Header, decrease_ttl};
+use super::header::{Ipv4Header, decrease_ttl, write_checksum};
 use super::icmp::{self, Quote, code, ty};
-use super::{input, output, route};
+use super::{input, options, output, redirect, route};
 use crate::dev::Link;
 use crate::errno;
-use crate::fib;
+use crate::fib::{self, rtcf};
+use crate::inet;
 use crate::l2::{Cx, Frame, PacketType};
 use crate::l3::Reach;
 
 /// Sends a packet on, or tells its sender why not.
-pub(super) fn ip_forward(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame, header: &Ipv4Header) {
+pub(super) fn ip_forward(
+    cx: Cx<'_>,
+    link: &Arc<Link>,
+    mut frame: Frame,
+    header: &Ipv4Header,
+    record_at: Option<usize>,
+) {
     if !input::forwards(cx, link) {
         return;
     }
@@ -39,7 +46,15 @@ pub(super) fn ip_forward(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame, header:
     if header.df && frame.len() > mtu as usize && frame.segment.is_none() {
         return refuse(&frame, ty::DEST_UNREACH, code::FRAG_NEEDED, mtu);
     }
+    if way.flags & rtcf::DOREDIRECT != 0 && frame.data().len() >= header.len {
+        redirect::send(cx, link, &frame, header, &way);
+    }
     decrease_ttl(frame.data_mut());
+    if let Some(at) = record_at {
+        let own = inet::select_addr(cx.ns(), Some(out.index()), header.dst, fib::scope::UNIVERSE);
+        options::record(frame.data_mut(), at, own.octets());
+        write_checksum(frame.data_mut(), header.len);
+    }
     frame.kind = PacketType::Outgoing;
     let next_hop = route::next_hop(way.gateway, header.dst);
     // Nobody waits for the answer.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::header::{HLEN, Ipv4Header};
-use super::input;
+use super::{input, redirect, route};
 use crate::dev::IfFlags;
 use crate::errno;
 use crate::fib::{self, route_type};
@@ -196,6 +196,7 @@ pub(super) fn icmp_rcv(cx: Cx<'_>, packet: Received) {
         }
         ty::TIMESTAMP if !ignored && code == 0 && frame.len() >= 20 => answer = Some(timestamp(frame)),
         ty::DEST_UNREACH | ty::TIME_EXCEEDED | ty::PARAMETER_PROBLEM => error(cx, &packet, src, ty, code),
+        ty::REDIRECT => redirect::receive(cx, &packet, src),
         _ => {}
     }
     let (tos, mark) = (packet.tos, packet.frame.mark);
@@ -265,6 +266,9 @@ fn error(cx: Cx<'_>, packet: &Received, from: Ipv4Addr, ty: u8, code: u8) {
         info = if code == code::FRAG_NEEDED { info & 0xffff } else { 0 };
     } else if ty == ty::PARAMETER_PROBLEM {
         info >>= 24;
+    }
+    if ty == ty::DEST_UNREACH && code == code::FRAG_NEEDED {
+        route::learn_mtu(cx, &inner, info);
     }
     let error = IcmpError {
         offender: Some(from.into()),

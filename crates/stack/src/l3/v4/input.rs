@@ -3,21 +3,24 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use super::header::Ipv4Header;
-use super::{forward, icmp};
+use super::header::{HLEN, Ipv4Header};
+use super::{forward, icmp, options};
 use crate::dev::Link;
 use crate::errno;
 use crate::fib::{self, RouteQuery, route_type};
 use crate::inet;
 use crate::l2::{Checksum, Cx, Frame, PacketType};
 use crate::l3::frag::{self, Part};
-use crate::l3::{Delivered, Reach, Received, internet_checksum};
+use crate::l3::{Delivered, Reach, Received, internet_checksum, report};
 use crate::l4;
 use crate::state::ConfOf;
 
 const ICMP: u8 = 1;
+const IGMP: u8 = 2;
 /// `IPV4_DEVCONF_FORWARDING`.
 const FORWARDING: usize = 1;
+/// `IPV4_DEVCONF_ACCEPT_SOURCE_ROUTE`.
+const ACCEPT_SOURCE_ROUTE: usize = 9;
 
 /// A packet came in by `link`.
 pub(in crate::l3) fn ip_rcv(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame) {
@@ -35,17 +38,36 @@ pub(in crate::l3) fn ip_rcv(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame) {
         // Short frames are padded.
         frame.trim(header.total_len);
     }
+    let mut record_at = None;
+    if header.len > HLEN && frame.routed.is_none() {
+        match options::parse(&frame.data()[..header.len]) {
+            Err(at) => {
+                let quote = icmp::Quote::of(&frame, link.index(), Reach::Unicast);
+                return icmp::icmp_send(cx, &quote, icmp::ty::PARAMETER_PROBLEM, 0, u32::from(at) << 24);
+            }
+            Ok(found) if found.source_route && !obeys(cx, link) => return,
+            Ok(found) => record_at = found.record_at,
+        }
+    }
     let reach = match frame.routed {
         Some(reach) => reach,
         None => match input_route(cx, link, &frame, &header) {
             Some(reach) => reach,
-            None => return forward::ip_forward(cx, link, frame, &header),
+            None => return forward::ip_forward(cx, link, frame, &header, record_at),
         },
     };
     if reach == Reach::Unicast {
         return;
     }
     local_deliver(cx, link, frame, &header, reach);
+}
+
+/// Whether packets go where their senders say (`accept_source_route`), for all devices and this one.
+///
+/// Those that may come are delivered and forwarded as if the sender had said nothing: nobody is sent by such ways.
+fn obeys(cx: Cx<'_>, link: &Link) -> bool {
+    let is = |of| inet::conf(cx.ns(), of, ACCEPT_SOURCE_ROUTE).is_some_and(|value| value != 0);
+    is(ConfOf::All) && is(ConfOf::Dev(link.index()))
 }
 
 /// What the packet is to this host; [`Reach::Unicast`] if it is to be dropped, `None` if it is for others.
@@ -137,6 +159,13 @@ fn deliver_whole(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame, header: &Ipv4He
         header_len: header.len,
         frame,
     };
+    if header.protocol == IGMP {
+        if internet_checksum(received.frame.data(), 0) == 0 {
+            report::receive(cx, link, &received);
+        }
+        l4::deliver(cx, received);
+        return;
+    }
     if header.protocol == ICMP {
         icmp::icmp_rcv(cx, received);
         return;

@@ -4,10 +4,12 @@ mod forward;
 mod header;
 mod icmp;
 mod input;
+mod options;
 mod output;
+mod redirect;
 mod route;
 
 pub(super) use icmp::{link_failure, parts_missing};
 pub(super) use input::ip_rcv;
-pub(super) use output::{ip_output, ip_output_raw};
+pub(super) use output::{alert_packet, ip_output, ip_output_raw};
 pub(super) use route::route_output;

@@ -7,7 +7,7 @@ use super::header::{HLEN, Ipv4Header, MAX_HLEN, write_checksum};
 use crate::dev::Link;
 use crate::errno;
 use crate::inet;
-use crate::l2::{self, Cx, Frame, PacketType, ethertype};
+use crate::l2::{self, Checksum, Cx, Frame, PacketType, ethertype};
 use crate::l3::{Header, PmtuDiscovery, Reach, Route, finish_checksum};
 use crate::neigh;
 use crate::sysctl;
@@ -173,6 +173,32 @@ pub(super) fn finish_output(
         return neigh::output(cx, link, next_hop, frame);
     }
     fragment(cx, link, next_hop, mtu, frame)
+}
+
+/// A message of IGMP, at which routers on the way look (RFC 2113).
+pub(in crate::l3) fn alert_packet(src: Ipv4Addr, dst: Ipv4Addr, message: &[u8]) -> Frame {
+    const ROUTER_ALERT: [u8; 4] = [148, 4, 0, 0];
+    const IGMP: u8 = 2;
+    let mut frame = Frame::with_payload(message);
+    let len = HLEN + ROUTER_ALERT.len();
+    frame.push(len)[HLEN..].copy_from_slice(&ROUTER_ALERT);
+    let header = Ipv4Header {
+        len,
+        tos: 0xc0,
+        total_len: frame.len(),
+        ident: 0,
+        df: true,
+        mf: false,
+        offset: 0,
+        ttl: 1,
+        protocol: IGMP,
+        src,
+        dst,
+    };
+    header.write(frame.data_mut());
+    frame.set_network_here();
+    (frame.protocol, frame.kind, frame.checksum) = (ethertype::IP, PacketType::Outgoing, Checksum::Right);
+    frame
 }
 
 /// Cuts a packet (RFC 791, 3.2).

@@ -1,12 +1,15 @@
 //! The way out of a packet of this host (`ip_route_output_flow`).
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
+use super::header::Ipv4Header;
 use crate::dev::Link;
 use crate::errno;
 use crate::fib::{self, FibInfo, Gateway, How, RouteQuery, route_type};
 use crate::l2::Cx;
-use crate::l3::{Flow, Reach, Route};
+use crate::l3::{Flow, Learned, Path, Reach, Route, exception};
+use crate::sysctl;
 
 /// Numbers of metrics of a route (`RTAX_*`).
 const RTAX_LOCK: u16 = 1;
@@ -52,17 +55,80 @@ pub(in crate::l3) fn route_output(cx: Cx<'_>, flow: &Flow, dst: Ipv4Addr) -> Res
         _ => Reach::Unicast,
     };
     let metric = |number| way.info.as_ref().map_or(0, |info| info.metrics.get(number));
+    let path = Path { dst: dst.into(), oif: way.oif, gateway: gateway(way.gateway) };
+    let learned = if reach == Reach::Unicast { learned(cx, &path) } else { None };
+    let mtu = learnt_mtu(mtu(&link, way.info.as_deref()), learned.as_ref());
     Ok(Route {
         dst: dst.into(),
         src: src.into(),
         oif: way.oif,
         device: way.oif,
-        next_hop: next_hop(way.gateway, dst),
+        next_hop: learned.and_then(|learned| learned.gateway).unwrap_or_else(|| next_hop(way.gateway, dst)),
         reach,
-        mtu: mtu(&link, way.info.as_deref()),
+        mtu,
         hop_limit: u8::try_from(metric(RTAX_HOPLIMIT)).unwrap_or(0),
         advmss: metric(RTAX_ADVMSS),
     })
+}
+
+/// What was learnt of a path.
+pub(super) fn learned(cx: Cx<'_>, path: &Path) -> Option<Learned> {
+    exception::learned(cx.state, path, cx.now())
+}
+
+/// The largest packet that was heard to pass.
+fn learnt_mtu(mtu: u32, learned: Option<&Learned>) -> u32 {
+    learned.and_then(|learned| learned.mtu).map_or(mtu, |said| said.min(mtu))
+}
+
+/// Somebody on the way to where a packet of ours went could not send it on whole (`__ip_rt_update_pmtu`).
+pub(super) fn learn_mtu(cx: Cx<'_>, packet: &Ipv4Header, said: u32) {
+    let ns = cx.ns();
+    if said == 0 || sysctl::number_or(ns, "ipv4/ip_no_pmtu_disc", 0) == 1 {
+        return;
+    }
+    // Nobody is told of packets that this host did not send.
+    if fib::address_type(ns, packet.src) != route_type::LOCAL {
+        return;
+    }
+    let query = RouteQuery {
+        dst: packet.dst,
+        src: packet.src,
+        iif: 0,
+        oif: 0,
+        mark: 0,
+        tos: packet.tos & 0xfc,
+        uid: 0,
+        protocol: packet.protocol,
+        sport: 0,
+        dport: 0,
+        fib_match: false,
+    };
+    let Ok(way) = fib::route_output(ns, &query, How { any_source: true, on_link: false }, &mut None) else { return };
+    let Some(link) = cx.state.links.by_index(way.oif) else { return };
+    if way.kind != route_type::UNICAST || mtu_is_locked(way.info.as_deref()) {
+        return;
+    }
+    let path = Path { dst: packet.dst.into(), oif: way.oif, gateway: gateway(way.gateway) };
+    let known = learnt_mtu(mtu(&link, way.info.as_deref()), learned(cx, &path).as_ref());
+    if known < said {
+        return;
+    }
+    // Whoever names less than every path carries is not to make this host send crumbs.
+    let least = u32::try_from(sysctl::number_or(ns, "ipv4/route/min_pmtu", 552)).unwrap_or(0);
+    let locked = said < least;
+    let mtu = if locked { known.min(least) } else { said };
+    let lasts = u64::try_from(sysctl::number_or(ns, "ipv4/route/mtu_expires", 600)).unwrap_or(0);
+    cx.state.l3.exceptions.learn_mtu(path, cx.now(), (mtu, locked), Duration::from_secs(lasts));
+}
+
+/// A router as paths have it.
+pub(super) fn gateway(gateway: Gateway) -> Option<IpAddr> {
+    match gateway {
+        Gateway::None => None,
+        Gateway::V4(gateway) => Some(gateway.into()),
+        Gateway::V6(gateway) => Some(gateway.into()),
+    }
 }
 
 /// Whom to hand it to.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::header::Ipv6Header;
 use super::icmp::{self, Quote, code, ty};
-use super::{input, output, route};
+use super::{input, output, redirect, route};
 use crate::dev::Link;
 use crate::inet6::{self, RouteError6, Way6, devconf};
 use crate::l2::{Cx, Frame, PacketType};
@@ -46,6 +46,10 @@ pub(super) fn ip6_forward(
     let mtu = route::mtu(cx, &out, way.metrics.as_deref());
     if frame.len() > mtu as usize && frame.segment.is_none() {
         return refuse(&frame, ty::PACKET_TOO_BIG, 0, mtu);
+    }
+    // The sender could have handed it to the next router himself.
+    if way.oif == link.index() {
+        redirect::send(cx, link, &frame, header, route::next_hop(&way, header.dst));
     }
     if let Some(hop_limit) = frame.data_mut().get_mut(7) {
         *hop_limit -= 1;

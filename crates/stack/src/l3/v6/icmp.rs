@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::header::{HLEN, Ipv6Header, next, upper};
-use super::{input, ndisc};
+use super::{input, ndisc, route};
 use crate::dev::{IfFlags, Link};
 use crate::errno;
 use crate::inet6::{self, Flow6};
 use crate::l2::{Checksum, Cx, Frame, PacketType};
 use crate::l3::{
-    Flow, Header, IcmpError, Reach, Received, Route, internet_checksum, ip_output, pseudo_header_sum, route_output,
+    Flow, Header, IcmpError, Reach, Received, Route, internet_checksum, ip_output, pseudo_header_sum, report,
+    route_output,
 };
 use crate::l4;
 use crate::sysctl;
@@ -29,6 +30,8 @@ pub(super) mod ty {
     pub(in super::super) const PARAMETER_PROBLEM: u8 = 4;
     pub(in super::super) const ECHO: u8 = 128;
     pub(in super::super) const ECHO_REPLY: u8 = 129;
+    pub(in super::super) const MLD_QUERY: u8 = 130;
+    pub(in super::super) const MLD_DONE: u8 = 132;
     pub(in super::super) const ROUTER_SOLICIT: u8 = 133;
     pub(in super::super) const REDIRECT: u8 = 137;
     /// From here on messages tell of no error.
@@ -193,6 +196,7 @@ pub(super) fn icmpv6_rcv(cx: Cx<'_>, link: &Arc<Link>, packet: Received) {
         ty::ROUTER_SOLICIT..=ty::REDIRECT if packet.hop_limit == 255 && code == 0 => {
             ndisc::ndisc_rcv(cx, link, &packet)
         }
+        ty::MLD_QUERY..=ty::MLD_DONE => report::receive(cx, link, &packet),
         _ => {}
     }
     let (tclass, iif) = (packet.tos, packet.iif);
@@ -241,6 +245,9 @@ fn error(cx: Cx<'_>, packet: &Received, ty: u8, code: u8) {
     let Some(upper) = upper(quoted, inner.next).filter(|upper| !upper.later_part) else { return };
     let (errno, fatal) = meaning(ty, code);
     let info = u32::from_be_bytes([message[4], message[5], message[6], message[7]]);
+    if ty == ty::PACKET_TOO_BIG {
+        route::learn_mtu(cx, &inner, packet.iif, info);
+    }
     let error = IcmpError {
         offender: Some(packet.src),
         ty,

@@ -6,11 +6,12 @@ mod icmp;
 mod input;
 mod ndisc;
 mod output;
+mod redirect;
 mod route;
 
 pub(super) use icmp::{link_failure, parts_missing};
 pub(super) use input::ipv6_rcv;
 pub(super) use ndisc::dad_solicit;
 pub(crate) use ndisc::solicit;
-pub(super) use output::{ip6_output, ip6_output_raw};
+pub(super) use output::{alert_packet, ip6_output, ip6_output_raw};
 pub(super) use route::route_output;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use pernet::Origin;
 
 use super::header::{HLEN, Ipv6Header, next};
+use super::{icmp, redirect};
 use crate::dev::{HwAddr, IfFlags, Link};
 use crate::inet6::{self, Flow6, Target, devconf};
 use crate::l2::{Checksum, Cx, Frame, dev_queue_xmit, ethertype, push_header};
@@ -20,11 +21,11 @@ mod ty {
 }
 
 /// Types of options.
-mod opt {
-    pub(super) const SOURCE: u8 = 1;
-    pub(super) const TARGET: u8 = 2;
+pub(super) mod opt {
+    pub(in super::super) const SOURCE: u8 = 1;
+    pub(in super::super) const TARGET: u8 = 2;
     /// RFC 3971: tells one's own question from another's.
-    pub(super) const NONCE: u8 = 14;
+    pub(in super::super) const NONCE: u8 = 14;
 }
 
 /// Bits of an advertisement.
@@ -42,7 +43,7 @@ const LEN: usize = 24;
 const ENHANCED_DAD: usize = 46;
 
 /// The options of a message, which begin at `at`; `None` if they are broken.
-fn options(message: &[u8], at: usize) -> Option<Vec<(u8, &[u8])>> {
+pub(super) fn options(message: &[u8], at: usize) -> Option<Vec<(u8, &[u8])>> {
     let mut rest = message.get(at..)?;
     let mut out = Vec::new();
     while let [kind, units, ..] = rest {
@@ -55,12 +56,12 @@ fn options(message: &[u8], at: usize) -> Option<Vec<(u8, &[u8])>> {
 }
 
 /// The link-layer address in an option.
-fn address(options: &[(u8, &[u8])], kind: u8) -> Option<HwAddr> {
+pub(super) fn address(options: &[(u8, &[u8])], kind: u8) -> Option<HwAddr> {
     let (_, bytes) = options.iter().find(|(found, _)| *found == kind)?;
     HwAddr::new(bytes.get(..6)?)
 }
 
-fn option(kind: u8, bytes: &[u8]) -> Vec<u8> {
+pub(super) fn option(kind: u8, bytes: &[u8]) -> Vec<u8> {
     let mut out = vec![kind, 0];
     out.extend_from_slice(bytes);
     out.resize(out.len().next_multiple_of(8), 0);
@@ -148,6 +149,7 @@ pub(super) fn ndisc_rcv(cx: Cx<'_>, link: &Arc<Link>, packet: &Received) {
     match message.first() {
         Some(&ty::NEIGHBOUR_SOLICIT) => neighbour_solicit(cx, link, (src, dst), message),
         Some(&ty::NEIGHBOUR_ADVERT) => neighbour_advert(cx, link, dst, message),
+        Some(&icmp::ty::REDIRECT) => redirect::receive(cx, link, src, message),
         _ => {}
     }
 }
@@ -181,7 +183,7 @@ fn neighbour_solicit(cx: Cx<'_>, link: &Arc<Link>, (src, dst): (Ipv6Addr, Ipv6Ad
         None => None,
     };
     let forwards = inet6::setting(ns, link, devconf::FORWARDING) != 0;
-    let proxied = || ns.neigh.peek().is_some_and(|table| table.is_proxy(link.index(), target.into()));
+    let proxied = || ns.peek_neigh().is_some_and(|table| table.is_proxy(link.index(), target.into()));
     let proxies = |number| inet6::setting(ns, link, number) != 0 || inet6::setting_of_all(ns, number) != 0;
     if what.is_none() && !(forwards && proxies(devconf::PROXY_NDP) && proxied()) {
         return;
@@ -270,7 +272,7 @@ fn neighbour_advert(cx: Cx<'_>, link: &Arc<Link>, dst: Ipv6Addr, message: &[u8])
     };
     // Nobody is asked any more who did not answer in time.
     let key = (link.index(), IpAddr::V6(target));
-    let failed = cx.state.neigh.peek().is_some_and(|table| table.is_failed(key.0, key.1));
+    let failed = cx.state.peek_neigh().is_some_and(|table| table.is_failed(key.0, key.1));
     if !failed {
         neigh::heard(cx, link, &heard);
     }

@@ -7,8 +7,8 @@ use super::header::{FRAGMENT_LEN, FragmentHeader, HLEN, Ipv6Header, extension_le
 use crate::dev::{IfFlags, Link};
 use crate::errno;
 use crate::inet6::{self, devconf};
-use crate::l2::{self, Cx, Frame, PacketType, ethertype};
-use crate::l3::{Header, PmtuDiscovery, Reach, Route, finish_checksum};
+use crate::l2::{self, Checksum, Cx, Frame, PacketType, ethertype};
+use crate::l3::{Header, PmtuDiscovery, Reach, Route, finish_checksum, internet_checksum, pseudo_header_sum};
 use crate::neigh;
 
 /// Longest payload.
@@ -134,6 +134,26 @@ fn output(cx: Cx<'_>, link: &Arc<Link>, route: &Route, loops: bool, mtu: usize, 
         Reach::Unicast | Reach::Broadcast => {}
     }
     finish_output(cx, link, route.next_hop, mtu, frame)
+}
+
+/// A message of MLD, at which routers on the way look (RFC 2711).
+pub(in crate::l3) fn alert_packet(src: Ipv6Addr, dst: Ipv6Addr, message: &[u8]) -> Frame {
+    // The router alert, and padding.
+    const ALERT: [u8; 8] = [next::ICMPV6, 0, 5, 2, 0, 0, 1, 0];
+    let mut frame = Frame::with_payload(message);
+    let start = pseudo_header_sum(src.into(), dst.into(), next::ICMPV6, message.len());
+    let sum = internet_checksum(message, start);
+    if let Some(field) = frame.data_mut().get_mut(2..4) {
+        field.copy_from_slice(&sum.to_be_bytes());
+    }
+    frame.push(ALERT.len()).copy_from_slice(&ALERT);
+    let payload_len = frame.len();
+    frame.push(HLEN);
+    let header = Ipv6Header { tclass: 0, flow_label: 0, payload_len, next: next::HOP_BY_HOP, hop_limit: 1, src, dst };
+    header.write(frame.data_mut());
+    frame.set_network_here();
+    (frame.protocol, frame.kind, frame.checksum) = (ethertype::IPV6, PacketType::Outgoing, Checksum::Right);
+    frame
 }
 
 /// Out by a device, in parts if it is too large (`ip6_finish_output`).

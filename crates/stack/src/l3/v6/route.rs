@@ -1,14 +1,18 @@
 //! The way out of a packet of this host (`ip6_dst_lookup_flow`).
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
 
+use super::header::Ipv6Header;
 use crate::dev::Link;
 use crate::errno;
 use crate::fib::Metrics;
 use crate::inet6::{self, Flow6, RouteError6, Way6, devconf};
 use crate::l2::Cx;
-use crate::l3::{Flow, Reach, Route};
+use crate::l3::{Flow, Learned, Path, Reach, Route, exception};
+use crate::sysctl;
 
+const RTAX_LOCK: u16 = 1;
 const RTAX_MTU: u16 = 2;
 const RTAX_ADVMSS: u16 = 8;
 const RTAX_HOPLIMIT: u16 = 10;
@@ -59,17 +63,76 @@ pub(in crate::l3) fn route_output(cx: Cx<'_>, flow: &Flow, dst: Ipv6Addr) -> Res
         Reach::Unicast
     };
     let metric = |number| way.metrics.as_ref().map_or(0, |metrics| metrics.get(number));
+    let path = Path { dst: dst.into(), oif: way.oif, gateway: way.gateway.map(IpAddr::V6) };
+    let learned = if reach == Reach::Unicast { learned(cx, &path) } else { None };
+    let mtu = learnt_mtu(mtu(cx, &link, way.metrics.as_deref()), learned.as_ref());
     Ok(Route {
         dst: dst.into(),
         src: src.into(),
         oif: way.oif,
         device: way.device,
-        next_hop: next_hop(&way, dst).into(),
+        next_hop: learned.and_then(|learned| learned.gateway).unwrap_or_else(|| next_hop(&way, dst).into()),
         reach,
-        mtu: mtu(cx, &link, way.metrics.as_deref()),
+        mtu,
         hop_limit: u8::try_from(metric(RTAX_HOPLIMIT)).unwrap_or(0),
         advmss: metric(RTAX_ADVMSS),
     })
+}
+
+/// What was learnt of a path.
+fn learned(cx: Cx<'_>, path: &Path) -> Option<Learned> {
+    exception::learned(cx.state, path, cx.now())
+}
+
+/// The largest packet that was heard to pass.
+fn learnt_mtu(mtu: u32, learned: Option<&Learned>) -> u32 {
+    learned.and_then(|learned| learned.mtu).map_or(mtu, |said| said.min(mtu))
+}
+
+/// The way of a packet of ours that somebody says something of, and the path that it took.
+fn path_of(cx: Cx<'_>, packet: &Ipv6Header, iif: u32) -> Option<(Way6, Path)> {
+    let ns = cx.ns();
+    let own = Flow6 { dst: packet.src, ..Flow6::default() };
+    // Nobody is told of packets that this host did not send.
+    inet6::way(ns, &own, cx.now()).ok().filter(|way| way.local)?;
+    let flow = Flow6 {
+        dst: packet.dst,
+        src: Some(packet.src),
+        oif: if inet6::needs_device(packet.dst) { iif } else { 0 },
+        flow_label: packet.flow_label,
+        ..Flow6::default()
+    };
+    let way = inet6::way(ns, &flow, cx.now()).ok().filter(|way| !way.local && !packet.dst.is_multicast())?;
+    let path = Path { dst: packet.dst.into(), oif: way.oif, gateway: way.gateway.map(IpAddr::V6) };
+    Some((way, path))
+}
+
+/// Somebody on the way to where a packet of ours went could not send it on (`__ip6_rt_update_pmtu`).
+pub(super) fn learn_mtu(cx: Cx<'_>, packet: &Ipv6Header, iif: u32, said: u32) {
+    let Some((way, path)) = path_of(cx, packet, iif) else { return };
+    let Some(link) = cx.state.links.by_index(way.oif) else { return };
+    if way.metrics.as_ref().is_some_and(|metrics| metrics.get(RTAX_LOCK) & 1 << RTAX_MTU != 0) {
+        return;
+    }
+    // Every link carries as much.
+    let said = said.max(1280);
+    if said >= learnt_mtu(mtu(cx, &link, way.metrics.as_deref()), learned(cx, &path).as_ref()) {
+        return;
+    }
+    let lasts = u64::try_from(sysctl::number_or(cx.ns(), "ipv6/route/mtu_expires", 600)).unwrap_or(0);
+    cx.state.l3.exceptions.learn_mtu(path, cx.now(), (said, false), Duration::from_secs(lasts));
+}
+
+/// The router `from` says that packets to `dst` are better sent to `nearer`, which may be `dst` itself (`rt6_do_redirect`).
+pub(super) fn learn_gateway(cx: Cx<'_>, link: &Link, from: Ipv6Addr, dst: Ipv6Addr, nearer: Ipv6Addr) {
+    let flow = Flow6 { dst, oif: link.index(), ..Flow6::default() };
+    let Ok(way) = inet6::way(cx.ns(), &flow, cx.now()) else { return };
+    let path = Path { dst: dst.into(), oif: way.oif, gateway: way.gateway.map(IpAddr::V6) };
+    // Only the router that is used may name another.
+    let used = learned(cx, &path).and_then(|learned| learned.gateway).or(path.gateway);
+    if !way.local && used == Some(from.into()) {
+        cx.state.l3.exceptions.learn_gateway(path, cx.now(), nearer.into());
+    }
 }
 
 /// Whom to hand it to: groups are on the link, whatever the route says.

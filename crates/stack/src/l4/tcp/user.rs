@@ -111,7 +111,7 @@ impl Sock {
         match addr {
             IpAddr::V4(addr) => {
                 // Before there is a local table, every address may be named.
-                let known = cx.state.fib.peek().is_some();
+                let known = cx.state.peek_fib().is_some();
                 let local = [route_type::LOCAL, route_type::MULTICAST, route_type::BROADCAST];
                 let anywhere = free || sysctl::number_or(cx.ns(), "ipv4/ip_nonlocal_bind", 0) != 0;
                 if !anywhere && known && !local.contains(&fib::address_type(cx.ns(), addr)) {

@@ -1,0 +1,188 @@
+//! Whose turn it is to wait for calls.
+//!
+//! Each call wakes every thread that polls the listener, and all but one in vain; where that one goes on, the program's
+//! memory and ours have to move from one processor to another.  Most of the time one program calls at a time, so one thread
+//! waits for calls, and answers them.  Another stands by.  It looks, as long as there are calls, whether it is needed:
+//! because nobody waits for calls any more (whoever answers one may have to wait for something itself), or because several
+//! programs call at once.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::world::lock;
+
+/// How long a call may have to wait because whoever waited for calls does not any more.
+const LOOK: Duration = Duration::from_millis(2);
+/// So many calls within one look that come from another thread than the one before are several programs at once; programs
+/// that start one another make far fewer.
+const MANY: u64 = 16;
+
+/// What the threads that answer calls know of each other.
+#[derive(Debug, Default)]
+pub(crate) struct Turns {
+    /// Threads that wait for calls.
+    waiting: AtomicUsize,
+    /// Calls that came.
+    calls: AtomicU64,
+    /// Those that came from another thread than the one before.
+    changes: AtomicU64,
+    last: AtomicU32,
+    /// There will be no more calls.
+    over: AtomicBool,
+    /// Held by whoever stands by.
+    next: Mutex<()>,
+    /// Whoever stands by has seen no calls, and sleeps until the next one.
+    asleep: AtomicBool,
+    /// A leaf lock.
+    bed: Mutex<()>,
+    bell: Condvar,
+}
+
+/// A thread's turn, from when it was needed.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    since: Instant,
+    changes: u64,
+}
+
+impl Turns {
+    /// Waits until one more thread is needed to wait for calls.  `None`: there will be no more.
+    pub(crate) fn stand_by(&self) -> Option<Turn> {
+        let _next = lock(&self.next);
+        let mut calls = 0;
+        let mut changes = self.changes.load(Ordering::Relaxed);
+        while !self.over.load(Ordering::SeqCst) {
+            let (calls_now, changes_now) = (self.calls.load(Ordering::Relaxed), self.changes.load(Ordering::Relaxed));
+            let idle = calls_now == calls;
+            let nobody = idle && self.waiting.load(Ordering::SeqCst) == 0;
+            if nobody || changes_now - changes >= MANY {
+                self.waiting.fetch_add(1, Ordering::SeqCst);
+                return Some(Turn { since: Instant::now(), changes: changes_now });
+            }
+            (calls, changes) = (calls_now, changes_now);
+            self.rest(idle);
+        }
+        None
+    }
+
+    fn rest(&self, idle: bool) {
+        let mut bed = lock(&self.bed);
+        if idle {
+            self.asleep.store(true, Ordering::SeqCst);
+            // Either this sees that a call was taken, or whoever takes it sees that we sleep.
+            if self.waiting.load(Ordering::SeqCst) > 0 && !self.over.load(Ordering::SeqCst) {
+                while self.asleep.load(Ordering::SeqCst) {
+                    bed = self.bell.wait(bed).unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+            self.asleep.store(false, Ordering::SeqCst);
+        }
+        drop(self.bell.wait_timeout(bed, LOOK));
+    }
+
+    /// A thread that waited for calls has one, of thread `tid`.
+    pub(crate) fn took(&self, tid: u32) {
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        if self.last.swap(tid, Ordering::Relaxed) != tid {
+            self.changes.fetch_add(1, Ordering::Relaxed);
+        }
+        self.ring();
+    }
+
+    fn ring(&self) {
+        if self.asleep.swap(false, Ordering::SeqCst) {
+            let _bed = lock(&self.bed);
+            self.bell.notify_all();
+        }
+    }
+
+    /// A thread has answered the call that it took, and waits for the next one.
+    pub(crate) fn answered(&self) {
+        self.waiting.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Is this thread, which waits for calls, one too many?  Then it waits no more, and stands by.
+    pub(crate) fn is_over(&self, turn: &mut Turn) -> bool {
+        if self.waiting.load(Ordering::SeqCst) <= 1 || turn.since.elapsed() < LOOK {
+            return false;
+        }
+        let changes = self.changes.load(Ordering::Relaxed);
+        let several = changes - turn.changes >= MANY;
+        *turn = Turn { since: Instant::now(), changes };
+        // Two must not go at once and leave nobody.
+        let leave = |n: usize| (n > 1).then(|| n - 1);
+        !several && self.waiting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, leave).is_ok()
+    }
+
+    /// There will be no more calls.
+    pub(crate) fn end(&self) {
+        self.over.store(true, Ordering::SeqCst);
+        self.asleep.store(true, Ordering::SeqCst);
+        self.ring();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::mpsc;
+
+    /// Threads that stand by, and tell when they are needed.
+    fn workers(turns: &Arc<Turns>, n: usize) -> mpsc::Receiver<Option<Turn>> {
+        let (tell, told) = mpsc::channel();
+        for _ in 0..n {
+            let (turns, tell) = (turns.clone(), tell.clone());
+            std::thread::spawn(move || tell.send(turns.stand_by()));
+        }
+        told
+    }
+
+    const LONG: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn one_waits_and_the_next_comes_when_it_does_not() {
+        let turns = Arc::new(Turns::default());
+        let told = workers(&turns, 3);
+        told.recv_timeout(LONG).unwrap().unwrap();
+        assert!(told.recv_timeout(20 * LOOK).is_err(), "one is enough");
+        // It takes a call and is not back.
+        turns.took(7);
+        told.recv_timeout(LONG).unwrap().unwrap();
+        assert!(told.recv_timeout(20 * LOOK).is_err());
+        turns.end();
+        assert!(told.recv_timeout(LONG).unwrap().is_none());
+    }
+
+    #[test]
+    fn many_callers_bring_another_which_goes_when_they_are_gone() {
+        let turns = Arc::new(Turns::default());
+        let told = workers(&turns, 2);
+        told.recv_timeout(LONG).unwrap().unwrap();
+        let call = |tid| {
+            turns.took(tid);
+            turns.answered();
+        };
+        // One caller, however often it calls, needs no second.
+        (0..10_000).for_each(|_| call(1));
+        assert!(told.recv_timeout(20 * LOOK).is_err());
+        let mut turn = loop {
+            (0..100).for_each(call);
+            if let Ok(turn) = told.recv_timeout(LOOK / 4) {
+                break turn.unwrap();
+            }
+        };
+        assert!(!turns.is_over(&mut turn), "not before one look");
+        std::thread::sleep(LOOK);
+        (0..100).for_each(call);
+        assert!(!turns.is_over(&mut turn), "they still call");
+        std::thread::sleep(LOOK);
+        (0..100).for_each(|_| call(1));
+        assert!(turns.is_over(&mut turn));
+        std::thread::sleep(LOOK);
+        assert!(!turns.is_over(&mut turn), "the last one stays");
+        turns.end();
+    }
+}

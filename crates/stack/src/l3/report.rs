@@ -1,0 +1,303 @@
+//! Telling routers which groups somebody here listens to: IGMP (RFC 2236, RFC 3376) and MLD (RFC 2710, RFC 3810).
+//!
+//! A change is told at once and once more within a second, as it may get lost; several that come together are told in one
+//! message. Who is asked answers after a while that he chooses, so that not all answer at once.
+
+use std::collections::{HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Received, internet_checksum, v4, v6};
+use crate::dev::{IfFlags, Link};
+use crate::inet6::devconf;
+use crate::l2::{Cx, Work, work_at};
+use crate::neigh;
+use crate::rtnl::Rtnl;
+use crate::state::{ConfOf, Ns};
+use crate::{inet, inet6, sysctl};
+
+/// Kinds of records.
+mod record {
+    pub(super) const IS_EXCLUDE: u8 = 2;
+    pub(super) const TO_INCLUDE: u8 = 3;
+    pub(super) const TO_EXCLUDE: u8 = 4;
+}
+
+/// Types of messages.
+mod igmp {
+    pub(super) const QUERY: u8 = 0x11;
+    pub(super) const REPORT_V1: u8 = 0x12;
+    pub(super) const REPORT_V2: u8 = 0x16;
+    pub(super) const LEAVE: u8 = 0x17;
+    pub(super) const REPORT_V3: u8 = 0x22;
+}
+
+mod mld {
+    pub(super) const QUERY: u8 = 130;
+    pub(super) const REPORT_V1: u8 = 131;
+    pub(super) const DONE: u8 = 132;
+    pub(super) const REPORT_V2: u8 = 143;
+}
+
+/// `IPV4_DEVCONF_FORCE_IGMP_VERSION`.
+const FORCE_IGMP_VERSION: usize = 17;
+/// As many records fit into a message on every link.
+const RECORDS: usize = 60;
+/// How long a router of an older version is remembered that asked: twice its interval and the time to answer.
+const OLDER_LASTS: Duration = Duration::from_secs(2 * 125 + 10);
+
+/// One of the two protocols on one device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct On {
+    pub(super) ifindex: u32,
+    pub(super) v4: bool,
+}
+
+/// What is to be told on a device.
+#[derive(Debug, Default)]
+struct Reports {
+    /// Changes: the group, the kind of record, and how often it is still to be told.
+    changes: Vec<(IpAddr, u8, u32)>,
+    /// Somebody will come to tell them.
+    awaited: bool,
+    /// Groups that a router asked for and that are to be answered; the unspecified one for all.
+    answers: HashSet<IpAddr>,
+    /// Until then routers of an older version are there, which one.
+    older: Option<(u8, Duration)>,
+}
+
+/// All of it, for a namespace.
+#[derive(Debug, Default)]
+pub(super) struct AllReports(HashMap<On, Reports>);
+
+/// A device begins or ceases to listen to a group. Under rtnl: the message goes out when nobody holds that.
+pub(crate) fn changed(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link, group: IpAddr, joined: bool) {
+    let on = On { ifindex: link.index(), v4: group.is_ipv4() };
+    if !link.is_up() || !link.stored_flags.contains(IfFlags::MULTICAST) || !is_told(ns, group) {
+        return;
+    }
+    let times = times(ns, on.v4);
+    let first = {
+        let mut all = ns.state().l3.reports.lock();
+        let reports = all.0.entry(on).or_default();
+        reports.changes.retain(|(other, ..)| *other != group);
+        let kind = if joined { record::TO_EXCLUDE } else { record::TO_INCLUDE };
+        reports.changes.push((group, kind, times));
+        !std::mem::replace(&mut reports.awaited, true)
+    };
+    if first {
+        let now = rtnl.now();
+        rtnl.set_timer(ns, now, crate::rtnl::Timer::Work(Box::new(Work::TellGroups(on))));
+    }
+}
+
+/// Whether routers are to know of a group at all: not of those that everybody is in, or that do not leave the host.
+fn is_told(ns: Ns<'_>, group: IpAddr) -> bool {
+    match group {
+        IpAddr::V4(group) => {
+            let near = group.octets()[..3] == [224, 0, 0];
+            let near_told = sysctl::number_or(ns, "ipv4/igmp_link_local_mcast_reports", 1) != 0;
+            group != Ipv4Addr::new(224, 0, 0, 1) && (!near || near_told)
+        }
+        IpAddr::V6(group) => group != Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1) && inet6::reach_of(group) > 1,
+    }
+}
+
+/// How often a change is told.
+fn times(ns: Ns<'_>, v4: bool) -> u32 {
+    // That of MLD is the machine's, which no emulated namespace changes.
+    let times = if v4 { sysctl::number_or(ns, "ipv4/igmp_qrv", 2) } else { 2 };
+    u32::try_from(times).unwrap_or(1).max(1)
+}
+
+/// The version that is spoken on a device: 1 to 3 for IGMP, 1 to 2 for MLD.
+fn version(cx: Cx<'_>, link: &Link, on: On) -> u8 {
+    let ns = cx.ns();
+    let (forced, newest) = if on.v4 {
+        let of = |of| inet::conf(ns, of, FORCE_IGMP_VERSION).unwrap_or(0);
+        let all = of(ConfOf::All);
+        (if all == 0 { of(ConfOf::Dev(link.index())) } else { all }, 3)
+    } else {
+        (inet6::setting(ns, link, devconf::FORCE_MLD_VERSION), 2)
+    };
+    let older = cx.state.l3.reports.lock().0.get(&on).and_then(|reports| reports.older);
+    match (u8::try_from(forced), older) {
+        (Ok(forced), _) if (1..=newest).contains(&forced) => forced,
+        (_, Some((older, until))) if cx.now() < until => older,
+        _ => newest,
+    }
+}
+
+/// What changed is told, and will be once more if need be (`igmp_ifc_timer_expire`).
+pub(crate) fn tell(cx: Cx<'_>, on: On) {
+    let Some(link) = cx.state.links.by_index(on.ifindex).filter(|link| link.is_up()) else {
+        cx.state.l3.reports.lock().0.remove(&on);
+        return;
+    };
+    let (changes, again) = {
+        let mut all = cx.state.l3.reports.lock();
+        let Some(reports) = all.0.get_mut(&on) else { return };
+        let changes: Vec<(IpAddr, u8)> = reports.changes.iter().map(|(group, kind, _)| (*group, *kind)).collect();
+        reports.changes.iter_mut().for_each(|(.., left)| *left -= 1);
+        reports.changes.retain(|(.., left)| *left > 0);
+        reports.awaited = !reports.changes.is_empty();
+        (changes, reports.awaited)
+    };
+    say(cx, &link, on, &changes);
+    if again {
+        work_at(cx, cx.now() + within(Duration::from_secs(1)), Work::TellGroups(on));
+    }
+}
+
+/// Some time within `most`.
+fn within(most: Duration) -> Duration {
+    let micros = u64::try_from(most.as_micros()).unwrap_or(u64::MAX).max(1);
+    Duration::from_micros(inet6::random() % micros)
+}
+
+/// Sends records, in the version that is spoken.
+fn say(cx: Cx<'_>, link: &Arc<Link>, on: On, records: &[(IpAddr, u8)]) {
+    let version = version(cx, link, on);
+    if version == if on.v4 { 3 } else { 2 } {
+        for records in records.chunks(RECORDS) {
+            send(cx, link, on.v4, None, &listing(on.v4, records));
+        }
+        return;
+    }
+    for (group, kind) in records {
+        let left = *kind == record::TO_INCLUDE;
+        let all_routers: IpAddr = match on.v4 {
+            true => Ipv4Addr::new(224, 0, 0, 2).into(),
+            false => Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2).into(),
+        };
+        let (ty, to) = match (on.v4, version, left) {
+            // The oldest says nothing when it leaves.
+            (true, 1, true) => continue,
+            (true, 1, false) => (igmp::REPORT_V1, *group),
+            (true, _, true) => (igmp::LEAVE, all_routers),
+            (true, _, false) => (igmp::REPORT_V2, *group),
+            (false, _, true) => (mld::DONE, all_routers),
+            (false, _, false) => (mld::REPORT_V1, *group),
+        };
+        let mut message = vec![ty, 0, 0, 0];
+        match group {
+            IpAddr::V4(group) => message.extend(group.octets()),
+            IpAddr::V6(group) => {
+                message.extend([0; 4]);
+                message.extend(group.octets());
+            }
+        }
+        send(cx, link, on.v4, Some(to), &message);
+    }
+}
+
+/// A message with a record for each group.
+fn listing(v4: bool, records: &[(IpAddr, u8)]) -> Vec<u8> {
+    let mut message = vec![if v4 { igmp::REPORT_V3 } else { mld::REPORT_V2 }, 0, 0, 0, 0, 0];
+    message.extend(u16::try_from(records.len()).unwrap_or(0).to_be_bytes());
+    for (group, kind) in records {
+        message.extend([*kind, 0, 0, 0]);
+        match group {
+            IpAddr::V4(group) => message.extend(group.octets()),
+            IpAddr::V6(group) => message.extend(group.octets()),
+        }
+    }
+    message
+}
+
+/// Sends a message to `to`, or to all routers that speak the newest version.
+fn send(cx: Cx<'_>, link: &Arc<Link>, v4: bool, to: Option<IpAddr>, message: &[u8]) {
+    let (to, packet) = if v4 {
+        let to = match to {
+            Some(IpAddr::V4(to)) => to,
+            _ => Ipv4Addr::new(224, 0, 0, 22),
+        };
+        let from = inet::select_addr(cx.ns(), Some(link.index()), to, crate::fib::scope::LINK);
+        let mut message = message.to_vec();
+        let sum = internet_checksum(&message, 0);
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+        (IpAddr::V4(to), v4::alert_packet(from, to, &message))
+    } else {
+        let to = match to {
+            Some(IpAddr::V6(to)) => to,
+            _ => Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x16),
+        };
+        let from = inet6::link_local_of(cx.ns(), link.index()).unwrap_or(Ipv6Addr::UNSPECIFIED);
+        (IpAddr::V6(to), v6::alert_packet(from, to, message))
+    };
+    // Nobody waits for its fate: what matters is told twice.
+    let _ = neigh::output(cx, link, to, packet);
+}
+
+/// A message came in: a router asks, or another answers who listens to the same group.
+pub(super) fn receive(cx: Cx<'_>, link: &Arc<Link>, packet: &Received) {
+    let message = packet.frame.data();
+    let v4 = packet.src.is_ipv4();
+    let on = On { ifindex: link.index(), v4 };
+    let Some(&ty) = message.first() else { return };
+    let group_at = |at: usize| -> Option<IpAddr> {
+        match v4 {
+            true => message.get(at..at + 4).and_then(|b| <[u8; 4]>::try_from(b).ok()).map(IpAddr::from),
+            false => message.get(at..at + 16).and_then(|b| <[u8; 16]>::try_from(b).ok()).map(IpAddr::from),
+        }
+    };
+    let group = group_at(if v4 { 4 } else { 8 });
+    match (v4, ty) {
+        (true, igmp::QUERY) | (false, mld::QUERY) => {
+            let Some(group) = group.filter(|_| packet.hop_limit == 1) else { return };
+            asked(cx, on, message, group);
+        }
+        (true, igmp::REPORT_V1 | igmp::REPORT_V2) | (false, mld::REPORT_V1) => {
+            // Of those who listen to a group one is enough to answer.
+            if let Some(group) = group
+                && let Some(reports) = cx.state.l3.reports.lock().0.get_mut(&on)
+            {
+                reports.answers.remove(&group);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A router asks for a group, or for all: it is answered in a while.
+fn asked(cx: Cx<'_>, on: On, message: &[u8], group: IpAddr) {
+    let (newest, older, most) = if on.v4 {
+        let code = message.get(1).copied().unwrap_or(0);
+        let older = if code == 0 { 1 } else { 2 };
+        let most = if code == 0 { 100 } else { u64::from(code) };
+        (message.len() >= 12, older, Duration::from_millis(100 * most))
+    } else {
+        let code = message.get(4..6).map_or(0, |b| u64::from(u16::from_be_bytes([b[0], b[1]])));
+        (message.len() >= 28, 1, Duration::from_millis(code))
+    };
+    let now = cx.now();
+    {
+        let mut all = cx.state.l3.reports.lock();
+        let reports = all.0.entry(on).or_default();
+        if !newest {
+            reports.older = Some((older, now + OLDER_LASTS));
+        }
+        if !reports.answers.insert(group) {
+            return;
+        }
+    }
+    work_at(cx, now + within(most), Work::AnswerGroups(on, group));
+}
+
+/// What a router asked for is answered, if it still holds.
+pub(crate) fn answer(cx: Cx<'_>, on: On, group: IpAddr) {
+    let ns = cx.ns();
+    let wanted = cx.state.l3.reports.lock().0.get_mut(&on).is_some_and(|reports| reports.answers.remove(&group));
+    let Some(link) = cx.state.links.by_index(on.ifindex).filter(|link| wanted && link.is_up()) else { return };
+    let groups: Vec<IpAddr> = if on.v4 {
+        inet::groups_of(ns, on.ifindex).into_iter().map(IpAddr::V4).collect()
+    } else {
+        inet6::groups_of(ns, on.ifindex).into_iter().map(IpAddr::V6).collect()
+    };
+    let asked = |other: &IpAddr| (group.is_unspecified() || *other == group) && is_told(ns, *other);
+    let records: Vec<_> = groups.into_iter().filter(asked).map(|group| (group, record::IS_EXCLUDE)).collect();
+    if !records.is_empty() {
+        say(cx, &link, on, &records);
+    }
+}
