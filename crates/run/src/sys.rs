@@ -393,6 +393,28 @@ pub(crate) fn take_socket_error(fd: BorrowedFd<'_>) -> i32 {
     if r == 0 { error } else { 0 }
 }
 
+/// Makes one end of a datagram pair show an error (ECONNRESET): the other leaves while something is unread there, and
+/// comes back.
+pub(crate) fn reset_pair(end: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<()> {
+    let family = libc::AF_UNIX as libc::sa_family_t;
+    // SAFETY: an address of two bytes asks for a name of the kernel's choice; `family` is live.  An end that has one
+    // keeps it.
+    unsafe { libc::bind(end.as_raw_fd(), (&raw const family).cast(), 2) };
+    // SAFETY: all-zero is a valid `sockaddr_un`.
+    let mut name: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+    let mut len = size_of::<libc::sockaddr_un>() as libc::socklen_t;
+    // SAFETY: `name` and `len` are live and describe each other.
+    check(unsafe { libc::getsockname(end.as_raw_fd(), (&raw mut name).cast(), &raw mut len) })?;
+    // A full queue is as good as one more.
+    let _ = send_datagram(end, &[0]);
+    let nobody = libc::AF_UNSPEC as libc::sa_family_t;
+    // SAFETY: an address of no family dissolves the connection; `nobody` is live.
+    check(unsafe { libc::connect(other.as_raw_fd(), (&raw const nobody).cast(), 2) })?;
+    // SAFETY: `name` holds the `len` bytes that the kernel wrote.
+    check(unsafe { libc::connect(other.as_raw_fd(), (&raw const name).cast(), len) })?;
+    Ok(())
+}
+
 /// A socket option that is one `int`.
 pub(crate) fn set_socket_int(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
     // SAFETY: passes a live int and its size.

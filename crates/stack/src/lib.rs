@@ -76,6 +76,8 @@ pub use ioctl::{
 };
 pub use l3::Learned;
 pub use l4::cmsg::ControlMessage;
+pub use l4::filter::FilterInstruction;
+pub use l4::packet::{LinkAddr, PacketFrame, PacketSocket};
 pub use l4::queue::{ErrorOrigin, Meta, QueuedError};
 pub use l4::sock::{Caller, Root};
 pub use l4::tcp::{TcpInfo, TcpListener, TcpReadiness, TcpSocket, TcpState, TcpStream};

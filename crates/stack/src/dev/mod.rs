@@ -45,6 +45,7 @@ pub use pernet::{LinkDevices, Stack};
 pub(crate) use random::Random;
 pub use refused::{Blame, LinkRefused};
 pub use request::{FlagChange, LinkChange, NewLink, OffloadChange};
+pub(crate) use updown::listen_to_all;
 pub(crate) use watch::Linkwatch;
 
 use std::sync::Arc;

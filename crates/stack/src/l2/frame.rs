@@ -61,6 +61,8 @@ pub(crate) struct Frame {
     pub(crate) routed: Option<Reach>,
     /// Device that has the address of this host which the packet is for, if it went from here to here by IPv6; else 0.
     pub(crate) device: u32,
+    /// The packet socket that sent it; 0 if none did.
+    pub(crate) sender: u64,
 }
 
 impl Frame {

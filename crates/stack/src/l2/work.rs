@@ -6,8 +6,8 @@ use std::time::Duration;
 use pernet::Origin;
 
 use super::{Cx, Frame, arp, xmit};
-use crate::l3;
 use crate::rtnl::Timer;
+use crate::{l3, l4};
 
 /// Something that whoever holds rtnl wants sent, or that needs locks which he may not take.
 #[derive(Clone, Debug)]
@@ -33,6 +33,8 @@ pub(crate) enum Work {
         /// Of which check: a later one asks for itself.
         round: u32,
     },
+    /// The device with this index went down, or, if that is said, away: packet sockets are told.
+    DeviceGone(u32, bool),
 }
 
 /// Has `work` done at `when`, on the stack's clock.
@@ -52,6 +54,7 @@ impl Work {
             Self::LinkFailure(ifindex, frame) => l3::link_failure(cx, ifindex, frame),
             Self::ArpProxied(ifindex, frame) => arp::proxied(cx, ifindex, &frame),
             Self::FragExpire(key, round) => l3::frag_expire(cx, &key, round),
+            Self::DeviceGone(ifindex, gone) => l4::packet::device_gone(cx, ifindex, gone),
             Self::TellGroups(on) => l3::tell_groups(cx, on),
             Self::AnswerGroups(on, group) => l3::answer_groups(cx, on, group),
             Self::DadSolicit { ifindex, addr, round } => l3::dad_solicit(cx, ifindex, addr, round),

@@ -13,6 +13,7 @@ use crate::state::Ns;
 use crate::{Entry, EntryKind, Links, Stack};
 use table::Content;
 
+pub(crate) use columns::{sockets4, sockets6};
 pub use devices::proc_net_dev;
 pub use netlink::{NetlinkSocket, proc_net_netlink};
 
