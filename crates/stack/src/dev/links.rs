@@ -348,6 +348,10 @@ impl Table {
     }
 
     /// The place of the device with that index, or the place where it belongs.
+    pub(super) fn find(&self, index: u32) -> Option<&Arc<Link>> {
+        self.at(index).ok().map(|place| &self.by_index[place])
+    }
+
     fn at(&self, index: u32) -> Result<usize, usize> {
         self.by_index.binary_search_by_key(&index, |l| l.index)
     }

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU16;
 
+use super::Tag;
 use crate::l3::Reach;
 
 /// What is known of the checksum of the transport header.
@@ -61,6 +62,8 @@ pub(crate) struct Frame {
     pub(crate) routed: Option<Reach>,
     /// Device that has the address of this host which the packet is for, if it went from here to here by IPv6; else 0.
     pub(crate) device: u32,
+    /// The tag that it bears.
+    pub(crate) tag: Option<Tag>,
 }
 
 impl Frame {
