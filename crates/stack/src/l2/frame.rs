@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU16;
 
+use super::Tag;
 use crate::l3::Reach;
 
 /// What is known of the checksum of the transport header.
@@ -63,6 +64,8 @@ pub(crate) struct Frame {
     pub(crate) device: u32,
     /// The packet socket that sent it; 0 if none did.
     pub(crate) sender: u64,
+    /// The tag that it bears.
+    pub(crate) tag: Option<Tag>,
 }
 
 impl Frame {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pernet::Origin;
 
-use super::{Cx, Frame, arp, xmit};
+use super::{Cx, Frame, arp, bridge, xmit};
 use crate::rtnl::Timer;
 use crate::{l3, l4};
 
@@ -20,6 +20,8 @@ pub(crate) enum Work {
     ArpProxied(u32, Frame),
     /// The time is over of a packet whose parts did not all come.
     FragExpire(Box<l3::FragKey>, u64),
+    /// A switch or a tunnel looks through the addresses that it learnt.
+    FdbAge(u32),
     /// Routers are to be told of groups.
     TellGroups(l3::GroupsOn),
     /// A router asked for a group.
@@ -55,6 +57,7 @@ impl Work {
             Self::ArpProxied(ifindex, frame) => arp::proxied(cx, ifindex, &frame),
             Self::FragExpire(key, round) => l3::frag_expire(cx, &key, round),
             Self::DeviceGone(ifindex, gone) => l4::packet::device_gone(cx, ifindex, gone),
+            Self::FdbAge(ifindex) => bridge::age(cx, ifindex),
             Self::TellGroups(on) => l3::tell_groups(cx, on),
             Self::AnswerGroups(on, group) => l3::answer_groups(cx, on, group),
             Self::DadSolicit { ifindex, addr, round } => l3::dad_solicit(cx, ifindex, addr, round),

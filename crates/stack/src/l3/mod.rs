@@ -12,7 +12,7 @@ mod limit;
 mod report;
 mod state;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod v4;
 mod v6;
 
