@@ -198,6 +198,7 @@ impl Links {
                 flags: 0,
                 updated: Some(now),
                 remote: None,
+                nexthop: None,
             };
             r.fdb.insert((bridge, six(&address)), vec![entry]);
             before == 0
@@ -237,6 +238,7 @@ impl Links {
                 flags: SELF,
                 updated: Some(now),
                 remote: Some(remote()),
+                nexthop: None,
             };
             r.fdb.insert((tunnel, six(&address)), vec![entry]);
             before == 0
