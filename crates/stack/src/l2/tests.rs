@@ -88,6 +88,8 @@ fn a_switch_learns_who_is_where_and_forgets() {
         flags: 4,
         vlan: None,
         remote: None,
+        nexthop: None,
+        names_host: false,
         exclusive: false,
         create: true,
         replace: false,
