@@ -18,9 +18,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use pernet::{Cap, Cred, NetRef};
-use pernet_stack::{Caller, ControlMessage, FilterInstruction};
+use pernet_stack::{Caller, ControlMessage};
 
 use super::core::{Beside, Core, Incoming};
+use super::target::{Target, read_program};
 use super::{Family, Kind, common_option, control, keep, option_value, send_many, write_name};
 use crate::listener::{Call, Delivery, Notification};
 use crate::mem::Memory;
@@ -620,77 +621,5 @@ impl DatagramFd {
             return Ok(1);
         }
         Ok(bytes.len() as i64)
-    }
-}
-
-/// The instructions that a `sock_fprog` points to.
-fn read_program(task: Task, value: &[u8]) -> Result<Vec<FilterInstruction>, i32> {
-    let whole: &[u8; 16] = value.first_chunk().ok_or(libc::EINVAL)?;
-    let [low, high, _, _, _, _, _, _, pointer @ ..] = *whole;
-    let count = usize::from(u16::from_ne_bytes([low, high]));
-    let raw = Memory::of(task.tid).bytes(u64::from_ne_bytes(pointer), count * 8).map_err(|e| e.errno())?;
-    let instruction = |&[a, b, jt, jf, k @ ..]: &[u8; 8]| FilterInstruction {
-        code: u16::from_ne_bytes([a, b]),
-        jt,
-        jf,
-        k: u32::from_ne_bytes(k),
-    };
-    Ok(raw.as_chunks().0.iter().map(instruction).collect())
-}
-
-/// Where one datagram goes.
-struct Target {
-    room: usize,
-    iov: Vec<(u64, usize)>,
-    place: Receive,
-    header: Option<MsgHeader>,
-}
-
-impl Target {
-    fn read(memory: Memory, place: Receive) -> Result<Self, i32> {
-        match place {
-            Receive::Msg { header } | Receive::Many { headers: header, .. } => {
-                let h = MsgHeader::read(memory, header)?;
-                Ok(Self { room: h.room(), iov: h.iov.clone(), place, header: Some(h) })
-            }
-            Receive::From { buffer, len, .. } => Ok(Self { room: len, iov: vec![(buffer, len)], place, header: None }),
-        }
-    }
-
-    fn write(
-        &self,
-        memory: Memory,
-        bytes: &[u8],
-        name: &[u8],
-        messages: &[ControlMessage],
-        mut flags: i32,
-    ) -> Result<(), i32> {
-        let fault = |e: crate::mem::MemError| e.errno();
-        let mut rest = bytes;
-        for &(address, len) in &self.iov {
-            let (now, later) = rest.split_at(len.min(rest.len()));
-            memory.write(address, now).map_err(fault)?;
-            rest = later;
-        }
-        match (self.place, &self.header) {
-            (Receive::Msg { header }, Some(h)) => {
-                if h.name != 0 {
-                    memory.write(h.name, &name[..name.len().min(h.name_len as usize)]).map_err(fault)?;
-                    memory.write(header + 8, &(name.len() as u32).to_ne_bytes()).map_err(fault)?;
-                }
-                let room = if h.control == 0 { 0 } else { h.control_len };
-                let (control, cut) = control::bytes(messages, room);
-                if cut {
-                    flags |= libc::MSG_CTRUNC;
-                }
-                memory.write(h.control, &control).map_err(fault)?;
-                memory.write(header + 40, &(control.len() as u64).to_ne_bytes()).map_err(fault)?;
-                memory.write(header + 48, &flags.to_ne_bytes()).map_err(fault)
-            }
-            (Receive::From { name: at, name_len, .. }, _) if at != 0 && name_len != 0 => {
-                memory.write_sized(at, name_len, name).map_err(fault)
-            }
-            _ => Ok(()),
-        }
     }
 }
