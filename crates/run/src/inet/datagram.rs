@@ -5,7 +5,6 @@
 //! pair, so that native receives, `poll` and the rest are the kernel's.  Calls with addresses or control data are trapped.
 //!
 //! **In order.**  A trapped call first works off what was sent natively before it.
-//!
 //! **Who sent what** a queue beside the pair knows: see [`Sent`].
 //!
 //! **The end.**  Nobody reports that the program closed its end.  It is looked for from time to time, and before a port
@@ -17,11 +16,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use pernet::{Cap, Cred, NetRef};
-use pernet_stack::{Caller, ControlMessage};
+use pernet::{Cred, NetRef};
+use pernet_stack::ControlMessage;
 
 use super::core::{Beside, Core, Incoming};
-use super::target::{Target, read_program};
+use super::target::{NATIVE_TOO, Target, TaskCaller, read_program};
 use super::{Family, Kind, common_option, control, keep, option_value, send_many, write_name};
 use crate::listener::{Call, Delivery, Notification};
 use crate::mem::Memory;
@@ -89,19 +88,6 @@ pub(crate) struct DatagramFd {
     kept: Option<OwnedFd>,
     /// First in the lock order: the stack's locks are taken inside it.
     state: Mutex<State>,
-}
-
-/// Who makes a call, asked when it matters.
-pub(crate) struct TaskCaller<'w> {
-    world: &'w World,
-    task: Task,
-    net: &'w NetRef,
-}
-
-impl Caller for TaskCaller<'_> {
-    fn capable(&self, cap: Cap) -> bool {
-        self.world.users.cred(self.task).capable(self.net.owner(), cap)
-    }
 }
 
 /// A fresh one: what goes to the program.
@@ -263,17 +249,6 @@ impl DatagramFd {
             Ok(value) => value,
             Err(e) => return Outcome::Errno(e),
         };
-        /// Options that the stand-in has of its own: it answers what they are.
-        const ITS_OWN: [i32; 8] = [
-            libc::SO_REUSEADDR,
-            libc::SO_BROADCAST,
-            libc::SO_DONTROUTE,
-            libc::SO_RCVBUF,
-            libc::SO_SNDBUF,
-            libc::SO_TIMESTAMP,
-            libc::SO_TIMESTAMPNS,
-            libc::SO_RXQ_OVFL,
-        ];
         if level == libc::SOL_SOCKET
             && let Some(result) = self.filter(task, name, &value)
         {
@@ -286,7 +261,7 @@ impl DatagramFd {
             self.core.set_receive_buffer(bytes.saturating_mul(2).min(LARGEST_BUFFER));
         }
         match self.core.set_option(level, name, &value, &self.caller(world, task)) {
-            Ok(()) if level == libc::SOL_SOCKET && ITS_OWN.contains(&name) => Outcome::Proceed,
+            Ok(()) if level == libc::SOL_SOCKET && NATIVE_TOO.contains(&name) => Outcome::Proceed,
             Err(libc::ENOPROTOOPT) if level == libc::SOL_SOCKET => Outcome::Proceed,
             result => Outcome::from(result.map(|()| 0)),
         }

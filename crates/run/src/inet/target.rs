@@ -1,12 +1,39 @@
-//! Where a receiving call wants what it gets, and other things that programs point to.
+//! Who makes a call on a datagram socket, where it wants what it gets, and other things that programs point to.
 
-use pernet_stack::{ControlMessage, FilterInstruction};
+use pernet::{Cap, NetRef};
+use pernet_stack::{Caller, ControlMessage, FilterInstruction};
 
 use super::control;
 use crate::mem::Memory;
 use crate::msghdr::MsgHeader;
 use crate::netlink::Receive;
 use crate::task::Task;
+use crate::world::World;
+
+/// Options of level SOL_SOCKET that the stand-in has of its own: it answers what they are.
+pub(super) const NATIVE_TOO: [i32; 8] = [
+    libc::SO_REUSEADDR,
+    libc::SO_BROADCAST,
+    libc::SO_DONTROUTE,
+    libc::SO_RCVBUF,
+    libc::SO_SNDBUF,
+    libc::SO_TIMESTAMP,
+    libc::SO_TIMESTAMPNS,
+    libc::SO_RXQ_OVFL,
+];
+
+/// Who makes a call, asked when it matters.
+pub(super) struct TaskCaller<'w> {
+    pub(super) world: &'w World,
+    pub(super) task: Task,
+    pub(super) net: &'w NetRef,
+}
+
+impl Caller for TaskCaller<'_> {
+    fn capable(&self, cap: Cap) -> bool {
+        self.world.users.cred(self.task).capable(self.net.owner(), cap)
+    }
+}
 
 /// The instructions that a `sock_fprog` points to.
 ///
