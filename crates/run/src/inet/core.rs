@@ -255,10 +255,9 @@ impl Core {
 
     /// The program's end is gone: it ends, and the packet comes in once more.
     pub(crate) fn close_before(&self, packet: Incoming) {
-        match (self, packet) {
-            (Self::Inet { socket, .. }, Incoming::Inet(packet)) => socket.close_before(packet),
-            // Of frames everybody has a copy.
-            _ => {}
+        // Of frames everybody has a copy.
+        if let (Self::Inet { socket, .. }, Incoming::Inet(packet)) = (self, packet) {
+            socket.close_before(packet);
         }
     }
 
@@ -319,13 +318,6 @@ impl Core {
     pub(crate) fn set_receive_buffer(&self, bytes: usize) {
         if let Self::Packet(socket) = self {
             socket.set_receive_buffer(bytes);
-        }
-    }
-
-    /// A frame did not find room where the program reads it.
-    pub(crate) fn count_drop(&self) {
-        if let Self::Packet(socket) = self {
-            socket.count_drop();
         }
     }
 }

@@ -5,7 +5,6 @@
 //! pair, so that native receives, `poll` and the rest are the kernel's.  Calls with addresses or control data are trapped.
 //!
 //! **In order.**  A trapped call first works off what was sent natively before it.
-//!
 //! **Who sent what** a queue beside the pair knows: see [`Sent`].
 //!
 //! **The end.**  Nobody reports that the program closed its end.  It is looked for from time to time, and before a port
@@ -17,10 +16,11 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use pernet::{Cap, Cred, NetRef};
-use pernet_stack::{Caller, ControlMessage, FilterInstruction};
+use pernet::{Cred, NetRef};
+use pernet_stack::ControlMessage;
 
 use super::core::{Beside, Core, Incoming};
+use super::target::{NATIVE_TOO, Target, TaskCaller, read_program};
 use super::{Family, Kind, common_option, control, keep, option_value, send_many, write_name};
 use crate::listener::{Call, Delivery, Notification};
 use crate::mem::Memory;
@@ -88,19 +88,6 @@ pub(crate) struct DatagramFd {
     kept: Option<OwnedFd>,
     /// First in the lock order: the stack's locks are taken inside it.
     state: Mutex<State>,
-}
-
-/// Who makes a call, asked when it matters.
-pub(crate) struct TaskCaller<'w> {
-    world: &'w World,
-    task: Task,
-    net: &'w NetRef,
-}
-
-impl Caller for TaskCaller<'_> {
-    fn capable(&self, cap: Cap) -> bool {
-        self.world.users.cred(self.task).capable(self.net.owner(), cap)
-    }
 }
 
 /// A fresh one: what goes to the program.
@@ -262,17 +249,6 @@ impl DatagramFd {
             Ok(value) => value,
             Err(e) => return Outcome::Errno(e),
         };
-        /// Options that the stand-in has of its own: it answers what they are.
-        const ITS_OWN: [i32; 8] = [
-            libc::SO_REUSEADDR,
-            libc::SO_BROADCAST,
-            libc::SO_DONTROUTE,
-            libc::SO_RCVBUF,
-            libc::SO_SNDBUF,
-            libc::SO_TIMESTAMP,
-            libc::SO_TIMESTAMPNS,
-            libc::SO_RXQ_OVFL,
-        ];
         if level == libc::SOL_SOCKET
             && let Some(result) = self.filter(task, name, &value)
         {
@@ -285,7 +261,7 @@ impl DatagramFd {
             self.core.set_receive_buffer(bytes.saturating_mul(2).min(LARGEST_BUFFER));
         }
         match self.core.set_option(level, name, &value, &self.caller(world, task)) {
-            Ok(()) if level == libc::SOL_SOCKET && ITS_OWN.contains(&name) => Outcome::Proceed,
+            Ok(()) if level == libc::SOL_SOCKET && NATIVE_TOO.contains(&name) => Outcome::Proceed,
             Err(libc::ENOPROTOOPT) if level == libc::SOL_SOCKET => Outcome::Proceed,
             result => Outcome::from(result.map(|()| 0)),
         }
@@ -620,77 +596,5 @@ impl DatagramFd {
             return Ok(1);
         }
         Ok(bytes.len() as i64)
-    }
-}
-
-/// The instructions that a `sock_fprog` points to.
-fn read_program(task: Task, value: &[u8]) -> Result<Vec<FilterInstruction>, i32> {
-    let whole: &[u8; 16] = value.first_chunk().ok_or(libc::EINVAL)?;
-    let [low, high, _, _, _, _, _, _, pointer @ ..] = *whole;
-    let count = usize::from(u16::from_ne_bytes([low, high]));
-    let raw = Memory::of(task.tid).bytes(u64::from_ne_bytes(pointer), count * 8).map_err(|e| e.errno())?;
-    let instruction = |&[a, b, jt, jf, k @ ..]: &[u8; 8]| FilterInstruction {
-        code: u16::from_ne_bytes([a, b]),
-        jt,
-        jf,
-        k: u32::from_ne_bytes(k),
-    };
-    Ok(raw.as_chunks().0.iter().map(instruction).collect())
-}
-
-/// Where one datagram goes.
-struct Target {
-    room: usize,
-    iov: Vec<(u64, usize)>,
-    place: Receive,
-    header: Option<MsgHeader>,
-}
-
-impl Target {
-    fn read(memory: Memory, place: Receive) -> Result<Self, i32> {
-        match place {
-            Receive::Msg { header } | Receive::Many { headers: header, .. } => {
-                let h = MsgHeader::read(memory, header)?;
-                Ok(Self { room: h.room(), iov: h.iov.clone(), place, header: Some(h) })
-            }
-            Receive::From { buffer, len, .. } => Ok(Self { room: len, iov: vec![(buffer, len)], place, header: None }),
-        }
-    }
-
-    fn write(
-        &self,
-        memory: Memory,
-        bytes: &[u8],
-        name: &[u8],
-        messages: &[ControlMessage],
-        mut flags: i32,
-    ) -> Result<(), i32> {
-        let fault = |e: crate::mem::MemError| e.errno();
-        let mut rest = bytes;
-        for &(address, len) in &self.iov {
-            let (now, later) = rest.split_at(len.min(rest.len()));
-            memory.write(address, now).map_err(fault)?;
-            rest = later;
-        }
-        match (self.place, &self.header) {
-            (Receive::Msg { header }, Some(h)) => {
-                if h.name != 0 {
-                    memory.write(h.name, &name[..name.len().min(h.name_len as usize)]).map_err(fault)?;
-                    memory.write(header + 8, &(name.len() as u32).to_ne_bytes()).map_err(fault)?;
-                }
-                let room = if h.control == 0 { 0 } else { h.control_len };
-                let (control, cut) = control::bytes(messages, room);
-                if cut {
-                    flags |= libc::MSG_CTRUNC;
-                }
-                memory.write(h.control, &control).map_err(fault)?;
-                memory.write(header + 40, &(control.len() as u64).to_ne_bytes()).map_err(fault)?;
-                memory.write(header + 48, &flags.to_ne_bytes()).map_err(fault)
-            }
-            (Receive::From { name: at, name_len, .. }, _) if at != 0 && name_len != 0 => {
-                memory.write_sized(at, name_len, name).map_err(fault)
-            }
-            _ => Ok(()),
-        }
     }
 }

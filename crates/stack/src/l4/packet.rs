@@ -1,7 +1,6 @@
 //! Packet sockets: frames of devices, as they are (`net/packet/af_packet.c`).
 
-use std::collections::HashMap;
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -473,12 +472,6 @@ impl PacketSocket {
     #[must_use]
     pub fn has_error(&self) -> bool {
         self.0.lock().error.is_some()
-    }
-
-    /// Counts a frame as dropped, for who found no room for it afterwards.
-    pub fn count_drop(&self) {
-        let mut state = self.0.lock();
-        state.drops = state.drops.wrapping_add(1);
     }
 
     /// The control messages that come with a frame (`PACKET_AUXDATA`).

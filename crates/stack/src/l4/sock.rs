@@ -356,18 +356,18 @@ impl Sock {
             self.autobind(cx, &mut state)?;
         }
         let mut said = super::cmsg::Said::default();
-        if let (SocketAddr::V6(v6), None) = (to, to.ip().to_canonical().is_ipv4().then_some(())) {
-            if super::address::needs_scope(*v6.ip()) {
-                if v6.scope_id() != 0 {
-                    if state.device != 0 && state.device != v6.scope_id() {
-                        return Err(errno::EINVAL);
-                    }
-                    said.ifindex = v6.scope_id();
-                }
-                let group = v6.ip().is_multicast() && state.group_device6 != 0;
-                if said.ifindex == 0 && state.device == 0 && !group {
+        if let SocketAddr::V6(v6) = to
+            && super::address::needs_scope(*v6.ip())
+        {
+            if v6.scope_id() != 0 {
+                if state.device != 0 && state.device != v6.scope_id() {
                     return Err(errno::EINVAL);
                 }
+                said.ifindex = v6.scope_id();
+            }
+            let group = v6.ip().is_multicast() && state.group_device6 != 0;
+            if said.ifindex == 0 && state.device == 0 && !group {
+                return Err(errno::EINVAL);
             }
         }
         let mut plan = super::send::Plan::new(self, &state, to, said);
