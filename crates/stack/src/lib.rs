@@ -77,7 +77,7 @@ pub use ioctl::{
 pub use l4::cmsg::ControlMessage;
 pub use l4::queue::{ErrorOrigin, Meta, QueuedError};
 pub use l4::sock::{Caller, Root};
-pub use l4::tcp::{TcpInfo, TcpListener, TcpReadiness, TcpSocket, TcpState, TcpStream};
+pub use l4::tcp::{TcpEntry, TcpInfo, TcpListener, TcpReadiness, TcpSocket, TcpState, TcpStream, TcpTimer};
 pub use l4::user::{InetProtocol, InetSocket, Packet, PingSocket, RawSocket, Readiness, SocketError, UdpSocket};
 pub use mcast::McastError;
 pub use neigh::{

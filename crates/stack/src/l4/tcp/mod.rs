@@ -9,6 +9,7 @@
 //! A segment finds its socket by one look into the table that UDP uses too ([`crate::l4::ports`]). Each socket has a lock of
 //! its own, so two connections never wait for each other.
 
+mod diag;
 mod info;
 mod input;
 mod options;
@@ -29,6 +30,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+pub(crate) use diag::proc_lines;
+pub use diag::{TcpEntry, TcpTimer};
 pub use info::TcpInfo;
 pub use state::State as TcpState;
 pub use stream::{TcpListener, TcpSocket, TcpStream};
