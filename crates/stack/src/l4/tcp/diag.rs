@@ -101,7 +101,7 @@ impl Sock {
         let over = inner.orphan && inner.state == State::FinWait2;
         let options = &inner.options;
         let left = |at: Option<Duration>| at.map(|at| at.saturating_sub(now));
-        let retransmit = inner.due.unheard.and(inner.armed).or(inner.due.handshake.and(inner.armed));
+        let retransmit = inner.due.unheard.and(inner.armed).or_else(|| inner.due.handshake.and(inner.armed));
         let (timer, retransmits, expires) = if let Some(left) = left(inner.due.forget) {
             (TcpTimer::TimeWait, 0, left)
         } else if let Some(left) = left(retransmit) {
@@ -127,11 +127,11 @@ impl Sock {
             timer,
             retransmits,
             expires,
-            local: inner.local.map_or(unspecified(self.v6), |addr| self.as_listed(addr)),
+            local: inner.local.map_or_else(|| unspecified(self.v6), |addr| self.as_listed(addr)),
             peer: inner
                 .peer
                 .filter(|_| inner.state != State::Listen)
-                .map_or(unspecified(self.v6), |a| self.as_listed(a)),
+                .map_or_else(|| unspecified(self.v6), |a| self.as_listed(a)),
             device: options.device,
             cookie: self.cookie,
             receive_queue,

@@ -101,12 +101,6 @@ impl Tcp {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.retain(|other| !std::ptr::eq(Arc::as_ptr(other), connection));
     }
-
-    /// How many there are.
-    #[cfg(test)]
-    fn waiting(&self) -> usize {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).len()
-    }
 }
 
 /// A segment for this host (`tcp_v4_rcv`). One that belongs to nobody is answered here, so there is never an ICMP message.
