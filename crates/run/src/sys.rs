@@ -377,6 +377,14 @@ fn is_at_mark(fd: BorrowedFd<'_>) -> bool {
     r == 0 && at != 0
 }
 
+/// Bytes that can be read.
+pub(crate) fn readable_bytes(fd: BorrowedFd<'_>) -> usize {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the request writes an int, and `bytes` is one.
+    let r = unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
+    if r == 0 { usize::try_from(bytes).unwrap_or(0) } else { 0 }
+}
+
 /// Leaves urgent bytes in their place among the others. Kernels without them on AF_UNIX refuse, and none will come.
 pub(crate) fn urgent_inline(fd: BorrowedFd<'_>) {
     let _ = set_socket_int(fd, libc::SOL_SOCKET, libc::SO_OOBINLINE, 1);

@@ -1,8 +1,11 @@
 //! The one list of what is in `/proc/net` (Linux 6.18 with its usual modules), with each file's content.
 
+use pernet::Net;
+
 use super::{columns, devices, names, netlink};
+use crate::l4::tcp;
 use crate::state::Ns;
-use crate::{Link, Links, fib, inet, inet6, mcast};
+use crate::{Link, Links, Stack, fib, inet, inet6, mcast};
 
 /// What an entry of the table is.
 #[derive(Clone, Copy)]
@@ -19,9 +22,11 @@ pub(super) enum Content {
     Derived(fn(&Links) -> String),
     /// A file that depends on other parts of the namespace too.
     Of(fn(Ns<'_>) -> String),
+    /// A table of sockets, which changes with time alone.
+    Sockets(fn(&Stack, &Net) -> String),
 }
 
-use Content::{Derived, Dir, Lines, Of, PerDevice, Text};
+use Content::{Derived, Dir, Lines, Of, PerDevice, Sockets, Text};
 
 /// Path below `/proc/net`, mode, content.
 pub(super) const TABLE: &[(&str, u16, Content)] = &[
@@ -115,8 +120,8 @@ pub(super) const TABLE: &[(&str, u16, Content)] = &[
     ("stat/nf_conntrack", 0o444, Lines(columns::stat_conntrack)),
     ("stat/rt_cache", 0o444, Lines(columns::stat_rt_cache)),
     ("stat/synproxy", 0o444, Lines(columns::stat_synproxy)),
-    ("tcp", 0o444, Lines(|| columns::sockets4(2, false, 149))),
-    ("tcp6", 0o444, Lines(|| columns::sockets6(false))),
+    ("tcp", 0o444, Sockets(|stack, net| columns::sockets4(2, false, 149) + &tcp::proc_lines(stack, net, false))),
+    ("tcp6", 0o444, Sockets(|stack, net| columns::sockets6(false) + &tcp::proc_lines(stack, net, true))),
     ("udp", 0o444, Of(crate::l4::proc::udp)),
     ("udp6", 0o444, Of(crate::l4::proc::udp6)),
     ("udplite", 0o444, Lines(|| columns::sockets4(3, true, 127))),

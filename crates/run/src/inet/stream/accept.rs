@@ -52,6 +52,7 @@ impl StreamFd {
                 }
             }
             ends.push_back(end);
+            self.socket.set_taken(children.len());
         }
     }
 
@@ -62,7 +63,7 @@ impl StreamFd {
                 return answer(world, notification, Err(libc::EAGAIN));
             }
             let limit = self.app(world, task, fd).ok().and_then(|app| sys::receive_timeout(app.as_fd()));
-            self.park(world, notification, limit);
+            self.park(world, notification, limit, libc::EAGAIN);
         }
     }
 
@@ -104,7 +105,10 @@ impl StreamFd {
                 wire::accept(app.as_fd(), SocketFlags::CLOEXEC | nonblocking)
             };
             match (end, ends.pop_front(), children.pop_front()) {
-                (Ok(end), Some(wire), Some(child)) => (child, wire, end),
+                (Ok(end), Some(wire), Some(child)) => {
+                    self.socket.set_taken(children.len());
+                    (child, wire, end)
+                }
                 (Err(e), wire, child) => {
                     if let (Some(wire), Some(child)) = (wire, child) {
                         ends.push_front(wire);
@@ -150,10 +154,12 @@ impl StreamFd {
             Ok(prepared) => prepared,
             Err(e) => return Err((notification, e)),
         };
+        child.set_inode(id.ino);
         child.on_ready(Some(world.sockets.alarm(id, world.reactor.clone())));
         // It is in the table before the program can name it, and moves nothing before the program has it.
         let wire = pump::Wire::paused(wire);
         let fresh = Arc::new(Self::new(id, self.kind, self.net.clone(), kept, child, Phase::Fresh));
+        fresh.show_outside(world);
         let registered = world
             .sockets
             .insert_silent(id, Emulated::Stream(fresh.clone()), &end, &world.reactor)
@@ -193,6 +199,8 @@ impl StreamFd {
     fn take_back(&self, world: &World, fresh: &Self) {
         drop(world.sockets.remove(fresh.id));
         fresh.socket.on_ready(None);
+        fresh.socket.set_inode(0);
+        fresh.socket.on_listing(None);
         // Nothing was moved yet. The pump may be looking at it just now: it finds that there is nothing to move.
         lock(&fresh.state).phase = Phase::Over;
         let mut state = lock(&self.state);

@@ -59,17 +59,18 @@ impl StreamFd {
         if !matches!(state.phase, Phase::Fresh) {
             let result = match state.phase {
                 Phase::Listening { .. } => Err(libc::EISCONN),
-                // Its end was connected once, and cannot be again.
-                Phase::Over if self.socket.take_error() == 0 => Err(libc::ECONNABORTED),
+                // Its end was connected once, and cannot be again: it is told how that came out, and no more.
+                Phase::Over => self.socket.outcome().unwrap_or(Err(libc::EALREADY)),
                 _ => self.socket.connect(to),
             };
             drop(state);
             // One that waits for a connection which another call asked for waits here too.
             if result == Err(libc::EALREADY) && !task.is_nonblocking(fd) {
-                return self.park(world, notification, sys::send_timeout(app.as_fd()));
+                return self.park(world, notification, sys::send_timeout(app.as_fd()), libc::EALREADY);
             }
             return answer(world, notification, result.map(|()| 0));
         }
+        self.show_outside(world);
         let begun = self.socket.connect(to);
         if begun != Err(libc::EINPROGRESS) {
             return answer(world, notification, begun.map(|()| 0));
@@ -92,7 +93,7 @@ impl StreamFd {
             drop(state);
             let limit = sys::send_timeout(app.as_fd());
             drop(app);
-            return self.park(world, notification, limit);
+            return self.park(world, notification, limit, libc::EINPROGRESS);
         }
         let joined = world.switchboard.join(&app).and_then(|wire| {
             if !pending && self.socket.state() != TcpState::Close {

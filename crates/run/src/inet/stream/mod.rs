@@ -63,6 +63,8 @@ enum Phase {
 struct Parked {
     notification: Notification,
     deadline: Option<Instant>,
+    /// What it is told at the deadline.
+    late: i32,
 }
 
 struct State {
@@ -140,7 +142,7 @@ impl StreamFd {
 
     /// Answers a call that may wait, or lets it.
     fn serve(self: &Arc<Self>, world: &Arc<World>, waiting: Parked) {
-        let Parked { notification, deadline } = waiting;
+        let Parked { notification, deadline, late } = waiting;
         let call = notification.call;
         let task = Task::new(call.tid);
         if deadline.is_some() && !notification.is_valid() {
@@ -162,8 +164,7 @@ impl StreamFd {
         };
         if deadline.is_some_and(|d| d <= Instant::now()) {
             self.go_on(world, task, call.int(0));
-            let error = if call.nr == libc::SYS_connect { libc::EINPROGRESS } else { libc::EAGAIN };
-            return answer(world, notification, Err(error));
+            return answer(world, notification, Err(late));
         }
         if world.killable
             && let Some(certain) = task.signal_waits()
@@ -176,8 +177,21 @@ impl StreamFd {
         if !notification.is_valid() {
             return self.go_on(world, task, call.int(0));
         }
-        lock(&self.state).parked.push(Parked { notification, deadline });
+        lock(&self.state).parked.push(Parked { notification, deadline, late });
         world.sockets.watch_stream(self.id);
+    }
+
+    /// Lets the stack count what lies in the program's end, either way, when it lists its sockets.
+    fn show_outside(self: &Arc<Self>, world: &Arc<World>) {
+        let (me, world) = (Arc::downgrade(self), Arc::downgrade(world));
+        self.socket.on_listing(Some(Arc::new(move || {
+            let (Some(me), Some(world)) = (me.upgrade(), world.upgrade()) else { return (0, 0) };
+            // Whoever has the lock just moves these bytes: who lists does not wait for that.
+            let Ok(state) = me.state.try_lock() else { return (0, 0) };
+            let Phase::Open(wire) = &state.phase else { return (0, 0) };
+            let unread = state.last.and_then(|(task, fd)| me.find_app(&world, task, fd));
+            (unread.map_or(0, |app| sys::readable_bytes(app.as_fd())), sys::readable_bytes(wire.end()))
+        })));
     }
 
     /// Does somebody wait?
@@ -186,9 +200,15 @@ impl StreamFd {
     }
 
     /// A call waits from now on, as long as the socket says.
-    fn park(self: &Arc<Self>, world: &Arc<World>, notification: Notification, limit: Option<std::time::Duration>) {
+    fn park(
+        self: &Arc<Self>,
+        world: &Arc<World>,
+        notification: Notification,
+        limit: Option<std::time::Duration>,
+        late: i32,
+    ) {
         let deadline = limit.map(|limit| Instant::now() + limit);
-        self.serve(world, Parked { notification, deadline });
+        self.serve(world, Parked { notification, deadline, late });
         // What came before it was on the list of those who wait told nobody of it.
         if self.has_parked() {
             world.sockets.notify(self.id, &world.reactor);
@@ -219,6 +239,22 @@ impl StreamFd {
     }
 }
 
+/// Those who wait to be accepted are told that nobody will.
+fn turn_away(children: &mut VecDeque<Arc<TcpSocket>>) {
+    for child in children.drain(..) {
+        child.abort();
+    }
+}
+
+impl Drop for StreamFd {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Phase::Listening { children, .. } = &mut state.phase {
+            turn_away(children);
+        }
+    }
+}
+
 /// A fresh one: what goes to the program.
 ///
 /// # Errors
@@ -231,6 +267,7 @@ pub(crate) fn open(world: &World, task: Task, kind: Kind, net: NetRef, nonblocki
         _ => TcpSocket::new_v4(&world.stack, &net),
     };
     socket.set_owner(world.users.cred(task).euid.0);
+    socket.set_inode(id.ino);
     socket.on_ready(Some(world.sockets.alarm(id, world.reactor.clone())));
     let socket = Emulated::Stream(Arc::new(StreamFd::new(id, kind, net, kept, Arc::new(socket), Phase::Fresh)));
     world.sockets.insert_silent(id, socket, &app, &world.reactor)?;
@@ -305,8 +342,11 @@ impl StreamFd {
             Phase::Connecting { .. } => Outcome::Proceed,
             // Who waits is answered when the socket is looked at.
             Phase::Asking => Outcome::from(self.socket.shutdown(std::net::Shutdown::Both).map(|()| 0)),
-            Phase::Listening { .. } => {
+            Phase::Listening { children, ends, .. } => {
                 if how != 1 {
+                    turn_away(children);
+                    ends.clear();
+                    self.socket.set_taken(0);
                     // Those who wait in accept are answered when the socket is looked at.
                     let _ = self.socket.shutdown(std::net::Shutdown::Both);
                     return Outcome::Proceed;
@@ -345,7 +385,7 @@ pub(crate) fn receive(world: &Arc<World>, notification: Notification, s: &Arc<St
             Some(result) => answer(world, notification, result),
             None => {
                 let limit = s.app(world, task, call.int(0)).ok().and_then(|app| sys::receive_timeout(app.as_fd()));
-                s.park(world, notification, limit);
+                s.park(world, notification, limit, libc::EAGAIN);
             }
         },
         // The name of our end is none.

@@ -273,7 +273,7 @@ impl StreamFd {
     }
 
     /// The program's end, if the task that called last has it open.
-    fn find_app(&self, world: &World, task: Task, fd: i32) -> Option<OwnedFd> {
+    pub(super) fn find_app(&self, world: &World, task: Task, fd: i32) -> Option<OwnedFd> {
         if let Ok(app) = self.app(world, task, fd) {
             return Some(app);
         }

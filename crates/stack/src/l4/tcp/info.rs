@@ -39,6 +39,11 @@ pub(super) struct Counts {
 const SHORTEST: u32 = 25;
 
 impl Counts {
+    /// Of a connection that begins: times are told since then.
+    pub(super) fn new(now: Duration) -> Self {
+        Self { last_sent: now, last_data: now, last_ack: now, last_heard: now, ..Self::default() }
+    }
+
     pub(super) fn sent(&mut self, header: &Header, repeated: bool, now: Duration) {
         self.segments_out += 1;
         if header.payload > 0 {

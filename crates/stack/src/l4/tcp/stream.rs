@@ -142,6 +142,23 @@ impl TcpSocket {
         }
     }
 
+    /// What the program's descriptor is known by (`ss -e`, `/proc/net/tcp`).
+    pub fn set_inode(&self, inode: u64) {
+        self.sock.set_inode(inode);
+    }
+
+    /// Asks `outside`, with no lock held, for bytes that were read from this socket and not yet by whom they are for, and
+    /// for those that he has written and this socket was not given. They are shown as waiting.
+    pub fn on_listing(&self, outside: Option<Arc<dyn Fn() -> (usize, usize) + Send + Sync>>) {
+        self.sock.on_listing(outside);
+    }
+
+    /// Of a listener: this many connections were [accepted](Self::accept) on behalf of a program that has not asked for
+    /// them yet. They count as waiting.
+    pub fn set_taken(&self, taken: usize) {
+        self.sock.set_taken(taken);
+    }
+
     /// How a connection that was asked for has come out; `None` if that is not known yet. As another
     /// [`connect`](Self::connect) would say, but never asks for one.
     #[must_use]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use pernet::NetRef;
 
+use super::info::Counts;
 use super::smoltcp::Engine;
 use super::sock::{Due, FIN_TIMEOUT, Inner, Listen, Sequence, Sock, is_link_local, plain};
 use super::state::State;
@@ -208,6 +209,7 @@ impl Sock {
         let Some(engine) = Engine::connect(&begin, cx.now()) else { return Err(errno::EADDRNOTAVAIL) };
         inner.engine = Some(Box::new(engine));
         inner.state = State::SynSent;
+        inner.counts = Counts::new(cx.now());
         (inner.sequence, inner.urgent) = (Sequence::default(), Urgent::default());
         (inner.shut_read, inner.shut_write, inner.done, inner.connecting) = (false, false, false, true);
         (inner.error, inner.soft_error) = (0, 0);
@@ -407,6 +409,7 @@ impl Sock {
                     return;
                 }
                 inner.ready = None;
+                inner.outside = None;
                 let unread = inner.engine.as_ref().is_some_and(|engine| engine.received() > 0);
                 inner.orphan = true;
                 match inner.state {
@@ -541,6 +544,18 @@ impl Sock {
     /// Calls `ready` whenever something has changed; it may look at the socket.
     pub(crate) fn on_ready(&self, ready: Option<super::sock::Ready>) {
         self.lock().ready = ready;
+    }
+
+    pub(crate) fn set_inode(&self, inode: u64) {
+        self.lock().inode = inode;
+    }
+
+    pub(crate) fn on_listing(&self, outside: Option<super::sock::Outside>) {
+        self.lock().outside = outside;
+    }
+
+    pub(crate) fn set_taken(&self, taken: usize) {
+        self.lock().taken = taken;
     }
 
     /// Is the urgent byte next (`SIOCATMARK`)?
