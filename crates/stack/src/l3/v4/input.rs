@@ -153,10 +153,8 @@ fn deliver_whole(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame, header: &Ipv4He
         protocol: header.protocol,
         tos: header.tos,
         hop_limit: header.ttl,
-        flow_label: 0,
         iif: link.index(),
         reach,
-        header_len: header.len,
         frame,
     };
     if l2::vxlan_rcv(cx, &received) {

@@ -237,10 +237,8 @@ fn deliver(
         protocol: kind,
         tos: header.tclass,
         hop_limit: header.hop_limit,
-        flow_label: header.flow_label,
         iif: device,
         reach,
-        header_len: at,
         frame,
     };
     if l2::vxlan_rcv(cx, &received) {
