@@ -17,16 +17,16 @@ impl Clock for Shared {
 }
 
 /// `a`, 10.0.0.1, and `b`, 10.0.0.2.
-pub struct World {
-    pub namespaces: Namespaces,
-    pub stack: Stack,
-    pub clock: Arc<ManualClock>,
-    pub a: NetRef,
-    pub b: NetRef,
+pub(crate) struct World {
+    pub(crate) namespaces: Namespaces,
+    pub(crate) stack: Stack,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) a: NetRef,
+    pub(crate) b: NetRef,
 }
 
 /// Makes them.
-pub fn world() -> World {
+pub(crate) fn world() -> World {
     let namespaces = Namespaces::new();
     let clock = Arc::new(ManualClock::default());
     clock.advance(Duration::from_secs(1000));
@@ -77,12 +77,12 @@ impl World {
     }
 
     /// Does what is due now.
-    pub fn settle(&self) {
+    pub(crate) fn settle(&self) {
         let _ = self.stack.run_timers();
     }
 
     /// Lets time pass, to each timer.
-    pub fn pass(&self, mut time: Duration) {
+    pub(crate) fn pass(&self, mut time: Duration) {
         while !time.is_zero() {
             let next = self.stack.run_timers().unwrap_or(time).clamp(Duration::from_millis(1), time);
             self.clock.advance(next);
@@ -92,12 +92,12 @@ impl World {
     }
 
     /// What `a` sends is lost from here on.
-    pub fn unplug(&self) {
+    pub(crate) fn unplug(&self) {
         self.flags(&self.b, "eth", IfFlags::default());
     }
 
     /// And arrives again.
-    pub fn plug(&self) {
+    pub(crate) fn plug(&self) {
         self.flags(&self.b, "eth", IfFlags::UP);
         self.settle();
     }
