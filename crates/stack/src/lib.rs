@@ -45,7 +45,7 @@ pub use dev::{
     KindSpec, LOOPBACK, Link, LinkChange, LinkClass, LinkDevices, LinkError, LinkNotice, LinkPage, LinkRefused,
     LinkStats, Links, MACVLAN, MACVTAP, Macvlan, MacvlanChange, NameAssign, NameError, NewLink, OffloadChange,
     OffloadLimits, OperState, PortChange, PortData, PortState, Queues, Stack, VETH, VLAN, VXLAN, VethPeer, Vlan,
-    VlanChange, Vxlan, VxlanChange,
+    VlanChange, VniChange, VniRun, Vnis, Vxlan, VxlanChange,
 };
 pub use ethtool::{
     ETH_SS_FEATURES, ETH_SS_LINK_MODES, ETH_SS_MSG_CLASSES, ETH_SS_SOF_TIMESTAMPING, EthChannels, EthDriver,

@@ -22,7 +22,10 @@ pub(crate) mod route4;
 pub(crate) mod route6;
 pub(crate) mod rta;
 pub(crate) mod rule;
+pub(crate) mod stats;
+pub(crate) mod strict;
 pub(crate) mod tcp_metrics;
+pub(crate) mod tunnel;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -70,6 +73,8 @@ const ROUTE: &[&[Handler]] = &[
     route::HANDLERS,
     rule::HANDLERS,
     nexthop::HANDLERS,
+    tunnel::HANDLERS,
+    stats::HANDLERS,
     empty::HANDLERS,
 ];
 

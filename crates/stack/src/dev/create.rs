@@ -62,8 +62,8 @@ impl Rtnl<'_> {
                 self.check_master(ns, new, &link)?;
                 let vni = kind::vni(&link);
                 let link = self.register(ns, link, birth.index)?;
-                if let Some(vni) = vni {
-                    base.links.add_vni(vni, link.index());
+                if let Some((vni, flavour)) = vni {
+                    base.links.add_vni(vni, flavour, link.index());
                 }
                 kind::created(self, ns, &link);
                 link

@@ -6,6 +6,7 @@ mod ifb;
 mod macvlan;
 mod veth;
 mod vlan;
+mod vni;
 mod vxlan;
 
 use std::sync::Arc;
@@ -16,6 +17,8 @@ pub use ifb::IFB;
 pub use macvlan::{MACVLAN, MACVTAP, Macvlan, MacvlanChange};
 pub use veth::{VETH, VethPeer};
 pub use vlan::{VLAN, Vlan, VlanChange};
+pub use vni::{VniChange, VniRun, Vnis};
+pub(in crate::dev) use vxlan::Flavour;
 pub use vxlan::{VXLAN, Vxlan, VxlanChange};
 
 use super::request::NewLink;
@@ -141,7 +144,7 @@ fn lower_of(base: Ns<'_>, ns: Ns<'_>, new: &NewLink, link: &mut Link) -> Result<
 /// A new device is in the table: those below hear of it.
 pub(super) fn created(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
     if let Some(KindData::Vxlan(vxlan)) = link.data() {
-        vxlan::born(ns, link, vxlan);
+        vxlan::born(rtnl, ns, link, vxlan);
     }
     if !sits(link) {
         return;
@@ -217,7 +220,7 @@ pub(super) fn change(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, index: u32, change: &KindC
         KindChange::Bridge(change) => bridge::change(rtnl, ns, index, change),
         KindChange::Vlan(change) => edit(ns, index, |data| vlan::change(data, change)),
         KindChange::Macvlan(change) => edit(ns, index, |data| macvlan::change(data, change)),
-        KindChange::Vxlan(change) => edit(ns, index, |data| vxlan::change(data, change)),
+        KindChange::Vxlan(change) => vxlan::change(rtnl, ns, index, change),
     }
 }
 
@@ -278,15 +281,23 @@ pub(super) fn delete(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
 /// The device leaves this namespace for good: out of its master.
 pub(super) fn leave(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
     part(rtnl, ns, link.index());
-    ns.links.drop_fdb(link.index());
+    match link.data() {
+        // What a tunnel knows, it knows wherever it is.
+        Some(KindData::Vxlan(vxlan)) => ns.links.del_filter(vxlan.flavour(), link.index()),
+        _ => rtnl.drop_fdb(ns, link.index()),
+    }
 }
 
 /// A device that is deleted sits on nothing any more.
 pub(super) fn unstack(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
-    if let Some(vni) = vni(link) {
+    if let Some(KindData::Vxlan(vxlan)) = link.data() {
+        rtnl.forget_vnis(ns, link, vxlan);
+        rtnl.drop_fdb(ns, link.index());
+    }
+    if let Some((vni, flavour)) = vni(link) {
         let held = link.lower_net().and_then(pernet::NetHandle::upgrade);
         if let Some(ns) = held.as_deref().map_or(Some(ns), |net| rtnl.ns(net)) {
-            ns.links.del_vni(vni);
+            ns.links.del_vni(vni, flavour);
         }
     }
     if sits(link) {
@@ -301,8 +312,14 @@ pub(super) fn unstack(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
 /// A device that was `old` in `from` is `new` in `to`: whom it sits on and who sits on it are told where.
 pub(super) fn restack(rtnl: &mut Rtnl<'_>, from: Ns<'_>, to: Ns<'_>, link: &Link, old: u32) {
     let new = link.index;
-    if let (Some(vni), None) = (vni(link), &link.lower_net) {
-        from.links.del_vni(vni);
+    if let (Some((vni, flavour)), None) = (vni(link), &link.lower_net) {
+        from.links.del_vni(vni, flavour);
+    }
+    if let Some(KindData::Vxlan(vxlan)) = link.data() {
+        to.links.adopt_fdb(new, from.links.take_fdb(old));
+        if vxlan.filters() {
+            to.links.add_filter(vxlan.flavour(), new);
+        }
     }
     if sits(link) {
         let below = link.below().unwrap_or(0);
@@ -399,13 +416,11 @@ pub(super) fn resized(ns: Ns<'_>, index: u32) {
     }
 }
 
-/// What no other tunnel may have: the number of its network, its port, and whether it goes over IPv6.
-pub(super) fn vni(link: &Link) -> Option<(u32, u16, bool)> {
+/// What no other tunnel may have: the number of its network, and what tells it from others with that number. A tunnel that
+/// filters has none of its own.
+pub(super) fn vni(link: &Link) -> Option<(u32, vxlan::Flavour)> {
     match link.data() {
-        Some(KindData::Vxlan(vxlan)) => {
-            let six = vxlan.remote.or(vxlan.local).is_some_and(|address| address.is_ipv6());
-            Some((vxlan.id, vxlan.port, six))
-        }
+        Some(KindData::Vxlan(vxlan)) if !vxlan.filters() => Some((vxlan.id, vxlan.flavour())),
         _ => None,
     }
 }

@@ -16,14 +16,14 @@ const ADDRESS6: Option<Kind> = Some(Kind::MinLen { min: 16 });
 /// `vxlan_policy`.
 const POLICY: Policy = Policy(&[
     None, U32, WORD, U32, WORD, U8, U8, U8, U32, U32, WORD, U8, U8, U8, U8, U16, ADDRESS6, ADDRESS6, U8, U8, U8, U8,
-    U8, FLAG, FLAG, U8, U32, FLAG, FLAG, U8, FLAG, U8, U32, ANY,
+    U8, FLAG, FLAG, U8, U32, FLAG, FLAG, U8, U8, U8, U32, ANY,
 ]);
 
 /// On or off, and said with a byte.
-const SWITCHES: [u8; 12] = [7, 11, 12, 13, 14, 25, 18, 19, 20, 21, 22, 31];
+const SWITCHES: [u8; 13] = [7, 11, 12, 13, 14, 25, 18, 19, 20, 21, 22, 30, 31];
 /// On by being there: group policy, not only for one with remote checksums, generic protocol, the TTL of the packet
-/// inside, and only numbers that are known.
-const PRESENT: [u8; 5] = [23, 24, 27, 28, 30];
+/// inside.
+const PRESENT: [u8; 4] = [23, 24, 27, 28];
 /// The TTL of the packet inside.
 const TTL_INHERIT: u8 = 28;
 /// Bits of the header that must be zero.
@@ -98,6 +98,9 @@ pub(super) fn fill(out: &mut Builder, vxlan: &Vxlan) {
         if vxlan.is_on(number) {
             out.put_flag(number.into());
         }
+    }
+    if vxlan.filters() {
+        switch(out, 30);
     }
     out.put(33, &RESERVED);
 }
