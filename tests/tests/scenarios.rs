@@ -143,7 +143,9 @@ scenarios! {
     sysctl
     sysfs_ethtool
     threads
+    tuntap
     views
+    vxlan_vnifilter
 }
 
 #[test]

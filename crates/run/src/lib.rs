@@ -42,6 +42,7 @@ mod sys;
 mod syscalls;
 mod tag;
 mod task;
+mod tun;
 mod users;
 mod vfs;
 mod world;

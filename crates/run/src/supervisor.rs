@@ -198,10 +198,15 @@ impl Supervisor {
                 match &socket {
                     Emulated::Netlink(n) => n.pump(world),
                     Emulated::Control(c) => c.serve(world),
+                    Emulated::Tun(file) => file.drain(),
                     Emulated::Inet(_) | Emulated::Unix(_) => {}
                 }
-                if hung && let Some(Emulated::Netlink(n)) = world.sockets.remove(id) {
-                    n.close(world);
+                if hung {
+                    match world.sockets.remove(id) {
+                        Some(Emulated::Netlink(n)) => n.close(world),
+                        Some(Emulated::Tun(file)) => file.close(world),
+                        _ => {}
+                    }
                 }
             }
             Token::Filter => {}

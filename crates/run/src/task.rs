@@ -151,6 +151,14 @@ impl Task {
         Some(Privileges { euid, effective })
     }
 
+    /// Its groups, the effective one first.
+    pub(crate) fn groups(self) -> Vec<u32> {
+        let Some(status) = self.status() else { return Vec::new() };
+        let own = status_field(&status, "Gid:").and_then(|ids| ids.split_whitespace().nth(1));
+        let others = status_field(&status, "Groups:").into_iter().flat_map(str::split_whitespace);
+        own.into_iter().chain(others).filter_map(|id| id.parse().ok()).collect()
+    }
+
     /// The process that counts as its parent.
     pub(crate) fn parent(self) -> Option<u32> {
         status_field(&self.status()?, "PPid:")?.parse().ok()

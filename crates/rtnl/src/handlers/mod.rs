@@ -6,6 +6,7 @@
 pub(crate) mod addr;
 pub(crate) mod addr6;
 pub(crate) mod addrlabel;
+pub(crate) mod dcb;
 pub(crate) mod diag;
 pub(crate) mod empty;
 mod ethtool;
@@ -75,6 +76,7 @@ const ROUTE: &[&[Handler]] = &[
     nexthop::HANDLERS,
     tunnel::HANDLERS,
     stats::HANDLERS,
+    dcb::HANDLERS,
     empty::HANDLERS,
 ];
 

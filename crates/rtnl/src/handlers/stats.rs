@@ -39,8 +39,7 @@ const SPANNING_TREE_BYTES: usize = 48;
 const GET: &[Must] = &[Must::Nested, Must::Unsupported];
 const SET: &[Must] = &[Must::Unsupported, Must::U8(1)];
 /// Of the groups only `OFFLOAD` has parts that can be asked for.
-const FILTERS: &[Must] =
-    &[Must::Unsupported, Must::Unsupported, Must::Unsupported, Must::Mask(0xf), Must::Unsupported];
+const FILTERS: &[Must] = &[Must::Unsupported, Must::Unsupported, Must::Unsupported, Must::Mask(0xf), Must::Unsupported];
 
 /// Devices taken out of the table at a time.
 const PAGE: usize = 32;

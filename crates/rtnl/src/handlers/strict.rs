@@ -1,8 +1,8 @@
 //! Messages that came late to Linux are read strictly, whoever asks (`nlmsg_parse`): exact lengths, nests marked as nests, no
 //! bits and no attributes that are unknown.
 
-use pernet_wire::uapi::*;
 use pernet_wire::text;
+use pernet_wire::uapi::*;
 use pernet_wire::{Attr, Attrs, Errno, ExtAck, PolicyTlv};
 
 use super::refuse;
@@ -68,9 +68,7 @@ fn wrong(attr: &Attr<'_>, must: Must) -> Option<(&'static str, Option<PolicyTlv>
     match must {
         Must::Unsupported => Some(("Unsupported attribute", None, Errno::EINVAL)),
         Must::U8(max) if len != 1 => Some((LENGTH, u8_to(max), Errno::EINVAL)),
-        Must::U8(max) if attr.u8().is_some_and(|value| value > max) => {
-            Some((text::RANGE, u8_to(max), Errno::ERANGE))
-        }
+        Must::U8(max) if attr.u8().is_some_and(|value| value > max) => Some((text::RANGE, u8_to(max), Errno::ERANGE)),
         Must::U8(max) => plain(u8_to(max)),
         Must::U32 if len != 4 => Some((LENGTH, any_u32, Errno::EINVAL)),
         Must::U32 => plain(any_u32),

@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 
 use pernet::NetRef;
+use pernet::Origin;
 use pernet_stack::{KindData, Link, VniChange, VniRun, Vxlan};
 use pernet_wire::uapi::*;
 use pernet_wire::{Builder, Errno, ExtAck};
-use pernet::Origin;
 
 use super::strict::{self, Must};
 use super::{DumpOut, Full, Handler, Request, Step, refuse, refused};
@@ -61,27 +61,24 @@ fn process(request: &Request<'_>, ext: &mut ExtAck, add: bool) -> Result<(), Err
     let mut wanted = Vec::new();
     for entry in &entries {
         let attrs = strict::read(entry.nested(), INNER, ext)?;
-        let number = |ty| strict::find(&attrs, ty).and_then(|attr| attr.u32()).filter(|&number| number != 0);
-        let (start, end) = (number(START), number(END));
-        if start.is_none() && end.is_none() {
+        let number = |ty| strict::find(&attrs, ty).and_then(|attr| attr.u32());
+        let start = number(START).unwrap_or(0);
+        let end = number(END).unwrap_or(start);
+        if start == 0 && end == 0 {
             ext.set_msg_attr("vni start nor end found in vni entry", entry);
             return Err(Errno::EINVAL);
         }
-        let start = start.unwrap_or(0);
         // What an address lacks is zero.
         let four = strict::find(&attrs, GROUP).map(|attr| IpAddr::from(padded::<4>(attr.payload)));
         let six = strict::find(&attrs, GROUP6).map(|attr| IpAddr::from(padded::<16>(attr.payload)));
         let remote = four.or(six).filter(|address| !address.is_unspecified());
-        wanted.push(VniChange { start, end: end.unwrap_or(start), remote });
+        wanted.push(VniChange { start, end, remote });
     }
     if wanted.is_empty() {
         return refuse(ext, "vxlan: No vnis found to process");
     }
-    let result = if add {
-        rtnl.add_vnis(request.net, index, &wanted)
-    } else {
-        rtnl.del_vnis(request.net, index, &wanted)
-    };
+    let result =
+        if add { rtnl.add_vnis(request.net, index, &wanted) } else { rtnl.del_vnis(request.net, index, &wanted) };
     result.map_err(|why| refused(ext, why.errno(), why.text()))
 }
 

@@ -67,6 +67,7 @@ pub(crate) fn pump_ready(world: &World) {
 fn dispatch(world: &Arc<World>, notification: Notification) {
     let call = notification.call;
     crate::knobs::settle(world);
+    world.sockets.reap_tuns(world);
     let _acting = (!world.killable).then(|| world.busy.enter(call.tid));
     let missed = lock(&world.replay).take(&call);
     match missed {

@@ -49,6 +49,8 @@ pub(crate) fn handle(world: &World, call: &Call) -> Outcome {
     }
     let result = match (&emulated, call.nr) {
         (Emulated::Unix(_), _) => return native(world, task, call),
+        // A file, not a socket, as far as its program goes.
+        (Emulated::Tun(_), _) => Err(libc::ENOTSOCK),
         (_, SYS_getsockopt) => self::getsockopt(world, task, call, &emulated),
         (_, SYS_setsockopt) => return self::setsockopt(world, task, call, &emulated),
         (Emulated::Netlink(n), _) => on_netlink(world, task, call, n),
@@ -295,6 +297,7 @@ fn getsockopt(world: &World, task: Task, call: &Call, socket: &Emulated) -> Resu
     let (domain, ty, protocol, net) = match socket {
         Emulated::Netlink(n) => (libc::AF_NETLINK, n.ty, n.socket.protocol().number(), Some(n.socket.net().clone())),
         Emulated::Inet(i) => (i.kind.domain(), i.kind.ty, i.kind.protocol, Some(i.net.clone())),
+        Emulated::Tun(_) => return Err(libc::ENOTSOCK),
         Emulated::Control(_) | Emulated::Unix(_) => (libc::AF_NETLINK, libc::SOCK_SEQPACKET, control::PROTOCOL, None),
     };
     if level == libc::SOL_SOCKET {
@@ -365,6 +368,7 @@ fn setsockopt(world: &World, task: Task, call: &Call, socket: &Emulated) -> Outc
     let int = value.first_chunk::<4>().map(|b| i32::from_ne_bytes(*b));
     let admin = |net: &pernet::NetRef| world.users.cred(task).capable(net.owner(), Cap::NetAdmin);
     match socket {
+        Emulated::Tun(_) => Outcome::Errno(libc::ENOTSOCK),
         Emulated::Netlink(n) if level == SOL_NETLINK => {
             let client = TaskClient { world, task };
             Outcome::from(n.socket.setsockopt(name, &value, &client).map(|()| 0).map_err(|e| e.errno().get()))
@@ -438,6 +442,7 @@ pub(crate) fn receive(world: &World, notification: Notification) {
             };
             n.receive(world, notification, place);
         }
+        Some(Emulated::Tun(_)) => crate::netlink::answer(world, notification, Err(libc::ENOTSOCK)),
         // The stand-in waits, and is woken by nothing, as a socket without a network.
         Some(Emulated::Inet(_) | Emulated::Control(_) | Emulated::Unix(_)) | None => {
             notification.proceed();

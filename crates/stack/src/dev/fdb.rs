@@ -181,7 +181,7 @@ impl Rtnl<'_> {
             ifindex: link.index(),
             master: bridge.or_else(|| (to_self && is_bridge).then_some(link.index())),
             address: change.address,
-            state: change.state,
+            state: bridge_state(change),
             flags: change.flags & (EXT_LEARNED | STICKY),
             src_vni: 0,
             updated: Some(now),
@@ -326,6 +326,19 @@ fn src_vni(link: &Link, change: &FdbChange) -> u32 {
     }
 }
 
+/// What a switch makes of a state: an entry is the switch's own, stays, or ages.
+const fn bridge_state(change: &FdbChange) -> u16 {
+    if change.flags & (EXT_LEARNED | USE) != 0 {
+        REACHABLE
+    } else if change.state & PERMANENT != 0 {
+        PERMANENT
+    } else if change.state & NOARP != 0 {
+        NOARP
+    } else {
+        REACHABLE
+    }
+}
+
 fn known(ns: Ns<'_>, index: u32) -> Result<std::sync::Arc<Link>, LinkRefused> {
     if index == 0 {
         return Err(LinkRefused::says(errno::EINVAL, "invalid ifindex"));
@@ -354,8 +367,9 @@ fn check_bridge(ns: Ns<'_>, bridge: u32, change: &FdbChange) -> Result<bool, Lin
         return refuse(errno::EINVAL);
     }
     if change.flags & USE != 0 {
-        // Refreshes what traffic would refresh.
-        return Ok(false);
+        // As if the address had been seen in a packet.
+        let port = ns.links.by_index(change.ifindex);
+        return Ok(port.is_some_and(|p| BridgePort::of(&p).is_some_and(|p| p.state as u8 >= 2)));
     }
     if change.state == REACHABLE && change.flags & EXT_LEARNED == 0 {
         let port = ns.links.by_index(change.ifindex);

@@ -34,8 +34,8 @@ pub use fdb::{FdbChange, FdbEntry, FdbFilter, FdbRemote};
 pub use flags::IfFlags;
 pub use kind::{
     BRIDGE, Bridge, BridgeChange, BridgePort, BridgePortChange, DUMMY, IFB, KindChange, KindData, KindSpec, MACVLAN,
-    MACVTAP, Macvlan, MacvlanChange, PortChange, PortData, PortState, VETH, VLAN, VXLAN, VethPeer, Vlan, VlanChange,
-    VniChange, VniRun, Vnis, Vxlan, VxlanChange,
+    MACVTAP, Macvlan, MacvlanChange, PortChange, PortData, PortState, TAP, TUN, Tun, TunPlace, TunRequest, TunSpec,
+    VETH, VLAN, VXLAN, VethPeer, Vlan, VlanChange, VniChange, VniRun, Vnis, Vxlan, VxlanChange, tun_flag,
 };
 pub use link::{Link, NameAssign, OperState};
 pub use links::{LinkPage, Links};

@@ -4,6 +4,7 @@ mod bridge;
 mod dummy;
 mod ifb;
 mod macvlan;
+mod tun;
 mod veth;
 mod vlan;
 mod vni;
@@ -15,6 +16,7 @@ pub use bridge::{BRIDGE, Bridge, BridgeChange, BridgePort, BridgePortChange, Por
 pub use dummy::DUMMY;
 pub use ifb::IFB;
 pub use macvlan::{MACVLAN, MACVTAP, Macvlan, MacvlanChange};
+pub use tun::{TAP, TUN, Tun, TunPlace, TunRequest, TunSpec, tun_flag};
 pub use veth::{VETH, VethPeer};
 pub use vlan::{VLAN, Vlan, VlanChange};
 pub use vni::{VniChange, VniRun, Vnis};
@@ -45,6 +47,8 @@ pub enum KindSpec {
     Macvlan(MacvlanChange, bool),
     /// Ethernet in UDP.
     Vxlan(Box<VxlanChange>),
+    /// A cable that is a file.
+    Tun(Box<TunSpec>),
 }
 
 impl KindSpec {
@@ -60,6 +64,7 @@ impl KindSpec {
             Self::Macvlan(_, false) => &MACVLAN,
             Self::Macvlan(_, true) => &MACVTAP,
             Self::Vxlan(_) => &VXLAN,
+            Self::Tun(spec) => spec.class(),
         }
     }
 }
@@ -76,6 +81,8 @@ pub enum KindData {
     Macvlan(Macvlan),
     /// Ethernet in UDP.
     Vxlan(Vxlan),
+    /// A cable that is a file.
+    Tun(Tun),
 }
 
 /// What is particular to a device as a port of its master.
@@ -121,6 +128,10 @@ pub(super) fn prepare(base: Ns<'_>, ns: Ns<'_>, new: &NewLink, link: &mut Link) 
         KindSpec::Vlan(change) => vlan::prepare(base, ns, new, change, link),
         KindSpec::Macvlan(change, _) => macvlan::prepare(base, ns, new, change, link),
         KindSpec::Vxlan(change) => vxlan::prepare(base, ns, new, change, link),
+        KindSpec::Tun(spec) => {
+            tun::prepare(spec, link);
+            Ok(())
+        }
     }
 }
 
@@ -145,6 +156,9 @@ fn lower_of(base: Ns<'_>, ns: Ns<'_>, new: &NewLink, link: &mut Link) -> Result<
 pub(super) fn created(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
     if let Some(KindData::Vxlan(vxlan)) = link.data() {
         vxlan::born(rtnl, ns, link, vxlan);
+    }
+    if let Some(KindData::Tun(tun)) = link.data() {
+        tun::settled(ns, link, tun);
     }
     if !sits(link) {
         return;
@@ -294,6 +308,9 @@ pub(super) fn unstack(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
         rtnl.forget_vnis(ns, link, vxlan);
         rtnl.drop_fdb(ns, link.index());
     }
+    if let Some(KindData::Tun(tun)) = link.data() {
+        tun::gone(tun);
+    }
     if let Some((vni, flavour)) = vni(link) {
         let held = link.lower_net().and_then(pernet::NetHandle::upgrade);
         if let Some(ns) = held.as_deref().map_or(Some(ns), |net| rtnl.ns(net)) {
@@ -314,6 +331,9 @@ pub(super) fn restack(rtnl: &mut Rtnl<'_>, from: Ns<'_>, to: Ns<'_>, link: &Link
     let new = link.index;
     if let (Some((vni, flavour)), None) = (vni(link), &link.lower_net) {
         from.links.del_vni(vni, flavour);
+    }
+    if let Some(KindData::Tun(tun)) = link.data() {
+        tun::settled(to, link, tun);
     }
     if let Some(KindData::Vxlan(vxlan)) = link.data() {
         to.links.adopt_fdb(new, from.links.take_fdb(old));

@@ -38,8 +38,11 @@ const METADATA: u8 = 25;
 const LEARNING: u8 = 7;
 /// `IFLA_VXLAN_VNIFILTER`.
 const FILTER: u8 = 30;
+/// `IFLA_VXLAN_GBP` and `IFLA_VXLAN_GPE`.
+const GBP: u8 = 23;
+const GPE: u8 = 27;
 /// What two tunnels with the same number and port must differ in: `udp6zerocsumrx`, `remcsumrx`, `gbp`, `external`, `gpe`.
-const FLAVOURS: [u8; 5] = [20, 22, 23, METADATA, 27];
+const FLAVOURS: [u8; 5] = [20, 22, GBP, METADATA, GPE];
 
 /// What tells tunnels with the same number apart: port, whether over IPv6, the switches that make packets differ, and
 /// for one between link-local addresses its device.
@@ -140,19 +143,13 @@ pub(super) fn prepare(
     link: &mut Link,
 ) -> Result<(), LinkRefused> {
     let metadata = change.switches.iter().any(|&(number, on)| number == METADATA && on);
-    let id = match change.id {
-        Some(id) => id,
-        None if metadata => 0,
-        None => {
-            return Err(LinkRefused::says(errno::EINVAL, "Required attributes not provided to perform the operation"));
-        }
-    };
-    if id > MAX_ID {
-        return Err(LinkRefused::blames(errno::ERANGE, "VXLAN ID must be lower than 16777216", Blame::Data(1)));
-    }
     if !metadata && change.switches.contains(&(FILTER, true)) {
         let text = "vxlan vnifilter only valid in collect metadata mode";
         return Err(LinkRefused::blames(errno::EINVAL, text, Blame::Data(FILTER.into())));
+    }
+    let id = change.id.unwrap_or(0);
+    if id > MAX_ID {
+        return Err(LinkRefused::blames(errno::ERANGE, "VXLAN ID must be lower than 16777216", Blame::Data(1)));
     }
     let mut vxlan = Vxlan {
         id,
@@ -175,6 +172,12 @@ pub(super) fn prepare(
     if metadata {
         vxlan.switches &= !(1 << LEARNING);
     }
+    let gpe_alone = vxlan.is_on(METADATA) && !vxlan.is_on(GBP);
+    if vxlan.is_on(GPE) && !gpe_alone {
+        let text = "VXLAN GPE does not support this combination of attributes";
+        return Err(LinkRefused::says(errno::EINVAL, text));
+    }
+    check_labels(&vxlan)?;
     let six = |address: Option<IpAddr>| address.is_some_and(|a| a.is_ipv6());
     let four = |address: Option<IpAddr>| address.is_some_and(|a| a.is_ipv4());
     let over6 = six(vxlan.remote) || six(vxlan.local);
@@ -207,6 +210,20 @@ pub(super) fn prepare(
     }
     link.data = Some(Arc::new(KindData::Vxlan(vxlan)));
     Ok(())
+}
+
+/// Labels are IPv6's.
+fn check_labels(vxlan: &Vxlan) -> Result<(), LinkRefused> {
+    let refuse = |text| Err(LinkRefused::says(errno::EINVAL, text));
+    if vxlan.over6() {
+        Ok(())
+    } else if vxlan.label != 0 {
+        refuse("Label attribute only applies to IPv6 VXLAN devices")
+    } else if vxlan.label_policy != 0 {
+        refuse("Label policy only applies to IPv6 VXLAN devices")
+    } else {
+        Ok(())
+    }
 }
 
 /// A tunnel with a host to send everything to has that in its table.
@@ -280,6 +297,7 @@ pub(super) fn check(vxlan: &Vxlan, change: &VxlanChange) -> Result<(), LinkRefus
         let text = "Local interface required for multicast remote destination";
         return Err(LinkRefused::says(errno::EINVAL, text));
     }
+    check_labels(&after)?;
     if after.remote == vxlan.remote { Ok(()) } else { vni::check_redirect(vxlan) }
 }
 
