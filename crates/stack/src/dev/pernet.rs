@@ -98,7 +98,7 @@ impl Stack {
     /// The time on the stack's clock, in hundredths of a second, as timers are shown.
     #[must_use]
     pub fn centiseconds(&self) -> u64 {
-        u64::try_from(self.inner.clock.now().as_millis() / 10).unwrap_or(u64::MAX)
+        clock::centiseconds(self.inner.clock.now())
     }
 
     /// All of the stack of `net`.

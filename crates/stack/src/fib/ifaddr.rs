@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use super::table::mask;
+use super::table::prefix_mask;
 use super::{Anchor, FibNotice, Insert, RT_TABLE_LOCAL, RT_TABLE_MAIN, RTPROT_KERNEL, RouteConfig, route_type, scope};
 use crate::dev::{IfFlags, Link};
 use crate::inet::Ifa4;
@@ -57,7 +57,7 @@ fn wanted(link: &Link, ifa: &Ifa4, prefsrc: Ipv4Addr) -> Vec<Wanted> {
     if let Some(broadcast) = ifa.broadcast.filter(|b| !b.is_broadcast() && !b.is_unspecified()) {
         out.push(host(route_type::BROADCAST, broadcast));
     }
-    let net = u32::from(ifa.address) & mask(ifa.prefix_len);
+    let net = u32::from(ifa.address) & prefix_mask(ifa.prefix_len);
     let prefix = Ipv4Addr::from(net);
     let secondary = ifa.flags & IFA_F_SECONDARY != 0;
     if !prefix.is_unspecified() && !secondary && (prefix != ifa.local || ifa.prefix_len < 32) {
@@ -68,7 +68,7 @@ fn wanted(link: &Link, ifa: &Ifa4, prefsrc: Ipv4Addr) -> Vec<Wanted> {
         }
         // Of 31 bits both addresses are hosts.
         if ifa.prefix_len < 31 {
-            out.push(host(route_type::BROADCAST, Ipv4Addr::from(net | !mask(ifa.prefix_len))));
+            out.push(host(route_type::BROADCAST, Ipv4Addr::from(net | !prefix_mask(ifa.prefix_len))));
         }
     }
     out
@@ -76,7 +76,7 @@ fn wanted(link: &Link, ifa: &Ifa4, prefsrc: Ipv4Addr) -> Vec<Wanted> {
 
 /// The address a secondary one is sent from: the first of its network.
 fn primary(all: &[Ifa4], ifa: &Ifa4) -> Option<Ipv4Addr> {
-    let bits = mask(ifa.prefix_len);
+    let bits = prefix_mask(ifa.prefix_len);
     let same = |other: &&Ifa4| {
         other.flags & IFA_F_SECONDARY == 0
             && other.prefix_len == ifa.prefix_len

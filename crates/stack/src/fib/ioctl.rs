@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use pernet::Net;
 
 use super::create::address_type;
+use super::metrics::{RTAX_ADVMSS, RTAX_RTT, RTAX_WINDOW};
 use super::{Gateway, Insert, Metrics, RouteConfig, RouteError, route_type, scope};
 use super::{RT_TABLE_MAIN, RTPROT_BOOT};
 use crate::rtnl::Rtnl;
@@ -23,11 +24,6 @@ mod flag {
     pub(super) const IRTT: u16 = 0x100;
     pub(super) const REJECT: u16 = 0x200;
 }
-
-/// `RTAX_*` of the three properties it knows.
-const RTAX_WINDOW: u16 = 3;
-const RTAX_RTT: u16 = 4;
-const RTAX_ADVMSS: u16 = 8;
 
 /// Why a request fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

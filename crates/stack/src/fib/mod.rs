@@ -35,6 +35,7 @@ pub use metrics::{Metrics, RTAX_CC_ALGO, RTAX_LOCK};
 pub(crate) use nexthops::{check_nexthop, nexthop_gone, nexthop_replaced, nexthop_shrunk};
 pub(crate) use proc::{proc_fib_trie, proc_fib_triestat, proc_route};
 pub use table::Insert;
+pub(crate) use table::prefix_mask;
 pub(crate) use tables::{Anchor, Fib};
 
 use std::net::Ipv4Addr;

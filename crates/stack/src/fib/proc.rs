@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
+use super::metrics::{RTAX_ADVMSS, RTAX_RTT, RTAX_WINDOW};
 use super::table::{Alias, Key, Table};
 use super::tables::Rank;
 use super::{Gateway, RT_TABLE_LOCAL, RT_TABLE_MAIN, route_type, scope};
@@ -18,9 +19,6 @@ pub(crate) fn proc_route(ns: Ns<'_>) -> String {
     let heading = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT";
     let mut out = format!("{heading:<ROUTE_WIDTH$}\n");
     for (key, alias) in rows {
-        const RTAX_WINDOW: u16 = 3;
-        const RTAX_RTT: u16 = 4;
-        const RTAX_ADVMSS: u16 = 8;
         if matches!(alias.kind, route_type::BROADCAST | route_type::MULTICAST) {
             continue;
         }
@@ -32,7 +30,7 @@ pub(crate) fn proc_route(ns: Ns<'_>) -> String {
             Some(Gateway::V4(gateway)) => gateway,
             _ => Ipv4Addr::UNSPECIFIED,
         };
-        let mask = Ipv4Addr::from(super::table::mask(key.len()));
+        let mask = Ipv4Addr::from(super::table::prefix_mask(key.len()));
         let raw = |address: Ipv4Addr| u32::from_ne_bytes(address.octets());
         let mut flags = if matches!(alias.kind, route_type::UNREACHABLE | route_type::PROHIBIT) { 0x200 } else { 0 };
         let through = hop.is_some_and(|hop| hop.gateway.is_some());
@@ -114,7 +112,7 @@ impl Node {
             children.extend(child);
         }
         let empty = (1_usize << bits) - children.len();
-        let prefix = Ipv4Addr::from(first & super::table::mask(at as u8));
+        let prefix = Ipv4Addr::from(first & super::table::prefix_mask(at as u8));
         Some(Self::Branch { prefix, at, bits, full, empty, children })
     }
 

@@ -19,7 +19,7 @@ pub(crate) struct Key(u64);
 impl Key {
     pub(crate) fn new(dst: Ipv4Addr, len: u8) -> Self {
         let len = len.min(32);
-        Self(u64::from(u32::from(dst) & mask(len)) << 8 | u64::from(32 - len))
+        Self(u64::from(u32::from(dst) & prefix_mask(len)) << 8 | u64::from(32 - len))
     }
 
     pub(crate) fn dst(self) -> Ipv4Addr {
@@ -42,8 +42,12 @@ impl Key {
 }
 
 /// The bits of an address that a prefix of `len` bits fixes.
-pub(crate) const fn mask(len: u8) -> u32 {
-    if len == 0 { 0 } else { u32::MAX << (32 - len) }
+pub(crate) const fn prefix_mask(len: u8) -> u32 {
+    match len {
+        0 => 0,
+        1..=31 => u32::MAX << (32 - len),
+        _ => u32::MAX,
+    }
 }
 
 /// A route to a prefix (`struct fib_alias`). Several differ in type of service, metric or where they lead.

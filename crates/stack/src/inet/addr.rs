@@ -2,9 +2,9 @@
 
 use std::fmt;
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 use crate::dev::{IFNAMSIZ, IfName};
+use crate::fib::prefix_mask;
 
 /// Not the first address of its prefix on the device (`IFA_F_SECONDARY`).
 pub const IFA_F_SECONDARY: u32 = 0x01;
@@ -112,13 +112,13 @@ impl Ifa4 {
     /// The netmask.
     #[must_use]
     pub const fn mask(&self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(mask(self.prefix_len))
+        Ipv4Addr::from_bits(prefix_mask(self.prefix_len))
     }
 
     /// The first address of the prefix.
     #[must_use]
     pub const fn prefix(&self) -> Ipv4Addr {
-        Ipv4Addr::from_bits(self.address.to_bits() & mask(self.prefix_len))
+        Ipv4Addr::from_bits(self.address.to_bits() & prefix_mask(self.prefix_len))
     }
 
     /// Whether it is not the first of its prefix.
@@ -130,7 +130,7 @@ impl Ifa4 {
     /// Whether `addr` lies in its prefix (`inet_ifa_match`).
     #[must_use]
     pub const fn contains(&self, addr: Ipv4Addr) -> bool {
-        (self.address.to_bits() ^ addr.to_bits()) & mask(self.prefix_len) == 0
+        (self.address.to_bits() ^ addr.to_bits()) & prefix_mask(self.prefix_len) == 0
     }
 
     /// Whether both have one prefix.
@@ -196,21 +196,6 @@ impl Lifetime4 {
     }
 }
 
-/// The mask of a prefix of `len` bits, at most 32.
-pub(super) const fn mask(len: u8) -> u32 {
-    match len {
-        0 => 0,
-        1..=31 => u32::MAX << (32 - len),
-        _ => u32::MAX,
-    }
-}
-
-/// The moment as addresses note it: hundredths of a second, which wrap after 497 days.
-pub(crate) const fn centiseconds(now: Duration) -> u32 {
-    // Only the low 32 bits go over the wire.
-    ((now.as_millis() / 10) & 0xffff_ffff) as u32
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -224,11 +209,6 @@ mod tests {
         assert_eq!(renamed("d0", "zz", 3), Label::new(b"zz:3"));
         assert_eq!(renamed("zz:lab", "abcdefghijklmno", 5), Label::new(b"abcdefghijk:lab"));
         assert_eq!(renamed("zz:2", "abcdefghijklmno", 2), Label::new(b"abcdefghijklm:2"));
-    }
-
-    #[test]
-    fn masks_of_every_length() {
-        assert_eq!((mask(0), mask(1), mask(24), mask(32)), (0, 1 << 31, 0xffff_ff00, u32::MAX));
     }
 
     #[test]

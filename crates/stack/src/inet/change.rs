@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use pernet::Net;
 
-use super::addr::{IFA_F_MCAUTOJOIN, IFA_F_NOPREFIXROUTE, Ifa4, Label, Lifetime4, SETTABLE, centiseconds};
+use super::addr::{IFA_F_MCAUTOJOIN, IFA_F_NOPREFIXROUTE, Ifa4, Label, Lifetime4, SETTABLE};
 use super::device::Clash;
 use super::refused::Addr4Error;
 use super::{Inet, InetNotice, group, has_inet, life};
+use crate::clock;
 use crate::dev::Link;
 use crate::fib;
 use crate::rtnl::Rtnl;
@@ -79,7 +80,7 @@ impl Rtnl<'_> {
         if !has_inet(&link) {
             return Err(Addr4Error::NoInet);
         }
-        let now = centiseconds(self.now());
+        let now = clock::stamp(self.now());
         let mut ifa = Ifa4 {
             local: request.local,
             address: request.address.unwrap_or(request.local),
@@ -256,7 +257,7 @@ pub(super) fn take_out(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, at: us
 
 /// Tells of an address (`rtmsg_ifa`).
 pub(super) fn announce(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link, ifa: &Ifa4, present: bool, cause: Cause) {
-    let now = centiseconds(rtnl.now());
+    let now = clock::stamp(rtnl.now());
     let notice = InetNotice::Addr { ifindex: link.index(), ifa: Box::new(ifa.clone()), now, present };
     match cause {
         Cause::Asked => rtnl.notify(ns, notice.into()),

@@ -3,12 +3,14 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use super::addr::{Ifa4, Label, Lifetime4, centiseconds, mask};
+use super::addr::{Ifa4, Label, Lifetime4};
 use super::change::{self, Cause};
 use super::device::{Clash, InDevice};
 use super::refused::Addr4Error;
 use super::{conf, has_inet};
+use crate::clock;
 use crate::dev::{IfFlags, Link};
+use crate::fib::prefix_mask;
 use crate::rtnl::Rtnl;
 use crate::state::Ns;
 
@@ -74,7 +76,7 @@ pub(crate) fn set(
     if !has_inet(link) {
         return Err(if field == Field::Addr { Addr4Error::NoInet } else { Addr4Error::NotFound });
     }
-    let now = centiseconds(rtnl.now());
+    let now = clock::stamp(rtnl.now());
     let old = find(ns, link, label);
     let broadcasts = link.stored_flags.contains(IfFlags::BROADCAST);
     let mut new = match (&old, field) {
@@ -92,7 +94,7 @@ pub(crate) fn set(
             new.prefix_len = if link.stored_flags.contains(IfFlags::POINTOPOINT) { 32 } else { class_len };
             new.scope = 0;
             if broadcasts && new.prefix_len < 31 && !link.stored_flags.contains(IfFlags::POINTOPOINT) {
-                new.broadcast = Some(Ipv4Addr::from_bits(value.to_bits() | !mask(new.prefix_len)));
+                new.broadcast = Some(Ipv4Addr::from_bits(value.to_bits() | !prefix_mask(new.prefix_len)));
             }
             new.set_lifetime(Lifetime4::FOREVER, now);
         }
@@ -117,7 +119,7 @@ pub(crate) fn set(
             if new.mask() == value {
                 return Ok(());
             }
-            let whole = |len: u8| Some(Ipv4Addr::from_bits(new.local.to_bits() | !mask(len)));
+            let whole = |len: u8| Some(Ipv4Addr::from_bits(new.local.to_bits() | !prefix_mask(len)));
             let was_whole = new.broadcast == whole(new.prefix_len);
             // At most 32.
             let len = bits.count_ones() as u8;

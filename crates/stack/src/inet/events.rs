@@ -3,10 +3,11 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use super::addr::{Ifa4, Label, Lifetime4, centiseconds};
+use super::addr::{Ifa4, Label, Lifetime4};
 use super::change::{self, Cause};
 use super::conf::{self, NetconfPart};
 use super::{group, has_inet};
+use crate::clock;
 use crate::dev::{IfFlags, Link};
 use crate::mcast;
 use crate::rtnl::{NetdevEvent, Rtnl};
@@ -79,7 +80,7 @@ fn change_mtu(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
 fn up(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
     const HOST: u8 = 254;
     if link.stored_flags.contains(IfFlags::LOOPBACK) {
-        let now = centiseconds(rtnl.now());
+        let now = clock::stamp(rtnl.now());
         let mut ifa = Ifa4 {
             local: Ipv4Addr::LOCALHOST,
             address: Ipv4Addr::LOCALHOST,

@@ -3,9 +3,9 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use super::addr::centiseconds;
 use super::refused::JoinError;
 use super::{InetNotice, InetNotice::Group as Told};
+use crate::clock;
 use crate::dev::{HwAddr, Link};
 use crate::mcast;
 use crate::rtnl::Rtnl;
@@ -46,7 +46,7 @@ pub(crate) fn is_member(ns: Ns<'_>, index: u32, address: Ipv4Addr) -> bool {
 
 /// One more party listens to the group (`ip_mc_inc_group`).
 pub(crate) fn join(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, address: Ipv4Addr) {
-    let joined = centiseconds(rtnl.now());
+    let joined = clock::stamp(rtnl.now());
     {
         let mut inet = ns.inet.write();
         inet.generation = inet.generation.wrapping_add(1);

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::addr::{FOREVER, IFA_F_DEPRECATED, IFA_F_PERMANENT, Ifa4, centiseconds};
+use super::addr::{FOREVER, IFA_F_DEPRECATED, IFA_F_PERMANENT, Ifa4};
 use super::change::{self, Cause};
+use crate::clock;
 use crate::rtnl::{self, Rtnl};
 use crate::state::Ns;
 
@@ -27,7 +28,7 @@ pub(super) fn watch(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, ifindex: u32, ifa: &Ifa4) {
 /// A timer is due (`check_lifetime`).
 pub(crate) fn timer(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, timer: Timer) {
     let Some(link) = ns.links.by_index(timer.ifindex) else { return };
-    let now = centiseconds(rtnl.now());
+    let now = clock::stamp(rtnl.now());
     let find = |due: fn(&Ifa4, u32) -> bool| {
         let inet = ns.inet.peek()?;
         inet.device(timer.ifindex)?.addrs.iter().position(|ifa| due(ifa, ifa.age(now)))

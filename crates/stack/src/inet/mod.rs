@@ -18,7 +18,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 #[allow(unused_imports, reason = "for other parts")]
-pub(crate) use addr::centiseconds;
 pub use addr::{
     FOREVER, IFA_F_DEPRECATED, IFA_F_MCAUTOJOIN, IFA_F_NOPREFIXROUTE, IFA_F_PERMANENT, IFA_F_SECONDARY, Ifa4, Label,
     Lifetime4,

@@ -2,10 +2,11 @@
 
 use pernet::Net;
 
-use super::addr::{Ifa4, centiseconds};
+use super::addr::Ifa4;
 use super::conf::{self, Netconf};
 use super::group::Group;
 use super::has_inet;
+use crate::clock;
 use crate::dev::{Inet4Conf, Stack};
 use crate::state::{ConfOf, NetState, Ns};
 
@@ -48,7 +49,7 @@ impl Stack {
         max: usize,
         take: impl Fn(&super::Inet, u32, usize, usize) -> Vec<T>,
     ) -> Page<T> {
-        let now = centiseconds(self.inner().clock.now());
+        let now = clock::stamp(self.inner().clock.now());
         let mut page = Page { entries: Vec::new(), generation: 0, now };
         let Some(state) = self.state(net) else { return page };
         let links = state.links.generation();

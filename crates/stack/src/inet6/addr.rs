@@ -10,8 +10,9 @@ use super::conf::{devconf, has_inet6};
 use super::idev::{FOREVER, Idev, Ifa6, ifa_flag};
 use super::prefix::Prefix6;
 use super::route::{METRIC_ADDRCONF, Route6, rtn, table};
-use super::{Inet6Notice, Timer, anycast, centiseconds, change, dad, groups};
+use super::{Inet6Notice, Timer, anycast, change, dad, groups};
 use crate::Notice;
+use crate::clock;
 use crate::dev::{IfFlags, Link};
 use crate::rtnl::Rtnl;
 use crate::state::Ns;
@@ -116,7 +117,7 @@ impl Rtnl<'_> {
             return Err(AddrError6::Exists);
         }
         check_common(&ifa)?;
-        let now = centiseconds(self.now());
+        let now = clock::stamp(self.now());
         set_lifetimes(&mut ifa, now);
         match known {
             None => add(self, ns, &link, ifa, true),
@@ -222,7 +223,7 @@ pub(crate) fn add(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, mut ifa: If
 
 /// Announces the address with the kernel as its author, as Linux does whoever asked.
 pub(crate) fn tell(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, ifindex: u32, ifa: &Ifa6, new: bool) {
-    let now = centiseconds(rtnl.now());
+    let now = clock::stamp(rtnl.now());
     rtnl.notify_caused(ns, Notice::Inet6(Inet6Notice::Addr { new, ifindex, ifa: Box::new(ifa.clone()), now }));
 }
 
@@ -371,7 +372,7 @@ pub(crate) fn into_use(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, ifa: &
 
 /// Asks to be called when the next of its lifetimes ends.
 fn watch(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, ifindex: u32, ifa: &Ifa6) {
-    let now = centiseconds(rtnl.now());
+    let now = clock::stamp(rtnl.now());
     let ends = |lft: u32| (lft != FOREVER).then(|| u64::from(lft) * 100);
     let age = u64::from(now.wrapping_sub(ifa.updated));
     let next = [ends(ifa.preferred_lft).filter(|_| !ifa.has(ifa_flag::DEPRECATED)), ends(ifa.valid_lft)];
@@ -387,7 +388,7 @@ pub(crate) fn lifetime_over(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, ifindex: u32, addr:
     let Some(link) = ns.state().links.by_index(ifindex) else { return };
     let known = ns.state().inet6.read().dev(ifindex).and_then(|idev| idev.find(addr).cloned());
     let Some(mut ifa) = known else { return };
-    let (preferred, valid) = ifa.lifetimes(centiseconds(rtnl.now()));
+    let (preferred, valid) = ifa.lifetimes(clock::stamp(rtnl.now()));
     if valid == 0 {
         delete(rtnl, ns, &link, &ifa);
         return;

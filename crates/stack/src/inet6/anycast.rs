@@ -8,6 +8,7 @@ use super::idev::{Ifa6, Member};
 use super::prefix::Prefix6;
 use super::route::{Route6, rtn, table};
 use super::{change, groups};
+use crate::clock;
 use crate::dev::Link;
 use crate::rtnl::Rtnl;
 use crate::state::Ns;
@@ -48,7 +49,7 @@ pub(crate) fn went(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, ifa: &Ifa6
 
 fn join(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, ifa: &Ifa6) {
     let Some(addr) = of(ifa) else { return };
-    let created = super::centiseconds(rtnl.now());
+    let created = clock::stamp(rtnl.now());
     {
         let mut inet6 = ns.state().inet6.write();
         let idev = inet6.dev_mut(link);

@@ -9,8 +9,9 @@ use super::idev::{BORN_GROUPS, Idev, Ifa6, PROTO_KERNEL_LL, PROTO_KERNEL_LO, ifa
 use super::prefix::Prefix6;
 use super::route::{METRIC_ADDRCONF, Route6, rtn, table};
 use super::scope::is_link_local;
-use super::{Inet6Notice, addr, centiseconds, change, dad, groups, settings};
+use super::{Inet6Notice, addr, change, dad, groups, settings};
 use crate::Notice;
+use crate::clock;
 use crate::dev::{IfFlags, Link};
 use crate::inet::NetconfPart;
 use crate::rtnl::{NetdevEvent, Rtnl};
@@ -147,7 +148,7 @@ fn carrier(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
 fn ready(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
     let forwards = {
         let mut inet6 = ns.state().inet6.write();
-        let now = centiseconds(rtnl.now());
+        let now = clock::stamp(rtnl.now());
         let idev = inet6.dev_mut(link);
         if idev.ready {
             return;
@@ -193,7 +194,7 @@ pub(crate) fn generate(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
         ifa.flags |= ifa_flag::OPTIMISTIC;
     }
     ifa.proto = PROTO_KERNEL_LL;
-    ifa.updated = centiseconds(rtnl.now());
+    ifa.updated = clock::stamp(rtnl.now());
     addr::add(rtnl, ns, link, ifa, false);
 }
 
@@ -202,7 +203,7 @@ fn loopback(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
     if ns.state().inet6.read().dev(link.index()).is_some_and(|idev| idev.find(localhost).is_some()) {
         return;
     }
-    let now = centiseconds(rtnl.now());
+    let now = clock::stamp(rtnl.now());
     let mut ifa = Ifa6::new(localhost, 128);
     (ifa.flags, ifa.proto) = (ifa_flag::PERMANENT, PROTO_KERNEL_LO);
     (ifa.created, ifa.updated, ifa.pending) = (now, now, false);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::idev::{BORN_GROUPS, Member};
 use super::scope::{level, scope, solicited_node};
+use crate::clock;
 use crate::dev::{HwAddr, IfFlags, Link};
 use crate::mcast;
 use crate::rtnl::Rtnl;
@@ -68,7 +69,7 @@ pub(crate) fn unload(ns: Ns<'_>, link: &Link) {
 
 /// Joins a group, or counts one more that wants it (`ipv6_dev_mc_inc`).
 pub(crate) fn join(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link, group: Ipv6Addr) {
-    let created = super::centiseconds(rtnl.now());
+    let created = clock::stamp(rtnl.now());
     {
         let mut inet6 = ns.state().inet6.write();
         let idev = inet6.dev_mut(link);

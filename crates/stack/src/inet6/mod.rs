@@ -148,12 +148,6 @@ pub(crate) fn timer(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, timer: Timer) {
     }
 }
 
-/// The stack's time in hundredths of a second, as `cstamp` and `tstamp` carry it.
-pub(crate) fn centiseconds(now: std::time::Duration) -> u32 {
-    // They wrap, as in the kernel.
-    (now.as_millis() / 10 % (1 << 32)) as u32
-}
-
 /// As the stack's timers know it.
 const fn timer_of(timer: Timer) -> crate::rtnl::Timer {
     crate::rtnl::Timer::Inet6(timer)

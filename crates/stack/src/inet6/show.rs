@@ -12,7 +12,8 @@ use super::idev::{BORN_GROUPS, Ifa6, Member};
 use super::label::{AddrLabel, Labels};
 use super::prefix::Prefix6;
 use super::route::{Nexthop6, Route6, RouteInfo6, rtn, rtnh};
-use super::{Inet6, LabelError, centiseconds};
+use super::{Inet6, LabelError};
+use crate::clock;
 use crate::dev::{Link, Stack};
 use crate::rtnl::Rtnl;
 use crate::state::NetState;
@@ -134,7 +135,7 @@ impl Stack {
     /// Up to `max` addresses of `net` from place `start` of device `ifindex` on; of no other device with `only`.
     #[must_use]
     pub fn addrs6(&self, net: &Net, (ifindex, start): (u32, u32), only: bool, max: usize) -> AddrPage6 {
-        let now = centiseconds(self.inner().clock.now());
+        let now = clock::stamp(self.inner().clock.now());
         let Some(inet6) = self.state(net).and_then(|state| state.inet6.peek()) else {
             return AddrPage6 { now, ..AddrPage6::default() };
         };
@@ -152,7 +153,7 @@ impl Stack {
         let inet6 = self.state(net)?.inet6.peek()?;
         let mut devs = inet6.devs.iter().filter(|(index, _)| ifindex == 0 || **index == ifindex);
         let found = devs.find_map(|(&index, idev)| Some((index, idev.find(addr)?.clone())));
-        found.map(|(index, ifa)| (index, ifa, centiseconds(self.inner().clock.now())))
+        found.map(|(index, ifa)| (index, ifa, clock::stamp(self.inner().clock.now())))
     }
 
     /// The multicast groups that a device listens to, the newest first.

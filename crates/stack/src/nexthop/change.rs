@@ -3,6 +3,7 @@
 use pernet::Net;
 
 use super::{Nexthop, NexthopConfig, NexthopError, NexthopKind, NexthopNotice, check};
+use crate::clock;
 use crate::notice::Notice;
 use crate::rtnl::Rtnl;
 use crate::state::Ns;
@@ -38,7 +39,7 @@ impl Rtnl<'_> {
             id => id,
         };
         let old = ns.nexthops.peek().and_then(|all| all.objects.get(&id).cloned());
-        let now = self.centiseconds();
+        let now = clock::centiseconds(self.now());
         let replaced = old.as_deref().filter(|_| how.replace);
         let object = check::object(self, ns, config, id, replaced, now)?;
         match &old {
@@ -79,10 +80,6 @@ impl Rtnl<'_> {
         }
         remove(self, ns, id, Some(flags));
         Ok(())
-    }
-
-    fn centiseconds(&self) -> u64 {
-        u64::try_from(self.now().as_millis() / 10).unwrap_or(u64::MAX)
     }
 }
 
@@ -134,7 +131,7 @@ fn redirect(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, id: u32) {
 /// Takes an object out, with all that follows. `flags` if somebody asked for it, who is told; what follows from a device
 /// is told to nobody.
 fn remove(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, id: u32, flags: Option<u16>) {
-    let now = rtnl.centiseconds();
+    let now = clock::centiseconds(rtnl.now());
     let Some(object) = ns.nexthops.peek().and_then(|all| all.objects.get(&id).cloned()) else { return };
     // The message is made first, of the object as it still is.
     let view = super::show::view(ns, &object, now);

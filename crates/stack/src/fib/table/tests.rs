@@ -90,7 +90,7 @@ proptest! {
         for bits in sought {
             let found: Vec<u8> = table.matches(bits.into()).map(|(key, _)| key.len()).collect();
             let mut all: Vec<u8> = table.from(Key::from_bits(0)).map(|(key, _)| key)
-                .filter(|key| u32::from(key.dst()) == bits & mask(key.len())).map(Key::len).collect();
+                .filter(|key| u32::from(key.dst()) == bits & prefix_mask(key.len())).map(Key::len).collect();
             all.sort_unstable_by(|a, b| b.cmp(a));
             prop_assert_eq!(found, all);
         }
