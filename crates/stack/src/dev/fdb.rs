@@ -7,6 +7,7 @@ use pernet::Net;
 
 use super::kind::{BridgePort, KindData};
 use super::{HwAddr, Link, LinkNotice, LinkRefused, Stack};
+use crate::clock::centiseconds;
 use crate::errno;
 use crate::notice::Notice;
 use crate::rtnl::Rtnl;
@@ -173,7 +174,7 @@ impl Rtnl<'_> {
     pub fn add_fdb(&mut self, net: &Net, change: &FdbChange) -> Result<(), LinkRefused> {
         let ns = self.ns(net).ok_or(LinkRefused::NoStack)?;
         let link = known(ns, change.ifindex)?;
-        let now = u64::try_from(self.now().as_millis() / 10).unwrap_or(0);
+        let now = centiseconds(self.now());
         let bridge = bridge_for(&link, change.flags)?;
         let to_self = change.flags & SELF != 0;
         let is_bridge = matches!(link.data(), Some(KindData::Bridge(_)));
@@ -213,7 +214,7 @@ impl Rtnl<'_> {
 
     /// The hosts of an address from here on; whoever listens hears of those that are new or another than before.
     fn set_hosts(&mut self, ns: Ns<'_>, link: &Link, change: &FdbChange, mut entries: Vec<FdbEntry>) {
-        let now = u64::try_from(self.now().as_millis() / 10).unwrap_or(0);
+        let now = centiseconds(self.now());
         let vni = src_vni(link, change);
         let before = ns.links.remotes_of(link.index(), &change.address, vni);
         let same = |a: &FdbEntry, b: &FdbEntry| (a.state, a.flags, &a.remote) == (b.state, b.flags, &b.remote);
@@ -233,7 +234,7 @@ impl Rtnl<'_> {
 
     /// What a tunnel has no entry for goes to a further host.
     pub(super) fn add_host(&mut self, ns: Ns<'_>, entry: &FdbEntry) {
-        let now = u64::try_from(self.now().as_millis() / 10).unwrap_or(0);
+        let now = centiseconds(self.now());
         let mut entries = ns.links.remotes_of(entry.ifindex, &entry.address, entry.src_vni);
         if entries.iter().any(|there| there.remote == entry.remote) {
             return;
