@@ -433,7 +433,7 @@ fn check_remote(ns: Ns<'_>, link: &Link, change: &FdbChange) -> Result<Vec<FdbEn
             return refuse(errno::EOPNOTSUPP);
         }
         entries.clear();
-    } else if !entries.is_empty() && !(change.append && several) {
+    } else if !(entries.is_empty() || change.append && several) {
         return Ok(entries);
     }
     if entries.iter().any(|e| e.remote.as_ref() == Some(remote)) {
