@@ -20,8 +20,6 @@ use pernet_wire::uapi::*;
 
 use crate::message::{Attr, Message, Value};
 use crate::rng::Rng;
-use link::ifinfo;
-use route::gateway;
 
 const ACKED: u16 = NLM_F_REQUEST | NLM_F_ACK;
 const NAMES: [&str; 12] =

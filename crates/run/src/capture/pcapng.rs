@@ -163,7 +163,7 @@ mod tests {
         let mut out = Vec::new();
         while !file.is_empty() {
             let len = word(file, 4) as usize;
-            assert!(len % 4 == 0 && word(file, len - 4) as usize == len, "a block of {len} bytes");
+            assert!(len.is_multiple_of(4) && word(file, len - 4) as usize == len, "a block of {len} bytes");
             out.push((word(file, 0), file[8..len - 4].to_vec()));
             file = &file[len..];
         }

@@ -47,7 +47,7 @@ impl Rtnl<'_> {
         let net = link.lower_net().and_then(NetHandle::upgrade);
         let lower_ns = net.as_deref().map_or(Some(ns), |net| self.ns(net)).ok_or(LinkRefused::NoStack)?;
         let text = "Invalid local interface, device not found";
-        let lower = lower_ns.links.by_index(wanted).ok_or(LinkRefused::says(errno::ENODEV, text))?;
+        let lower = lower_ns.links.by_index(wanted).ok_or_else(|| LinkRefused::says(errno::ENODEV, text))?;
         self.may_nest((lower_ns, &lower), (ns, link))?;
         // A master that it gets with the same change comes on top.
         let Some(master) = master.and_then(|master| ns.links.by_index(master)) else { return Ok(()) };
