@@ -113,6 +113,7 @@ fn a_range_costs_no_more_than_its_ends() {
 fn listeners_hear_of_each_network() {
     let (world, socket) = world();
     let listener = world.route();
+    bind_aside(&listener);
     set(&listener, NETLINK_ADD_MEMBERSHIP, RTNLGRP_TUNNEL, &world.client());
     let add = request(RTM_NEWTUNNEL, ACKED, TUNNEL, |out| vni(out, Some(1), Some(3), None));
     assert_eq!(result(&socket, &world, &add).0, Ok(()));
