@@ -185,6 +185,17 @@ fn whatever_is_sent_nothing_breaks_and_nothing_stays() {
     assert!(findings.is_empty(), "{} findings, see above", findings.len());
 }
 
+/// What most episodes begin with is accepted.
+#[test]
+fn the_prelude_is_accepted() {
+    let system = System::new();
+    let mut scene = Scene::new(&system);
+    for (number, bytes) in seeds::prelude().iter().enumerate() {
+        let outcome = scene.send(world::STRICT, bytes);
+        assert_eq!(outcome.refused, 0, "request {number}: {outcome:?}");
+    }
+}
+
 /// The seeds are what they say: of most families many requests succeed when nothing is mutated.
 #[test]
 fn seeds_are_good_requests() {

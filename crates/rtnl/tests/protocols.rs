@@ -101,8 +101,10 @@ fn a_filter_of_ss_is_accepted() {
         out.put_raw(&body).put(1, filter);
         out.finish()
     };
-    assert_eq!(result(&socket, &request(&[2, 4, 8, 0]), &client), (NLMSG_DONE, Ok(())));
+    assert_eq!(result(&socket, &request(&[0, 4, 8, 0]), &client), (NLMSG_DONE, Ok(())));
     assert_eq!(result(&socket, &request(b"ab"), &client), (NLMSG_ERROR, Err(Errno::EINVAL)));
+    // A port to compare with is missing.
+    assert_eq!(result(&socket, &request(&[2, 4, 8, 0]), &client), (NLMSG_ERROR, Err(Errno::EINVAL)));
 }
 
 fn controller(flags: u16, command: u8, attrs: impl for<'a> FnOnce(&'a mut Builder) -> &'a mut Builder) -> Vec<u8> {

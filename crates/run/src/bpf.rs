@@ -193,6 +193,8 @@ fn socket_rules() -> Vec<Rule> {
         SO_TIMESTAMP,
         SO_TIMESTAMPNS,
         SO_RXQ_OVFL,
+        SO_ATTACH_FILTER,
+        SO_DETACH_FILTER,
         SO_ATTACH_BPF,
         SO_KEEPALIVE,
         SO_LINGER,

@@ -240,6 +240,8 @@ impl Supervisor {
         if last_look.elapsed() >= LOOK {
             *last_look = Instant::now();
             if world.sockets.needs_sweeping() {
+                // What is under way to a socket that was closed is refused first, not forgotten.
+                syscalls::pump_ready(world);
                 world.sockets.sweep(SWEEPS);
             }
             let mut spaces = lock(&world.spaces);

@@ -8,6 +8,9 @@ fn check(r: libc::c_int) -> io::Result<libc::c_int> {
     if r < 0 { Err(io::Error::last_os_error()) } else { Ok(r) }
 }
 
+/// "Is an urgent byte next?"
+const SIOCATMARK: libc::Ioctl = 0x8905;
+
 /// The errno of an I/O error, EIO if it carries none.
 pub(crate) fn errno_of(e: &io::Error) -> i32 {
     e.raw_os_error().unwrap_or(libc::EIO)
@@ -343,6 +346,50 @@ pub(crate) fn is_readable(fd: BorrowedFd<'_>) -> bool {
     poll_now(fd, libc::POLLIN) != 0
 }
 
+/// What there is to take from a stream that does not block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    /// Nothing yet.
+    Nothing,
+    /// Bytes, or the end, or an error.
+    Something,
+    /// A byte that was sent out of band is next.
+    Urgent,
+}
+
+/// What is next in a stream whose urgent bytes are [inline](urgent_inline).
+///
+/// It is asked before each read. Reads stop before an urgent byte, but one at the head is read with what follows: if it came
+/// between a read that found nothing and that read, nothing would tell it from others. What was seen here stays at the head,
+/// because nobody else reads.
+pub(crate) fn next_in_stream(fd: BorrowedFd<'_>) -> Waiting {
+    match poll_now(fd, libc::POLLIN | libc::POLLPRI | libc::POLLRDHUP) {
+        0 => Waiting::Nothing,
+        events if events & libc::POLLPRI != 0 && is_at_mark(fd) => Waiting::Urgent,
+        _ => Waiting::Something,
+    }
+}
+
+fn is_at_mark(fd: BorrowedFd<'_>) -> bool {
+    let mut at: libc::c_int = 0;
+    // SAFETY: the request writes an int, and `at` is one.
+    let r = unsafe { libc::ioctl(fd.as_raw_fd(), SIOCATMARK, &raw mut at) };
+    r == 0 && at != 0
+}
+
+/// Bytes that can be read.
+pub(crate) fn readable_bytes(fd: BorrowedFd<'_>) -> usize {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the request writes an int, and `bytes` is one.
+    let r = unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONREAD, &raw mut bytes) };
+    if r == 0 { usize::try_from(bytes).unwrap_or(0) } else { 0 }
+}
+
+/// Leaves urgent bytes in their place among the others. Kernels without them on AF_UNIX refuse, and none will come.
+pub(crate) fn urgent_inline(fd: BorrowedFd<'_>) {
+    let _ = set_socket_int(fd, libc::SOL_SOCKET, libc::SO_OOBINLINE, 1);
+}
+
 /// Takes the pending error of a socket.
 pub(crate) fn take_socket_error(fd: BorrowedFd<'_>) -> i32 {
     let mut error: libc::c_int = 0;
@@ -352,6 +399,28 @@ pub(crate) fn take_socket_error(fd: BorrowedFd<'_>) -> i32 {
         libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ERROR, (&raw mut error).cast(), &raw mut len)
     };
     if r == 0 { error } else { 0 }
+}
+
+/// Makes one end of a datagram pair show an error (ECONNRESET): the other leaves while something is unread there, and
+/// comes back.
+pub(crate) fn reset_pair(end: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<()> {
+    let family = libc::AF_UNIX as libc::sa_family_t;
+    // SAFETY: an address of two bytes asks for a name of the kernel's choice; `family` is live.  An end that has one
+    // keeps it.
+    unsafe { libc::bind(end.as_raw_fd(), (&raw const family).cast(), 2) };
+    // SAFETY: all-zero is a valid `sockaddr_un`.
+    let mut name: libc::sockaddr_un = unsafe { std::mem::zeroed() };
+    let mut len = size_of::<libc::sockaddr_un>() as libc::socklen_t;
+    // SAFETY: `name` and `len` are live and describe each other.
+    check(unsafe { libc::getsockname(end.as_raw_fd(), (&raw mut name).cast(), &raw mut len) })?;
+    // A full queue is as good as one more.
+    let _ = send_datagram(end, &[0]);
+    let nobody = libc::AF_UNSPEC as libc::sa_family_t;
+    // SAFETY: an address of no family dissolves the connection; `nobody` is live.
+    check(unsafe { libc::connect(other.as_raw_fd(), (&raw const nobody).cast(), 2) })?;
+    // SAFETY: `name` holds the `len` bytes that the kernel wrote.
+    check(unsafe { libc::connect(other.as_raw_fd(), (&raw const name).cast(), len) })?;
+    Ok(())
 }
 
 /// A socket option that is one `int`.

@@ -28,9 +28,7 @@ mod fib;
 mod inet;
 mod inet6;
 mod ioctl;
-#[expect(dead_code, reason = "being built")]
 mod l2;
-#[expect(dead_code, reason = "being built")]
 mod l3;
 mod l4;
 mod mcast;
@@ -76,9 +74,11 @@ pub use ioctl::{
 };
 pub use l3::Learned;
 pub use l4::cmsg::ControlMessage;
+pub use l4::filter::FilterInstruction;
+pub use l4::packet::{LinkAddr, PacketFrame, PacketSocket};
 pub use l4::queue::{ErrorOrigin, Meta, QueuedError};
 pub use l4::sock::{Caller, Root};
-pub use l4::tcp::{TcpInfo, TcpListener, TcpReadiness, TcpSocket, TcpState, TcpStream};
+pub use l4::tcp::{TcpEntry, TcpInfo, TcpListener, TcpReadiness, TcpSocket, TcpState, TcpStream, TcpTimer};
 pub use l4::user::{InetProtocol, InetSocket, Packet, PingSocket, RawSocket, Readiness, SocketError, UdpSocket};
 pub use mcast::McastError;
 pub use neigh::{

@@ -12,6 +12,7 @@ use pernet_wire::uapi::{RTM_DELLINK, RTM_DELNETCONF, RTM_NEWLINK, RTM_NEWNSID};
 
 use crate::mutate::datagram;
 use crate::rng::Rng;
+use crate::seeds::prelude;
 use crate::world::{NOBODY, SECOND, STRICT, Scene, System, hex};
 
 /// By type of message: how many were sent alone by root, and how many of these were accepted.
@@ -39,7 +40,11 @@ impl Plan {
     pub(crate) fn new(number: u64, only: Option<usize>) -> Self {
         let mut rng = Rng::new(number.wrapping_mul(0xD6E8_FEB8_6659_FD93));
         let mut steps = Vec::with_capacity(LENGTH);
-        for _ in 0..LENGTH {
+        // Most find a configuration: little can be added to namespaces that have nothing but their loopback device.
+        if only.is_none() && !rng.once_in(4) {
+            steps.extend(prelude().into_iter().map(|bytes| Step::Send { who: STRICT, bytes }));
+        }
+        while steps.len() < LENGTH {
             if rng.once_in(60) {
                 steps.push(Step::Pass(Duration::from_millis(rng.pick(&[10, 1000, 5000, 60_000, 3_000_000]))));
             }

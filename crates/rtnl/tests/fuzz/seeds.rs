@@ -28,6 +28,48 @@ const NAMES: [&str; 12] =
 /// Makes a request of one family.
 type Seed = fn(&mut Rng) -> Message;
 
+/// Requests that make a namespace one in which most others can succeed: a cable of which both ends are up, addresses, a
+/// route and nexthop objects.
+pub(crate) fn prelude() -> Vec<Vec<u8>> {
+    const NEW: u16 = ACKED | NLM_F_CREATE | NLM_F_EXCL;
+    let up = |index: u32| {
+        let words = [0, index, 1, 1];
+        words.into_iter().flat_map(u32::to_ne_bytes).collect::<Vec<u8>>()
+    };
+    let peer = Value::Nest(vec![0; 16], vec![Attr::str(IFLA_IFNAME, "b")]);
+    let cable = vec![Attr::str(1, "veth"), Attr::nest(2, vec![Attr { ty: 1, value: peer }])];
+    let cable = vec![Attr::str(IFLA_IFNAME, "a"), Attr::nest(IFLA_LINKINFO, cable)];
+    let address = |family: u8, len: u8, address: &[u8]| {
+        let header = vec![family, len, 0, 0, 3, 0, 0, 0];
+        Message { ty: RTM_NEWADDR, flags: NEW, header, attrs: vec![Attr::bytes(2, address), Attr::bytes(1, address)] }
+    };
+    let mut six = [0; 16];
+    (six[0], six[1], six[2], six[3], six[15]) = (0x20, 0x01, 0x0d, 0xb8, 9);
+    let to = Attr::bytes(1, [10, 0, 2, 0]);
+    let route = vec![to, Attr::bytes(5, [10, 0, 0, 1]), Attr::u32(4, 3)];
+    let nexthop = |family: u8, id: u32| {
+        let attrs = vec![Attr::u32(1, id), Attr::u32(5, 3)];
+        Message { ty: 104, flags: NEW, header: vec![family, 0, 0, 0, 0, 0, 0, 0], attrs }
+    };
+    let all = [
+        Message { ty: RTM_NEWLINK, flags: NEW, header: vec![0; 16], attrs: cable },
+        Message { ty: RTM_NEWLINK, flags: ACKED, header: up(1), attrs: Vec::new() },
+        Message { ty: RTM_NEWLINK, flags: ACKED, header: up(2), attrs: Vec::new() },
+        Message { ty: RTM_NEWLINK, flags: ACKED, header: up(3), attrs: Vec::new() },
+        address(2, 24, &[10, 0, 0, 9]),
+        address(10, 64, &six),
+        Message { ty: RTM_NEWROUTE, flags: NEW, header: vec![2, 24, 0, 0, 254, 4, 0, 1, 0, 0, 0, 0], attrs: route },
+        nexthop(2, 1),
+        nexthop(10, 2),
+    ];
+    let write = |message: &Message| {
+        let mut out = Vec::new();
+        message.write(7, &mut out);
+        out
+    };
+    all.iter().map(write).collect()
+}
+
 /// The families of messages, each with what makes one.
 pub(crate) const FAMILIES: [(&str, Seed); 12] = [
     ("link", link::link),

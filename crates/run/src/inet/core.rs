@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use pernet::NetRef;
-use pernet_stack::{Caller, ControlMessage, InetProtocol, InetSocket, Meta, Packet, SocketError};
+use pernet_stack::{
+    Caller, ControlMessage, FilterInstruction, InetProtocol, InetSocket, LinkAddr, Meta, Packet, PacketFrame,
+    PacketSocket, SocketError,
+};
 
 use super::{Family, Kind, address};
 use crate::world::World;
@@ -19,12 +22,16 @@ pub(crate) enum Core {
         /// UDP takes addresses of the other family, too.
         udp: bool,
     },
+    /// Of AF_PACKET.
+    Packet(PacketSocket),
 }
 
 /// A packet on its way to a program.
 pub(crate) enum Incoming {
     /// Of an IP family.
     Inet(Packet),
+    /// Of AF_PACKET.
+    Packet(Box<PacketFrame>),
 }
 
 /// What is known of a packet beside its bytes.
@@ -32,6 +39,8 @@ pub(crate) enum Incoming {
 pub(crate) enum Beside {
     /// Of an IP family.
     Inet(Meta),
+    /// Of AF_PACKET: all but the bytes.
+    Packet(Box<PacketFrame>),
 }
 
 impl Incoming {
@@ -39,6 +48,7 @@ impl Incoming {
     pub(crate) fn bytes(&self) -> &[u8] {
         match self {
             Self::Inet(packet) => packet.payload(),
+            Self::Packet(frame) => &frame.bytes,
         }
     }
 
@@ -46,6 +56,7 @@ impl Incoming {
     pub(crate) fn beside(&self) -> (Beside, usize) {
         match self {
             Self::Inet(packet) => (Beside::Inet(packet.meta().clone()), packet.payload().len()),
+            Self::Packet(frame) => (Beside::Packet(frame.clone()), frame.bytes.len()),
         }
     }
 }
@@ -55,6 +66,20 @@ impl Beside {
     pub(crate) fn name(&self) -> Vec<u8> {
         match self {
             Self::Inet(meta) => address::bytes(meta.from),
+            Self::Packet(frame) => {
+                let mut raw = link::bytes(&frame.from);
+                // The whole structure, however short the address is.
+                raw.resize(raw.len().max(link::SIZE), 0);
+                raw
+            }
+        }
+    }
+
+    /// How long the packet was, of which `len` bytes reached the program.
+    pub(crate) fn whole(&self, len: usize) -> usize {
+        match self {
+            Self::Inet(_) => len,
+            Self::Packet(frame) => frame.len,
         }
     }
 }
@@ -70,7 +95,8 @@ impl Core {
     /// errno for a kind that there is not.
     pub(crate) fn new(world: &World, kind: Kind, net: NetRef, uid: u32) -> Result<Self, i32> {
         if kind.family == Family::Packet {
-            return Err(libc::EAFNOSUPPORT);
+            let protocol = (kind.protocol as u16).swap_bytes();
+            return Ok(Self::Packet(PacketSocket::new(&world.stack, net, kind.ty == libc::SOCK_DGRAM, protocol, uid)));
         }
         let protocol = match (kind.ty, kind.protocol) {
             (libc::SOCK_DGRAM, libc::IPPROTO_UDP) => InetProtocol::Udp,
@@ -83,10 +109,19 @@ impl Core {
         Ok(Self::Inet { socket, v6, udp: protocol == InetProtocol::Udp })
     }
 
+    /// By what inode number programs know it.
+    pub(crate) fn set_inode(&self, inode: u64) {
+        match self {
+            Self::Inet { socket, .. } => socket.set_inode(inode),
+            Self::Packet(socket) => socket.set_inode(inode),
+        }
+    }
+
     /// Calls `callback` when there is something new.
     pub(crate) fn on_ready(&self, callback: Arc<dyn Fn() + Send + Sync>) {
         match self {
             Self::Inet { socket, .. } => socket.on_ready(Some(callback)),
+            Self::Packet(socket) => socket.on_ready(Some(callback)),
         }
     }
 
@@ -97,6 +132,10 @@ impl Core {
     pub(crate) fn bind(&self, raw: &[u8], caller: &dyn Caller) -> Result<(), i32> {
         match self {
             Self::Inet { socket, v6, .. } => socket.bind(address::parse(raw, *v6, false)?, caller).map_err(number),
+            Self::Packet(socket) => {
+                let addr = link::parse(raw)?;
+                socket.bind(addr.ifindex, addr.protocol).map_err(number)
+            }
         }
     }
 
@@ -113,6 +152,7 @@ impl Core {
                 };
                 socket.connect(to, caller).map_err(number)
             }
+            Self::Packet(_) => Err(libc::EOPNOTSUPP),
         }
     }
 
@@ -120,6 +160,7 @@ impl Core {
     pub(crate) fn local_name(&self) -> Vec<u8> {
         match self {
             Self::Inet { socket, .. } => address::bytes(socket.local_addr()),
+            Self::Packet(socket) => link::bytes(&socket.local_addr()),
         }
     }
 
@@ -130,6 +171,7 @@ impl Core {
     pub(crate) fn peer_name(&self) -> Result<Vec<u8>, i32> {
         match self {
             Self::Inet { socket, .. } => socket.peer_addr().map(address::bytes).ok_or(libc::ENOTCONN),
+            Self::Packet(_) => Err(libc::EOPNOTSUPP),
         }
     }
 
@@ -140,6 +182,7 @@ impl Core {
     pub(crate) fn shutdown(&self, how: i32) -> Result<(), i32> {
         match self {
             Self::Inet { socket, .. } => socket.shutdown(how).map_err(number),
+            Self::Packet(_) => Err(libc::EOPNOTSUPP),
         }
     }
 
@@ -160,6 +203,10 @@ impl Core {
                 let to = to.map(|raw| address::parse(raw, *v6, *udp)).transpose()?;
                 socket.send(bytes, to, control, flags, caller).map_err(number)
             }
+            Self::Packet(socket) => {
+                let to = to.map(link::parse).transpose()?;
+                socket.send(bytes, to.as_ref()).map_err(number)
+            }
         }
     }
 
@@ -167,6 +214,7 @@ impl Core {
     pub(crate) fn send_untold(&self, bytes: &[u8]) {
         match self {
             Self::Inet { socket, .. } => drop(socket.send_untold(bytes)),
+            Self::Packet(socket) => drop(socket.send(bytes, None)),
         }
     }
 
@@ -177,6 +225,8 @@ impl Core {
     pub(crate) fn set_option(&self, level: i32, name: i32, value: &[u8], caller: &dyn Caller) -> Result<(), i32> {
         match self {
             Self::Inet { socket, .. } => socket.set_option(level, name, value, caller).map_err(number),
+            Self::Packet(socket) if level == libc::SOL_PACKET => socket.set_option(name, value).map_err(number),
+            Self::Packet(_) => Err(libc::ENOPROTOOPT),
         }
     }
 
@@ -187,6 +237,11 @@ impl Core {
     pub(crate) fn option(&self, level: i32, name: i32, room: usize) -> Result<Vec<u8>, i32> {
         match self {
             Self::Inet { socket, .. } => socket.option(level, name, room).map_err(number),
+            Self::Packet(socket) if level == libc::SOL_PACKET => socket.option(name, room).map_err(number),
+            Self::Packet(socket) if (level, name) == (libc::SOL_SOCKET, libc::SO_ERROR) => {
+                Ok(socket.take_error().map_or(0, number).to_ne_bytes()[..room.min(4)].to_vec())
+            }
+            Self::Packet(_) => Err(libc::ENOPROTOOPT),
         }
     }
 
@@ -194,13 +249,15 @@ impl Core {
     pub(crate) fn next(&self) -> Option<Incoming> {
         match self {
             Self::Inet { socket, .. } => socket.next_packet().map(Incoming::Inet),
+            Self::Packet(socket) => socket.next_frame().map(|frame| Incoming::Packet(Box::new(frame))),
         }
     }
 
     /// The program's end is gone: it ends, and the packet comes in once more.
     pub(crate) fn close_before(&self, packet: Incoming) {
-        match (self, packet) {
-            (Self::Inet { socket, .. }, Incoming::Inet(packet)) => socket.close_before(packet),
+        // Of frames everybody has a copy.
+        if let (Self::Inet { socket, .. }, Incoming::Inet(packet)) = (self, packet) {
+            socket.close_before(packet);
         }
     }
 
@@ -208,6 +265,15 @@ impl Core {
     pub(crate) fn take_error(&self) -> Option<i32> {
         match self {
             Self::Inet { socket, .. } => socket.take_error().map(number),
+            Self::Packet(socket) => socket.take_error().map(number),
+        }
+    }
+
+    /// Whether there is one.
+    pub(crate) fn has_error(&self) -> bool {
+        match self {
+            Self::Inet { socket, .. } => socket.readiness().error,
+            Self::Packet(socket) => socket.has_error(),
         }
     }
 
@@ -215,6 +281,7 @@ impl Core {
     pub(crate) fn no_more_in(&self) -> bool {
         match self {
             Self::Inet { socket, .. } => socket.no_more_in(),
+            Self::Packet(_) => false,
         }
     }
 
@@ -222,6 +289,8 @@ impl Core {
     pub(crate) fn control(&self, beside: &Beside) -> Vec<ControlMessage> {
         match (self, beside) {
             (Self::Inet { socket, .. }, Beside::Inet(meta)) => socket.control(meta),
+            (Self::Packet(socket), Beside::Packet(frame)) => socket.control(frame),
+            _ => Vec::new(),
         }
     }
 
@@ -233,6 +302,58 @@ impl Core {
                 let control = socket.error_control(&error);
                 Some((error.payload, address::bytes(error.to), control))
             }
+            Self::Packet(_) => None,
         }
+    }
+
+    /// The filter of an AF_PACKET socket, which sees more than the stand-in's would; `None` if it is another kind's.
+    pub(crate) fn set_filter(&self, program: Option<&[FilterInstruction]>) -> Option<Result<(), i32>> {
+        match self {
+            Self::Inet { .. } => None,
+            Self::Packet(socket) => Some(socket.set_filter(program).map_err(number)),
+        }
+    }
+
+    /// `SO_RCVBUF` of an AF_PACKET socket.
+    pub(crate) fn set_receive_buffer(&self, bytes: usize) {
+        if let Self::Packet(socket) = self {
+            socket.set_receive_buffer(bytes);
+        }
+    }
+}
+
+/// `struct sockaddr_ll`.
+pub(super) mod link {
+    use super::LinkAddr;
+
+    /// Of the whole structure.
+    pub(crate) const SIZE: usize = 20;
+    /// Where the address begins.
+    const ADDRESS: usize = 12;
+
+    pub(crate) fn bytes(addr: &LinkAddr) -> Vec<u8> {
+        let mut raw = (libc::AF_PACKET as u16).to_ne_bytes().to_vec();
+        raw.extend(addr.protocol.to_be_bytes());
+        raw.extend(addr.ifindex.to_ne_bytes());
+        raw.extend(addr.hatype.to_ne_bytes());
+        raw.extend([addr.kind, addr.addr.len() as u8]);
+        raw.extend(&addr.addr);
+        raw
+    }
+
+    pub(super) fn parse(raw: &[u8]) -> Result<LinkAddr, i32> {
+        let fixed: &[u8; ADDRESS] = raw.first_chunk().filter(|_| raw.len() >= SIZE).ok_or(libc::EINVAL)?;
+        let [f, g, p, q, i, j, k, l, h, t, kind, len] = *fixed;
+        if i32::from(u16::from_ne_bytes([f, g])) != libc::AF_PACKET {
+            return Err(libc::EINVAL);
+        }
+        let addr = raw.get(ADDRESS..ADDRESS + usize::from(len)).ok_or(libc::EINVAL)?;
+        Ok(LinkAddr {
+            protocol: u16::from_be_bytes([p, q]),
+            ifindex: u32::from_ne_bytes([i, j, k, l]),
+            hatype: u16::from_ne_bytes([h, t]),
+            kind,
+            addr: addr.to_vec(),
+        })
     }
 }

@@ -5,7 +5,6 @@
 //! pair, so that native receives, `poll` and the rest are the kernel's.  Calls with addresses or control data are trapped.
 //!
 //! **In order.**  A trapped call first works off what was sent natively before it.
-//!
 //! **Who sent what** a queue beside the pair knows: see [`Sent`].
 //!
 //! **The end.**  Nobody reports that the program closed its end.  It is looked for from time to time, and before a port
@@ -15,13 +14,14 @@
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use pernet::{Cap, Cred, NetRef};
-use pernet_stack::{Caller, ControlMessage};
+use pernet::{Cred, NetRef};
+use pernet_stack::ControlMessage;
 
 use super::core::{Beside, Core, Incoming};
-use super::{Kind, common_option, control, keep, option_value, send_many, write_name};
+use super::target::{NATIVE_TOO, Target, TaskCaller, read_program};
+use super::{Family, Kind, common_option, control, keep, option_value, send_many, write_name};
 use crate::listener::{Call, Delivery, Notification};
 use crate::mem::Memory;
 use crate::msghdr::MsgHeader;
@@ -36,6 +36,10 @@ use crate::world::{World, lock};
 /// "Restart, or EINTR, as the signal's handler says": the kernel's, never seen by a program.
 const ERESTARTSYS: i32 = 512;
 const MSG_ERRQUEUE: i32 = 0x2000;
+/// How long after an error the program's end shows it.
+const SHOWN_LATE: Duration = Duration::from_millis(8);
+/// net.core.rmem_max, doubled.
+const LARGEST_BUFFER: usize = 2 * 4_194_304;
 /// The longest datagram of any of these kinds.
 const LONGEST: usize = 1 << 16;
 
@@ -56,6 +60,12 @@ struct State {
     parked: Vec<Parked>,
     /// What the call that is being answered took, until it is known to have heard.
     taken: Vec<(Beside, Vec<u8>)>,
+    /// Who made the last trapped call, and by which descriptor: so the program's end can be had.
+    last: Option<(Task, i32)>,
+    /// The program's end shows an error.
+    raised: bool,
+    /// When it shall.
+    show_at: Option<Instant>,
 }
 
 struct Parked {
@@ -80,19 +90,6 @@ pub(crate) struct DatagramFd {
     state: Mutex<State>,
 }
 
-/// Who makes a call, asked when it matters.
-pub(crate) struct TaskCaller<'w> {
-    world: &'w World,
-    task: Task,
-    net: &'w NetRef,
-}
-
-impl Caller for TaskCaller<'_> {
-    fn capable(&self, cap: Cap) -> bool {
-        self.world.users.cred(self.task).capable(self.net.owner(), cap)
-    }
-}
-
 /// A fresh one: what goes to the program.
 ///
 /// # Errors
@@ -110,6 +107,7 @@ pub(crate) fn open(world: &World, cred: &Cred, kind: Kind, net: NetRef, nonblock
         kept,
         state: Mutex::default(),
     });
+    fd.core.set_inode(pair.id.ino);
     fd.core.on_ready(world.sockets.alarm(pair.id, world.reactor.clone()));
     world.sockets.insert_silent(pair.id, Emulated::Datagram(fd.clone()), &pair.app, &world.reactor)?;
     world.reactor.edges(&fd.supervisor, Token::Socket(pair.id.ino)).map_err(|e| sys::errno_of(&e))?;
@@ -118,6 +116,7 @@ pub(crate) fn open(world: &World, cred: &Cred, kind: Kind, net: NetRef, nonblock
 
 /// Answers a call that does not wait.
 pub(crate) fn handle(world: &World, task: Task, call: &Call, s: &DatagramFd) -> Outcome {
+    s.called(world, task, call.int(0));
     s.pump(world);
     let result = match call.nr {
         libc::SYS_setsockopt => return s.setsockopt(world, task, call),
@@ -198,7 +197,7 @@ impl DatagramFd {
             result = self.core.bind(raw, &caller);
             if result == Err(libc::EADDRINUSE) {
                 // A socket that we have just handed over is open here for some microseconds more.
-                std::thread::sleep(std::time::Duration::from_millis(1));
+                std::thread::sleep(Duration::from_millis(1));
             }
         }
         result
@@ -250,22 +249,36 @@ impl DatagramFd {
             Ok(value) => value,
             Err(e) => return Outcome::Errno(e),
         };
-        /// Options that the stand-in has of its own: it answers what they are.
-        const ITS_OWN: [i32; 8] = [
-            libc::SO_REUSEADDR,
-            libc::SO_BROADCAST,
-            libc::SO_DONTROUTE,
-            libc::SO_RCVBUF,
-            libc::SO_SNDBUF,
-            libc::SO_TIMESTAMP,
-            libc::SO_TIMESTAMPNS,
-            libc::SO_RXQ_OVFL,
-        ];
+        if level == libc::SOL_SOCKET
+            && let Some(result) = self.filter(task, name, &value)
+        {
+            return Outcome::from(result.map(|()| 0));
+        }
+        if (level, name) == (libc::SOL_SOCKET, libc::SO_RCVBUF)
+            && let Some(bytes) = value.first_chunk()
+        {
+            let bytes = usize::try_from(i32::from_ne_bytes(*bytes)).unwrap_or(0);
+            self.core.set_receive_buffer(bytes.saturating_mul(2).min(LARGEST_BUFFER));
+        }
         match self.core.set_option(level, name, &value, &self.caller(world, task)) {
-            Ok(()) if level == libc::SOL_SOCKET && ITS_OWN.contains(&name) => Outcome::Proceed,
+            Ok(()) if level == libc::SOL_SOCKET && NATIVE_TOO.contains(&name) => Outcome::Proceed,
             Err(libc::ENOPROTOOPT) if level == libc::SOL_SOCKET => Outcome::Proceed,
             result => Outcome::from(result.map(|()| 0)),
         }
+    }
+
+    /// SO_ATTACH_FILTER and SO_DETACH_FILTER, where the stand-in's filter would not see what the socket's does.
+    fn filter(&self, task: Task, name: i32, value: &[u8]) -> Option<Result<(), i32>> {
+        if name == libc::SO_DETACH_FILTER {
+            return self.core.set_filter(None);
+        }
+        if name != libc::SO_ATTACH_FILTER || self.kind.family != Family::Packet {
+            return None;
+        }
+        self.core.set_filter(Some(&match read_program(task, value) {
+            Ok(program) => program,
+            Err(e) => return Some(Err(e)),
+        }))
     }
 
     /// Moves what can be moved, both ways, and serves those who wait.
@@ -274,6 +287,56 @@ impl DatagramFd {
         self.requests();
         self.fill(world, &mut state);
         self.serve_parked(world, &mut state);
+        self.show_error(world, &mut state);
+    }
+
+    /// Lets `poll` and native receives see that there is an error, and see it no more when it was told.
+    ///
+    /// The kernel tells one end of a pair that the other was connected elsewhere while something it had sent was unread.  So
+    /// the program's end is made to send, ours to leave, and to come back.  The errno of native calls is then ECONNRESET.
+    ///
+    /// Native sends meet the error, too, and a program that sends one packet after the other before it looks would not
+    /// meet it on Linux.  So it is shown some milliseconds late: to those who wait.
+    fn show_error(&self, world: &World, state: &mut State) {
+        let wanted = self.core.has_error();
+        let Some((task, fd)) = state.last.filter(|_| wanted != state.raised) else {
+            state.show_at = None;
+            return;
+        };
+        let now = Instant::now();
+        if wanted && *state.show_at.get_or_insert(now + SHOWN_LATE) > now {
+            world.sockets.watch_parked();
+            world.reactor.wake();
+            return;
+        }
+        state.show_at = None;
+        let shown = self.with_app_end(world, task, fd, |app| {
+            if wanted {
+                sys::reset_pair(app, self.supervisor.as_fd()).is_ok()
+            } else {
+                sys::take_socket_error(app);
+                true
+            }
+        });
+        if shown == Ok(true) {
+            state.raised = wanted;
+        }
+    }
+
+    /// A call was trapped: what is shown of an error waits until the program does nothing again.
+    fn called(&self, world: &World, task: Task, fd: i32) {
+        let mut state = lock(&self.state);
+        (state.last, state.show_at) = (Some((task, fd)), None);
+        if state.raised {
+            let _ = self.with_app_end(world, task, fd, |app| self.was_told(app, &mut state));
+        }
+    }
+
+    /// Whether the error that was shown was told by a native call: then it is not told again.
+    fn was_told(&self, app: BorrowedFd<'_>, state: &mut State) {
+        if std::mem::take(&mut state.raised) && sys::take_socket_error(app) == 0 {
+            let _ = self.core.take_error();
+        }
     }
 
     /// What the program sent natively goes to the peer.
@@ -354,7 +417,8 @@ impl DatagramFd {
 
     /// Does somebody wait whom only the clock, or a look, can release?
     pub(crate) fn has_watched(&self, world: &World) -> bool {
-        lock(&self.state).parked.iter().any(|p| world.killable || p.deadline.is_some())
+        let state = lock(&self.state);
+        state.show_at.is_some() || state.parked.iter().any(|p| world.killable || p.deadline.is_some())
     }
 
     /// A trapped receive.  It answers at once, or is parked until something comes.
@@ -363,10 +427,12 @@ impl DatagramFd {
         let fd = notification.call.int(0);
         let flags = receive_flags(&notification);
         let mut state = lock(&self.state);
+        state.last = Some((task, fd));
         self.requests();
         self.fill(world, &mut state);
         if flags & MSG_ERRQUEUE != 0 {
             let result = self.receive_error(task, receive);
+            self.show_error(world, &mut state);
             drop(state);
             return answer(world, notification, result);
         }
@@ -473,6 +539,9 @@ impl DatagramFd {
         flags: i32,
     ) -> Result<Option<i64>, i32> {
         let memory = Memory::of(task.tid);
+        if state.raised {
+            let _ = self.with_app_end(world, task, fd, |app| self.was_told(app, state));
+        }
         if let Some(error) = self.core.take_error() {
             return Err(error);
         }
@@ -502,6 +571,7 @@ impl DatagramFd {
         }
         buffer.truncate(whole.min(target.room));
         let name = beside.name();
+        let whole = beside.whole(whole);
         let cut = if whole > target.room { libc::MSG_TRUNC } else { 0 };
         target.write(memory, &buffer, &name, &self.core.control(&beside), cut)?;
         let returned = if flags & libc::MSG_TRUNC != 0 { whole } else { buffer.len() };
@@ -526,62 +596,5 @@ impl DatagramFd {
             return Ok(1);
         }
         Ok(bytes.len() as i64)
-    }
-}
-
-/// Where one datagram goes.
-struct Target {
-    room: usize,
-    iov: Vec<(u64, usize)>,
-    place: Receive,
-    header: Option<MsgHeader>,
-}
-
-impl Target {
-    fn read(memory: Memory, place: Receive) -> Result<Self, i32> {
-        match place {
-            Receive::Msg { header } | Receive::Many { headers: header, .. } => {
-                let h = MsgHeader::read(memory, header)?;
-                Ok(Self { room: h.room(), iov: h.iov.clone(), place, header: Some(h) })
-            }
-            Receive::From { buffer, len, .. } => Ok(Self { room: len, iov: vec![(buffer, len)], place, header: None }),
-        }
-    }
-
-    fn write(
-        &self,
-        memory: Memory,
-        bytes: &[u8],
-        name: &[u8],
-        messages: &[ControlMessage],
-        mut flags: i32,
-    ) -> Result<(), i32> {
-        let fault = |e: crate::mem::MemError| e.errno();
-        let mut rest = bytes;
-        for &(address, len) in &self.iov {
-            let (now, later) = rest.split_at(len.min(rest.len()));
-            memory.write(address, now).map_err(fault)?;
-            rest = later;
-        }
-        match (self.place, &self.header) {
-            (Receive::Msg { header }, Some(h)) => {
-                if h.name != 0 {
-                    memory.write(h.name, &name[..name.len().min(h.name_len as usize)]).map_err(fault)?;
-                    memory.write(header + 8, &(name.len() as u32).to_ne_bytes()).map_err(fault)?;
-                }
-                let room = if h.control == 0 { 0 } else { h.control_len };
-                let (control, cut) = control::bytes(messages, room);
-                if cut {
-                    flags |= libc::MSG_CTRUNC;
-                }
-                memory.write(h.control, &control).map_err(fault)?;
-                memory.write(header + 40, &(control.len() as u64).to_ne_bytes()).map_err(fault)?;
-                memory.write(header + 48, &flags.to_ne_bytes()).map_err(fault)
-            }
-            (Receive::From { name: at, name_len, .. }, _) if at != 0 && name_len != 0 => {
-                memory.write_sized(at, name_len, name).map_err(fault)
-            }
-            _ => Ok(()),
-        }
     }
 }

@@ -8,6 +8,7 @@ mod core;
 pub(crate) mod datagram;
 pub(crate) mod name;
 pub(crate) mod stream;
+mod target;
 
 use std::os::fd::OwnedFd;
 

@@ -167,6 +167,7 @@ fn proc_net(world: &World, task: Task, who: Who, rest: &Path) -> Result<Backing,
     let tree =
         world.vfs.tree("proc_net", || pernet_stack::proc_net_entries(links).into_iter().map(tree_entry).collect())?;
     let real = tree.join(rest);
+    world.sockets.sweep_soon();
     let text = rest.to_str().and_then(|name| pernet_stack::proc_net_file(&world.stack, &net, name));
     Ok(match text {
         Some(text) => Backing::Content(text, real, Some(space)),

@@ -30,6 +30,13 @@ impl HwAddr {
         Self { len: 6, bytes }
     };
 
+    /// The Ethernet address of six bytes.
+    pub(crate) fn from_six(six: [u8; 6]) -> Self {
+        let mut bytes = [0; Self::MAX];
+        bytes[..6].copy_from_slice(&six);
+        Self { len: 6, bytes }
+    }
+
     /// Makes an address; `None` if `bytes` is longer than [`HwAddr::MAX`].
     #[must_use]
     pub fn new(bytes: &[u8]) -> Option<Self> {

@@ -18,12 +18,12 @@ use crate::state::Ns;
 /// States as `NUD_*`.
 pub(super) const PERMANENT: u16 = 0x80;
 const NOARP: u16 = 0x40;
-const REACHABLE: u16 = 0x02;
+pub(super) const REACHABLE: u16 = 0x02;
 /// Flags as `NTF_*`.
 const USE: u8 = 0x01;
-const SELF: u8 = 0x02;
+pub(super) const SELF: u8 = 0x02;
 const MASTER: u8 = 0x04;
-const EXT_LEARNED: u8 = 0x10;
+pub(super) const EXT_LEARNED: u8 = 0x10;
 const STICKY: u8 = 0x40;
 
 /// Where a tunnel sends what is for an address.

@@ -333,6 +333,10 @@ impl Table {
     }
 
     /// The place of the device with that index, or the place where it belongs.
+    pub(super) fn find(&self, index: u32) -> Option<&Arc<Link>> {
+        self.at(index).ok().map(|place| &self.by_index[place])
+    }
+
     fn at(&self, index: u32) -> Result<usize, usize> {
         // Numbers are given in a row from 1 on, so where none was taken back the place is known; in a table of 10,000 a
         // search misses the processor's cache at each of its steps.

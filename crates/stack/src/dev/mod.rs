@@ -44,7 +44,9 @@ pub use name::{IFNAMSIZ, IfName, NameError};
 pub use pernet::{LinkDevices, Stack};
 pub(crate) use random::Random;
 pub use refused::{Blame, LinkRefused};
+pub(crate) use relations::FdbFound;
 pub use request::{FlagChange, LinkChange, NewLink, OffloadChange};
+pub(crate) use updown::listen_to_all;
 pub(crate) use watch::Linkwatch;
 
 use std::sync::Arc;

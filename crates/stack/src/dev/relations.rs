@@ -1,12 +1,32 @@
 //! Who is stacked on whom in a namespace, from the lower one's side.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use pernet::NetHandle;
 
-use super::fdb::FdbEntry;
+use super::fdb::{EXT_LEARNED, FdbEntry, FdbRemote, PERMANENT, REACHABLE, SELF};
 use super::kind::Flavour;
-use super::{HwAddr, Links};
+use super::{HwAddr, Link, Links};
+
+/// Within that time (hundredths of a second) word of an address is no news.
+const REFRESHED: u64 = 100;
+
+/// Where a switch finds an address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FdbFound {
+    /// It is its own.
+    Here,
+    /// Behind the port with this index.
+    Port(u32),
+    /// Nobody knows.
+    Nowhere,
+}
+
+/// Whether packets taught it, so that it is forgotten in time.
+const fn is_learned(entry: &FdbEntry) -> bool {
+    entry.state == REACHABLE && entry.flags & EXT_LEARNED == 0
+}
 
 /// Key of a device on another one: the lower one's index, the namespace of the upper one (0 for this one), its index.
 type Upper = (u32, u64, u32);
@@ -122,7 +142,7 @@ impl Links {
     }
 
     /// All entries of an address in a network: a tunnel may send it to several hosts.
-    pub(super) fn remotes_of(&self, owner: u32, address: &HwAddr, vni: u32) -> Vec<FdbEntry> {
+    pub(crate) fn remotes_of(&self, owner: u32, address: &HwAddr, vni: u32) -> Vec<FdbEntry> {
         self.related(|r| r.fdb.get(&(owner, six(address), vni)).cloned().unwrap_or_default())
     }
 
@@ -170,6 +190,122 @@ impl Links {
         }
     }
 
+    /// Where a switch finds an address.
+    pub(crate) fn found_at(&self, bridge: &Link, address: &HwAddr) -> FdbFound {
+        let table = self.read();
+        let Some(relations) = table.relations.as_deref() else { return FdbFound::Nowhere };
+        let entry = relations.fdb.get(&(bridge.index(), six(address), 0)).and_then(|entries| entries.first());
+        if let Some(entry) = entry {
+            return if entry.state & PERMANENT != 0 { FdbFound::Here } else { FdbFound::Port(entry.ifindex) };
+        }
+        // Its own address, and those of its ports, are its own.
+        let own = |port: u32| table.find(port).is_some_and(|link| link.address == *address);
+        let mut ports = relations.ports.range((bridge.index(), 0)..=(bridge.index(), u32::MAX));
+        if bridge.address == *address || ports.any(|&(_, port)| own(port)) { FdbFound::Here } else { FdbFound::Nowhere }
+    }
+
+    /// A switch heard from `address` behind `port` at `now` (hundredths of a second). Says whether it is the first that it
+    /// learnt; with `most` other than 0 it learns no more than that.
+    pub(crate) fn learn_fdb(&self, bridge: u32, address: HwAddr, port: u32, now: u64, most: usize) -> bool {
+        // Most frames teach nothing, and then nobody is kept from reading.
+        let known = self.related(|r| r.fdb.get(&(bridge, six(&address), 0)).and_then(|e| e.first().cloned()));
+        let fresh = |e: &FdbEntry| e.ifindex == port && e.updated.is_some_and(|updated| now < updated + REFRESHED);
+        if known.as_ref().is_some_and(fresh) {
+            return false;
+        }
+        self.relate(|r| {
+            if let Some(entry) = r.fdb.get_mut(&(bridge, six(&address), 0)).and_then(|e| e.first_mut()) {
+                // A packet does not move what is the switch's own.
+                if entry.state & PERMANENT == 0 {
+                    (entry.ifindex, entry.updated) = (port, Some(now));
+                }
+                return false;
+            }
+            let learned = |r: &Relations| {
+                let all = r.fdb.range(all_of(bridge));
+                all.filter(|(_, e)| e.first().is_some_and(is_learned)).count()
+            };
+            let before = learned(r);
+            if most != 0 && before >= most {
+                return false;
+            }
+            let entry = FdbEntry {
+                ifindex: port,
+                master: Some(bridge),
+                address,
+                state: REACHABLE,
+                flags: 0,
+                src_vni: 0,
+                updated: Some(now),
+                remote: None,
+                nexthop: None,
+            };
+            r.put((bridge, six(&address), 0), vec![entry]);
+            before == 0
+        })
+    }
+
+    /// The tunnel of a number, a port and a family.
+    pub(crate) fn tunnel(&self, (vni, port, six): (u32, u16, bool)) -> Option<u32> {
+        let range = (vni, (port, six, 0, 0))..=(vni, (port, six, u8::MAX, u32::MAX));
+        self.related(|r| r.vnis.range(range).map(|(_, &index)| index).next())
+    }
+
+    /// A tunnel heard from `address` behind `host`; as [`learn_fdb`](Self::learn_fdb).
+    pub(crate) fn learn_remote(&self, tunnel: u32, address: HwAddr, host: IpAddr, now: u64, most: usize) -> bool {
+        let remote = || FdbRemote { address: host, port: None, vni: None, ifindex: None };
+        let known = self.fdb_entry(tunnel, &address);
+        let same = |e: &FdbEntry| e.remote.as_ref().is_some_and(|remote| remote.address == host);
+        if known.as_ref().is_some_and(|e| same(e) && e.updated.is_some_and(|updated| now < updated + REFRESHED)) {
+            return false;
+        }
+        self.relate(|r| {
+            if let Some(entry) = r.fdb.get_mut(&(tunnel, six(&address), 0)).and_then(|e| e.first_mut()) {
+                if is_learned(entry) {
+                    (entry.remote, entry.updated) = (Some(remote()), Some(now));
+                }
+                return false;
+            }
+            let all = r.fdb.range(all_of(tunnel));
+            let before = all.filter(|(_, e)| e.first().is_some_and(is_learned)).count();
+            if most != 0 && before >= most {
+                return false;
+            }
+            let entry = FdbEntry {
+                ifindex: tunnel,
+                master: None,
+                address,
+                state: REACHABLE,
+                flags: SELF,
+                src_vni: 0,
+                updated: Some(now),
+                remote: Some(remote()),
+                nexthop: None,
+            };
+            r.put((tunnel, six(&address), 0), vec![entry]);
+            before == 0
+        })
+    }
+
+    /// What a switch learnt and did not hear of for `ageing` goes; says how long the next may stay, if any is left.
+    pub(crate) fn age_fdb(&self, bridge: u32, now: u64, ageing: u64) -> Option<u64> {
+        self.relate(|r| {
+            let mut next = None;
+            let mut over = Vec::new();
+            for (key, entries) in r.fdb.range(all_of(bridge)) {
+                let Some(entry) = entries.first().filter(|entry| is_learned(entry)) else { continue };
+                let age = now.saturating_sub(entry.updated.unwrap_or(0));
+                if age >= ageing {
+                    over.push(*key);
+                } else {
+                    next = Some(next.unwrap_or(u64::MAX).min(ageing - age));
+                }
+            }
+            over.iter().for_each(|key| drop(r.take(key)));
+            next
+        })
+    }
+
     /// A table comes with its owner, which has another index perhaps. Nexthop objects stay where they are, and what goes by
     /// them is let go.
     pub(super) fn adopt_fdb(&self, owner: u32, entries: Vec<FdbEntry>) {
@@ -201,7 +337,7 @@ impl Links {
     }
 
     /// The devices on `lower`, each with its namespace if that is another one.
-    pub(super) fn uppers_of(&self, lower: u32) -> Vec<(Option<NetHandle>, u32)> {
+    pub(crate) fn uppers_of(&self, lower: u32) -> Vec<(Option<NetHandle>, u32)> {
         self.related(|r| {
             let on = r.uppers.range((lower, 0, 0)..=(lower, u64::MAX, u32::MAX));
             on.map(|(&(.., upper), net)| (net.as_deref().cloned(), upper)).collect()
@@ -209,7 +345,7 @@ impl Links {
     }
 
     /// Whether anything sits on `lower`.
-    pub(super) fn has_uppers(&self, lower: u32) -> bool {
+    pub(crate) fn has_uppers(&self, lower: u32) -> bool {
         self.related(|r| r.uppers.range((lower, 0, 0)..=(lower, u64::MAX, u32::MAX)).next().is_some())
     }
 }

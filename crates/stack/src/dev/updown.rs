@@ -95,6 +95,23 @@ fn assume_flags(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, index: u32, wanted: IfFlags) ->
     Some(old)
 }
 
+/// One more party wants the device to hear more than its own, or one less does (`dev_set_promiscuity`,
+/// `dev_set_allmulti`). Flags that a user set say nothing of it.
+pub(crate) fn listen_to_all(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, index: u32, flag: IfFlags, on: bool) {
+    let mut turned = false;
+    let updated = ns.links.update(index, |link| {
+        let count = if flag == IfFlags::PROMISC { &mut link.promiscuity } else { &mut link.allmulti };
+        let before = *count;
+        *count = if on { before.saturating_add(1) } else { before.saturating_sub(1) };
+        turned = (before == 0) != (*count == 0);
+    });
+    if let Ok(link) = updated
+        && turned
+    {
+        rtnl.notify_caused(ns, Notice::Link(LinkNotice::New { link, change: flag.bits(), event: 0 }));
+    }
+}
+
 /// Tells of flags that were `old` before, and of `also` (`__dev_notify_flags`).
 fn notify_flags(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, index: u32, old: IfFlags, also: IfFlags) {
     let Some(link) = ns.links.by_index(index) else { return };

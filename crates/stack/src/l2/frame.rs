@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU16;
 
+use super::Tag;
 use crate::l3::Reach;
 
 /// What is known of the checksum of the transport header.
@@ -61,6 +62,10 @@ pub(crate) struct Frame {
     pub(crate) routed: Option<Reach>,
     /// Device that has the address of this host which the packet is for, if it went from here to here by IPv6; else 0.
     pub(crate) device: u32,
+    /// The packet socket that sent it; 0 if none did.
+    pub(crate) sender: u64,
+    /// The tag that it bears.
+    pub(crate) tag: Option<Tag>,
 }
 
 impl Frame {
@@ -126,11 +131,6 @@ impl Frame {
         self.network = self.head;
     }
 
-    /// From the network header on, whatever was pulled since.
-    pub(crate) fn network(&self) -> &[u8] {
-        &self.bytes[self.network.min(self.bytes.len())..]
-    }
-
     pub(crate) fn network_mut(&mut self) -> &mut [u8] {
         let from = self.network.min(self.bytes.len());
         &mut self.bytes[from..]
@@ -173,7 +173,6 @@ mod tests {
         frame.set_network_here();
         frame.push(200).fill(7);
         assert_eq!((frame.len(), &frame.data()[198..]), (211, &b"\x07\x07headpayload"[..]));
-        assert_eq!(frame.network(), b"headpayload");
         frame.pull(204).unwrap();
         assert_eq!(frame.data(), b"payload");
         assert_eq!((frame.pull(8), frame.len()), (None, 7));

@@ -9,11 +9,16 @@
 
 mod arp;
 mod backlog;
+mod bridge;
 mod count;
 mod eth;
 mod frame;
 mod receive;
 mod tap;
+#[cfg(test)]
+mod tests;
+mod upper;
+mod vxlan;
 mod work;
 mod xmit;
 
@@ -24,6 +29,8 @@ pub(crate) use eth::push_header;
 pub(crate) use frame::{Checksum, Frame, PacketType};
 #[cfg(test)]
 pub(crate) use tap::seen;
+pub(crate) use upper::Tag;
+pub(crate) use vxlan::vxlan_rcv;
 pub(crate) use work::{Work, work_at};
 pub(crate) use xmit::{dev_queue_xmit, receive_again};
 
@@ -37,6 +44,8 @@ pub(crate) mod ethertype {
     pub(crate) const IP: u16 = 0x0800;
     pub(crate) const ARP: u16 = 0x0806;
     pub(crate) const IPV6: u16 = 0x86dd;
+    pub(crate) const VLAN: u16 = 0x8100;
+    pub(crate) const QINQ: u16 = 0x88a8;
     /// A frame with a length in that place.
     pub(crate) const LLC: u16 = 4;
 }

@@ -3,9 +3,10 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::tap::tap;
-use super::{Cx, Frame, PacketType, arp, count, ethertype};
-use crate::dev::IfFlags;
+use super::{Cx, Frame, PacketType, arp, bridge, count, ethertype, upper};
+use crate::dev::{IfFlags, Link};
 use crate::l3;
+use std::sync::Arc;
 
 /// A frame that arrived at the device with index `ifindex`; its data begin at the network header.
 pub(super) fn netif_receive(cx: Cx<'_>, ifindex: u32, mut frame: Frame) {
@@ -16,10 +17,28 @@ pub(super) fn netif_receive(cx: Cx<'_>, ifindex: u32, mut frame: Frame) {
     if frame.routed.is_none() || link.stored_flags.contains(IfFlags::LOOPBACK) {
         tap(cx, &link, &frame, false);
     }
+    if frame.routed.is_none() {
+        upper::untag(&mut frame);
+        let Some(rest) = handlers(cx, &link, frame) else { return };
+        frame = rest;
+    }
     match frame.protocol {
         ethertype::IP | ethertype::IPV6 => l3::ip_rcv(cx, &link, frame),
         ethertype::ARP => arp::arp_rcv(cx, &link, &frame),
         _ if frame.kind == PacketType::OtherHost => {}
         _ => count(cx.state, &link, |c| _ = c.rx_nohandler.fetch_add(1, Relaxed)),
     }
+}
+
+/// What others have of a device comes before what it has itself (`rx_handler`): tags, further addresses, a switch.
+fn handlers(cx: Cx<'_>, link: &Arc<Link>, frame: Frame) -> Option<Frame> {
+    // A switch passes tags on as they are.
+    if link.port().is_some() {
+        return bridge::handle_frame(cx, link, frame);
+    }
+    if link.stored_flags.contains(IfFlags::LOOPBACK) || !cx.state.links.has_uppers(link.index()) {
+        return if frame.tag.is_some() { upper::tagged(cx, link, frame) } else { Some(frame) };
+    }
+    let frame = upper::tagged(cx, link, frame)?;
+    upper::macvlan_rcv(cx, link, frame)
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use pernet::Origin;
 
-use super::{Cx, Frame, arp, xmit};
-use crate::l3;
+use super::{Cx, Frame, arp, bridge, xmit};
 use crate::rtnl::Timer;
+use crate::{l3, l4};
 
 /// Something that whoever holds rtnl wants sent, or that needs locks which he may not take.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub(crate) enum Work {
     ArpProxied(u32, Frame),
     /// The time is over of a packet whose parts did not all come.
     FragExpire(Box<l3::FragKey>, u64),
+    /// A switch or a tunnel looks through the addresses that it learnt.
+    FdbAge(u32),
     /// Routers are to be told of groups.
     TellGroups(l3::GroupsOn),
     /// A router asked for a group.
@@ -33,6 +35,8 @@ pub(crate) enum Work {
         /// Of which check: a later one asks for itself.
         round: u32,
     },
+    /// The device with this index went down, or, if that is said, away: packet sockets are told.
+    DeviceGone(u32, bool),
 }
 
 /// Has `work` done at `when`, on the stack's clock.
@@ -52,6 +56,8 @@ impl Work {
             Self::LinkFailure(ifindex, frame) => l3::link_failure(cx, ifindex, frame),
             Self::ArpProxied(ifindex, frame) => arp::proxied(cx, ifindex, &frame),
             Self::FragExpire(key, round) => l3::frag_expire(cx, &key, round),
+            Self::DeviceGone(ifindex, gone) => l4::packet::device_gone(cx, ifindex, gone),
+            Self::FdbAge(ifindex) => bridge::age(cx, ifindex),
             Self::TellGroups(on) => l3::tell_groups(cx, on),
             Self::AnswerGroups(on, group) => l3::answer_groups(cx, on, group),
             Self::DadSolicit { ifindex, addr, round } => l3::dad_solicit(cx, ifindex, addr, round),

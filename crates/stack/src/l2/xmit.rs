@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::backlog::netif_rx;
 use super::tap::tap;
-use super::{Cx, Frame, count, eth};
+use super::{Cx, Frame, bridge, count, eth, upper, vxlan};
 use crate::dev::{IfFlags, Link};
 use crate::errno;
 
@@ -33,6 +33,10 @@ pub(crate) fn dev_queue_xmit(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame) -> 
     match link.class().kind {
         Some("veth") => veth(cx, link, frame),
         Some("ifb") => ifb(cx, link, &frame),
+        Some("bridge") => bridge::xmit(cx, link, frame),
+        Some("vxlan") => vxlan::xmit(cx, link, frame),
+        Some("vlan") => upper::vlan_xmit(cx, link, frame),
+        Some("macvlan" | "macvtap") => upper::macvlan_xmit(cx, link, frame),
         _ => sent(cx, link, frame.len()),
     }
     Ok(())
@@ -43,7 +47,7 @@ fn bytes(len: usize) -> u64 {
     len as u64
 }
 
-fn sent(cx: Cx<'_>, link: &Link, len: usize) {
+pub(super) fn sent(cx: Cx<'_>, link: &Link, len: usize) {
     count(cx.state, link, |c| {
         c.tx_packets.fetch_add(1, Relaxed);
         c.tx_bytes.fetch_add(bytes(len), Relaxed);
@@ -102,7 +106,7 @@ fn ifb(cx: Cx<'_>, link: &Link, frame: &Frame) {
 }
 
 /// Calls `with` on the device below, or at the other end, in its namespace.
-fn with_lower<T>(cx: Cx<'_>, link: &Link, with: impl FnOnce(Cx<'_>, &Arc<Link>) -> T) -> Option<T> {
+pub(super) fn with_lower<T>(cx: Cx<'_>, link: &Link, with: impl FnOnce(Cx<'_>, &Arc<Link>) -> T) -> Option<T> {
     let index = link.lower.filter(|index| *index > 0)?;
     let Some(handle) = link.lower_net() else {
         return cx.state.links.by_index(index).map(|lower| with(cx, &lower));

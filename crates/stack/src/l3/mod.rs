@@ -12,7 +12,7 @@ mod limit;
 mod report;
 mod state;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod v4;
 mod v6;
 
@@ -24,7 +24,7 @@ pub(crate) use report::{On as GroupsOn, answer as answer_groups, changed as grou
 pub(crate) use state::L3;
 pub(crate) use v6::solicit as ndisc_solicit;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use crate::dev::Link;
@@ -133,12 +133,9 @@ pub(crate) struct Received {
     pub(crate) tos: u8,
     /// TTL or hop limit.
     pub(crate) hop_limit: u8,
-    pub(crate) flow_label: u32,
     /// Device it came in by: the loopback for what this host sent itself, but by IPv6 the device that has the address.
     pub(crate) iif: u32,
     pub(crate) reach: Reach,
-    /// Bytes of the network header with its options or extension headers; `frame.network()` begins with it.
-    pub(crate) header_len: usize,
 }
 
 /// What somebody on the way, or this host itself, says of a packet that we sent.
@@ -174,14 +171,6 @@ pub(crate) enum Delivered {
     NoPort,
     /// Nobody knows the protocol: "protocol unreachable" goes back.
     NoProtocol,
-}
-
-/// Is this one of the addresses that mean any?
-pub(crate) fn unspecified_like(addr: IpAddr) -> IpAddr {
-    match addr {
-        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
-    }
 }
 
 /// A packet of layer 2's for one of the two protocols; its data begin at the network header.

@@ -3,14 +3,18 @@
 //! - [`ports`] says who has which port, for every protocol that has some.
 //! - [`sock`] is a socket without connections, with [`options`], [`queue`] and control messages ([`cmsg`]); [`udp`],
 //!   [`ping`] and [`raw`] are what such sockets speak.
+//! - [`packet`] sockets hear what devices send and receive, through a [`filter`].
 //! - [`user`] is how programs of this process and the supervisor of others reach them.
 
 pub(crate) mod address;
 pub(crate) mod cmsg;
+pub(crate) mod filter;
 mod member;
 pub(crate) mod options;
+pub(crate) mod packet;
 mod ping;
 pub(crate) mod ports;
+pub(crate) mod proc;
 pub(crate) mod queue;
 mod raw;
 mod send;
@@ -24,9 +28,12 @@ pub(crate) mod user;
 
 use std::sync::Arc;
 
-use crate::l2::Cx;
+use crate::dev::Link;
+use crate::l2::{Cx, Work, later};
 use crate::l3::{Delivered, IcmpError, Received};
-use crate::state::Lazy;
+use crate::rtnl::{NetdevEvent, Rtnl};
+use crate::state::{Lazy, Ns};
+use packet::Packets;
 use ports::{Ports, Rules};
 use raw::Raws;
 use sock::{IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_UDP, Kind, Proto, Sock};
@@ -51,11 +58,12 @@ pub(crate) struct Layer4 {
     ping: Lazy<Datagrams>,
     ping6: Lazy<Datagrams>,
     raw: Lazy<Raws>,
+    packets: Lazy<Packets>,
 }
 
 impl Layer4 {
     pub(crate) const fn new() -> Self {
-        Self { udp: Lazy::new(), ping: Lazy::new(), ping6: Lazy::new(), raw: Lazy::new() }
+        Self { udp: Lazy::new(), ping: Lazy::new(), ping6: Lazy::new(), raw: Lazy::new(), packets: Lazy::new() }
     }
 
     /// Where such a socket has its port; raw ones have none.
@@ -78,6 +86,18 @@ impl Layer4 {
 
     fn peek_raw(&self) -> Option<&Raws> {
         self.raw.peek()
+    }
+}
+
+/// A device goes through something: packet sockets are told later, as whoever holds rtnl takes no socket's lock.
+pub(crate) fn netdev_event(rtnl: &Rtnl<'_>, ns: Ns<'_>, link: &Link, event: NetdevEvent) {
+    let gone = match event {
+        NetdevEvent::Down => false,
+        NetdevEvent::Unregister => true,
+        _ => return,
+    };
+    if ns.l4.packets.peek().is_some() {
+        later(rtnl.stack(), ns, Work::DeviceGone(link.index(), gone));
     }
 }
 

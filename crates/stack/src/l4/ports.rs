@@ -395,7 +395,7 @@ impl<T> Table<T> {
         }
         let same = |other: &Claim| other.reuse_port && other.uid == best.uid && other.device == best.device;
         let group: Vec<u64> = slot.hearing.iter().filter_map(fits).filter(|(_, c)| same(c)).map(|(id, _)| id).collect();
-        let place = (ends.hash() >> 32) * group.len() as u64 >> 32;
+        let place = ((ends.hash() >> 32) * group.len() as u64) >> 32;
         group.get(usize::try_from(place).unwrap_or(0)).copied().or(Some(id))
     }
 

@@ -79,7 +79,7 @@ pub struct QueuedError {
 }
 
 /// What a packet of this many bytes counts in a buffer: the memory that Linux has for it.
-fn truesize(len: usize) -> usize {
+pub(super) fn truesize(len: usize) -> usize {
     /// Room before the payload, and what stands behind it (`skb_shared_info`).
     const AROUND: usize = 28 + 16 + 320;
     /// `struct sk_buff`.

@@ -49,15 +49,18 @@ impl Filters {
     }
 }
 
+/// By family and protocol.
+type ByProtocol = HashMap<(bool, u8), Vec<Arc<Sock>>>;
+
 /// The raw sockets of a namespace by family and protocol.
 #[derive(Debug, Default)]
 pub(crate) struct Raws {
     /// A leaf lock.
-    by_protocol: Mutex<HashMap<(bool, u8), Vec<Arc<Sock>>>>,
+    by_protocol: Mutex<ByProtocol>,
 }
 
 impl Raws {
-    fn lock(&self) -> MutexGuard<'_, HashMap<(bool, u8), Vec<Arc<Sock>>>> {
+    fn lock(&self) -> MutexGuard<'_, ByProtocol> {
         self.by_protocol.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

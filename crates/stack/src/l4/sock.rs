@@ -8,6 +8,7 @@
 //! first, so an error that sending meets at once may go to this same socket. It is not held while somebody is woken.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use pernet::{Cap, NetRef};
@@ -54,7 +55,7 @@ impl Kind {
         }
     }
 
-    const fn any(self) -> IpAddr {
+    pub(crate) const fn any(self) -> IpAddr {
         if self.v6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) }
     }
 }
@@ -136,6 +137,8 @@ pub(crate) struct Sock {
     pub(crate) kind: Kind,
     /// Who made it.
     pub(crate) uid: u32,
+    /// What programs know the file by that stands for it; 0 in this process.
+    pub(crate) inode: AtomicU64,
     state: Mutex<State>,
     /// Whoever waits in a call of this process.
     pub(crate) arrived: Condvar,
@@ -195,6 +198,7 @@ impl Sock {
             net,
             kind,
             uid,
+            inode: AtomicU64::new(0),
             state: Mutex::new(state),
             arrived: Condvar::new(),
             ready: Mutex::new(None),
@@ -352,18 +356,18 @@ impl Sock {
             self.autobind(cx, &mut state)?;
         }
         let mut said = super::cmsg::Said::default();
-        if let (SocketAddr::V6(v6), None) = (to, to.ip().to_canonical().is_ipv4().then_some(())) {
-            if super::address::needs_scope(*v6.ip()) {
-                if v6.scope_id() != 0 {
-                    if state.device != 0 && state.device != v6.scope_id() {
-                        return Err(errno::EINVAL);
-                    }
-                    said.ifindex = v6.scope_id();
-                }
-                let group = v6.ip().is_multicast() && state.group_device6 != 0;
-                if said.ifindex == 0 && state.device == 0 && !group {
+        if let SocketAddr::V6(v6) = to
+            && super::address::needs_scope(*v6.ip())
+        {
+            if v6.scope_id() != 0 {
+                if state.device != 0 && state.device != v6.scope_id() {
                     return Err(errno::EINVAL);
                 }
+                said.ifindex = v6.scope_id();
+            }
+            let group = v6.ip().is_multicast() && state.group_device6 != 0;
+            if said.ifindex == 0 && state.device == 0 && !group {
+                return Err(errno::EINVAL);
             }
         }
         let mut plan = super::send::Plan::new(self, &state, to, said);

@@ -12,7 +12,7 @@ use super::user::{InetProtocol, InetSocket, PingSocket, RawSocket, SocketError, 
 use crate::dev::{FlagChange, IfFlags, KindSpec, LinkChange, NewLink, Stack, VethPeer};
 use crate::inet::{Lifetime4, NewAddr4};
 use crate::rtnl::{Clock, ManualClock};
-use crate::{Root, errno};
+use crate::{FilterInstruction, LinkAddr, PacketSocket, Root, errno};
 
 struct Shared(Arc<ManualClock>);
 
@@ -361,4 +361,45 @@ fn what_came_after_the_end_is_refused_and_nobody_hears_it_twice() {
     let packet = late.recv().unwrap().unwrap();
     late.close_before(packet);
     assert!(raw.recv().unwrap().is_none());
+}
+
+#[test]
+fn frames_are_seen_where_they_pass() {
+    let world = World::new();
+    let index = |net: &NetRef| world.stack.links(net).unwrap().by_name("e0").unwrap().index();
+    let socket = |net: &NetRef, cooked, protocol| PacketSocket::new(&world.stack, net.clone(), cooked, protocol, 0);
+    let (sender, hearer) = (socket(&world.a, false, 3), socket(&world.b, true, 0x88b5));
+    sender.bind(index(&world.a), 0).unwrap();
+    let other = socket(&world.a, false, 3);
+    let mut frame = [0xff; 60];
+    frame[6..14].copy_from_slice(&[2, 0, 0, 0, 0, 9, 0x88, 0xb5]);
+    assert_eq!(sender.send(&frame, None), Ok(60));
+    // One's own is not seen; another sees it go.
+    assert!(sender.recv().unwrap().is_none());
+    let seen = other.recv().unwrap().unwrap();
+    assert_eq!((seen.bytes.as_slice(), seen.from.kind), (&frame[..], 4));
+    let seen = hearer.recv().unwrap().unwrap();
+    let from =
+        LinkAddr { protocol: 0x88b5, ifindex: index(&world.b), hatype: 1, kind: 1, addr: vec![2, 0, 0, 0, 0, 9] };
+    assert_eq!((seen.bytes.as_slice(), seen.from), (&frame[14..], from));
+    assert_eq!(errno_of(other.send(&frame, None)), errno::ENXIO);
+    assert_eq!(errno_of(sender.send(&[0; 1515], None)), errno::EMSGSIZE);
+    assert_eq!(errno_of(sender.send(&[0; 13], None)), errno::EINVAL);
+    // Only the first bytes of what a filter lets through.
+    let only = |k| [FilterInstruction { code: 0x06, jt: 0, jf: 0, k }];
+    other.set_filter(Some(&only(20))).unwrap();
+    sender.send(&frame, None).unwrap();
+    let seen = other.recv().unwrap().unwrap();
+    assert_eq!((seen.bytes.len(), seen.len), (20, 60));
+    other.set_filter(Some(&only(0))).unwrap();
+    sender.send(&frame, None).unwrap();
+    assert!(other.recv().unwrap().is_none());
+    assert_eq!(other.option(6, 8).unwrap(), [2u32, 0].map(u32::to_ne_bytes).concat());
+    // The device goes down.
+    let down =
+        LinkChange { flags: Some(FlagChange { flags: IfFlags::NONE, mask: IfFlags::UP }), ..LinkChange::default() };
+    world.stack.rtnl(Origin::KERNEL).set_link(&world.a, index(&world.a), &down).unwrap();
+    world.stack.run_packets();
+    assert_eq!(errno_of(sender.recv()), errno::ENETDOWN);
+    assert_eq!(errno_of(sender.send(&frame, None)), errno::ENETDOWN);
 }

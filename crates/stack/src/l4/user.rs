@@ -112,6 +112,11 @@ impl InetSocket {
         self.0.on_ready(callback);
     }
 
+    /// Says by which inode number programs know the file that stands for it.
+    pub fn set_inode(&self, inode: u64) {
+        self.0.inode.store(inode, std::sync::atomic::Ordering::Relaxed);
+    }
+
     /// `bind`.
     ///
     /// # Errors

@@ -5,7 +5,7 @@ use std::thread::available_parallelism;
 
 /// Heading of an IPv4 socket table: `indent` before it, spaces up to `width` after it. `datagram` tables have three more
 /// columns.
-pub(super) fn sockets4(indent: usize, datagram: bool, width: usize) -> String {
+pub(crate) fn sockets4(indent: usize, datagram: bool, width: usize) -> String {
     let more = if datagram { " ref pointer drops" } else { "" };
     let line = format!(
         "{:indent$}sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode{more}",
@@ -15,7 +15,7 @@ pub(super) fn sockets4(indent: usize, datagram: bool, width: usize) -> String {
 }
 
 /// Heading of an IPv6 socket table.
-pub(super) fn sockets6(datagram: bool) -> String {
+pub(crate) fn sockets6(datagram: bool) -> String {
     let addresses = format!("{:<38}{:<38}", "local_address", "remote_address");
     let more = if datagram { " ref pointer drops" } else { "" };
     format!("  sl  {addresses}st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode{more}\n")

@@ -13,6 +13,7 @@ use crate::state::Ns;
 use crate::{Entry, EntryKind, Links, Stack};
 use table::Content;
 
+pub(crate) use columns::{sockets4, sockets6};
 pub use devices::proc_net_dev;
 pub use netlink::{NetlinkSocket, proc_net_netlink};
 
@@ -48,6 +49,7 @@ pub fn proc_net_file(stack: &Stack, net: &Net, path: &str) -> Option<String> {
         Content::Text(text) if entry == path => Some(text.into()),
         Content::Lines(lines) if entry == path => Some(lines()),
         Content::Derived(render) if entry == path => Some(render(links)),
+        Content::Sockets(render) if entry == path => Some(render(stack, net)),
         Content::Of(render) if entry == path => Some(render(Ns::living(state, net))),
         Content::PerDevice(render) if entry == dir => {
             let link = links.by_name(name).filter(|l| l.name().as_str() == name && devices::has_inet6(l));

@@ -1,8 +1,11 @@
 //! The one list of what is in `/proc/net` (Linux 6.18 with its usual modules), with each file's content.
 
+use pernet::Net;
+
 use super::{columns, devices, names, netlink};
+use crate::l4::tcp;
 use crate::state::Ns;
-use crate::{Link, Links, fib, inet, inet6, mcast};
+use crate::{Link, Links, Stack, fib, inet, inet6, mcast};
 
 /// What an entry of the table is.
 #[derive(Clone, Copy)]
@@ -19,9 +22,11 @@ pub(super) enum Content {
     Derived(fn(&Links) -> String),
     /// A file that depends on other parts of the namespace too.
     Of(fn(Ns<'_>) -> String),
+    /// A table of sockets, which changes with time alone.
+    Sockets(fn(&Stack, &Net) -> String),
 }
 
-use Content::{Derived, Dir, Lines, Of, PerDevice, Text};
+use Content::{Derived, Dir, Lines, Of, PerDevice, Sockets, Text};
 
 /// Path below `/proc/net`, mode, content.
 pub(super) const TABLE: &[(&str, u16, Content)] = &[
@@ -37,8 +42,8 @@ pub(super) const TABLE: &[(&str, u16, Content)] = &[
     // No IPv4 routing table is made before the first route: not even a heading, here and in `route`.
     ("fib_trie", 0o444, Of(fib::proc_fib_trie)),
     ("fib_triestat", 0o444, Of(fib::proc_fib_triestat)),
-    ("icmp", 0o444, Lines(|| columns::sockets4(2, true, 127))),
-    ("icmp6", 0o444, Lines(|| columns::sockets6(true))),
+    ("icmp", 0o444, Of(crate::l4::proc::icmp)),
+    ("icmp6", 0o444, Of(crate::l4::proc::icmp6)),
     ("if_inet6", 0o444, Of(inet6::if_inet6)),
     ("igmp", 0o444, Of(inet::proc_net_igmp)),
     ("igmp6", 0o444, Of(inet6::igmp6)),
@@ -76,7 +81,7 @@ pub(super) const TABLE: &[(&str, u16, Content)] = &[
     ("netstat", 0o444, Lines(netstat)),
     ("nf_conntrack", 0o440, Text("")),
     ("nf_conntrack_expect", 0o440, Text("")),
-    ("packet", 0o444, Text("sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n")),
+    ("packet", 0o444, Of(crate::l4::proc::packet)),
     ("protocols", 0o444, Lines(columns::protocols)),
     // Nanoseconds per scheduler tick and its resolution, as `tc` wants them: 1000, 64, 10^6, 10^9.
     ("psched", 0o444, Text("000003e8 00000040 000f4240 3b9aca00\n")),
@@ -88,8 +93,8 @@ pub(super) const TABLE: &[(&str, u16, Content)] = &[
              86dd          ipv6_rcv\n",
         ),
     ),
-    ("raw", 0o444, Lines(|| columns::sockets4(2, true, 0))),
-    ("raw6", 0o444, Lines(|| columns::sockets6(true))),
+    ("raw", 0o444, Of(crate::l4::proc::raw)),
+    ("raw6", 0o444, Of(crate::l4::proc::raw6)),
     ("route", 0o444, Of(fib::proc_route)),
     ("rt6_stats", 0o444, Of(inet6::rt6_stats)),
     // Binary: 256 realms of four 32-bit counters.
@@ -115,10 +120,10 @@ pub(super) const TABLE: &[(&str, u16, Content)] = &[
     ("stat/nf_conntrack", 0o444, Lines(columns::stat_conntrack)),
     ("stat/rt_cache", 0o444, Lines(columns::stat_rt_cache)),
     ("stat/synproxy", 0o444, Lines(columns::stat_synproxy)),
-    ("tcp", 0o444, Lines(|| columns::sockets4(2, false, 149))),
-    ("tcp6", 0o444, Lines(|| columns::sockets6(false))),
-    ("udp", 0o444, Lines(|| columns::sockets4(3, true, 127))),
-    ("udp6", 0o444, Lines(|| columns::sockets6(true))),
+    ("tcp", 0o444, Sockets(|stack, net| columns::sockets4(2, false, 149) + &tcp::proc_lines(stack, net, false))),
+    ("tcp6", 0o444, Sockets(|stack, net| columns::sockets6(false) + &tcp::proc_lines(stack, net, true))),
+    ("udp", 0o444, Of(crate::l4::proc::udp)),
+    ("udp6", 0o444, Of(crate::l4::proc::udp6)),
     ("udplite", 0o444, Lines(|| columns::sockets4(3, true, 127))),
     ("udplite6", 0o444, Lines(|| columns::sockets6(true))),
     ("unix", 0o444, Text("Num       RefCount Protocol Flags    Type St Inode Path\n")),

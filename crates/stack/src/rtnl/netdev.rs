@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Rtnl;
 use crate::dev::Link;
 use crate::state::Ns;
-use crate::{dev, fib, inet, inet6, neigh, nexthop};
+use crate::{dev, fib, inet, inet6, l4, neigh, nexthop};
 
 /// An event in a device's life (`NETDEV_*`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,5 +41,6 @@ impl Rtnl<'_> {
         nexthop::netdev_event(self, ns, link, event);
         inet6::netdev_event(self, ns, link, event);
         dev::netdev_event(self, ns, link, event);
+        l4::netdev_event(self, ns, link, event);
     }
 }

@@ -31,24 +31,28 @@ impl StreamFd {
         if matches!(state.phase, Phase::Fresh) {
             let alive = name.clone();
             self.socket.on_knock(Some(Arc::new(move || wire::is_listening(&alive))));
-            state.phase = Phase::Listening { name, announced: VecDeque::new() };
+            state.phase = Phase::Listening { name, children: VecDeque::new(), ends: VecDeque::new() };
         }
         Ok(0)
     }
 
     /// Lets the program see the connections that wait, as many as its own queue takes.
     pub(super) fn announce(&self, _world: &World, state: &mut State) {
-        let Phase::Listening { name, announced } = &mut state.phase else { return };
-        while self.socket.readiness().readable {
+        let Phase::Listening { name, children, ends } = &mut state.phase else { return };
+        while ends.len() < children.len() || self.socket.readiness().readable {
             let Ok(end) = wire::end() else { return };
             // No room, or nobody there any more: they stay where they are.
             if connect(&end, name).is_err() {
                 return;
             }
-            match self.socket.accept() {
-                Ok((child, _)) => announced.push_back((child, end)),
-                Err(_) => return,
+            if ends.len() == children.len() {
+                match self.socket.accept() {
+                    Ok((child, _)) => children.push_back(Arc::new(child)),
+                    Err(_) => return,
+                }
             }
+            ends.push_back(end);
+            self.socket.set_taken(children.len());
         }
     }
 
@@ -59,7 +63,7 @@ impl StreamFd {
                 return answer(world, notification, Err(libc::EAGAIN));
             }
             let limit = self.app(world, task, fd).ok().and_then(|app| sys::receive_timeout(app.as_fd()));
-            self.park(world, notification, limit);
+            self.park(world, notification, limit, libc::EAGAIN);
         }
     }
 
@@ -87,7 +91,7 @@ impl StreamFd {
         let (child, wire, end) = {
             let mut state = lock(&self.state);
             self.announce(world, &mut state);
-            let Phase::Listening { announced, .. } = &mut state.phase else {
+            let Phase::Listening { children, ends, .. } = &mut state.phase else {
                 drop(state);
                 answer(world, notification, Err(libc::EINVAL));
                 return None;
@@ -95,16 +99,20 @@ impl StreamFd {
             let nonblocking =
                 if flags & libc::SOCK_NONBLOCK != 0 { SocketFlags::NONBLOCK } else { SocketFlags::empty() };
             // Our copy of a listener that waits would wait with it.
-            let end = if announced.is_empty() && !sys::is_readable(app.as_fd()) {
+            let end = if ends.is_empty() && !sys::is_readable(app.as_fd()) {
                 return Some(notification);
             } else {
                 wire::accept(app.as_fd(), SocketFlags::CLOEXEC | nonblocking)
             };
-            match (end, announced.pop_front()) {
-                (Ok(end), Some((child, wire))) => (child, wire, end),
-                (Err(e), first) => {
-                    if let Some(first) = first {
-                        announced.push_front(first);
+            match (end, ends.pop_front(), children.pop_front()) {
+                (Ok(end), Some(wire), Some(child)) => {
+                    self.socket.set_taken(children.len());
+                    (child, wire, end)
+                }
+                (Err(e), wire, child) => {
+                    if let (Some(wire), Some(child)) = (wire, child) {
+                        ends.push_front(wire);
+                        children.push_front(child);
                     }
                     drop(state);
                     let e = sys::errno_of(&e);
@@ -114,7 +122,7 @@ impl StreamFd {
                     answer(world, notification, Err(e));
                     return None;
                 }
-                (Ok(_), None) => return Some(notification),
+                (Ok(_), ..) => return Some(notification),
             }
         };
         drop(app);
@@ -130,7 +138,7 @@ impl StreamFd {
         world: &Arc<World>,
         task: Task,
         notification: Notification,
-        child: TcpSocket,
+        child: Arc<TcpSocket>,
         wire: OwnedFd,
         end: OwnedFd,
     ) -> Result<(), (Notification, i32)> {
@@ -146,10 +154,12 @@ impl StreamFd {
             Ok(prepared) => prepared,
             Err(e) => return Err((notification, e)),
         };
+        child.set_inode(id.ino);
         child.on_ready(Some(world.sockets.alarm(id, world.reactor.clone())));
         // It is in the table before the program can name it, and moves nothing before the program has it.
         let wire = pump::Wire::paused(wire);
         let fresh = Arc::new(Self::new(id, self.kind, self.net.clone(), kept, child, Phase::Fresh));
+        fresh.show_outside(world);
         let registered = world
             .sockets
             .insert_silent(id, Emulated::Stream(fresh.clone()), &end, &world.reactor)
@@ -175,13 +185,28 @@ impl StreamFd {
             }
             // The program never saw it: the next accept is to find it again.
             Ok(Delivery::Interrupted) => {
-                drop(world.sockets.remove(id));
+                self.take_back(world, &fresh);
                 Ok(())
             }
             Err((notification, e)) => {
-                drop(world.sockets.remove(id));
+                self.take_back(world, &fresh);
                 Err((notification, e))
             }
+        }
+    }
+
+    /// A connection that the program was not given after all is the next again.
+    fn take_back(&self, world: &World, fresh: &Self) {
+        drop(world.sockets.remove(fresh.id));
+        fresh.socket.on_ready(None);
+        fresh.socket.set_inode(0);
+        fresh.socket.on_listing(None);
+        // Nothing was moved yet. The pump may be looking at it just now: it finds that there is nothing to move.
+        lock(&fresh.state).phase = Phase::Over;
+        let mut state = lock(&self.state);
+        if let Phase::Listening { children, .. } = &mut state.phase {
+            children.push_front(Arc::clone(&fresh.socket));
+            self.announce(world, &mut state);
         }
     }
 }

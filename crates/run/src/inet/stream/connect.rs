@@ -59,23 +59,24 @@ impl StreamFd {
         if !matches!(state.phase, Phase::Fresh) {
             let result = match state.phase {
                 Phase::Listening { .. } => Err(libc::EISCONN),
-                // Its end was connected once, and cannot be again.
-                Phase::Over if self.socket.take_error() == 0 => Err(libc::ECONNABORTED),
+                // Its end was connected once, and cannot be again: it is told how that came out, and no more.
+                Phase::Over => self.socket.outcome().unwrap_or(Err(libc::EALREADY)),
                 _ => self.socket.connect(to),
             };
             drop(state);
             // One that waits for a connection which another call asked for waits here too.
             if result == Err(libc::EALREADY) && !task.is_nonblocking(fd) {
-                return self.park(world, notification, sys::send_timeout(app.as_fd()));
+                return self.park(world, notification, sys::send_timeout(app.as_fd()), libc::EALREADY);
             }
             return answer(world, notification, result.map(|()| 0));
         }
+        self.show_outside(world);
         let begun = self.socket.connect(to);
         if begun != Err(libc::EINPROGRESS) {
             return answer(world, notification, begun.map(|()| 0));
         }
         let nonblocking = task.is_nonblocking(fd);
-        // Where both ends are in one system, it is over already.
+        // Where both ends are in one system, it is known already.
         let pending = matches!(self.socket.state(), TcpState::SynSent | TcpState::SynRecv);
         if !pending && !nonblocking {
             let result = self.socket.connect(to).and_then(|()| {
@@ -86,6 +87,13 @@ impl StreamFd {
             drop(app);
             world.sockets.notify(self.id, &world.reactor);
             return answer(world, notification, result.map(|()| 0));
+        }
+        if pending && !nonblocking {
+            state.phase = Phase::Asking;
+            drop(state);
+            let limit = sys::send_timeout(app.as_fd());
+            drop(app);
+            return self.park(world, notification, limit, libc::EINPROGRESS);
         }
         let joined = world.switchboard.join(&app).and_then(|wire| {
             if !pending && self.socket.state() != TcpState::Close {
@@ -101,27 +109,43 @@ impl StreamFd {
         }
         self.see_connection(world, &mut state);
         drop(state);
-        let limit = sys::send_timeout(app.as_fd());
         drop(app);
         world.sockets.notify(self.id, &world.reactor);
-        if nonblocking {
-            return answer(world, notification, Err(libc::EINPROGRESS));
+        answer(world, notification, Err(libc::EINPROGRESS));
+    }
+
+    /// A call that waited for a connection does so no more, and the attempt goes on: the program's end shows how it ends.
+    pub(super) fn go_on(&self, world: &World, task: Task, fd: i32) {
+        let mut state = lock(&self.state);
+        if !matches!(state.phase, Phase::Asking) {
+            return;
         }
-        self.park(world, notification, limit);
+        // Without a way to it, nobody has it any more, or nobody looks.
+        let Ok(app) = self.app(world, task, fd) else { return };
+        let Ok(wire) = world.switchboard.join(&app) else { return };
+        let junk = fill(app.as_fd());
+        if world.reactor.edges(&wire, Token::Socket(self.id.ino)).is_ok() {
+            state.phase = Phase::Connecting { wire, junk };
+            self.see_connection(world, &mut state);
+        }
     }
 
     /// How a `connect` that waits has ended, if it has.
-    pub(super) fn connected(self: &Arc<Self>, world: &World, _task: Task) -> Option<Result<(), i32>> {
+    pub(super) fn connected(self: &Arc<Self>, world: &World, task: Task, fd: i32) -> Option<Result<(), i32>> {
         let mut state = lock(&self.state);
         self.see_connection(world, &mut state);
-        if matches!(self.socket.state(), TcpState::SynSent | TcpState::SynRecv) {
-            return None;
+        let mut result = self.socket.outcome()?;
+        if matches!(state.phase, Phase::Asking) {
+            state.phase = Phase::Fresh;
+            result = result.and_then(|()| {
+                let app = self.app(world, task, fd)?;
+                let wire = world.switchboard.join(&app)?;
+                self.open_wire(world, &mut state, wire)
+            });
+            drop(state);
+            world.sockets.notify(self.id, &world.reactor);
         }
-        // To whom does not matter: it was asked for.
-        match self.socket.connect(name::unspecified(self.v6())) {
-            Err(libc::EISCONN) => Some(Ok(())),
-            result => Some(result),
-        }
+        Some(result)
     }
 
     /// Looks how far a connection is that was asked for.

@@ -42,9 +42,14 @@ enum Phase {
     Listening {
         /// What the kernel calls its end.
         name: SocketAddrUnix,
-        /// Connections that the program sees waiting, in the order in which it will accept them.
-        announced: VecDeque<(TcpSocket, OwnedFd)>,
+        /// Connections in the order in which the program will accept them.
+        children: VecDeque<Arc<TcpSocket>>,
+        /// Our ends of what it sees waiting, as many. Which belongs to which connection does not matter before it has
+        /// accepted one, so one that it was not given after all keeps its place.
+        ends: VecDeque<OwnedFd>,
     },
+    /// A call that waits has asked for a connection. The program's end is as it was, and can ask again.
+    Asking,
     /// It has asked for a connection. The program's end is connected already, and full of junk: neither readable nor
     /// writable, as long as nobody knows how it ends.
     Connecting { wire: OwnedFd, junk: usize },
@@ -58,6 +63,8 @@ enum Phase {
 struct Parked {
     notification: Notification,
     deadline: Option<Instant>,
+    /// What it is told at the deadline.
+    late: i32,
 }
 
 struct State {
@@ -78,13 +85,13 @@ pub(crate) struct StreamFd {
     /// Where it was made: it stays there whatever its owner does.
     pub(crate) net: NetRef,
     kept: Option<OwnedFd>,
-    socket: TcpSocket,
+    socket: Arc<TcpSocket>,
     /// Before all of the stack's locks. The stack never takes it: it puts the socket on the ready list.
     state: Mutex<State>,
 }
 
 impl StreamFd {
-    fn new(id: FileId, kind: Kind, net: NetRef, kept: Option<OwnedFd>, socket: TcpSocket, phase: Phase) -> Self {
+    fn new(id: FileId, kind: Kind, net: NetRef, kept: Option<OwnedFd>, socket: Arc<TcpSocket>, phase: Phase) -> Self {
         let state = State { phase, parked: Vec::new(), last: None, error: 0 };
         Self { id, kind, net, kept, socket, state: Mutex::new(state) }
     }
@@ -98,7 +105,7 @@ impl StreamFd {
     pub(crate) fn closes_silently(&self) -> bool {
         self.kept.is_some()
             || match &lock(&self.state).phase {
-                Phase::Fresh | Phase::Listening { .. } | Phase::Over => true,
+                Phase::Fresh | Phase::Asking | Phase::Listening { .. } | Phase::Over => true,
                 Phase::Connecting { .. } => false,
                 Phase::Open(wire) => wire.closes_silently(),
             }
@@ -122,7 +129,7 @@ impl StreamFd {
         match &state.phase {
             Phase::Listening { .. } => self.announce(world, &mut state),
             Phase::Connecting { .. } => self.see_connection(world, &mut state),
-            Phase::Fresh | Phase::Open(_) | Phase::Over => {}
+            Phase::Fresh | Phase::Asking | Phase::Open(_) | Phase::Over => {}
         }
         let gone = self.pump_wire(world, &mut state);
         let parked = std::mem::take(&mut state.parked);
@@ -135,18 +142,18 @@ impl StreamFd {
 
     /// Answers a call that may wait, or lets it.
     fn serve(self: &Arc<Self>, world: &Arc<World>, waiting: Parked) {
-        let Parked { notification, deadline } = waiting;
-        if deadline.is_some() && !notification.is_valid() {
-            return;
-        }
+        let Parked { notification, deadline, late } = waiting;
         let call = notification.call;
         let task = Task::new(call.tid);
+        if deadline.is_some() && !notification.is_valid() {
+            return self.go_on(world, task, call.int(0));
+        }
         let notification = match call.nr {
             libc::SYS_accept | libc::SYS_accept4 => match self.accept(world, task, notification) {
                 Some(notification) => notification,
                 None => return,
             },
-            libc::SYS_connect => match self.connected(world, task) {
+            libc::SYS_connect => match self.connected(world, task, call.int(0)) {
                 Some(result) => return answer(world, notification, result.map(|()| 0)),
                 None => notification,
             },
@@ -156,21 +163,35 @@ impl StreamFd {
             },
         };
         if deadline.is_some_and(|d| d <= Instant::now()) {
-            let error = if call.nr == libc::SYS_connect { libc::EINPROGRESS } else { libc::EAGAIN };
-            return answer(world, notification, Err(error));
+            self.go_on(world, task, call.int(0));
+            return answer(world, notification, Err(late));
         }
         if world.killable
             && let Some(certain) = task.signal_waits()
         {
             // As with netlink's: with a time limit the kernel does not restart these calls.
             let restart = certain && deadline.is_none();
+            self.go_on(world, task, call.int(0));
             return answer(world, notification, Err(if restart { ERESTARTSYS } else { libc::EINTR }));
         }
         if !notification.is_valid() {
-            return;
+            return self.go_on(world, task, call.int(0));
         }
-        lock(&self.state).parked.push(Parked { notification, deadline });
+        lock(&self.state).parked.push(Parked { notification, deadline, late });
         world.sockets.watch_stream(self.id);
+    }
+
+    /// Lets the stack count what lies in the program's end, either way, when it lists its sockets.
+    fn show_outside(self: &Arc<Self>, world: &Arc<World>) {
+        let (me, world) = (Arc::downgrade(self), Arc::downgrade(world));
+        self.socket.on_listing(Some(Arc::new(move || {
+            let (Some(me), Some(world)) = (me.upgrade(), world.upgrade()) else { return (0, 0) };
+            // Whoever has the lock just moves these bytes: who lists does not wait for that.
+            let Ok(state) = me.state.try_lock() else { return (0, 0) };
+            let Phase::Open(wire) = &state.phase else { return (0, 0) };
+            let unread = state.last.and_then(|(task, fd)| me.find_app(&world, task, fd));
+            (unread.map_or(0, |app| sys::readable_bytes(app.as_fd())), sys::readable_bytes(wire.end()))
+        })));
     }
 
     /// Does somebody wait?
@@ -179,9 +200,15 @@ impl StreamFd {
     }
 
     /// A call waits from now on, as long as the socket says.
-    fn park(self: &Arc<Self>, world: &Arc<World>, notification: Notification, limit: Option<std::time::Duration>) {
+    fn park(
+        self: &Arc<Self>,
+        world: &Arc<World>,
+        notification: Notification,
+        limit: Option<std::time::Duration>,
+        late: i32,
+    ) {
         let deadline = limit.map(|limit| Instant::now() + limit);
-        self.serve(world, Parked { notification, deadline });
+        self.serve(world, Parked { notification, deadline, late });
         // What came before it was on the list of those who wait told nobody of it.
         if self.has_parked() {
             world.sockets.notify(self.id, &world.reactor);
@@ -212,6 +239,22 @@ impl StreamFd {
     }
 }
 
+/// Those who wait to be accepted are told that nobody will.
+fn turn_away(children: &mut VecDeque<Arc<TcpSocket>>) {
+    for child in children.drain(..) {
+        child.abort();
+    }
+}
+
+impl Drop for StreamFd {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Phase::Listening { children, .. } = &mut state.phase {
+            turn_away(children);
+        }
+    }
+}
+
 /// A fresh one: what goes to the program.
 ///
 /// # Errors
@@ -224,8 +267,9 @@ pub(crate) fn open(world: &World, task: Task, kind: Kind, net: NetRef, nonblocki
         _ => TcpSocket::new_v4(&world.stack, &net),
     };
     socket.set_owner(world.users.cred(task).euid.0);
+    socket.set_inode(id.ino);
     socket.on_ready(Some(world.sockets.alarm(id, world.reactor.clone())));
-    let socket = Emulated::Stream(Arc::new(StreamFd::new(id, kind, net, kept, socket, Phase::Fresh)));
+    let socket = Emulated::Stream(Arc::new(StreamFd::new(id, kind, net, kept, Arc::new(socket), Phase::Fresh)));
     world.sockets.insert_silent(id, socket, &app, &world.reactor)?;
     Ok(app)
 }
@@ -296,8 +340,13 @@ impl StreamFd {
         match &mut state.phase {
             Phase::Fresh | Phase::Over => Outcome::Errno(libc::ENOTCONN),
             Phase::Connecting { .. } => Outcome::Proceed,
-            Phase::Listening { .. } => {
+            // Who waits is answered when the socket is looked at.
+            Phase::Asking => Outcome::from(self.socket.shutdown(std::net::Shutdown::Both).map(|()| 0)),
+            Phase::Listening { children, ends, .. } => {
                 if how != 1 {
+                    turn_away(children);
+                    ends.clear();
+                    self.socket.set_taken(0);
                     // Those who wait in accept are answered when the socket is looked at.
                     let _ = self.socket.shutdown(std::net::Shutdown::Both);
                     return Outcome::Proceed;
@@ -336,7 +385,7 @@ pub(crate) fn receive(world: &Arc<World>, notification: Notification, s: &Arc<St
             Some(result) => answer(world, notification, result),
             None => {
                 let limit = s.app(world, task, call.int(0)).ok().and_then(|app| sys::receive_timeout(app.as_fd()));
-                s.park(world, notification, limit);
+                s.park(world, notification, limit, libc::EAGAIN);
             }
         },
         // The name of our end is none.

@@ -30,7 +30,6 @@ pub(super) fn set(world: &World, task: Task, call: &Call, s: &StreamFd) -> Outco
     match (level, option) {
         (libc::SOL_SOCKET, libc::SO_REUSEADDR) => also(truth(&value).map(|on| s.socket.set_reuse_address(on))),
         (libc::SOL_SOCKET, libc::SO_KEEPALIVE) => also(truth(&value).map(|on| s.socket.set_keepalive(on))),
-        (libc::SOL_SOCKET, libc::SO_OOBINLINE) => also(truth(&value).map(|on| s.socket.set_urgent_inline(on))),
         (libc::SOL_SOCKET, libc::SO_LINGER) => also(match (value.first_chunk(), value.get(4..8)) {
             (Some(&on), Some(&[a, b, c, d])) => {
                 let seconds = u32::from_ne_bytes([a, b, c, d]);
@@ -91,8 +90,14 @@ pub(super) fn get(world: &World, task: Task, call: &Call, s: &StreamFd) -> Outco
         (libc::SOL_IP | libc::SOL_IPV6, _) => s.socket.ip_option(level, option),
         _ => Err(libc::ENOPROTOOPT),
     };
-    let written = value
-        .and_then(|value| Memory::of(task.tid).write_sized(call.args[3], call.args[4], &value).map_err(|e| e.errno()));
+    let written = value.and_then(|value| {
+        let memory = Memory::of(task.tid);
+        // As much as there is room for, and it is told how much that was.
+        let room = memory.u32(call.args[4]).map_err(|e| e.errno())?;
+        let room = i32::try_from(room).map_err(|_| libc::EINVAL)?.unsigned_abs() as usize;
+        let value = value.get(..room).unwrap_or(&value);
+        memory.write_sized(call.args[3], call.args[4], value).map_err(|e| e.errno())
+    });
     Outcome::from(written.map(|()| 0))
 }
 

@@ -27,6 +27,8 @@ pub(super) struct Wire {
     end: OwnedFd,
     /// Bytes for the program for which there was no room.
     held: Vec<u8>,
+    /// An urgent byte for it, behind those.
+    urgent: Option<u8>,
     /// Nothing is moved yet.
     paused: bool,
     /// The program has said that it writes no more, and it was told that nothing more comes.
@@ -55,9 +57,11 @@ enum Flow {
 
 impl Wire {
     pub(super) fn new(end: OwnedFd) -> Self {
+        sys::urgent_inline(end.as_fd());
         Self {
             end,
             held: Vec::new(),
+            urgent: None,
             paused: false,
             heard_end: false,
             told_end: false,
@@ -115,7 +119,11 @@ impl StreamFd {
         };
         if let Some(error) = reset {
             self.plant(world, state, error);
-        } else if self.socket.state() == TcpState::Close && wire.told_end && wire.held.is_empty() {
+        } else if self.socket.state() == TcpState::Close
+            && wire.told_end
+            && wire.held.is_empty()
+            && wire.urgent.is_none()
+        {
             // Over, both ways: the program's end says so when ours is closed.
             state.phase = Phase::Over;
             world.reactor.wake();
@@ -139,7 +147,13 @@ impl StreamFd {
                     Flow::Waits
                 };
             }
-            let piece = if over { &mut *buffer } else { &mut buffer[..room] };
+            let next = sys::next_in_stream(wire.end());
+            let piece = match next {
+                sys::Waiting::Nothing => return Flow::Waits,
+                sys::Waiting::Urgent => &mut buffer[..1],
+                sys::Waiting::Something if over => &mut *buffer,
+                sys::Waiting::Something => &mut buffer[..room],
+            };
             match sys::recv_flags(wire.end(), piece, libc::MSG_DONTWAIT) {
                 Ok(0) => {
                     wire.heard_end = true;
@@ -157,7 +171,12 @@ impl StreamFd {
                 Ok(n) => {
                     let mut rest = &buffer[..n];
                     while !rest.is_empty() {
-                        match self.socket.send(rest) {
+                        let sent = if next == sys::Waiting::Urgent {
+                            self.socket.send_urgent(rest)
+                        } else {
+                            self.socket.send(rest)
+                        };
+                        match sent {
                             Ok(took) => rest = rest.get(took..).unwrap_or_default(),
                             // There was room: nobody else writes.
                             Err(libc::EAGAIN) => break,
@@ -197,8 +216,23 @@ impl StreamFd {
                 }
                 continue;
             }
+            if let Some(byte) = wire.urgent {
+                let flags = libc::MSG_OOB | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+                match sys::send_flags(wire.end(), &[byte], flags) {
+                    Err(e) if matches!(sys::errno_of(&e), libc::EAGAIN | libc::EINTR) => return Flow::Waits,
+                    // What is refused otherwise it has no use for.
+                    _ => wire.urgent = None,
+                }
+            }
             if wire.told_end {
                 return Flow::Waits;
+            }
+            // Reads stop before an urgent byte, and step over it once it was taken.
+            if self.socket.at_mark()
+                && let Ok(byte) = self.socket.recv_urgent()
+            {
+                wire.urgent = Some(byte).filter(|_| !wire.deaf);
+                continue;
             }
             match self.socket.recv(buffer) {
                 Ok(0) => {
@@ -239,7 +273,7 @@ impl StreamFd {
     }
 
     /// The program's end, if the task that called last has it open.
-    fn find_app(&self, world: &World, task: Task, fd: i32) -> Option<OwnedFd> {
+    pub(super) fn find_app(&self, world: &World, task: Task, fd: i32) -> Option<OwnedFd> {
         if let Ok(app) = self.app(world, task, fd) {
             return Some(app);
         }

@@ -28,14 +28,14 @@ impl Clock for Shared {
     }
 }
 
-pub(super) struct World {
-    pub(super) system: Namespaces,
-    pub(super) stack: Stack,
-    pub(super) clock: Arc<ManualClock>,
+pub(crate) struct World {
+    pub(crate) system: Namespaces,
+    pub(crate) stack: Stack,
+    pub(crate) clock: Arc<ManualClock>,
 }
 
 impl World {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let system = Namespaces::new();
         let clock = Arc::new(ManualClock::default());
         clock.advance(Duration::from_secs(1000));
@@ -44,27 +44,27 @@ impl World {
     }
 
     /// A namespace whose loopback is up.
-    pub(super) fn net(&self) -> NetRef {
+    pub(crate) fn net(&self) -> NetRef {
         let net = self.system.create(&Cred::root(self.system.init_user_ns())).unwrap();
         self.up(&net, "lo");
         net
     }
 
-    pub(super) fn index(&self, net: &NetRef, name: &str) -> u32 {
+    pub(crate) fn index(&self, net: &NetRef, name: &str) -> u32 {
         self.stack.links(net).unwrap().by_name(name).unwrap().index()
     }
 
-    pub(super) fn flags(&self, net: &NetRef, name: &str, flags: IfFlags, mask: IfFlags) {
+    pub(crate) fn flags(&self, net: &NetRef, name: &str, flags: IfFlags, mask: IfFlags) {
         let change = LinkChange { flags: Some(FlagChange { flags, mask }), ..LinkChange::default() };
         self.stack.rtnl(Origin::KERNEL).set_link(net, self.index(net, name), &change).unwrap();
     }
 
-    pub(super) fn up(&self, net: &NetRef, name: &str) {
+    pub(crate) fn up(&self, net: &NetRef, name: &str) {
         self.flags(net, name, IfFlags::UP, IfFlags::UP);
     }
 
     /// A cable between two namespaces, up at both ends, without IPv6's own addresses.
-    pub(super) fn wire(&self, a: (&NetRef, &str, u8), b: (&NetRef, &str, u8)) {
+    pub(crate) fn wire(&self, a: (&NetRef, &str, u8), b: (&NetRef, &str, u8)) {
         let address = |last| Some(Box::from([2, 0, 0, 0, 0, last]));
         let end = |(net, name, last): (&NetRef, &str, u8)| LinkChange {
             name: Some(name.into()),
@@ -85,7 +85,7 @@ impl World {
         seen::take();
     }
 
-    pub(super) fn addr(&self, net: &NetRef, device: &str, address: &str) {
+    pub(crate) fn addr(&self, net: &NetRef, device: &str, address: &str) {
         let (addr, len) = address.split_once('/').unwrap();
         let ifindex = self.index(net, device);
         match addr.parse().unwrap() {
@@ -116,7 +116,7 @@ impl World {
     }
 
     /// `ip route add KIND DST via GATEWAY`.
-    pub(super) fn route(&self, net: &NetRef, kind: u8, dst: &str, via: Option<&str>) {
+    pub(crate) fn route(&self, net: &NetRef, kind: u8, dst: &str, via: Option<&str>) {
         let (addr, len) = dst.split_once('/').unwrap();
         let config = RouteConfig {
             dst: Some(addr.parse().unwrap()),
@@ -131,7 +131,7 @@ impl World {
     }
 
     /// `ip -6 route add KIND DST via GATEWAY`.
-    pub(super) fn route6(&self, net: &NetRef, kind: u8, dst: &str, via: Option<&str>) {
+    pub(crate) fn route6(&self, net: &NetRef, kind: u8, dst: &str, via: Option<&str>) {
         let (addr, len) = dst.split_once('/').unwrap();
         let gateway = via.map(|via| via.parse().unwrap());
         let spec = RouteSpec6 {
@@ -153,17 +153,17 @@ impl World {
         self.stack.rtnl(Origin::KERNEL).new_route6(net, &spec, how).unwrap();
     }
 
-    pub(super) fn sysctl(&self, net: &NetRef, path: &str, value: &str) {
+    pub(crate) fn sysctl(&self, net: &NetRef, path: &str, value: &str) {
         self.stack.rtnl(Origin::KERNEL).sysctl_write(net, path, value.as_bytes()).unwrap();
     }
 
     /// Receives what waits.
-    pub(super) fn run(&self) {
+    pub(crate) fn run(&self) {
         let _ = self.stack.run_timers();
     }
 
     /// Lets time pass, in steps.
-    pub(super) fn pass(&self, time: Duration) {
+    pub(crate) fn pass(&self, time: Duration) {
         for _ in 0..10 {
             self.clock.advance(time / 10);
             self.run();
@@ -171,7 +171,7 @@ impl World {
     }
 
     /// Sends an echo request with `size` bytes of data.
-    pub(super) fn ping(&self, net: &NetRef, dst: &str, size: usize, header: Header) -> Result<(), i32> {
+    pub(crate) fn ping(&self, net: &NetRef, dst: &str, size: usize, header: Header) -> Result<(), i32> {
         let cx = Cx::new(&self.stack, net).unwrap();
         let dst: IpAddr = dst.parse().unwrap();
         let flow = flow(dst);
@@ -192,19 +192,19 @@ impl World {
         sent
     }
 
-    pub(super) fn stats(&self, net: &NetRef, device: &str) -> LinkStats {
+    pub(crate) fn stats(&self, net: &NetRef, device: &str) -> LinkStats {
         self.stack.links(net).unwrap().by_name(device).unwrap().stats()
     }
 
     /// What passed since the last look: what came in by devices of `net`, in words.
-    pub(super) fn came_in(&self, net: &NetRef) -> Vec<String> {
+    pub(crate) fn came_in(&self, net: &NetRef) -> Vec<String> {
         let of = net.cookie().get();
         let came = seen::take().into_iter().filter(|s| s.net == of && !s.outgoing).map(|s| words(&s.bytes));
         came.filter(|words| !words.contains(MLD)).collect()
     }
 
     /// What went out, likewise.
-    pub(super) fn went_out(&self, net: &NetRef) -> Vec<String> {
+    pub(crate) fn went_out(&self, net: &NetRef) -> Vec<String> {
         let of = net.cookie().get();
         let went = seen::take().into_iter().filter(|s| s.net == of && s.outgoing).map(|s| words(&s.bytes));
         went.filter(|words| !words.contains(MLD)).collect()
@@ -228,7 +228,7 @@ pub(super) fn flow(dst: IpAddr) -> Flow {
     }
 }
 
-pub(super) fn plain() -> Header {
+pub(crate) fn plain() -> Header {
     Header { pmtu: PmtuDiscovery::Dont, multicast_loop: true, ..Header::default() }
 }
 

@@ -9,7 +9,7 @@ use crate::dev::Link;
 use crate::errno;
 use crate::fib::{self, RouteQuery, route_type};
 use crate::inet;
-use crate::l2::{Checksum, Cx, Frame, PacketType};
+use crate::l2::{self, Checksum, Cx, Frame, PacketType};
 use crate::l3::frag::{self, Part};
 use crate::l3::{Delivered, Reach, Received, internet_checksum, report};
 use crate::l4;
@@ -153,12 +153,13 @@ fn deliver_whole(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame, header: &Ipv4He
         protocol: header.protocol,
         tos: header.tos,
         hop_limit: header.ttl,
-        flow_label: 0,
         iif: link.index(),
         reach,
-        header_len: header.len,
         frame,
     };
+    if l2::vxlan_rcv(cx, &received) {
+        return;
+    }
     if header.protocol == IGMP {
         if internet_checksum(received.frame.data(), 0) == 0 {
             report::receive(cx, link, &received);

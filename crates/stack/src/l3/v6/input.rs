@@ -7,7 +7,7 @@ use super::header::{FragmentHeader, HLEN, Ipv6Header, extension_len, next};
 use super::{forward, icmp};
 use crate::dev::{IfFlags, Link};
 use crate::inet6::{self, Flow6, RouteError6, Way6};
-use crate::l2::{Cx, Frame, PacketType};
+use crate::l2::{self, Cx, Frame, PacketType};
 use crate::l3::frag::{self, Part};
 use crate::l3::{Delivered, Reach, Received};
 use crate::l4;
@@ -237,12 +237,13 @@ fn deliver(
         protocol: kind,
         tos: header.tclass,
         hop_limit: header.hop_limit,
-        flow_label: header.flow_label,
         iif: device,
         reach,
-        header_len: at,
         frame,
     };
+    if l2::vxlan_rcv(cx, &received) {
+        return;
+    }
     if kind == next::ICMPV6 {
         icmp::icmpv6_rcv(cx, link, received);
         return;

@@ -29,6 +29,8 @@ pub(super) struct Counts {
     pub(super) min_rtt: Option<u32>,
     pub(super) peer: Found,
     pub(super) peer_window: u16,
+    /// Bytes of data in a full segment, when there was a connection.
+    pub(super) segment: u32,
     /// The traffic class of what came last.
     pub(super) tos: u8,
 }
@@ -37,6 +39,11 @@ pub(super) struct Counts {
 const SHORTEST: u32 = 25;
 
 impl Counts {
+    /// Of a connection that begins: times are told since then.
+    pub(super) fn new(now: Duration) -> Self {
+        Self { last_sent: now, last_data: now, last_ack: now, last_heard: now, ..Self::default() }
+    }
+
     pub(super) fn sent(&mut self, header: &Header, repeated: bool, now: Duration) {
         self.segments_out += 1;
         if header.payload > 0 {

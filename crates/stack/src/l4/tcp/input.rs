@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::info::Counts;
 use super::options::Options;
 use super::reset;
 use super::segment::{self, ACK, FIN, Header, RST, SYN, before};
@@ -65,7 +66,8 @@ impl Sock {
         }
         // A connection is locked before its listener.
         let Some(parent) = inner.parent.upgrade() else { return false };
-        parent.lock().listen.as_ref().is_some_and(|listen| listen.queue.len() > listen.backlog)
+        let parent = parent.lock();
+        parent.listen.as_ref().is_some_and(|listen| listen.queue.len() + parent.taken > listen.backlog)
     }
 
     /// A segment for a listener (`tcp_conn_request`).
@@ -86,10 +88,11 @@ impl Sock {
         }
         let (options, ticket) = {
             let mut inner = self.lock();
+            let taken = inner.taken;
             let Some(listen) = &mut inner.listen else { return };
             listen.young.retain(|young| young.strong_count() > 0);
             // No place: the peer asks again.
-            if listen.queue.len() > listen.backlog || listen.young.len() > listen.backlog.max(8) {
+            if listen.queue.len() + taken > listen.backlog || listen.young.len() > listen.backlog.max(8) {
                 return;
             }
             (inner.options.clone(), inner.ticket)
@@ -106,6 +109,7 @@ impl Sock {
                 local: Some(local),
                 peer: Some(peer),
                 scope: if is_link_local(packet.src) { packet.iif } else { 0 },
+                counts: Counts::new(cx.now()),
                 options: Options { tos: 0, ..options },
                 parent: Arc::downgrade(self),
                 due: Due { handshake: Some(cx.now() + SYNACK_LIMIT), ..Due::default() },

@@ -9,6 +9,7 @@
 //! A segment finds its socket by one look into the table that UDP uses too ([`crate::l4::ports`]). Each socket has a lock of
 //! its own, so two connections never wait for each other.
 
+mod diag;
 mod info;
 mod input;
 mod options;
@@ -29,6 +30,8 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+pub(crate) use diag::proc_lines;
+pub use diag::{TcpEntry, TcpTimer};
 pub use info::TcpInfo;
 pub use state::State as TcpState;
 pub use stream::{TcpListener, TcpSocket, TcpStream};
@@ -97,12 +100,6 @@ impl Tcp {
         self.ports.release(connection.ticket);
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.retain(|other| !std::ptr::eq(Arc::as_ptr(other), connection));
-    }
-
-    /// How many there are.
-    #[cfg(test)]
-    fn waiting(&self) -> usize {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 }
 

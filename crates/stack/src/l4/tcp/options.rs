@@ -406,12 +406,14 @@ impl Sock {
 
 impl Inner {
     /// Bytes of data in a full segment; before there is a connection, what everybody takes.
-    fn send_mss(&self) -> u32 {
+    pub(super) fn send_mss(&self) -> u32 {
         match &self.engine {
             Some(engine) if self.state != State::SynSent => {
                 let theirs = self.counts.peer.mss.unwrap_or(536);
                 u32::from(engine.mss().min(theirs).saturating_sub(engine.options_len()))
             }
+            // What it was, once the connection is over.
+            None if self.counts.segment != 0 && self.options.max_segment == 0 => self.counts.segment,
             _ if self.options.max_segment != 0 => u32::from(self.options.max_segment),
             _ => 536,
         }

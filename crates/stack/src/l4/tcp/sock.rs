@@ -40,6 +40,9 @@ static COOKIES: AtomicU64 = AtomicU64::new(1);
 /// Called when something about a socket has changed.
 pub(crate) type Ready = Arc<dyn Fn() + Send + Sync>;
 
+/// Asked for bytes that wait outside of the stack: to be read by the program, and to be sent.
+pub(crate) type Outside = Arc<dyn Fn() -> (usize, usize) + Send + Sync>;
+
 /// Asked whether a listener is still there.
 pub(crate) type Knock = Arc<dyn Fn() -> bool + Send + Sync>;
 
@@ -138,6 +141,11 @@ pub(super) struct Inner {
     pub(super) connected: bool,
     /// No program has it any more.
     pub(super) orphan: bool,
+    /// What the program's descriptor is known by, 0 if it has none.
+    pub(super) inode: u64,
+    /// Of a listener, connections that were handed out and wait elsewhere for the program.
+    pub(super) taken: usize,
+    pub(super) outside: Option<Outside>,
     pub(super) listen: Option<Listen>,
     pub(super) parent: Weak<Sock>,
     /// What keeps the namespace: a program's socket does, and one that still has something to say.
@@ -364,6 +372,7 @@ impl Sock {
             window: inner.sequence.window,
             timestamp: inner.sequence.timestamp.filter(|_| timestamps),
             mark: inner.options.mark,
+            cookie: self.cookie,
         };
         cx.state.tcp.remember(Arc::new(TimeWait::new(remains, cx.now())), cx.now());
         self.end(inner, 0);
@@ -378,6 +387,7 @@ impl Sock {
         }
         inner.due = Due::default();
         inner.news = true;
+        inner.counts.segment = inner.send_mss();
         if inner.orphan || inner.engine.as_ref().is_some_and(|engine| engine.received() == 0) {
             inner.engine = None;
         }
@@ -486,6 +496,14 @@ pub(super) fn largest_segment(route: &Route, options: &Options) -> u16 {
     }
     // With headers no packet is longer than 65,535 bytes; shorter than 48 nobody's segments are (`TCP_MIN_MSS`).
     largest.clamp(48 + 12, u32::from(u16::MAX) - headers) as u16
+}
+
+impl Sequence {
+    /// How much of ours waits for an acknowledgement, sent or not, its beginning and end included.
+    pub(super) fn unacknowledged(&self) -> u32 {
+        let end = if before(self.written, self.snd_nxt) { self.snd_nxt } else { self.written };
+        end.wrapping_sub(self.snd_una)
+    }
 }
 
 impl Inner {

@@ -133,11 +133,43 @@ impl TcpSocket {
     /// Takes the urgent byte (`MSG_OOB`).
     ///
     /// # Errors
-    /// `EINVAL` if there is none, `EAGAIN` if it was announced only.
+    /// `EINVAL` if there is none, or it was announced and will not come; `EAGAIN` if it was announced only.
     pub fn recv_urgent(&self) -> Result<u8, i32> {
         let mut byte = [0];
-        self.sock.recv(&mut byte, Read { peek: false, urgent: true })?;
-        Ok(byte[0])
+        match self.sock.recv(&mut byte, Read { peek: false, urgent: true })? {
+            0 => Err(errno::EINVAL),
+            _ => Ok(byte[0]),
+        }
+    }
+
+    /// What the program's descriptor is known by (`ss -e`, `/proc/net/tcp`).
+    pub fn set_inode(&self, inode: u64) {
+        self.sock.set_inode(inode);
+    }
+
+    /// Asks `outside`, with no lock held, for bytes that were read from this socket and not yet by whom they are for, and
+    /// for those that he has written and this socket was not given. They are shown as waiting.
+    pub fn on_listing(&self, outside: Option<Arc<dyn Fn() -> (usize, usize) + Send + Sync>>) {
+        self.sock.on_listing(outside);
+    }
+
+    /// Of a listener: this many connections were [accepted](Self::accept) on behalf of a program that has not asked for
+    /// them yet. They count as waiting.
+    pub fn set_taken(&self, taken: usize) {
+        self.sock.set_taken(taken);
+    }
+
+    /// How a connection that was asked for has come out; `None` if that is not known yet. As another
+    /// [`connect`](Self::connect) would say, but never asks for one.
+    #[must_use]
+    pub fn outcome(&self) -> Option<Result<(), i32>> {
+        self.sock.outcome()
+    }
+
+    /// Is the next byte to be read the urgent one (`SIOCATMARK`)?
+    #[must_use]
+    pub fn at_mark(&self) -> bool {
+        self.sock.at_mark()
     }
 
     /// Nothing more goes this way.

@@ -27,6 +27,8 @@ pub(crate) struct TimeWait {
     /// The peer's last timestamp, if they are in use.
     pub(super) timestamp: Option<u32>,
     pub(super) mark: u32,
+    /// As its socket's.
+    pub(super) cookie: u64,
     /// When it ends. A leaf lock.
     until: Mutex<Duration>,
 }
@@ -54,6 +56,8 @@ pub(super) struct Remains {
     pub(super) window: u16,
     pub(super) timestamp: Option<u32>,
     pub(super) mark: u32,
+    /// As its socket's.
+    pub(super) cookie: u64,
 }
 
 impl TimeWait {
@@ -68,6 +72,7 @@ impl TimeWait {
             window: of.window,
             timestamp: of.timestamp,
             mark: of.mark,
+            cookie: of.cookie,
             until: Mutex::new(now + LENGTH),
         }
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use pernet::NetRef;
 
+use super::info::Counts;
 use super::smoltcp::Engine;
 use super::sock::{Due, FIN_TIMEOUT, Inner, Listen, Sequence, Sock, is_link_local, plain};
 use super::state::State;
@@ -145,18 +146,7 @@ impl Sock {
         self.with_cx(|cx| {
             self.act(cx, |inner, out| {
                 if inner.connecting {
-                    return match inner.state {
-                        State::SynSent | State::SynRecv => Err(errno::EALREADY),
-                        State::Close => {
-                            let error = inner.take_error();
-                            inner.freshen();
-                            Err(if error == 0 { errno::ECONNABORTED } else { error })
-                        }
-                        _ => {
-                            (inner.connecting, inner.connected) = (false, true);
-                            Ok(())
-                        }
-                    };
+                    return inner.outcome().unwrap_or(Err(errno::EALREADY));
                 }
                 if inner.connected || inner.state != State::Close {
                     return Err(errno::EISCONN);
@@ -177,6 +167,11 @@ impl Sock {
                 Err(errno::EINPROGRESS)
             })
         })?
+    }
+
+    /// How that has come out, if it has.
+    pub(crate) fn outcome(&self) -> Option<Result<(), i32>> {
+        self.lock().outcome()
     }
 
     /// `tcp_v4_connect`, `tcp_v6_connect`.
@@ -214,6 +209,7 @@ impl Sock {
         let Some(engine) = Engine::connect(&begin, cx.now()) else { return Err(errno::EADDRNOTAVAIL) };
         inner.engine = Some(Box::new(engine));
         inner.state = State::SynSent;
+        inner.counts = Counts::new(cx.now());
         (inner.sequence, inner.urgent) = (Sequence::default(), Urgent::default());
         (inner.shut_read, inner.shut_write, inner.done, inner.connecting) = (false, false, false, true);
         (inner.error, inner.soft_error) = (0, 0);
@@ -413,6 +409,7 @@ impl Sock {
                     return;
                 }
                 inner.ready = None;
+                inner.outside = None;
                 let unread = inner.engine.as_ref().is_some_and(|engine| engine.received() > 0);
                 inner.orphan = true;
                 match inner.state {
@@ -549,6 +546,24 @@ impl Sock {
         self.lock().ready = ready;
     }
 
+    pub(crate) fn set_inode(&self, inode: u64) {
+        self.lock().inode = inode;
+    }
+
+    pub(crate) fn on_listing(&self, outside: Option<super::sock::Outside>) {
+        self.lock().outside = outside;
+    }
+
+    pub(crate) fn set_taken(&self, taken: usize) {
+        self.lock().taken = taken;
+    }
+
+    /// Is the urgent byte next (`SIOCATMARK`)?
+    pub(crate) fn at_mark(&self) -> bool {
+        let inner = self.lock();
+        inner.urgent.mark(inner.sequence.read) == Some(0)
+    }
+
     /// An option that bears on sharing is another now.
     pub(crate) fn sharing_changed(&self) {
         let inner = self.lock();
@@ -561,6 +576,21 @@ impl Sock {
 }
 
 impl Inner {
+    fn outcome(&mut self) -> Option<Result<(), i32>> {
+        match self.state {
+            State::SynSent | State::SynRecv => None,
+            State::Close | State::Listen => {
+                let error = self.take_error();
+                self.freshen();
+                Some(Err(if error == 0 { errno::ECONNABORTED } else { error }))
+            }
+            _ => {
+                (self.connecting, self.connected) = (false, true);
+                Some(Ok(()))
+            }
+        }
+    }
+
     /// As if there had never been a connection (`tcp_disconnect`).
     fn freshen(&mut self) {
         (self.connecting, self.connected, self.done) = (false, false, false);

@@ -1,5 +1,8 @@
-//! NETLINK_SOCK_DIAG (`ss`): answers as a namespace without sockets does, since the sockets of programs are not listed
-//! yet. Checks and errnos are those of Linux 6.18 with inet, unix, netlink and packet diagnostics and no others.
+//! NETLINK_SOCK_DIAG (`ss`). [TCP's](tcp) sockets are listed; of the other kinds it answers as a namespace without any
+//! does. Checks and errnos are those of Linux 6.18 with inet, unix, netlink and packet diagnostics and no others.
+
+mod filter;
+mod tcp;
 
 use pernet_wire::uapi::*;
 use pernet_wire::{Errno, ExtAck};
@@ -30,7 +33,7 @@ pub(crate) fn receive(request: &Request<'_>) -> Outcome {
     let dump = request.msg.header.flags & NLM_F_DUMP != 0;
     match request.msg.header.ty {
         SOCK_DIAG_BY_FAMILY => by_family(request, payload, dump),
-        SOCK_DESTROY => destroy(payload).into(),
+        SOCK_DESTROY => destroy(request, payload).into(),
         TCPDIAG_GETSOCK if payload.len() < INET_REQ_OLD => Err(Errno::EINVAL).into(),
         TCPDIAG_GETSOCK if dump => dumping(request, none),
         TCPDIAG_GETSOCK => Err(Errno::ENOENT).into(),
@@ -45,8 +48,11 @@ fn by_family(request: &Request<'_>, payload: &[u8], dump: bool) -> Outcome {
     let long = |len: usize| payload.len() >= len;
     match i32::from(family) {
         AF_INET | AF_INET6 if !long(INET_REQ) || has_bad_bytecode(request) => Err(Errno::EINVAL).into(),
+        AF_INET | AF_INET6 if protocol == IPPROTO_TCP && !dump => tcp::one(request),
+        AF_INET | AF_INET6 if protocol == IPPROTO_TCP && !tcp::has_sound_filter(request) => Err(Errno::EINVAL).into(),
+        AF_INET | AF_INET6 if protocol == IPPROTO_TCP => dumping(request, tcp::dump),
         AF_INET | AF_INET6 if !dump => Err(Errno::ENOENT).into(),
-        AF_INET | AF_INET6 if matches!(protocol, IPPROTO_TCP | IPPROTO_UDP | IPPROTO_UDPLITE) => dumping(request, none),
+        AF_INET | AF_INET6 if matches!(protocol, IPPROTO_UDP | IPPROTO_UDPLITE) => dumping(request, none),
         AF_INET | AF_INET6 => dumping(request, unknown_protocol),
         AF_UNIX if !long(UNIX_REQ) => Err(Errno::EINVAL).into(),
         AF_UNIX if dump => dumping(request, none),
@@ -64,12 +70,13 @@ fn by_family(request: &Request<'_>, payload: &[u8], dump: bool) -> Outcome {
     }
 }
 
-fn destroy(payload: &[u8]) -> Result<(), Errno> {
-    let &[family, _, ..] = payload else {
+fn destroy(request: &Request<'_>, payload: &[u8]) -> Result<(), Errno> {
+    let &[family, protocol, ..] = payload else {
         return Err(Errno::EINVAL);
     };
     match i32::from(family) {
         AF_INET | AF_INET6 if payload.len() < INET_REQ => Err(Errno::EINVAL),
+        AF_INET | AF_INET6 if protocol == IPPROTO_TCP => tcp::destroy(request),
         AF_UNIX | AF_NETLINK | AF_PACKET => Err(Errno::EOPNOTSUPP),
         AF_MAX.. => Err(Errno::EINVAL),
         _ => Err(Errno::ENOENT),

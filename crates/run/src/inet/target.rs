@@ -1,0 +1,120 @@
+//! Who makes a call on a datagram socket, where it wants what it gets, and other things that programs point to.
+
+use pernet::{Cap, NetRef};
+use pernet_stack::{Caller, ControlMessage, FilterInstruction};
+
+use super::control;
+use crate::mem::Memory;
+use crate::msghdr::MsgHeader;
+use crate::netlink::Receive;
+use crate::task::Task;
+use crate::world::World;
+
+/// Options of level SOL_SOCKET that the stand-in has of its own: it answers what they are.
+pub(super) const NATIVE_TOO: [i32; 8] = [
+    libc::SO_REUSEADDR,
+    libc::SO_BROADCAST,
+    libc::SO_DONTROUTE,
+    libc::SO_RCVBUF,
+    libc::SO_SNDBUF,
+    libc::SO_TIMESTAMP,
+    libc::SO_TIMESTAMPNS,
+    libc::SO_RXQ_OVFL,
+];
+
+/// Who makes a call, asked when it matters.
+pub(super) struct TaskCaller<'w> {
+    pub(super) world: &'w World,
+    pub(super) task: Task,
+    pub(super) net: &'w NetRef,
+}
+
+impl Caller for TaskCaller<'_> {
+    fn capable(&self, cap: Cap) -> bool {
+        self.world.users.cred(self.task).capable(self.net.owner(), cap)
+    }
+}
+
+/// The instructions that a `sock_fprog` points to.
+///
+/// # Errors
+/// EINVAL, EFAULT.
+pub(super) fn read_program(task: Task, value: &[u8]) -> Result<Vec<FilterInstruction>, i32> {
+    let whole: &[u8; 16] = value.first_chunk().ok_or(libc::EINVAL)?;
+    let [low, high, _, _, _, _, _, _, pointer @ ..] = *whole;
+    let count = usize::from(u16::from_ne_bytes([low, high]));
+    let raw = Memory::of(task.tid).bytes(u64::from_ne_bytes(pointer), count * 8).map_err(|e| e.errno())?;
+    let instruction = |&[a, b, jt, jf, k @ ..]: &[u8; 8]| FilterInstruction {
+        code: u16::from_ne_bytes([a, b]),
+        jt,
+        jf,
+        k: u32::from_ne_bytes(k),
+    };
+    Ok(raw.as_chunks().0.iter().map(instruction).collect())
+}
+
+/// Where one datagram goes.
+pub(super) struct Target {
+    /// Bytes that fit.
+    pub(super) room: usize,
+    iov: Vec<(u64, usize)>,
+    place: Receive,
+    header: Option<MsgHeader>,
+}
+
+impl Target {
+    /// Reads what the call says of it.
+    ///
+    /// # Errors
+    /// Of the message's header.
+    pub(super) fn read(memory: Memory, place: Receive) -> Result<Self, i32> {
+        match place {
+            Receive::Msg { header } | Receive::Many { headers: header, .. } => {
+                let h = MsgHeader::read(memory, header)?;
+                Ok(Self { room: h.room(), iov: h.iov.clone(), place, header: Some(h) })
+            }
+            Receive::From { buffer, len, .. } => Ok(Self { room: len, iov: vec![(buffer, len)], place, header: None }),
+        }
+    }
+
+    /// Writes payload, address, control messages and flags.
+    ///
+    /// # Errors
+    /// EFAULT.
+    pub(super) fn write(
+        &self,
+        memory: Memory,
+        bytes: &[u8],
+        name: &[u8],
+        messages: &[ControlMessage],
+        mut flags: i32,
+    ) -> Result<(), i32> {
+        let fault = |e: crate::mem::MemError| e.errno();
+        let mut rest = bytes;
+        for &(address, len) in &self.iov {
+            let (now, later) = rest.split_at(len.min(rest.len()));
+            memory.write(address, now).map_err(fault)?;
+            rest = later;
+        }
+        match (self.place, &self.header) {
+            (Receive::Msg { header }, Some(h)) => {
+                if h.name != 0 {
+                    memory.write(h.name, &name[..name.len().min(h.name_len as usize)]).map_err(fault)?;
+                    memory.write(header + 8, &(name.len() as u32).to_ne_bytes()).map_err(fault)?;
+                }
+                let room = if h.control == 0 { 0 } else { h.control_len };
+                let (control, cut) = control::bytes(messages, room);
+                if cut {
+                    flags |= libc::MSG_CTRUNC;
+                }
+                memory.write(h.control, &control).map_err(fault)?;
+                memory.write(header + 40, &(control.len() as u64).to_ne_bytes()).map_err(fault)?;
+                memory.write(header + 48, &flags.to_ne_bytes()).map_err(fault)
+            }
+            (Receive::From { name: at, name_len, .. }, _) if at != 0 && name_len != 0 => {
+                memory.write_sized(at, name_len, name).map_err(fault)
+            }
+            _ => Ok(()),
+        }
+    }
+}
