@@ -149,7 +149,9 @@ scenarios! {
     sysfs_ethtool
     threads
     tos
+    tuntap
     views
+    vxlan_vnifilter
 }
 
 #[test]

@@ -40,6 +40,11 @@ impl Notifier {
         self.announce(observer, RTNLGRP_NSID, ty, 0, origin, |out| fill_nsid(out, Some(id), None));
     }
 
+    /// Whether anybody in `net` listens to `group`.
+    pub(crate) fn heard(&self, net: &Net, group: u32) -> bool {
+        self.bus.heard(net, Protocol::Route, group)
+    }
+
     /// Sends a message of type `ty` with `flags` to the members of `group`, and to the requester if it asked for an echo
     /// (`rtnl_notify`). `fill` writes the body, and is not called if nobody listens.
     pub(crate) fn announce(

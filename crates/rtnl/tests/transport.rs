@@ -109,7 +109,7 @@ fn c137_types_beyond_the_last() {
 #[test]
 fn c137_types_without_a_handler() {
     let (_world, socket, client) = setting();
-    for (ty, flags) in [(RTM_GETNSID + 1, 0), (RTM_GETNSID + 2, 0), (RTM_GETNSID + 4, NLM_F_DUMP), (122, 0)] {
+    for (ty, flags) in [(RTM_GETNSID + 1, 0), (RTM_GETNSID + 2, 0), (RTM_GETNSID + 8, NLM_F_DUMP), (122, 0)] {
         let refused = got(&talk(&socket, &req(ty, ACKED | flags, 1).done(), &client));
         assert_eq!(refused, [fails(Errno::EOPNOTSUPP, None, None)]);
     }

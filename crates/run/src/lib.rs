@@ -44,6 +44,7 @@ mod sys;
 mod syscalls;
 mod tag;
 mod task;
+mod tun;
 mod turns;
 mod users;
 mod vfs;

@@ -42,6 +42,8 @@ pub(crate) enum Place {
     SysNet(PathBuf),
     /// /proc/sys/net, or what is below it.
     SysctlNet(PathBuf),
+    /// /dev/net/tun
+    Tun,
     /// Below a name in /run/netns, which is no directory; or a device of the host's network.
     Nowhere,
     /// …/mounts or …/mountinfo: the kernel's list, and what is bound here.
@@ -124,7 +126,9 @@ pub(crate) fn may_be_virtual(raw: &OsStr, any_bound_elsewhere: bool) -> bool {
     let bytes = raw.as_bytes();
     any_bound_elsewhere
         || !bytes.starts_with(b"/")
-        || [b"/proc".as_slice(), b"/sys", b"netns", b".."].iter().any(|n| bytes.windows(n.len()).any(|w| w == *n))
+        || [b"/proc".as_slice(), b"/sys", b"netns", b"..", b"/tun"]
+            .iter()
+            .any(|n| bytes.windows(n.len()).any(|w| w == *n))
 }
 
 /// The absolute path behind a `*at` call's directory and path.
@@ -141,6 +145,9 @@ pub(crate) fn absolute(task: Task, dirfd: i32, path: &OsStr) -> Option<PathBuf> 
 pub(crate) fn classify(path: &Path, binds: &Binds) -> Option<Place> {
     if let Some(inner) = behind_root(path) {
         return classify(&inner, binds);
+    }
+    if path == Path::new("/dev/net/tun") {
+        return Some(Place::Tun);
     }
     if let Some(place) = classify_netns(path).or_else(|| classify_proc(path)).or_else(|| classify_sys(path)) {
         return Some(place);

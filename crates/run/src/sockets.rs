@@ -19,6 +19,7 @@ use crate::inet::stream::StreamFd;
 use crate::netlink::NetlinkFd;
 use crate::reactor::Reactor;
 use crate::task::{FileId, Task, numbers};
+use crate::tun::TunFd;
 use crate::world::{World, lock};
 
 /// A socket of a program that exists only here.
@@ -32,6 +33,8 @@ pub(crate) enum Emulated {
     Datagram(Arc<DatagramFd>),
     /// The channel of `pernet ns`.
     Control(Arc<ControlFd>),
+    /// A file of /dev/net/tun.
+    Tun(Arc<TunFd>),
     /// A real AF_UNIX socket, known for the namespace that it keeps alive.
     Unix(NetRef),
 }
@@ -47,6 +50,8 @@ pub(crate) struct Sockets {
     missed: Mutex<HashMap<FileId, u32>>,
     /// Netlink sockets with something to move.  A leaf lock: it is taken inside the core's critical sections.
     ready: Arc<Mutex<Vec<FileId>>>,
+    /// Whether a file of /dev/net/tun was ever opened.
+    any_tun: AtomicBool,
     /// Some receive may be parked that must be looked at from time to time.
     watched: AtomicBool,
     /// Sockets with connections on which calls wait. A leaf lock.
@@ -73,6 +78,7 @@ impl Sockets {
             present: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             missed: Mutex::default(),
             ready: Arc::default(),
+            any_tun: AtomicBool::new(false),
             watched: AtomicBool::new(false),
             waited_on: Mutex::default(),
             dev: OnceLock::new(),
@@ -301,6 +307,37 @@ impl Sockets {
         }
     }
 
+    /// Takes in a new file of /dev/net/tun.
+    pub(crate) fn insert_tun(&self, id: FileId, file: Arc<TunFd>) {
+        self.insert(id, Emulated::Tun(file));
+        self.any_tun.store(true, Ordering::Release);
+    }
+
+    /// Takes away the devices of files of /dev/net/tun that were closed, before their end is reported: who closed one
+    /// finds its device gone with the next call.
+    pub(crate) fn reap_tuns(&self, world: &World) {
+        if !self.any_tun.load(Ordering::Acquire) {
+            return;
+        }
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let tun = |(&id, e): (&FileId, &Emulated)| if let Emulated::Tun(t) = e { Some((id, t.clone())) } else { None };
+        let files: Vec<(FileId, Arc<TunFd>)> = table.iter().filter_map(tun).collect();
+        drop(table);
+        let mut fds: Vec<PollFd<'_>> =
+            files.iter().map(|(_, t)| PollFd::from_borrowed_fd(t.supervisor_end(), PollFlags::empty())).collect();
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        if poll(&mut fds, Some(&now)).unwrap_or(0) == 0 {
+            return;
+        }
+        for (fd, (id, _)) in fds.iter().zip(&files) {
+            if fd.revents().contains(PollFlags::HUP)
+                && let Some(Emulated::Tun(file)) = self.remove(*id)
+            {
+                file.close(world);
+            }
+        }
+    }
+
     /// Somebody waits with a deadline.
     pub(crate) fn has_watched(&self, world: &World) -> bool {
         let streams = !lock(&self.waited_on).is_empty();
@@ -364,7 +401,7 @@ impl Emulated {
             Self::Netlink(n) => n.keeps_app_end(),
             Self::Stream(s) => s.kept().is_some(),
             Self::Datagram(d) => d.kept().is_some(),
-            Self::Control(_) | Self::Unix(_) => false,
+            Self::Control(_) | Self::Unix(_) | Self::Tun(_) => false,
         }
     }
 
@@ -373,7 +410,7 @@ impl Emulated {
             Self::Netlink(n) => n.keeps_app_end(),
             Self::Stream(s) => s.closes_silently(),
             Self::Datagram(_) | Self::Unix(_) => true,
-            Self::Control(_) => false,
+            Self::Control(_) | Self::Tun(_) => false,
         }
     }
 }

@@ -204,10 +204,15 @@ impl Supervisor {
                     Emulated::Control(c) => c.serve(world),
                     Emulated::Datagram(d) => d.pump(world),
                     Emulated::Stream(_) => syscalls::pump_stream(world, id),
+                    Emulated::Tun(file) => file.drain(),
                     Emulated::Unix(_) => {}
                 }
-                if hung && let Some(Emulated::Netlink(n)) = world.sockets.remove(id) {
-                    n.close(world);
+                if hung {
+                    match world.sockets.remove(id) {
+                        Some(Emulated::Netlink(n)) => n.close(world),
+                        Some(Emulated::Tun(file)) => file.close(world),
+                        _ => {}
+                    }
                 }
             }
             Token::Filter => {}

@@ -155,7 +155,7 @@ impl Task {
         Some(Privileges { euid, effective })
     }
 
-    /// Its effective group and the supplementary ones.
+    /// Its effective group, then the supplementary ones.
     pub(crate) fn groups(self) -> Vec<u32> {
         let Some(status) = self.status() else { return Vec::new() };
         let numbers = |name| status_field(&status, name).unwrap_or_default().split_whitespace().map(str::parse);

@@ -47,8 +47,8 @@ pub use dev::{
     FdbRemote, FlagChange, HwAddr, IFB, IFNAMSIZ, IfFlags, IfName, Inet4Conf, Inet6Conf, KindChange, KindData,
     KindSpec, LOOPBACK, Link, LinkChange, LinkClass, LinkDevices, LinkError, LinkNotice, LinkPage, LinkRefused,
     LinkStats, Links, MACVLAN, MACVTAP, Macvlan, MacvlanChange, NameAssign, NameError, NewLink, OffloadChange,
-    OffloadLimits, OperState, PortChange, PortData, PortState, Queues, Stack, VETH, VLAN, VXLAN, VethPeer, Vlan,
-    VlanChange, Vxlan, VxlanChange,
+    OffloadLimits, OperState, PortChange, PortData, PortState, Queues, Stack, TAP, TUN, Tun, TunPlace, TunRequest,
+    TunSpec, VETH, VLAN, VXLAN, VethPeer, Vlan, VlanChange, VniChange, VniRun, Vnis, Vxlan, VxlanChange, tun_flag,
 };
 pub use ethtool::{
     ETH_SS_FEATURES, ETH_SS_LINK_MODES, ETH_SS_MSG_CLASSES, ETH_SS_SOF_TIMESTAMPING, EthChannels, EthDriver,

@@ -84,6 +84,9 @@ pub(crate) fn notice(to: &Notifier, stack: &Stack, net: &NetRef, notice: &LinkNo
             to.announce(net, RTNLGRP_LINK, ty, 0, origin, |out| fill::bridge_port(out, place, link, *gone));
             return;
         }
+        LinkNotice::Fdb { entry, gone } => return fdb::notice(to, stack, net, entry, *gone),
+        LinkNotice::L3Stats { index, wanted } => return super::stats::notice(to, net, *index, *wanted),
+        LinkNotice::Vnis { index, run, gone } => return super::tunnel::notice(to, net, *index, *run, *gone),
         _ => return,
     };
     // Also if nobody listens: to be mentioned is what gives a namespace its number.

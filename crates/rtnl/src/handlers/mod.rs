@@ -6,6 +6,7 @@
 pub(crate) mod addr;
 pub(crate) mod addr6;
 pub(crate) mod addrlabel;
+pub(crate) mod dcb;
 pub(crate) mod diag;
 pub(crate) mod empty;
 mod ethtool;
@@ -22,7 +23,10 @@ pub(crate) mod route4;
 pub(crate) mod route6;
 pub(crate) mod rta;
 pub(crate) mod rule;
+pub(crate) mod stats;
+pub(crate) mod strict;
 pub(crate) mod tcp_metrics;
+pub(crate) mod tunnel;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -70,6 +74,9 @@ const ROUTE: &[&[Handler]] = &[
     route::HANDLERS,
     rule::HANDLERS,
     nexthop::HANDLERS,
+    tunnel::HANDLERS,
+    stats::HANDLERS,
+    dcb::HANDLERS,
     empty::HANDLERS,
 ];
 

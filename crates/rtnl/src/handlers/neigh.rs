@@ -190,10 +190,10 @@ fn get(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
     if header.flags & !NTF_PROXY != 0 {
         return refuse(ext, text::GET_FLAGS);
     }
-    let attrs = policy::attributes(&request.msg, HEADER, Strictness::Strict, ext)?;
     if header.ifindex == 0 && !header.is_proxy() {
         return refuse(ext, text::GET_NO_DEVICE);
     }
+    let attrs = policy::attributes(&request.msg, HEADER, Strictness::Strict, ext)?;
     let Some(dst) = attrs.get(NDA_DST) else {
         ext.miss_type = Some(NDA_DST.into());
         return Err(Errno::EINVAL);

@@ -256,7 +256,7 @@ impl<'s> Scene<'s> {
 }
 
 /// Type, family and length of the header of all that can be listed; what a kernel does not have is an error each time.
-const DUMPS: [(u16, u8, usize); 24] = [
+const DUMPS: [(u16, u8, usize); 25] = [
     (RTM_GETLINK, 0, 16),
     (RTM_GETLINK, 7, 16),
     (RTM_GETLINK, 10, 16),
@@ -282,6 +282,7 @@ const DUMPS: [(u16, u8, usize); 24] = [
     (58, 10, 8),
     (62, 10, 8),
     (114, 7, 8),
+    (RTM_GETTUNNEL, 7, 8),
 ];
 
 /// The bytes of a whole dump.

@@ -13,6 +13,7 @@ use crate::listener::Call;
 use crate::mem::Memory;
 use crate::sockets::Emulated;
 use crate::task::Task;
+use crate::tun;
 use crate::world::{World, lock};
 
 const NS_GET_USERNS: u32 = 0xb701;
@@ -32,6 +33,12 @@ const FIRST_INTERFACE_REQUEST: u32 = 0x890B;
 pub(crate) fn handle(world: &World, call: &Call) -> Outcome {
     let task = Task::new(call.tid);
     let request = call.args[1] as u32;
+    if tun::is_request(request) {
+        return match world.sockets.find(task, call.int(0)) {
+            Some(Emulated::Tun(file)) => file.ioctl(world, task, request, call.args[2]),
+            _ => tun::elsewhere(task, call.int(0)),
+        };
+    }
     if request & 0xff00 == 0xb700 { nsfs(world, task, call, request) } else { socket(world, task, call, request) }
 }
 
@@ -93,6 +100,7 @@ fn socket(world: &World, task: Task, call: &Call, request: u32) -> Outcome {
         Some(Emulated::Datagram(d)) => (d.net.clone(), d.kind.domain()),
         Some(Emulated::Control(_)) => return Outcome::Errno(libc::ENOTTY),
         Some(Emulated::Unix(net)) => (net, libc::AF_UNIX),
+        Some(Emulated::Tun(file)) => (file.net.clone(), libc::AF_UNIX),
         None => match world.net_of(task) {
             Ok(net) => (net, libc::AF_UNIX),
             Err(e) => return Outcome::Errno(e),

@@ -88,6 +88,7 @@ pub(crate) fn pump_stream(world: &Arc<World>, id: FileId) {
 fn dispatch(world: &Arc<World>, notification: Notification) {
     let call = notification.call;
     crate::knobs::settle(world);
+    world.sockets.reap_tuns(world);
     let _acting = (!world.killable).then(|| world.busy.enter(call.tid));
     let missed = lock(&world.replay).take(&call);
     match missed {

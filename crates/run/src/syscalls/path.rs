@@ -117,6 +117,9 @@ fn open(world: &Arc<World>, call: &Call, arg: Arg, flags: i32, mode: u32) -> Out
         let knob = writes && world.users.host_powers() && leads_to_knob(task, arg);
         return if knob { Outcome::Errno(libc::EACCES) } else { Outcome::Proceed };
     };
+    if place == Place::Tun {
+        return open_tun(world, task, flags);
+    }
     if writes && flags & libc::O_PATH == 0 {
         match knob(world, task, &place, flags) {
             Ok(Some(fd)) => return Outcome::Fd(fd, flags & libc::O_CLOEXEC != 0),
@@ -158,6 +161,23 @@ fn open(world: &Arc<World>, call: &Call, arg: Arg, flags: i32, mode: u32) -> Out
         }
     };
     match file {
+        Ok(fd) => Outcome::Fd(fd, flags & libc::O_CLOEXEC != 0),
+        Err(e) => Outcome::Errno(e),
+    }
+}
+
+/// Opens the file by which devices are made whose cable is a file.
+fn open_tun(world: &World, task: Task, flags: i32) -> Outcome {
+    if flags & libc::O_PATH != 0 {
+        return Outcome::Proceed;
+    }
+    if flags & libc::O_DIRECTORY != 0 {
+        return Outcome::Errno(libc::ENOTDIR);
+    }
+    if flags & (libc::O_CREAT | libc::O_EXCL) == libc::O_CREAT | libc::O_EXCL {
+        return Outcome::Errno(libc::EEXIST);
+    }
+    match crate::tun::open(world, task, flags & libc::O_NONBLOCK != 0) {
         Ok(fd) => Outcome::Fd(fd, flags & libc::O_CLOEXEC != 0),
         Err(e) => Outcome::Errno(e),
     }

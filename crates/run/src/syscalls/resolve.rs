@@ -151,7 +151,7 @@ pub(crate) fn back(world: &World, task: Task, place: &Place, follow: bool) -> Re
             },
             Place::Nowhere => return Err(libc::ENOENT),
             Place::Mounts(who, name) if follow => return super::mounts::list(world, task, *who, name),
-            Place::Mounts(..) => return Ok(None),
+            Place::Mounts(..) | Place::Tun => return Ok(None),
             Place::SysctlNet(rest) => return sysctl_net(world, task, rest).map(Some),
             Place::Descriptor(..) => return Ok(None),
         }));

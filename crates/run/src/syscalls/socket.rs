@@ -44,6 +44,8 @@ pub(crate) fn handle(world: &World, call: &Call) -> Outcome {
         (Emulated::Unix(_), _) => return native(world, task, call),
         (Emulated::Stream(s), _) => return stream::handle(world, task, call, s),
         (Emulated::Datagram(d), _) => return datagram::handle(world, task, call, d),
+        // A file, not a socket, as far as its program goes.
+        (Emulated::Tun(_), _) => Err(libc::ENOTSOCK),
         (_, SYS_getsockopt) => self::getsockopt(world, task, call, &emulated),
         (_, SYS_setsockopt) => return self::setsockopt(world, task, call, &emulated),
         (Emulated::Netlink(n), _) => on_netlink(world, task, call, n),
@@ -240,6 +242,7 @@ fn setsockopt(world: &World, task: Task, call: &Call, socket: &Emulated) -> Outc
     let int = value.first_chunk::<4>().map(|b| i32::from_ne_bytes(*b));
     let admin = |net: &pernet::NetRef| world.users.cred(task).capable(net.owner(), Cap::NetAdmin);
     match socket {
+        Emulated::Tun(_) => Outcome::Errno(libc::ENOTSOCK),
         Emulated::Netlink(n) if level == SOL_NETLINK => {
             let client = TaskClient { world, task };
             Outcome::from(n.socket.setsockopt(name, &value, &client).map(|()| 0).map_err(|e| e.errno().get()))
@@ -282,6 +285,7 @@ pub(crate) fn receive(world: &Arc<World>, notification: Notification) {
             n.receive(world, notification, Receive::of(&call), end);
         }
         Some((Emulated::Datagram(d), _)) => datagram::receive(world, notification, &d),
+        Some((Emulated::Tun(_), _)) => crate::netlink::answer(world, notification, Err(libc::ENOTSOCK)),
         Some((Emulated::Control(_) | Emulated::Unix(_), _)) | None => {
             notification.proceed();
         }

@@ -85,8 +85,8 @@ impl Rtnl<'_> {
         let link = self.register(ns, link, birth.index)?;
         let sits = kind::may_sit(self, ns, &link);
         sits.inspect_err(|_| self.unregister_new(ns, link.index(), false))?;
-        if let Some(vni) = vni {
-            base.links.add_vni(vni, link.index());
+        if let Some((vni, flavour)) = vni {
+            base.links.add_vni(vni, flavour, link.index());
         }
         kind::created(self, ns, &link);
         Ok(link)

@@ -5,10 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use pernet::Net;
 
-use super::kind::{BridgePort, KindData};
-use super::{HwAddr, Link, LinkRefused, Stack};
+use super::kind::{BridgePort, KindData, Vxlan};
+use super::{HwAddr, Link, LinkNotice, LinkRefused, Stack};
+use crate::clock::centiseconds;
 use crate::errno;
 use crate::nexthop::NotEnds;
+use crate::notice::Notice;
 use crate::rtnl::Rtnl;
 use crate::rules::Family;
 use crate::state::Ns;
@@ -22,6 +24,7 @@ const USE: u8 = 0x01;
 pub(super) const SELF: u8 = 0x02;
 const MASTER: u8 = 0x04;
 pub(super) const EXT_LEARNED: u8 = 0x10;
+const STICKY: u8 = 0x40;
 
 /// Where a tunnel sends what is for an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +52,8 @@ pub struct FdbEntry {
     pub state: u16,
     /// `NTF_*`.
     pub flags: u8,
+    /// The network that packets for it are of, where that is told beside them; else 0.
+    pub src_vni: u32,
     /// When it was made or last changed, hundredths of a second; `None` if nobody noted it.
     pub updated: Option<u64>,
     /// Where a tunnel sends it.
@@ -59,19 +64,23 @@ pub struct FdbEntry {
 
 impl FdbEntry {
     /// Where a tunnel sends what it knows no other host for.
-    pub(super) fn default_route(ifindex: u32, address: IpAddr, dev: Option<u32>) -> Self {
+    pub(super) const fn unknown_addresses(ifindex: u32, address: HwAddr, src_vni: u32, remote: FdbRemote) -> Self {
         Self {
             ifindex,
             master: None,
-            address: HwAddr::ZERO6,
+            address,
             state: PERMANENT | REACHABLE,
             flags: SELF,
+            src_vni,
             updated: None,
-            remote: Some(FdbRemote { address, port: None, vni: None, ifindex: dev }),
+            remote: Some(remote),
             nexthop: None,
         }
     }
 }
+
+/// Entries that one request may make.
+pub(super) const REMOTES_AT_ONCE: u64 = 1 << 16;
 
 /// What a request says of an entry.
 #[derive(Clone, Debug)]
@@ -92,6 +101,8 @@ pub struct FdbChange {
     pub nexthop: Option<u32>,
     /// A host, a port, a network or a device is named.
     pub names_host: bool,
+    /// The network that packets for it are of.
+    pub src_vni: Option<u32>,
     /// It must not be there.
     pub exclusive: bool,
     /// It may be made.
@@ -127,6 +138,7 @@ impl Stack {
                     address: link.address,
                     state: PERMANENT,
                     flags: 0,
+                    src_vni: 0,
                     updated: None,
                     remote: None,
                     nexthop: None,
@@ -144,6 +156,7 @@ impl Stack {
             address,
             state: PERMANENT,
             flags: SELF,
+            src_vni: 0,
             updated: None,
             remote: None,
             nexthop: None,
@@ -172,7 +185,7 @@ impl Rtnl<'_> {
     pub fn add_fdb(&mut self, net: &Net, change: &FdbChange) -> Result<(), LinkRefused> {
         let ns = self.ns(net).ok_or(LinkRefused::NoStack)?;
         let link = known(ns, change.ifindex)?;
-        let now = u64::try_from(self.now().as_millis() / 10).unwrap_or(0);
+        let now = centiseconds(self.now());
         let bridge = bridge_for(&link, change.flags)?;
         let to_self = change.flags & SELF != 0;
         let is_bridge = matches!(link.data(), Some(KindData::Bridge(_)));
@@ -180,8 +193,9 @@ impl Rtnl<'_> {
             ifindex: link.index(),
             master: bridge.or_else(|| (to_self && is_bridge).then_some(link.index())),
             address: change.address,
-            state: change.state,
-            flags: change.flags & EXT_LEARNED,
+            state: bridge_state(change),
+            flags: change.flags & (EXT_LEARNED | STICKY),
+            src_vni: 0,
             updated: Some(now),
             remote: None,
             nexthop: None,
@@ -197,14 +211,81 @@ impl Rtnl<'_> {
         }
         if let Some((bridge, true)) = in_bridge {
             ns.links.set_fdb(bridge, entry.clone());
+            self.tell_fdb(ns, &entry, false);
         }
         if let Some(entries) = remotes {
-            ns.links.set_remotes(link.index(), change.address, entries);
+            self.set_hosts(ns, &link, change, entries);
         } else if own {
             let entry = FdbEntry { master: None, state: PERMANENT, flags: SELF, updated: None, ..entry };
+            let told = FdbEntry { state: change.state, ..entry.clone() };
             ns.links.set_fdb(link.index(), entry);
+            self.tell_fdb(ns, &told, false);
         }
         Ok(())
+    }
+
+    /// The hosts of an address from here on; whoever listens hears of those that are new or another than before.
+    fn set_hosts(&mut self, ns: Ns<'_>, link: &Link, change: &FdbChange, mut entries: Vec<FdbEntry>) {
+        let now = centiseconds(self.now());
+        let vni = src_vni(link, change);
+        let before = ns.links.remotes_of(link.index(), &change.address, vni);
+        let same = |a: &FdbEntry, b: &FdbEntry| {
+            (a.state, a.flags, &a.remote, a.nexthop) == (b.state, b.flags, &b.remote, b.nexthop)
+        };
+        let mut told = Vec::new();
+        for entry in &mut entries {
+            if !before.iter().any(|old| same(old, entry)) {
+                entry.updated = Some(now);
+                // Of several hosts, those that were there are not spoken of again.
+                if before.iter().all(|old| old.remote != entry.remote) || before.len() == 1 {
+                    told.push(entry.clone());
+                }
+            }
+        }
+        ns.links.set_remotes(link.index(), change.address, vni, entries);
+        told.iter().for_each(|entry| self.tell_fdb(ns, entry, false));
+    }
+
+    /// What a tunnel has no entry for goes to a further host.
+    pub(super) fn add_host(&mut self, ns: Ns<'_>, entry: &FdbEntry) {
+        let now = centiseconds(self.now());
+        let mut entries = ns.links.remotes_of(entry.ifindex, &entry.address, entry.src_vni);
+        if entries.iter().any(|there| there.remote == entry.remote) {
+            return;
+        }
+        entries.push(FdbEntry { updated: Some(now), ..entry.clone() });
+        ns.links.set_remotes(entry.ifindex, entry.address, entry.src_vni, entries);
+        self.tell_fdb(ns, entry, false);
+    }
+
+    /// It does no more.
+    pub(super) fn del_host(&mut self, ns: Ns<'_>, entry: &FdbEntry) {
+        let mut entries = ns.links.remotes_of(entry.ifindex, &entry.address, entry.src_vni);
+        let Some(place) = entries.iter().position(|there| there.remote == entry.remote) else { return };
+        let gone = entries.remove(place);
+        ns.links.set_remotes(entry.ifindex, entry.address, entry.src_vni, entries);
+        self.tell_fdb(ns, &gone, true);
+    }
+
+    /// A table goes with its owner.
+    pub(super) fn drop_fdb(&mut self, ns: Ns<'_>, owner: u32) {
+        for entry in ns.links.take_fdb(owner) {
+            self.tell_fdb(ns, &entry, true);
+        }
+    }
+
+    /// A switch finds nothing behind a port that left. What was found last is forgotten first.
+    pub(super) fn forget_port(&mut self, ns: Ns<'_>, bridge: u32, port: u32) {
+        let mut behind: Vec<FdbEntry> = ns.links.fdb_on(bridge).into_iter().filter(|e| e.ifindex == port).collect();
+        behind.sort_by_key(|entry| std::cmp::Reverse(entry.updated));
+        for entry in behind {
+            ns.links.del_fdb(bridge, &entry.address);
+            self.tell_fdb(ns, &entry, true);
+        }
+    }
+
+    fn tell_fdb(&mut self, ns: Ns<'_>, entry: &FdbEntry, gone: bool) {
+        self.notify_caused(ns, Notice::Link(LinkNotice::Fdb { entry: entry.clone(), gone }));
     }
 
     /// Takes an entry out of a table (`rtnl_fdb_del`).
@@ -224,31 +305,56 @@ impl Rtnl<'_> {
             if entry.is_none() && change.address != link.address {
                 return Err(missing());
             }
-            ns.links.del_fdb(bridge, &change.address);
+            if let Some(entry) = entry {
+                ns.links.del_fdb(bridge, &change.address);
+                self.tell_fdb(ns, &entry, true);
+            }
         }
         if !to_self || is_bridge {
             return Ok(());
         }
         if matches!(link.data(), Some(KindData::Vxlan(_))) {
-            let mut entries = ns.links.remotes_of(link.index(), &change.address);
-            let before = entries.len();
+            let vni = src_vni(&link, change);
+            let mut entries = ns.links.remotes_of(link.index(), &change.address, vni);
             let wanted = change.remote.as_ref().map(|remote| remote.address).filter(|host| !host.is_unspecified());
             if wanted.is_some() && entries.iter().any(|entry| entry.nexthop.is_some()) {
                 // It is sent to no host, and who asks to leave one out is content.
                 return Ok(());
             }
-            entries.retain(|e| wanted.is_some() && e.remote.as_ref().map(|remote| remote.address) != wanted);
-            if entries.len() == before {
+            let goes = |e: &mut FdbEntry| wanted.is_none() || e.remote.as_ref().map(|to| to.address) == wanted;
+            let gone: Vec<FdbEntry> = entries.extract_if(.., goes).collect();
+            if gone.is_empty() {
                 return Err(missing());
             }
-            ns.links.set_remotes(link.index(), change.address, entries);
+            ns.links.set_remotes(link.index(), change.address, vni, entries);
+            gone.iter().for_each(|entry| self.tell_fdb(ns, entry, true));
             return Ok(());
         }
-        if ns.links.fdb_entry(link.index(), &change.address).is_none() {
-            return Err(missing());
-        }
+        let Some(entry) = ns.links.fdb_entry(link.index(), &change.address) else { return Err(missing()) };
         ns.links.del_fdb(link.index(), &change.address);
+        self.tell_fdb(ns, &FdbEntry { state: change.state, ..entry }, true);
         Ok(())
+    }
+}
+
+/// The network by which a tunnel keeps the entry: where it is not told beside packets, there is one only.
+fn src_vni(link: &Link, change: &FdbChange) -> u32 {
+    match link.data() {
+        Some(KindData::Vxlan(vxlan)) if vxlan.collects_metadata() => change.src_vni.unwrap_or(0),
+        _ => 0,
+    }
+}
+
+/// What a switch makes of a state: an entry is the switch's own, stays, or ages.
+const fn bridge_state(change: &FdbChange) -> u16 {
+    if change.flags & (EXT_LEARNED | USE) != 0 {
+        REACHABLE
+    } else if change.state & PERMANENT != 0 {
+        PERMANENT
+    } else if change.state & NOARP != 0 {
+        NOARP
+    } else {
+        REACHABLE
     }
 }
 
@@ -280,8 +386,9 @@ fn check_bridge(ns: Ns<'_>, bridge: u32, change: &FdbChange) -> Result<bool, Lin
         return refuse(errno::EINVAL);
     }
     if change.flags & USE != 0 {
-        // Refreshes what traffic would refresh.
-        return Ok(false);
+        // As if the address had been seen in a packet.
+        let port = ns.links.by_index(change.ifindex);
+        return Ok(port.is_some_and(|p| BridgePort::of(&p).is_some_and(|p| p.state as u8 >= 2)));
     }
     if change.state == REACHABLE && change.flags & EXT_LEARNED == 0 {
         let port = ns.links.by_index(change.ifindex);
@@ -315,12 +422,11 @@ fn check_remote(ns: Ns<'_>, link: &Link, change: &FdbChange) -> Result<Vec<FdbEn
     if change.state & (PERMANENT | REACHABLE) == 0 {
         return refuse(errno::EINVAL);
     }
-    let six = match link.data() {
-        Some(KindData::Vxlan(vxlan)) => vxlan.remote.or(vxlan.local).is_some_and(|a| a.is_ipv6()),
-        _ => false,
-    };
-    let target = target(ns, change, six)?;
-    let mut entries = ns.links.remotes_of(link.index(), &change.address);
+    let Some(KindData::Vxlan(vxlan)) = link.data() else { return refuse(errno::EOPNOTSUPP) };
+    let six = vxlan.over6();
+    let target = target(ns, change, vxlan)?;
+    let vni = src_vni(link, change);
+    let mut entries = ns.links.remotes_of(link.index(), &change.address, vni);
     if !entries.is_empty() && change.exclusive {
         return refuse(errno::EEXIST);
     }
@@ -333,6 +439,7 @@ fn check_remote(ns: Ns<'_>, link: &Link, change: &FdbChange) -> Result<Vec<FdbEn
         address: change.address,
         state: change.state,
         flags: SELF | (change.flags & EXT_LEARNED),
+        src_vni: vni,
         updated: None,
         remote: None,
         nexthop: None,
@@ -357,7 +464,9 @@ fn check_remote(ns: Ns<'_>, link: &Link, change: &FdbChange) -> Result<Vec<FdbEn
         }
         _ => {}
     }
-    if change.replace && (change.address.is_multicast() || change.address.is_zero()) {
+    // An address of one station is behind one host.
+    let several = change.address.is_multicast() || change.address.is_zero();
+    if change.replace && several {
         return refuse(errno::EOPNOTSUPP);
     }
     let remote = match target {
@@ -369,7 +478,7 @@ fn check_remote(ns: Ns<'_>, link: &Link, change: &FdbChange) -> Result<Vec<FdbEn
     };
     if change.replace {
         entries.clear();
-    } else if !change.append && !entries.is_empty() {
+    } else if !(entries.is_empty() || change.append && several) {
         return Ok(entries);
     }
     if entries.iter().any(|e| e.remote.as_ref() == Some(&remote)) {
@@ -387,7 +496,8 @@ enum Target {
     Object(u32),
 }
 
-fn target(ns: Ns<'_>, change: &FdbChange, six: bool) -> Result<Target, LinkRefused> {
+fn target(ns: Ns<'_>, change: &FdbChange, vxlan: &Vxlan) -> Result<Target, LinkRefused> {
+    let six = vxlan.over6();
     let remote = match (change.nexthop, &change.remote) {
         (Some(_), _) if change.names_host => {
             const TEXT: &str = "DST, VNI, ifindex and port are mutually exclusive with NH_ID";
@@ -407,7 +517,12 @@ fn target(ns: Ns<'_>, change: &FdbChange, six: bool) -> Result<Target, LinkRefus
     if remote.ifindex.is_some_and(|index| ns.links.by_index(index).is_none()) {
         return Err(LinkRefused::says(errno::EADDRNOTAVAIL, "Device not found"));
     }
-    Ok(Target::Host(remote.clone()))
+    // What is said and is the tunnel's own is as good as not said.
+    Ok(Target::Host(FdbRemote {
+        port: remote.port.filter(|&port| port != vxlan.port),
+        vni: remote.vni.filter(|&vni| vni != vxlan.id),
+        ..remote.clone()
+    }))
 }
 
 /// Whether a tunnel can send by this object: a group of tunnels' ends of its own family.

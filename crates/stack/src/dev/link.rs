@@ -68,6 +68,7 @@ pub(super) struct Tweaks {
     pub(super) max_mtu: u32,
     pub(super) headroom: u16,
     pub(super) proto_down_reason: u32,
+    pub(super) l3_stats: bool,
 }
 
 /// A network device as one consistent reading: what `struct net_device` says about itself.
@@ -289,6 +290,12 @@ impl Link {
         self.tweaks.as_ref().map_or(0, |t| t.proto_down_reason)
     }
 
+    /// Whether hardware is asked to count what it routes of the device's packets.
+    #[must_use]
+    pub fn wants_l3_stats(&self) -> bool {
+        self.tweaks.as_ref().is_some_and(|t| t.l3_stats)
+    }
+
     /// What its class says, to be changed.
     pub(super) fn tweak(&mut self) -> &mut Tweaks {
         let class = self.class;
@@ -299,6 +306,7 @@ impl Link {
                 max_mtu: class.max_mtu,
                 headroom: class.headroom,
                 proto_down_reason: 0,
+                l3_stats: false,
             })
         })
     }

@@ -35,8 +35,8 @@ pub use fdb::{FdbChange, FdbEntry, FdbFilter, FdbRemote};
 pub use flags::IfFlags;
 pub use kind::{
     BRIDGE, Bridge, BridgeChange, BridgePort, BridgePortChange, DUMMY, IFB, KindChange, KindData, KindSpec, MACVLAN,
-    MACVTAP, Macvlan, MacvlanChange, PortChange, PortData, PortState, VETH, VLAN, VXLAN, VethPeer, Vlan, VlanChange,
-    Vxlan, VxlanChange,
+    MACVTAP, Macvlan, MacvlanChange, PortChange, PortData, PortState, TAP, TUN, Tun, TunPlace, TunRequest, TunSpec,
+    VETH, VLAN, VXLAN, VethPeer, Vlan, VlanChange, VniChange, VniRun, Vnis, Vxlan, VxlanChange, tun_flag,
 };
 pub use link::{Link, NameAssign, OperState};
 pub use links::{LinkPage, Links};
@@ -74,6 +74,29 @@ pub enum LinkNotice {
         /// The device.
         link: Arc<Link>,
         /// Whether it is gone as a port.
+        gone: bool,
+    },
+    /// An entry of a forwarding table is there, or is another than before; or it is gone.
+    Fdb {
+        /// The entry.
+        entry: FdbEntry,
+        /// Whether it is gone.
+        gone: bool,
+    },
+    /// Hardware is asked to count what it routes, or no more.
+    L3Stats {
+        /// The device.
+        index: u32,
+        /// Whether it is asked to.
+        wanted: bool,
+    },
+    /// A tunnel takes packets of these networks from here on, or no more.
+    Vnis {
+        /// The tunnel.
+        index: u32,
+        /// The networks.
+        run: VniRun,
+        /// Whether it takes them no more.
         gone: bool,
     },
     /// It is gone.

@@ -245,6 +245,20 @@ impl Rtnl<'_> {
         }
     }
 
+    /// Asks hardware to count what it routes of a device's packets, or no more (`rtnl_offload_xstats_set`).
+    ///
+    /// # Errors
+    /// [`LinkRefused`]: there is no such device.
+    pub fn want_l3_stats(&mut self, net: &Net, index: u32, wanted: bool) -> Result<(), LinkRefused> {
+        let ns = self.ns(net).ok_or(LinkRefused::NoStack)?;
+        let link = ns.links.by_index(index).ok_or(LinkRefused::plain(errno::ENODEV))?;
+        if link.wants_l3_stats() != wanted {
+            let _ = ns.links.update(index, |link| link.tweak().l3_stats = wanted);
+            self.notify_caused(ns, Notice::Link(LinkNotice::L3Stats { index, wanted }));
+        }
+        Ok(())
+    }
+
     /// Changes a device, tells and raises an event: who listens hears of it before the parts react (`rtnetlink_event`).
     pub(super) fn edit(&mut self, ns: Ns<'_>, index: u32, event: Option<NetdevEvent>, edit: impl FnOnce(&mut Link)) {
         let Ok(link) = ns.links.update(index, edit) else { return };

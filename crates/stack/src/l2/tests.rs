@@ -90,6 +90,7 @@ fn a_switch_learns_who_is_where_and_forgets() {
         remote: None,
         nexthop: None,
         names_host: false,
+        src_vni: None,
         exclusive: false,
         create: true,
         replace: false,

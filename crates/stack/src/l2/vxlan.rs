@@ -48,10 +48,10 @@ pub(super) fn xmit(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame) {
     l3::finish_checksum(&mut frame);
     let len = frame.len();
     let Some(dst) = frame.data().first_chunk::<6>().copied() else { return };
-    let mut remotes = cx.state.links.remotes_of(link.index(), &HwAddr::from_six(dst));
+    let mut remotes = cx.state.links.remotes_of(link.index(), &HwAddr::from_six(dst), 0);
     if remotes.is_empty() {
         // Nobody knows: to where all such go.
-        remotes = cx.state.links.remotes_of(link.index(), &HwAddr::ZERO6);
+        remotes = cx.state.links.remotes_of(link.index(), &HwAddr::ZERO6, 0);
     }
     let mut sent = false;
     for remote in remotes.into_iter().filter_map(|entry| entry.remote) {

@@ -1,7 +1,7 @@
 //! The attributes themselves, one line each.
 
 use super::{AttrError, Entry, EntryKind};
-use crate::{Link, LinkStats, NameAssign};
+use crate::{KindData, Link, LinkStats, NameAssign, Tun};
 
 /// Mode of a directory in sysfs.
 pub const SYSFS_DIR_MODE: u16 = 0o755;
@@ -52,6 +52,25 @@ const DEVICE: &[Attr] = &[
     Attr("type", 0o444, |l| Ok(l.class().arp_type.to_string())),
     Attr("uevent", 0o644, |l| Ok(format!("INTERFACE={}\nIFINDEX={}", l.name(), l.index()))),
 ];
+
+/// Further files of a device whose cable is a file.
+const TUN: &[Attr] = &[
+    Attr("group", 0o444, |l| tun(l, |t| t.group.map_or(-1, i64::from).to_string())),
+    Attr("owner", 0o444, |l| tun(l, |t| t.owner.map_or(-1, i64::from).to_string())),
+    Attr("tun_flags", 0o444, |l| tun(l, |t| format!("{:#x}", t.flags))),
+];
+
+fn tun(link: &Link, show: fn(&Tun) -> String) -> Result<String, AttrError> {
+    match link.data() {
+        Some(KindData::Tun(tun)) => Ok(show(tun)),
+        _ => Err(AttrError::NotApplicable),
+    }
+}
+
+/// What the device's own directory has beside what all have.
+fn of_kind(link: &Link) -> &'static [Attr] {
+    if matches!(link.data(), Some(KindData::Tun(_))) { TUN } else { &[] }
+}
 
 /// Files of `power/`: runtime power management, which network devices without hardware do not have.
 const POWER: &[Attr] = &[
@@ -104,6 +123,7 @@ pub(super) fn entries(link: &Link) -> Vec<Entry> {
         out.extend((!path.is_empty()).then_some(dir).into_iter().chain(attrs.iter().map(file)));
     };
     dir("", DEVICE);
+    dir("", of_kind(link));
     dir("power", POWER);
     dir("queues", &[]);
     for n in 0..queues(link).0 {
@@ -125,6 +145,7 @@ pub(super) fn entries(link: &Link) -> Vec<Entry> {
 pub(super) fn read(link: &Link, path: &str) -> Option<Result<String, AttrError>> {
     let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
     let attrs = match dir {
+        "" if of_kind(link).iter().any(|a| a.0 == name) => of_kind(link),
         "" => DEVICE,
         "power" => POWER,
         "statistics" => return statistic(link, name).map(Ok),

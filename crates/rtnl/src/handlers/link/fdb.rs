@@ -2,13 +2,15 @@
 
 use std::net::IpAddr;
 
-use pernet_stack::{FdbChange, FdbEntry, FdbFilter, FdbRemote, HwAddr, KindData};
+use pernet::{NetRef, Origin};
+use pernet_stack::{FdbChange, FdbEntry, FdbFilter, FdbRemote, HwAddr, KindData, Stack};
 use pernet_wire::uapi::*;
 use pernet_wire::{AttrTable, Builder, Errno, ExtAck, Kind, Policy, Strictness, parse};
 
 use super::request::{self, IFINFOMSG_LEN, IfInfo};
 use super::{AF_BRIDGE, DumpOut, PAGE, Request, Step, links};
 use crate::handlers::{refuse, refused};
+use crate::notify::Notifier;
 
 /// Bytes of `struct ndmsg`: family, pad, index, state (16 bits), flags, type.
 const HEADER: usize = 12;
@@ -20,10 +22,12 @@ const NDA_PORT: u16 = 6;
 const NDA_VNI: u16 = 7;
 const NDA_IFINDEX: u16 = 8;
 const NDA_MASTER: u16 = 9;
+const NDA_SRC_VNI: u16 = 11;
 const NDA_NH_ID: u16 = 13;
 const NDA_FLAGS_EXT: u16 = 15;
-/// `NTF_SELF`.
+/// `NTF_SELF` and `NTF_MASTER`.
 const SELF: u8 = 2;
+const OF_MASTER: u8 = 4;
 /// `RTN_UNICAST`.
 const UNICAST: u8 = 1;
 /// Beyond these there are no VLANs.
@@ -64,14 +68,7 @@ fn change(request: &Request<'_>, ext: &mut ExtAck) -> Result<FdbChange, Errno> {
         return Err(Errno::ENODEV);
     }
     let address = address(&attrs, ext)?;
-    let vlan = match attrs.get(NDA_VLAN) {
-        None => None,
-        Some(attr) => match attr.u16() {
-            Some(vlan) if attr.payload.len() == 2 && (1..VLANS).contains(&vlan) => Some(vlan),
-            Some(_) if attr.payload.len() == 2 => return refuse(ext, "invalid vlan id"),
-            _ => return refuse(ext, "invalid vlan attribute size"),
-        },
-    };
+    let vlan = vlan(&attrs, ext)?;
     let flags = request.msg.header.flags;
     Ok(FdbChange {
         ifindex: header.index,
@@ -82,6 +79,7 @@ fn change(request: &Request<'_>, ext: &mut ExtAck) -> Result<FdbChange, Errno> {
         remote: remote(&attrs)?,
         nexthop: attrs.get(NDA_NH_ID).map(number),
         names_host: [NDA_DST, NDA_PORT, NDA_VNI, NDA_IFINDEX].into_iter().any(|ty| attrs.get(ty).is_some()),
+        src_vni: attrs.get(NDA_SRC_VNI).and_then(|a| a.u32()),
         exclusive: flags & NLM_F_EXCL != 0,
         create: flags & NLM_F_CREATE != 0,
         replace: flags & NLM_F_REPLACE != 0,
@@ -102,6 +100,15 @@ fn number(attr: pernet_wire::Attr<'_>) -> u32 {
     let mut bytes = [0; 4];
     bytes.iter_mut().zip(attr.payload).for_each(|(to, from)| *to = *from);
     u32::from_ne_bytes(bytes)
+}
+
+fn vlan(attrs: &AttrTable<'_>, ext: &mut ExtAck) -> Result<Option<u16>, Errno> {
+    let Some(attr) = attrs.get(NDA_VLAN) else { return Ok(None) };
+    match attr.u16() {
+        Some(vlan) if attr.payload.len() == 2 && (1..VLANS).contains(&vlan) => Ok(Some(vlan)),
+        Some(_) if attr.payload.len() == 2 => refuse(ext, "invalid vlan id"),
+        _ => refuse(ext, "invalid vlan attribute size"),
+    }
 }
 
 /// Where a tunnel is to send.
@@ -129,45 +136,92 @@ pub(super) fn delete(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errn
     rtnl.del_fdb(request.net, &change).map_err(|why| refused(ext, why.errno(), why.text()))
 }
 
+/// What is asked for by RTM_GETNEIGH.
+struct Lookup {
+    address: HwAddr,
+    vlan: Option<u16>,
+    vni: Option<u32>,
+    index: u32,
+    master: Option<u32>,
+    flags: u8,
+}
+
+/// `fdb_get` as `rtnl_fdb_get` reads it: strictly, whoever asks.
+fn lookup(request: &Request<'_>, ext: &mut ExtAck) -> Result<Lookup, Errno> {
+    let Some(h) = request.msg.payload().first_chunk::<HEADER>() else {
+        return refuse(ext, "Invalid header for fdb get request");
+    };
+    if [h[1], h[2], h[3], h[8], h[9], h[11]] != [0; 6] {
+        return refuse(ext, "Invalid values in header for fdb get request");
+    }
+    if h[10] & !(SELF | OF_MASTER) != 0 {
+        return refuse(ext, "Invalid flags in header for fdb get request");
+    }
+    let attrs = parse(&request.msg, HEADER, &POLICY, Strictness::Strict, ext)?;
+    const ASKED: [u16; 4] = [NDA_LLADDR, NDA_VLAN, NDA_VNI, NDA_MASTER];
+    let wrong = attrs.iter().find(|a| !ASKED.contains(&a.ty)).map(|a| a.ty);
+    let before = |ty: u16| wrong.is_none_or(|wrong| ty < wrong);
+    let address = match attrs.get(NDA_LLADDR).filter(|_| before(NDA_LLADDR)) {
+        Some(attr) if attr.payload.len() != 6 => return refuse(ext, "Invalid address in fdb get request"),
+        attr => attr.and_then(|a| HwAddr::new(a.payload)),
+    };
+    let vlan = if before(NDA_VLAN) { vlan(&attrs, ext)? } else { None };
+    if wrong.is_some() {
+        return refuse(ext, "Unsupported attribute in fdb get request");
+    }
+    let Some(address) = address else { return refuse(ext, "Missing lookup address for fdb get request") };
+    let index = u32::from_ne_bytes([h[4], h[5], h[6], h[7]]);
+    let word = |ty| attrs.get(ty).and_then(|a: pernet_wire::Attr<'_>| a.u32());
+    Ok(Lookup { address, vlan, vni: word(NDA_VNI), index, master: word(NDA_MASTER), flags: h[10] })
+}
+
 /// `rtnl_fdb_get`.
 pub(super) fn get(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
-    let header = header(request, ext)?;
-    let attrs = parse(&request.msg, HEADER, &POLICY, request.strictness(), ext)?;
-    let address = address(&attrs, ext)?;
-    let master = attrs.get(NDA_MASTER).and_then(|a| a.u32());
+    let asked = lookup(request, ext)?;
     let links = links(request, request.net)?;
-    if header.index == 0 && master.is_none() {
-        return refuse(ext, "No device specified");
-    }
-    if header.index != 0 && master.is_some() {
-        return refuse(ext, "Master and device are mutually exclusive");
-    }
-    let link = links.by_index(header.index);
-    if header.index != 0 && link.is_none() {
-        ext.set_msg("unknown ifindex");
-        return Err(Errno::ENODEV);
-    }
-    if let Some(link) = link.as_ref().filter(|_| header.flags & SELF != 0) {
-        if !matches!(link.data(), Some(KindData::Vxlan(_))) {
+    let device = match (asked.index, asked.master) {
+        (0, None) => return refuse(ext, "No device specified"),
+        (0, Some(master)) => match links.by_index(master) {
+            Some(link) => link,
+            None => return refuse(ext, "Invalid master ifindex"),
+        },
+        (_, Some(_)) => return refuse(ext, "Master and device are mutually exclusive"),
+        (index, None) => {
+            let Some(link) = links.by_index(index) else {
+                ext.set_msg("Unknown device ifindex");
+                return Err(Errno::ENODEV);
+            };
+            if asked.flags == SELF {
+                link
+            } else {
+                let port = pernet_stack::BridgePort::of(&link).and(link.master);
+                let Some(bridge) = port.and_then(|master| links.by_index(master)) else {
+                    return refuse(ext, "Device is not a bridge port");
+                };
+                bridge
+            }
+        }
+    };
+    let found = match device.data() {
+        Some(KindData::Bridge(_)) if asked.vlan.is_some() => None,
+        Some(KindData::Bridge(_)) => {
+            let bridge = device.index();
+            let mut all = links.ports_of(bridge).into_iter().chain([bridge]).filter_map(|index| links.by_index(index));
+            all.find_map(|link| {
+                let entries = request.stack().fdb_of(request.net, &link);
+                entries.into_iter().find(|e| e.master == Some(bridge) && e.address == asked.address)
+            })
+        }
+        Some(KindData::Vxlan(vxlan)) => {
+            let vni = if vxlan.collects_metadata() { asked.vni.unwrap_or(0) } else { 0 };
+            let entries = request.stack().fdb_of(request.net, &device);
+            entries.into_iter().find(|e| e.master.is_none() && e.address == asked.address && e.src_vni == vni)
+        }
+        _ => {
             ext.set_msg("Fdb get operation not supported by device");
             return Err(Errno::EOPNOTSUPP);
         }
-        let entries = request.stack().fdb_of(request.net, link);
-        let own = entries.into_iter().find(|e| e.master.is_none() && e.address == address);
-        return answer(request, own, ext);
-    }
-    let Some(bridge) = master.or_else(|| link.and_then(|link| link.master)) else {
-        return refuse(ext, "Device is not a bridge port");
     };
-    let mut all = links.ports_of(bridge).into_iter().chain([bridge]).filter_map(|index| links.by_index(index));
-    let found = all.find_map(|link| {
-        let entries = request.stack().fdb_of(request.net, &link);
-        entries.into_iter().find(|e| e.master == Some(bridge) && e.address == address)
-    });
-    answer(request, found, ext)
-}
-
-fn answer(request: &Request<'_>, found: Option<FdbEntry>, ext: &mut ExtAck) -> Result<(), Errno> {
     let Some(entry) = found else {
         ext.set_msg("Fdb entry not found");
         return Err(Errno::ENOENT);
@@ -270,6 +324,9 @@ fn fill(out: &mut Builder, entry: &FdbEntry, now: u64) {
             out.put_u32(NDA_IFINDEX, index);
         }
     }
+    if entry.src_vni != 0 {
+        out.put_u32(NDA_SRC_VNI, entry.src_vni);
+    }
     // What the device itself listens to has no age.
     if entry.master.is_some() || header[11] == UNICAST {
         let age = entry.updated.map_or(0, |updated| now.saturating_sub(updated));
@@ -277,4 +334,10 @@ fn fill(out: &mut Builder, entry: &FdbEntry, now: u64) {
         let words = [0, age, age, 0_u32];
         out.put(NDA_CACHEINFO, &words.map(u32::to_ne_bytes).concat());
     }
+}
+
+/// What listeners hear of entries.
+pub(super) fn notice(to: &Notifier, stack: &Stack, net: &NetRef, entry: &FdbEntry, gone: bool) {
+    let ty = if gone { RTM_DELNEIGH } else { RTM_NEWNEIGH };
+    to.announce(net, RTNLGRP_NEIGH, ty, 0, Origin::KERNEL, |out| fill(out, entry, stack.centiseconds()));
 }

@@ -4,8 +4,10 @@ mod bridge;
 mod dummy;
 mod ifb;
 mod macvlan;
+mod tun;
 mod veth;
 mod vlan;
+mod vni;
 mod vxlan;
 
 use std::sync::Arc;
@@ -14,8 +16,11 @@ pub use bridge::{BRIDGE, Bridge, BridgeChange, BridgePort, BridgePortChange, Por
 pub use dummy::DUMMY;
 pub use ifb::IFB;
 pub use macvlan::{MACVLAN, MACVTAP, Macvlan, MacvlanChange};
+pub use tun::{TAP, TUN, Tun, TunPlace, TunRequest, TunSpec, tun_flag};
 pub use veth::{VETH, VethPeer};
 pub use vlan::{VLAN, Vlan, VlanChange};
+pub use vni::{VniChange, VniRun, Vnis};
+pub(in crate::dev) use vxlan::Flavour;
 pub use vxlan::{VXLAN, Vxlan, VxlanChange};
 
 use super::request::NewLink;
@@ -42,6 +47,8 @@ pub enum KindSpec {
     Macvlan(MacvlanChange, bool),
     /// Ethernet in UDP.
     Vxlan(Box<VxlanChange>),
+    /// A cable that is a file.
+    Tun(Box<TunSpec>),
 }
 
 impl KindSpec {
@@ -57,6 +64,7 @@ impl KindSpec {
             Self::Macvlan(_, false) => &MACVLAN,
             Self::Macvlan(_, true) => &MACVTAP,
             Self::Vxlan(_) => &VXLAN,
+            Self::Tun(spec) => spec.class(),
         }
     }
 }
@@ -73,6 +81,8 @@ pub enum KindData {
     Macvlan(Macvlan),
     /// Ethernet in UDP.
     Vxlan(Vxlan),
+    /// A cable that is a file.
+    Tun(Tun),
 }
 
 /// What is particular to a device as a port of its master.
@@ -118,6 +128,10 @@ pub(super) fn prepare(base: Ns<'_>, ns: Ns<'_>, new: &NewLink, link: &mut Link) 
         KindSpec::Vlan(change) => vlan::prepare(base, ns, new, change, link),
         KindSpec::Macvlan(change, _) => macvlan::prepare(base, ns, new, change, link),
         KindSpec::Vxlan(change) => vxlan::prepare(base, ns, new, change, link),
+        KindSpec::Tun(spec) => {
+            tun::prepare(spec, link);
+            Ok(())
+        }
     }
 }
 
@@ -150,7 +164,10 @@ pub(super) fn may_sit(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) -> Resu
 /// A new device is in the table: those below hear of it.
 pub(super) fn created(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
     if let Some(KindData::Vxlan(vxlan)) = link.data() {
-        vxlan::born(ns, link, vxlan);
+        vxlan::born(rtnl, ns, link, vxlan);
+    }
+    if let Some(KindData::Tun(tun)) = link.data() {
+        tun::settled(ns, link, tun);
     }
     if !sits(link) {
         return;
@@ -226,7 +243,7 @@ pub(super) fn change(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, index: u32, change: &KindC
         KindChange::Bridge(change) => bridge::change(rtnl, ns, index, change),
         KindChange::Vlan(change) => edit(ns, index, |data| vlan::change(data, change)),
         KindChange::Macvlan(change) => edit(ns, index, |data| macvlan::change(data, change)),
-        KindChange::Vxlan(change) => edit(ns, index, |data| vxlan::change(data, change)),
+        KindChange::Vxlan(change) => vxlan::change(rtnl, ns, index, change),
     }
 }
 
@@ -293,15 +310,26 @@ pub(super) fn delete(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
 /// The device leaves this namespace for good: out of its master.
 pub(super) fn leave(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
     part(rtnl, ns, link.index());
-    ns.links.drop_fdb(link.index());
+    match link.data() {
+        // What a tunnel knows, it knows wherever it is.
+        Some(KindData::Vxlan(vxlan)) => ns.links.del_filter(vxlan.flavour(), link.index()),
+        _ => rtnl.drop_fdb(ns, link.index()),
+    }
 }
 
 /// A device that is deleted sits on nothing any more.
 pub(super) fn unstack(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
-    if let Some(vni) = vni(link) {
+    if let Some(KindData::Vxlan(vxlan)) = link.data() {
+        rtnl.forget_vnis(ns, link, vxlan);
+        rtnl.drop_fdb(ns, link.index());
+    }
+    if let Some(KindData::Tun(tun)) = link.data() {
+        tun::gone(tun);
+    }
+    if let Some((vni, flavour)) = vni(link) {
         let held = link.lower_net().and_then(pernet::NetHandle::upgrade);
         if let Some(ns) = held.as_deref().map_or(Some(ns), |net| rtnl.ns(net)) {
-            ns.links.del_vni(vni);
+            ns.links.del_vni(vni, flavour);
         }
     }
     if sits(link) {
@@ -316,8 +344,17 @@ pub(super) fn unstack(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
 /// A device that was `old` in `from` is `new` in `to`: whom it sits on and who sits on it are told where.
 pub(super) fn restack(rtnl: &mut Rtnl<'_>, from: Ns<'_>, to: Ns<'_>, link: &Link, old: u32) {
     let new = link.index;
-    if let (Some(vni), None) = (vni(link), &link.lower_net) {
-        from.links.del_vni(vni);
+    if let (Some((vni, flavour)), None) = (vni(link), &link.lower_net) {
+        from.links.del_vni(vni, flavour);
+    }
+    if let Some(KindData::Tun(tun)) = link.data() {
+        tun::settled(to, link, tun);
+    }
+    if let Some(KindData::Vxlan(vxlan)) = link.data() {
+        to.links.adopt_fdb(new, from.links.take_fdb(old));
+        if vxlan.filters() {
+            to.links.add_filter(vxlan.flavour(), new);
+        }
     }
     if sits(link) {
         let below = link.below().unwrap_or(0);
@@ -414,13 +451,11 @@ pub(super) fn resized(ns: Ns<'_>, index: u32) {
     }
 }
 
-/// What no other tunnel may have: the number of its network, its port, and whether it goes over IPv6.
-pub(super) fn vni(link: &Link) -> Option<(u32, u16, bool)> {
+/// What no other tunnel may have: the number of its network, and what tells it from others with that number. A tunnel that
+/// filters has none of its own.
+pub(super) fn vni(link: &Link) -> Option<(u32, vxlan::Flavour)> {
     match link.data() {
-        Some(KindData::Vxlan(vxlan)) => {
-            let six = vxlan.remote.or(vxlan.local).is_some_and(|address| address.is_ipv6());
-            Some((vxlan.id, vxlan.port, six))
-        }
+        Some(KindData::Vxlan(vxlan)) if !vxlan.filters() => Some((vxlan.id, vxlan.flavour())),
         _ => None,
     }
 }

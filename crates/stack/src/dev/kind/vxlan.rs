@@ -4,10 +4,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::KindData;
+use super::vni::{self, Vnis};
 use crate::dev::class::{ETHER, LinkClass};
 use crate::dev::request::NewLink;
-use crate::dev::{Blame, FdbEntry, Link, LinkRefused};
+use crate::dev::{Blame, Link, LinkRefused};
 use crate::errno;
+use crate::rtnl::Rtnl;
 use crate::state::Ns;
 
 /// Tunnels of Ethernet in UDP.
@@ -34,6 +36,17 @@ const ON: u64 = 1 << 7 | 1 << 18 | 1 << 31;
 /// `IFLA_VXLAN_COLLECT_METADATA` and `IFLA_VXLAN_LEARNING`.
 const METADATA: u8 = 25;
 const LEARNING: u8 = 7;
+/// `IFLA_VXLAN_VNIFILTER`.
+const FILTER: u8 = 30;
+/// `IFLA_VXLAN_GBP` and `IFLA_VXLAN_GPE`.
+const GBP: u8 = 23;
+const GPE: u8 = 27;
+/// What two tunnels with the same number and port must differ in: `udp6zerocsumrx`, `remcsumrx`, `gbp`, `external`, `gpe`.
+const FLAVOURS: [u8; 5] = [20, 22, GBP, METADATA, GPE];
+
+/// What tells tunnels with the same number apart: port, whether over IPv6, the switches that make packets differ, and
+/// for one between link-local addresses its device.
+pub(in crate::dev) type Flavour = (u16, bool, u8, u32);
 
 /// How a tunnel is set up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +79,8 @@ pub struct Vxlan {
     pub port: u16,
     /// UDP ports to send from, lowest and highest; 0 for any.
     pub port_range: (u16, u16),
+    /// The networks it takes packets of, if it filters.
+    pub vnis: Arc<Vnis>,
 }
 
 impl Vxlan {
@@ -73,6 +88,29 @@ impl Vxlan {
     #[must_use]
     pub const fn is_on(&self, number: u8) -> bool {
         self.switches & (1 << number) != 0
+    }
+
+    /// Whether it takes packets of certain networks only, which are told to it one by one.
+    #[must_use]
+    pub const fn filters(&self) -> bool {
+        self.is_on(FILTER)
+    }
+
+    /// Whether the network of a packet is told beside it (`external`).
+    #[must_use]
+    pub const fn collects_metadata(&self) -> bool {
+        self.is_on(METADATA)
+    }
+
+    pub(in crate::dev) fn over6(&self) -> bool {
+        self.remote.or(self.local).is_some_and(|address| address.is_ipv6())
+    }
+
+    pub(in crate::dev) fn flavour(&self) -> Flavour {
+        let link_local = |address: IpAddr| matches!(address, IpAddr::V6(a) if a.is_unicast_link_local());
+        let near = [self.remote, self.local].into_iter().flatten().any(link_local);
+        let switches = FLAVOURS.iter().enumerate().map(|(bit, &number)| u8::from(self.is_on(number)) << bit).sum();
+        (self.port, self.over6(), switches, self.dev.filter(|_| near).unwrap_or(0))
     }
 }
 
@@ -105,13 +143,11 @@ pub(super) fn prepare(
     link: &mut Link,
 ) -> Result<(), LinkRefused> {
     let metadata = change.switches.iter().any(|&(number, on)| number == METADATA && on);
-    let id = match change.id {
-        Some(id) => id,
-        None if metadata => 0,
-        None => {
-            return Err(LinkRefused::says(errno::EINVAL, "Required attributes not provided to perform the operation"));
-        }
-    };
+    if !metadata && change.switches.contains(&(FILTER, true)) {
+        let text = "vxlan vnifilter only valid in collect metadata mode";
+        return Err(LinkRefused::blames(errno::EINVAL, text, Blame::Data(FILTER.into())));
+    }
+    let id = change.id.unwrap_or(0);
     if id > MAX_ID {
         return Err(LinkRefused::blames(errno::ERANGE, "VXLAN ID must be lower than 16777216", Blame::Data(1)));
     }
@@ -130,11 +166,18 @@ pub(super) fn prepare(
         limit: 0,
         port: OLD_PORT,
         port_range: (0, 0),
+        vnis: Arc::default(),
     };
     apply(&mut vxlan, change);
     if metadata {
         vxlan.switches &= !(1 << LEARNING);
     }
+    let gpe_alone = vxlan.is_on(METADATA) && !vxlan.is_on(GBP);
+    if vxlan.is_on(GPE) && !gpe_alone {
+        let text = "VXLAN GPE does not support this combination of attributes";
+        return Err(LinkRefused::says(errno::EINVAL, text));
+    }
+    check_labels(&vxlan)?;
     let six = |address: Option<IpAddr>| address.is_some_and(|a| a.is_ipv6());
     let four = |address: Option<IpAddr>| address.is_some_and(|a| a.is_ipv4());
     let over6 = six(vxlan.remote) || six(vxlan.local);
@@ -149,7 +192,7 @@ pub(super) fn prepare(
         let text = "Local interface required for multicast remote destination";
         return Err(LinkRefused::says(errno::EINVAL, text));
     }
-    if base.links.vnis_hold((id, vxlan.port, over6)) {
+    if !vxlan.filters() && base.links.vni_clashes(id, vxlan.flavour()) {
         return Err(LinkRefused::says(errno::EEXIST, "A VXLAN device with the specified VNI already exists"));
     }
     let overhead = if over6 { OVERHEAD6 } else { OVERHEAD4 };
@@ -169,29 +212,107 @@ pub(super) fn prepare(
     Ok(())
 }
 
-/// A tunnel with a host to send everything to has that in its table.
-pub(super) fn born(ns: Ns<'_>, link: &Link, vxlan: &Vxlan) {
-    let Some(address) = vxlan.remote else { return };
-    ns.links.set_fdb(link.index(), FdbEntry::default_route(link.index(), address, vxlan.dev));
+/// Labels are IPv6's.
+fn check_labels(vxlan: &Vxlan) -> Result<(), LinkRefused> {
+    let refuse = |text| Err(LinkRefused::says(errno::EINVAL, text));
+    if vxlan.over6() {
+        Ok(())
+    } else if vxlan.label != 0 {
+        refuse("Label attribute only applies to IPv6 VXLAN devices")
+    } else if vxlan.label_policy != 0 {
+        refuse("Label policy only applies to IPv6 VXLAN devices")
+    } else {
+        Ok(())
+    }
 }
+
+/// A tunnel with a host to send everything to has that in its table.
+pub(super) fn born(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link, vxlan: &Vxlan) {
+    if vxlan.filters() {
+        ns.links.add_filter(vxlan.flavour(), link.index());
+    }
+    if let Some(address) = vxlan.remote {
+        rtnl.add_host(ns, &vni::host(link, vxlan, 0, address));
+    }
+}
+
+/// Switches that stay as they are, in the order in which Linux looks at them.
+const FIXED_BEFORE: [(u8, &str); 6] = [
+    (28, "vxlan: cannot change TTL_INHERIT flag"),
+    (11, "vxlan: cannot change PROXY flag"),
+    (12, "vxlan: cannot change RSC flag"),
+    (13, "vxlan: cannot change L2MISS flag"),
+    (14, "vxlan: cannot change L3MISS flag"),
+    (METADATA, "vxlan: cannot change COLLECT_METADATA flag"),
+];
+const FIXED_AFTER: [(u8, &str); 9] = [
+    (18, "Cannot change UDP_CSUM flag"),
+    (19, "vxlan: cannot change UDP_ZERO_CSUM6_TX flag"),
+    (20, "vxlan: cannot change UDP_ZERO_CSUM6_RX flag"),
+    (21, "vxlan: cannot change REMCSUM_TX flag"),
+    (22, "vxlan: cannot change REMCSUM_RX flag"),
+    (23, "vxlan: cannot change GBP flag"),
+    (27, "vxlan: cannot change GPE flag"),
+    (24, "vxlan: cannot change REMCSUM_NOPARTIAL flag"),
+    (FILTER, "vxlan: cannot change flag"),
+];
+/// The switch that a refusal points at.
+const UDP_CSUM: u8 = 18;
 
 pub(super) fn check(vxlan: &Vxlan, change: &VxlanChange) -> Result<(), LinkRefused> {
-    let fixed = |text, number| Err(LinkRefused::blames(errno::EOPNOTSUPP, text, Blame::Data(number)));
+    let fixed = |text| Err(LinkRefused::says(errno::EOPNOTSUPP, text));
+    let said = |&(number, _): &(u8, &str)| change.switches.iter().any(|&(n, _)| n == number);
     if change.id.is_some_and(|id| id != vxlan.id) {
-        return fixed("Cannot change VNI", 1);
+        return fixed("Cannot change VNI");
     }
-    if change.port.is_some_and(|port| port != vxlan.port) {
-        return fixed("Cannot change port number", 15);
+    let other_family = |new: Option<IpAddr>| new.is_some_and(|new| new.is_ipv6() != vxlan.over6());
+    if other_family(change.remote) {
+        return fixed("New group address family does not match old group");
+    }
+    if let Some((_, text)) = FIXED_BEFORE.into_iter().find(said) {
+        return fixed(text);
     }
     if change.port_range.is_some() {
-        return fixed("Cannot change port range", 10);
+        return fixed("Cannot change port range");
     }
-    Ok(())
+    if change.port.is_some() {
+        return fixed("Cannot change port");
+    }
+    match FIXED_AFTER.into_iter().find(said) {
+        Some((UDP_CSUM, text)) => {
+            return Err(LinkRefused::blames(errno::EOPNOTSUPP, text, Blame::Data(UDP_CSUM.into())));
+        }
+        Some((_, text)) => return fixed(text),
+        None => {}
+    }
+    if change.limit.is_some() {
+        return fixed("Cannot change limit");
+    }
+    if change.local.is_some_and(|a| a.is_multicast()) {
+        return Err(LinkRefused::says(errno::EINVAL, "Local address cannot be multicast"));
+    }
+    let mut after = vxlan.clone();
+    apply(&mut after, change);
+    if after.remote.is_some_and(|a| a.is_multicast()) && after.dev.is_none() {
+        let text = "Local interface required for multicast remote destination";
+        return Err(LinkRefused::says(errno::EINVAL, text));
+    }
+    check_labels(&after)?;
+    if after.remote == vxlan.remote { Ok(()) } else { vni::check_redirect(vxlan) }
 }
 
-pub(super) fn change(data: &mut KindData, change: &VxlanChange) {
-    if let KindData::Vxlan(vxlan) = data {
-        apply(vxlan, change);
+pub(super) fn change(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, index: u32, change: &VxlanChange) {
+    let mut before = None;
+    super::edit(ns, index, |data| {
+        if let KindData::Vxlan(vxlan) = data {
+            before = vxlan.remote;
+            apply(vxlan, change);
+        }
+    });
+    if let Some(link) = ns.links.by_index(index)
+        && let Some(KindData::Vxlan(vxlan)) = link.data()
+    {
+        rtnl.redirect(ns, &link, vxlan, before);
     }
 }
 

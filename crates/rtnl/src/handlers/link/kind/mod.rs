@@ -2,6 +2,7 @@
 
 pub(super) mod bridge;
 mod macvlan;
+mod tun;
 mod veth;
 mod vlan;
 mod vxlan;
@@ -118,6 +119,7 @@ pub(super) fn fill(out: &mut Builder, links: Option<&Links>, link: &Link, now: u
         Some(KindData::Vlan(data)) => out.nest(IFLA_INFO_DATA, |out| vlan::fill(out, data)),
         Some(KindData::Macvlan(data)) => out.nest(IFLA_INFO_DATA, |out| macvlan::fill(out, data)),
         Some(KindData::Vxlan(data)) => out.nest(IFLA_INFO_DATA, |out| vxlan::fill(out, data)),
+        Some(KindData::Tun(data)) => out.nest(IFLA_INFO_DATA, |out| tun::fill(out, data)),
         _ => out,
     };
     if let (Some(port), Some(links)) = (BridgePort::of(link), links) {

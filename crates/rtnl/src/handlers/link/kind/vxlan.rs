@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use crate::handlers::refuse;
 use pernet_stack::{Vxlan, VxlanChange};
 use pernet_wire::{Attr, AttrTable, Builder, Errno, ExtAck, Kind, Policy, Strictness, parse_nested};
 
@@ -16,16 +17,18 @@ const ADDRESS6: Option<Kind> = Some(Kind::MinLen { min: 16 });
 /// `vxlan_policy`.
 const POLICY: Policy = Policy(&[
     None, U32, WORD, U32, WORD, U8, U8, U8, U32, U32, WORD, U8, U8, U8, U8, U16, ADDRESS6, ADDRESS6, U8, U8, U8, U8,
-    U8, FLAG, FLAG, U8, U32, FLAG, FLAG, U8, FLAG, U8, U32, ANY,
+    U8, FLAG, FLAG, U8, U32, FLAG, FLAG, U8, U8, U8, U32, ANY,
 ]);
 
 /// On or off, and said with a byte.
-const SWITCHES: [u8; 12] = [7, 11, 12, 13, 14, 25, 18, 19, 20, 21, 22, 31];
+const SWITCHES: [u8; 13] = [7, 11, 12, 13, 14, 25, 18, 19, 20, 21, 22, 30, 31];
 /// On by being there: group policy, not only for one with remote checksums, generic protocol, the TTL of the packet
-/// inside, and only numbers that are known.
-const PRESENT: [u8; 5] = [23, 24, 27, 28, 30];
+/// inside.
+const PRESENT: [u8; 4] = [23, 24, 27, 28];
 /// The TTL of the packet inside.
 const TTL_INHERIT: u8 = 28;
+/// `VXLAN_DF_INHERIT`.
+const LARGEST_DF: u8 = 2;
 /// Bits of the header that must be zero.
 const RESERVED: [u8; 8] = [0xf7, 0xff, 0xff, 0xff, 0, 0, 0, 0xff];
 
@@ -36,8 +39,12 @@ fn address(attrs: &AttrTable<'_>, four: u16, six: u16) -> Option<IpAddr> {
 }
 
 pub(super) fn read(data: Option<&Attr<'_>>, ext: &mut ExtAck) -> Result<VxlanChange, Errno> {
-    let Some(data) = data else { return Ok(VxlanChange::default()) };
+    let Some(data) = data else { return refuse(ext, "Required attributes not provided to perform the operation") };
     let attrs = parse_nested(data.nested(), &POLICY, Strictness::Legacy, ext)?;
+    if let Some(df) = attrs.get(29).filter(|a| a.u8().is_some_and(|df| df > LARGEST_DF)) {
+        ext.set_msg_attr("Invalid DF attribute", &df);
+        return Err(Errno::EINVAL);
+    }
     let u8_of = |ty| attrs.get(ty).and_then(|a: Attr<'_>| a.u8());
     let u32_of = |ty| attrs.get(ty).and_then(|a: Attr<'_>| a.u32());
     let be16 = |bytes: &[u8]| bytes.first_chunk().copied().map(u16::from_be_bytes);
@@ -98,6 +105,9 @@ pub(super) fn fill(out: &mut Builder, vxlan: &Vxlan) {
         if vxlan.is_on(number) {
             out.put_flag(number.into());
         }
+    }
+    if vxlan.filters() {
+        switch(out, 30);
     }
     out.put(33, &RESERVED);
 }

@@ -212,7 +212,7 @@ pub(in super::super) fn part(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, index: u32, goes_o
     tell(rtnl, ns, index, false);
     tell(rtnl, ns, index, true);
     ns.links.part(master, index);
-    ns.links.forget_port(master, index);
+    rtnl.forget_port(ns, master, index);
     rtnl.edit(ns, index, Some(NetdevEvent::ChangeUpper), |link| (link.master, link.port) = (None, None));
     carrier(rtnl, ns, master);
     if !goes_on {
