@@ -9,6 +9,7 @@
 //! A segment finds its socket by one look into the table that UDP uses too ([`crate::l4::ports`]). Each socket has a lock of
 //! its own, so two connections never wait for each other.
 
+mod ask;
 mod diag;
 mod info;
 mod input;
@@ -30,13 +31,13 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+pub use ask::TcpReadiness;
 pub(crate) use diag::proc_lines;
 pub use diag::{TcpEntry, TcpTimer};
 pub use info::TcpInfo;
 pub use state::State as TcpState;
 pub use stream::{TcpListener, TcpSocket, TcpStream};
 pub(crate) use timer::SockTimers;
-pub use user::TcpReadiness;
 
 use self::segment::{Header, RST};
 use self::sock::Sock;

@@ -9,10 +9,11 @@ use std::time::{Duration, Instant};
 
 use pernet::NetRef;
 
+use super::ask::TcpReadiness;
 use super::info::TcpInfo;
 use super::sock::Sock;
 use super::state::State;
-use super::user::{Read, TcpReadiness};
+use super::user::Read;
 use crate::dev::Stack;
 use crate::errno;
 
