@@ -96,6 +96,7 @@ scenarios! {
     background
     batch
     bindmounts
+    connections
     datagrams
     dump
     errors_newnsid

@@ -7,7 +7,7 @@ use super::header::Ipv6Header;
 use crate::dev::Link;
 use crate::errno;
 use crate::fib::Metrics;
-use crate::inet6::{self, Flow6, RouteError6, Way6, devconf};
+use crate::inet6::{self, Flow6, Way6, devconf};
 use crate::l2::Cx;
 use crate::l3::{Flow, Learned, Path, Reach, Route, exception};
 use crate::sysctl;
@@ -46,7 +46,11 @@ pub(in crate::l3) fn route_output(cx: Cx<'_>, flow: &Flow, dst: Ipv6Addr) -> Res
         flow_label: flow.flow_label,
         any_link_state: false,
     };
-    let way = inet6::way(ns, &asked, cx.now()).map_err(RouteError6::errno)?;
+    let way = inet6::way(ns, &asked, cx.now()).map_err(|error| {
+        // Linux looks for an address to send from before it minds that there is no way.
+        let addressless = src.is_none() && inet6::source(ns, dst, flow.oif).is_none();
+        if addressless && matches!(error.errno(), errno::ENETUNREACH) { errno::EADDRNOTAVAIL } else { error.errno() }
+    })?;
     if flow.on_link && way.gateway.is_some() {
         return Err(errno::ENETUNREACH);
     }
