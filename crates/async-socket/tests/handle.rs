@@ -182,6 +182,8 @@ fn an_overrun_is_an_error_to_the_reader_and_not_the_end() {
     let system = System::new();
     let net = system.create();
     let socket = system.socket(&net, &system.root());
+    // Who is not bound hears nothing.
+    socket.bind(&SocketAddr::new(0, 0)).expect("bound");
     socket.add_membership(GROUP_NSID).expect("joined");
     socket.get_ref().set_receive_buffer(2304);
     for _ in 0..9 {
