@@ -6,7 +6,6 @@ mod address;
 mod control;
 mod core;
 pub(crate) mod datagram;
-pub(crate) mod name;
 pub(crate) mod stream;
 mod target;
 
