@@ -28,6 +28,16 @@ fn set(world: &World, net: &NetRef, name: &str, change: LinkChange) {
     world.stack.rtnl(Origin::KERNEL).set_link(net, world.index(net, name), &change).unwrap();
 }
 
+/// `type vxlan id ID remote REMOTE dstport 4789`
+fn tunnel(id: u32, remote: &str) -> KindSpec {
+    KindSpec::Vxlan(Box::new(VxlanChange {
+        id: Some(id),
+        remote: Some(remote.parse().unwrap()),
+        port: Some(4789),
+        ..VxlanChange::default()
+    }))
+}
+
 /// A switch with three hosts.
 fn switch() -> (World, NetRef, [NetRef; 3]) {
     let world = World::new();
@@ -181,17 +191,8 @@ fn a_tunnel_leads_to_another_host() {
     world.wire((&a, "e1", 1), (&b, "e2", 2));
     world.addr(&a, "e1", "10.9.0.1/24");
     world.addr(&b, "e2", "10.9.0.2/24");
-    let tunnel = |remote: &str| {
-        let change = VxlanChange {
-            id: Some(42),
-            remote: Some(remote.parse().unwrap()),
-            port: Some(4789),
-            ..VxlanChange::default()
-        };
-        KindSpec::Vxlan(Box::new(change))
-    };
-    new(&world, &a, "x", 1, None, tunnel("10.9.0.2"));
-    new(&world, &b, "x", 2, None, tunnel("10.9.0.1"));
+    new(&world, &a, "x", 1, None, tunnel(42, "10.9.0.2"));
+    new(&world, &b, "x", 2, None, tunnel(42, "10.9.0.1"));
     world.addr(&a, "x", "10.1.1.1/24");
     world.addr(&b, "x", "10.1.1.2/24");
     world.pass(Duration::from_secs(1));
@@ -207,4 +208,52 @@ fn a_tunnel_leads_to_another_host() {
     assert_eq!(world.stats(&a, "x").rx_packets, 2);
     world.pass(Duration::from_secs(900));
     assert_eq!(learnt(), []);
+}
+
+#[test]
+fn a_tunnel_to_a_host_behind_itself_sends_nothing() {
+    let world = World::new();
+    let a = world.net();
+    new(&world, &a, "x", 1, None, tunnel(7, "10.9.9.9"));
+    world.addr(&a, "x", "10.9.9.1/24");
+    world.neighbour(&a, "x", "10.9.9.9", 9);
+    world.ping(&a, "10.9.9.9", 56, plain()).unwrap();
+    let stats = world.stats(&a, "x");
+    // As `ip -s -s link` of Linux counts them.
+    assert_eq!((stats.tx_packets, stats.tx_dropped, stats.tx_errors), (0, 0, stats.collisions));
+    assert!(stats.collisions > 0);
+}
+
+#[test]
+fn tunnels_through_each_other_end() {
+    let world = World::new();
+    let a = world.net();
+    for (name, last, remote, own) in [("x", 1, "10.9.9.9", "10.8.8"), ("y", 2, "10.8.8.8", "10.9.9")] {
+        new(&world, &a, name, last, None, tunnel(u32::from(last), remote));
+        world.addr(&a, name, &format!("{own}.1/24"));
+    }
+    world.neighbour(&a, "x", "10.8.8.8", 8);
+    world.neighbour(&a, "y", "10.9.9.9", 9);
+    world.pass(Duration::from_secs(1));
+    let before = [world.stats(&a, "x"), world.stats(&a, "y")];
+    world.ping(&a, "10.9.9.9", 56, plain()).unwrap();
+    let [x, y] = [world.stats(&a, "x"), world.stats(&a, "y")];
+    // Linux: y, x and y again send, and what x shall send then is in too many tunnels.
+    assert_eq!((y.tx_packets - before[1].tx_packets, y.tx_errors - before[1].tx_errors), (2, 0));
+    assert_eq!((x.tx_packets - before[0].tx_packets, x.tx_errors - before[0].tx_errors), (1, 1));
+    // As large as it gets, cut into pieces on each level.
+    world.ping(&a, "10.9.9.9", 60_000, plain()).unwrap();
+}
+
+#[test]
+fn a_tunnel_without_a_way_says_so() {
+    let world = World::new();
+    let a = world.net();
+    new(&world, &a, "x", 1, None, tunnel(7, "10.77.77.77"));
+    world.addr(&a, "x", "10.1.1.1/24");
+    world.neighbour(&a, "x", "10.1.1.9", 9);
+    world.ping(&a, "10.1.1.9", 56, plain()).unwrap();
+    let stats = world.stats(&a, "x");
+    assert_eq!((stats.tx_packets, stats.tx_dropped, stats.tx_errors), (0, 0, stats.tx_carrier_errors));
+    assert!(stats.tx_errors > 0);
 }
