@@ -5,8 +5,8 @@ use std::time::Duration;
 use pernet::{NetRef, Origin};
 
 use crate::dev::{
-    BridgeChange, BridgePortChange, FdbChange, HwAddr, KindSpec, LinkChange, MacvlanChange, NewLink, PortChange,
-    VlanChange, VxlanChange,
+    BridgeChange, BridgePortChange, FdbChange, HwAddr, IfFlags, KindSpec, LinkChange, MacvlanChange, NewLink,
+    PortChange, VlanChange, VxlanChange,
 };
 use crate::l3::tests::{World, plain};
 
@@ -256,4 +256,32 @@ fn a_tunnel_without_a_way_says_so() {
     let stats = world.stats(&a, "x");
     assert_eq!((stats.tx_packets, stats.tx_dropped, stats.tx_errors), (0, 0, stats.tx_carrier_errors));
     assert!(stats.tx_errors > 0);
+}
+
+#[test]
+fn what_goes_round_and_round_keeps_nobody() {
+    let world = World::new();
+    let [a, b] = [world.net(), world.net()];
+    for net in [&a, &b] {
+        new(&world, net, "br0", 0, None, KindSpec::Bridge(Box::<BridgeChange>::default()));
+    }
+    for (n, port) in [(10, "p1"), (20, "p2")] {
+        world.wire((&a, port, n), (&b, port, n + 1));
+        for net in [&a, &b] {
+            set(&world, net, port, LinkChange { master: Some(world.index(net, "br0")), ..LinkChange::default() });
+        }
+    }
+    world.addr(&a, "br0", "10.1.1.1/24");
+    world.pass(Duration::from_secs(40));
+    // A question to all, which each switch sends on by the other cable. Without an end this call had none.
+    world.ping(&a, "10.1.1.9", 56, plain()).unwrap();
+    assert_eq!(world.stack.run_timers(), Some(Duration::ZERO));
+    let crossed = || world.stats(&b, "p1").rx_packets;
+    let before = crossed();
+    world.run();
+    assert!(crossed() > before + 1000);
+    // Who pulls the plug has peace.
+    world.flags(&a, "p1", IfFlags::from_bits(0), IfFlags::UP);
+    world.run();
+    assert_ne!(world.stack.run_timers(), Some(Duration::ZERO));
 }

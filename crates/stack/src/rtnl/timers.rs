@@ -133,8 +133,8 @@ impl Timers {
 }
 
 impl Stack {
-    /// Does what is due and receives what waits, and says how long nothing else will be; `None` if nothing waits. To be called again after that
-    /// time, or when [`Stack::on_timer`]'s callback asks for it.
+    /// Does what is due and receives what waits, and says how long nothing else will be; `None` if nothing waits. To be
+    /// called again after that time, or when [`Stack::on_timer`]'s callback asks for it.
     #[must_use]
     pub fn run_timers(&self) -> Option<Duration> {
         loop {
@@ -142,6 +142,10 @@ impl Stack {
             // With no lock held: what is received may change configuration, and so may who receives it.
             self.run_sock_timers();
             self.run_packets();
+            if self.packets_wait() {
+                // There are more than one call may receive.
+                return Some(Duration::ZERO);
+            }
             let rtnl = self.rtnl(pernet::Origin::KERNEL);
             let next = rtnl.next_timer().into_iter().chain(self.inner().sock_timers.next()).min();
             let now = rtnl.now();
