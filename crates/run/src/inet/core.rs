@@ -100,13 +100,14 @@ impl Core {
         }
         let protocol = match (kind.ty, kind.protocol) {
             (libc::SOCK_DGRAM, libc::IPPROTO_UDP) => InetProtocol::Udp,
+            (libc::SOCK_DGRAM, libc::IPPROTO_UDPLITE) => InetProtocol::UdpLite,
             (libc::SOCK_DGRAM, libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6) => InetProtocol::Ping,
             (libc::SOCK_RAW, p) => InetProtocol::Raw(u8::try_from(p).map_err(|_| libc::EPROTONOSUPPORT)?),
             _ => return Err(libc::EPROTONOSUPPORT),
         };
         let v6 = kind.family == Family::V6;
         let socket = InetSocket::new(&world.stack, net, v6, protocol, uid);
-        Ok(Self::Inet { socket, v6, udp: protocol == InetProtocol::Udp })
+        Ok(Self::Inet { socket, v6, udp: matches!(protocol, InetProtocol::Udp | InetProtocol::UdpLite) })
     }
 
     /// By what inode number programs know it.

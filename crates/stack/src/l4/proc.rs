@@ -1,4 +1,4 @@
-//! Sockets as `/proc/net/{udp,udp6,raw,raw6,icmp,icmp6,packet}` list them.
+//! Sockets as `/proc/net/{udp,udp6,udplite,udplite6,raw,raw6,icmp,icmp6,packet}` list them.
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -24,6 +24,16 @@ pub(crate) fn udp(ns: Ns<'_>) -> String {
 /// `/proc/net/udp6`.
 pub(crate) fn udp6(ns: Ns<'_>) -> String {
     list6(ns, Proto::Udp)
+}
+
+/// `/proc/net/udplite`.
+pub(crate) fn udplite(ns: Ns<'_>) -> String {
+    list4(ns, Proto::UdpLite, sockets4(3, true, 127), 5, 127)
+}
+
+/// `/proc/net/udplite6`.
+pub(crate) fn udplite6(ns: Ns<'_>) -> String {
+    list6(ns, Proto::UdpLite)
 }
 
 /// `/proc/net/icmp`.
@@ -73,7 +83,7 @@ pub(crate) fn packet(ns: Ns<'_>) -> String {
 fn sockets(ns: Ns<'_>, v6: bool, proto: Proto) -> Vec<(u32, Arc<Sock>)> {
     let l4 = &ns.state().l4;
     let all = match proto {
-        Proto::Udp => l4.peek_udp().map(|ports| ports.all()),
+        Proto::Udp | Proto::UdpLite => l4.peek_udp(proto).map(|ports| ports.all()),
         Proto::Ping => l4.peek_ping(v6).map(|ports| ports.all()),
         Proto::Raw(_) => l4.peek_raw().map(|raws| raws.all()),
     };

@@ -26,6 +26,8 @@ use crate::l2::Cx;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Proto {
     Udp,
+    /// UDP whose checksum covers as much as the sender says (RFC 3828).
+    UdpLite,
     /// ICMP echo without privilege.
     Ping,
     /// Whatever has this protocol number.
@@ -42,13 +44,22 @@ pub(crate) struct Kind {
 pub(crate) const IPPROTO_ICMP: u8 = 1;
 pub(crate) const IPPROTO_UDP: u8 = 17;
 pub(crate) const IPPROTO_ICMPV6: u8 = 58;
+pub(crate) const IPPROTO_UDPLITE: u8 = 136;
 pub(crate) const IPPROTO_RAW: u8 = 255;
+
+impl Proto {
+    /// Either kind of UDP: they differ in their checksums, and in nothing that programs see.
+    pub(crate) const fn is_udp(self) -> bool {
+        matches!(self, Self::Udp | Self::UdpLite)
+    }
+}
 
 impl Kind {
     /// `IPPROTO_*`.
     pub(crate) const fn protocol(self) -> u8 {
         match self.proto {
             Proto::Udp => IPPROTO_UDP,
+            Proto::UdpLite => IPPROTO_UDPLITE,
             Proto::Ping if self.v6 => IPPROTO_ICMPV6,
             Proto::Ping => IPPROTO_ICMP,
             Proto::Raw(protocol) => protocol,
@@ -280,7 +291,7 @@ impl Sock {
         }
         let only6 = state.options.is_on(Opt::IPV6_V6ONLY);
         let (ip, device) = match (addr, unmapped(addr.ip())) {
-            (SocketAddr::V6(_), IpAddr::V4(_)) if only6 || self.kind.proto != Proto::Udp => {
+            (SocketAddr::V6(_), IpAddr::V4(_)) if only6 || !self.kind.proto.is_udp() => {
                 return Err(if only6 { errno::EINVAL } else { errno::EADDRNOTAVAIL });
             }
             (_, IpAddr::V4(v4)) => {
@@ -292,7 +303,7 @@ impl Sock {
             (SocketAddr::V6(addr), ip) => (ip, may_bind6(cx, &addr, state.device, state.any_source(), false)?),
             (SocketAddr::V4(_), ip) => (ip, state.device),
         };
-        if self.kind.proto == Proto::Udp && !may_bind_port(cx.ns(), addr.port(), caller.capable(Cap::NetBindService)) {
+        if self.kind.proto.is_udp() && !may_bind_port(cx.ns(), addr.port(), caller.capable(Cap::NetBindService)) {
             return Err(errno::EACCES);
         }
         if device != state.device {

@@ -255,6 +255,57 @@ fn what_is_said_beside_a_packet_arrives() {
 }
 
 #[test]
+fn a_checksum_covers_what_the_sender_says_and_no_less_than_the_receiver_wants() {
+    let world = World::new();
+    let server = world.bare(&world.b, InetProtocol::UdpLite);
+    let by_wire = world.bare(&world.b, InetProtocol::Raw(136));
+    let client = world.bare(&world.a, InetProtocol::UdpLite);
+    assert_eq!(server.bind(at("0.0.0.0:53"), &Root), Ok(()));
+    let shown = |opt: Opt| client.option(136, opt.1, 4).unwrap();
+    assert_eq!(shown(Opt::UDPLITE_SEND_CSCOV), 0i32.to_ne_bytes());
+    // What Linux 6.18 puts into the header of 4 bytes, by what is asked for.
+    let fields = [(None, 12), (Some(0), 0), (Some(1), 8), (Some(-1), 8), (Some(9), 9), (Some(12), 12), (Some(200), 12)];
+    for (asked, field) in fields {
+        if let Some(asked) = asked {
+            set(&client, Opt::UDPLITE_SEND_CSCOV, asked);
+        }
+        client.send(b"abcd", Some(at("10.0.0.2:53")), &[], 0, &Root).unwrap();
+        let wire = by_wire.recv().unwrap().unwrap();
+        assert_eq!(wire.payload()[24..26], u16::to_be_bytes(field), "{asked:?}");
+        assert_eq!(server.recv().unwrap().unwrap().payload(), b"abcd");
+    }
+    assert_eq!(shown(Opt::UDPLITE_SEND_CSCOV), 200i32.to_ne_bytes());
+    // The same packets by hand: their checksums are looked at.
+    let hand = world.bare(&world.a, InetProtocol::Raw(136));
+    let heard = |field: u16, right: bool| {
+        let mut packet = [&[0, 9, 0, 53], &field.to_be_bytes()[..], &[0, 0], b"abcd"].concat();
+        let covered = if field == 0 { 12 } else { usize::from(field).min(12) };
+        let sum = crate::l3::pseudo_header_sum(at("10.0.0.1:0").ip(), at("10.0.0.2:0").ip(), 136, 12);
+        let sum = crate::l3::internet_checksum(&packet[..covered], sum) ^ u16::from(!right);
+        packet[6..8].copy_from_slice(&sum.to_be_bytes());
+        hand.send(&packet, Some(at("10.0.0.2:0")), &[], 0, &Root).unwrap();
+        server.recv().unwrap().is_some()
+    };
+    for (field, ok) in [(0, true), (7, false), (8, true), (11, true), (12, true), (13, false)] {
+        assert_eq!((heard(field, true), heard(field, false)), (ok, false), "{field}");
+    }
+    for (least, ok) in
+        [(0, [true, false, false, true]), (9, [true, false, true, true]), (90, [true, false, false, true])]
+    {
+        set(&server, Opt::UDPLITE_RECV_CSCOV, least);
+        assert_eq!([0, 8, 9, 12].map(|field| heard(field, true)), ok, "{least}");
+    }
+    // Ports are their own, and nobody there is told as with UDP.
+    let other = world.udp(&world.b, "0.0.0.0:53");
+    assert_eq!(errno_of(other.try_recv_from()), errno::EAGAIN);
+    let opt = Opt::UDPLITE_SEND_CSCOV;
+    assert_eq!(errno_of(other.as_inet().set_option(136, opt.1, &8i32.to_ne_bytes(), &Root)), errno::ENOPROTOOPT);
+    client.connect(Some(at("10.0.0.2:54")), &Root).unwrap();
+    client.send(b"x", None, &[], 0, &Root).unwrap();
+    assert_eq!(errno_of(client.recv()), errno::ECONNREFUSED);
+}
+
+#[test]
 fn pieces_wait_for_the_cork() {
     let world = World::new();
     let server = world.udp(&world.b, "0.0.0.0:53");

@@ -22,6 +22,8 @@ use crate::l2::netif_rx;
 pub enum InetProtocol {
     /// UDP.
     Udp,
+    /// UDP with checksums over parts.
+    UdpLite,
     /// ICMP echo requests and their answers.
     Ping,
     /// Whole packets of a protocol (`IPPROTO_*`).
@@ -95,6 +97,7 @@ impl InetSocket {
     pub fn new(stack: &Stack, net: NetRef, v6: bool, protocol: InetProtocol, uid: u32) -> Self {
         let proto = match protocol {
             InetProtocol::Udp => Proto::Udp,
+            InetProtocol::UdpLite => Proto::UdpLite,
             InetProtocol::Ping => Proto::Ping,
             InetProtocol::Raw(protocol) => Proto::Raw(protocol),
         };
@@ -314,7 +317,7 @@ impl InetSocket {
             IpAddr::V4(dst) => super::address::address_type(cx, dst) == crate::fib::route_type::LOCAL,
             IpAddr::V6(dst) => !dst.is_multicast(),
         };
-        if alone && self.0.kind.proto == Proto::Udp {
+        if alone && self.0.kind.proto.is_udp() {
             frame.pull_back_to_network();
             netif_rx(cx, meta.ifindex, frame);
             self.0.stack.run_packets();
