@@ -391,6 +391,7 @@ impl Emulated {
         match self {
             Self::Netlink(n) => n.pump(world),
             Self::Datagram(d) => d.pump(world),
+            Self::Tun(t) => t.pump(world),
             _ => {}
         }
     }

@@ -204,7 +204,7 @@ impl Supervisor {
                     Emulated::Control(c) => c.serve(world),
                     Emulated::Datagram(d) => d.pump(world),
                     Emulated::Stream(_) => syscalls::pump_stream(world, id),
-                    Emulated::Tun(file) => file.drain(),
+                    Emulated::Tun(file) => file.pump(world),
                     Emulated::Unix(_) => {}
                 }
                 if hung {

@@ -24,6 +24,7 @@ pub(crate) const EXFULL: i32 = 54;
 pub(crate) const ENONET: i32 = 64;
 pub(crate) const EPROTO: i32 = 71;
 pub(crate) const EOVERFLOW: i32 = 75;
+pub(crate) const EBADFD: i32 = 77;
 pub(crate) const EDESTADDRREQ: i32 = 89;
 pub(crate) const EMSGSIZE: i32 = 90;
 pub(crate) const ENOPROTOOPT: i32 = 92;

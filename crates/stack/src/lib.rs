@@ -73,6 +73,7 @@ pub use ioctl::{
     IFREQ_LEN, IN6_IFREQ_LEN, If6Change, IfChange, IfRequest, IfRequestError, ioctl_change, ioctl_change6,
     ioctl_ifconf, ioctl_ifreq,
 };
+pub use l2::TunQueue;
 pub use l3::Learned;
 pub use l4::cmsg::ControlMessage;
 pub use l4::filter::FilterInstruction;

@@ -16,7 +16,8 @@ pub(crate) enum Checksum {
     /// It was not computed yet: where the packet leaves the machine it is, from `start` bytes after the network header on, and
     /// written `offset` bytes after that (`CHECKSUM_PARTIAL`). Between namespaces it travels so.
     Partial {
-        /// Of the transport header, after the network header.
+        /// Of the transport header, after the beginning of the network header: `ip_output` fills it in, who knows how long
+        /// that is.
         start: u16,
         /// Of the field in the transport header.
         offset: u16,
