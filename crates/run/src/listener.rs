@@ -7,6 +7,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 /// `SECCOMP_IOCTL_NOTIF_SET_FLAGS` with this bit: wake-ups stay on the caller's processor (Linux 6.6).
 const USER_NOTIF_FD_SYNC_WAKE_UP: libc::c_ulong = 1;
 
@@ -69,6 +71,15 @@ impl Listener {
         }
         let call = Call { tid: raw.pid, nr: i64::from(raw.data.nr), args: raw.data.args };
         Ok(Some(Notification { listener: self.clone(), id: raw.id, call, open: true }))
+    }
+}
+
+impl Listener {
+    /// Is no task left under the filter?
+    pub(crate) fn is_over(&self) -> bool {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut fds = [PollFd::new(&self.0, PollFlags::empty())];
+        poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(PollFlags::HUP)
     }
 }
 

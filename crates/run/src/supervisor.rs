@@ -27,6 +27,8 @@ use crate::world::{Deaths, World, lock};
 
 /// How often things are looked at that no event tells.
 const LOOK: Duration = Duration::from_millis(200);
+/// Looking for closed sockets takes at most one part in so many of a processor's time.
+const SWEEP_SHARE: u32 = 50;
 /// How many looks in a row must miss a socket before it counts as closed.
 const SWEEPS: u32 = 2;
 /// How often parked calls are looked at that have a deadline, or whose caller's signals we must look for.
@@ -61,6 +63,8 @@ pub(crate) struct Supervisor {
     listener: Listener,
     /// A child changed state and was not looked at yet.
     unreaped: Cell<bool>,
+    /// Which sockets are still there is not asked again before.
+    next_sweep: Cell<Instant>,
 }
 
 impl Supervisor {
@@ -109,7 +113,18 @@ impl Supervisor {
             killable,
             can_getfd: AtomicBool::new(can_getfd),
         };
-        Ok(Self { world: Arc::new(world), deaths, listener: Listener::new(listener), unreaped: Cell::new(false) })
+        Ok(Self {
+            world: Arc::new(world),
+            deaths,
+            listener: Listener::new(listener),
+            unreaped: Cell::new(false),
+            next_sweep: Cell::new(Instant::now()),
+        })
+    }
+
+    /// What its programs' calls come through.
+    pub(crate) fn listener(&self) -> Listener {
+        self.listener.clone()
     }
 
     /// What the first process must carry in its limit, before it is let go.
@@ -161,15 +176,17 @@ impl Supervisor {
     }
 
     fn patience(&self) -> Option<Duration> {
-        if self.world.sockets.has_watched(&self.world) {
+        if self.world.sockets.has_watched() {
             return Some(DEADLINE);
         }
         let (looking, again) = {
             let spaces = lock(&self.world.spaces);
             (spaces.needs_looking(), spaces.patience())
         };
-        let look = (looking || self.world.sockets.needs_sweeping()).then_some(LOOK);
-        look.into_iter().chain(again).chain(self.world.stack.next_timer()).min()
+        let look = looking.then_some(LOOK);
+        let until_sweep = || self.next_sweep.get().saturating_duration_since(Instant::now()).max(LOOK);
+        let sweep = self.world.sockets.needs_sweeping().then(until_sweep);
+        look.into_iter().chain(sweep).chain(again).chain(self.world.stack.next_timer()).min()
     }
 
     fn react(
@@ -239,10 +256,13 @@ impl Supervisor {
         // By the clock, not when nothing else happens: a busy program must not keep the dead alive.
         if last_look.elapsed() >= LOOK {
             *last_look = Instant::now();
-            if world.sockets.needs_sweeping() {
+            if world.sockets.needs_sweeping() && Instant::now() >= self.next_sweep.get() {
+                let start = Instant::now();
                 // What is under way to a socket that was closed is refused first, not forgotten.
                 syscalls::pump_ready(world);
-                world.sockets.sweep(SWEEPS);
+                world.sockets.sweep_all(SWEEPS);
+                // It takes longer the more sockets there are, and shall cost no more of a processor for that.
+                self.next_sweep.set(start + SWEEP_SHARE * start.elapsed());
             }
             let mut spaces = lock(&world.spaces);
             if spaces.needs_looking() {

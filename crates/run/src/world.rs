@@ -11,6 +11,7 @@ use pernet_rtnl::{Client, PeerError, Rtnetlink};
 use pernet_stack::Stack;
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 
+use crate::descriptors::refusal;
 use crate::handle;
 use crate::paths::Binds;
 use crate::reactor::Reactor;
@@ -91,7 +92,7 @@ impl World {
         let copy = handle::ask(task, |pidfd| Ok(pidfd_getfd(pidfd, fd, PidfdGetfdFlags::empty())?));
         copy.map_err(|e| match errno_of(&e) {
             libc::EPERM | libc::ENOSYS => libc::EPERM,
-            e => e,
+            e => refusal(e),
         })
     }
 

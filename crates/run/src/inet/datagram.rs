@@ -305,7 +305,7 @@ impl DatagramFd {
         };
         let now = Instant::now();
         if wanted && *state.show_at.get_or_insert(now + SHOWN_LATE) > now {
-            world.sockets.watch_parked();
+            world.sockets.watch(self.id);
             world.reactor.wake();
             return;
         }
@@ -443,7 +443,7 @@ impl DatagramFd {
                 let deadline = deadline.map(|d| Instant::now() + d);
                 state.parked.push(Parked { notification, receive, deadline });
                 if world.killable || deadline.is_some() {
-                    world.sockets.watch_parked();
+                    world.sockets.watch(self.id);
                     world.reactor.wake();
                 }
                 return;
