@@ -89,6 +89,10 @@ impl World {
         if !self.can_getfd.load(Ordering::Relaxed) {
             return Err(libc::EPERM);
         }
+        // By no number: of what was just accepted it is not known yet.
+        if fd < 0 {
+            return Err(libc::EBADF);
+        }
         let copy = handle::ask(task, |pidfd| Ok(pidfd_getfd(pidfd, fd, PidfdGetfdFlags::empty())?));
         copy.map_err(|e| match errno_of(&e) {
             libc::EPERM | libc::ENOSYS => libc::EPERM,
