@@ -7,6 +7,8 @@ mod control;
 mod core;
 pub(crate) mod datagram;
 pub(crate) mod name;
+pub(crate) mod ring;
+mod shown;
 pub(crate) mod stream;
 mod target;
 
