@@ -43,6 +43,8 @@ pub(crate) struct World {
     pub(crate) sockets: Sockets,
     /// How their ends are connected.
     pub(crate) switchboard: crate::inet::stream::Switchboard,
+    /// Packet sockets' memory on its way into programs.
+    pub(crate) swaps: crate::inet::ring::Swaps,
     /// Privileges.
     pub(crate) users: Arc<Users>,
     /// Private directories behind virtual ones.

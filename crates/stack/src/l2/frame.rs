@@ -147,6 +147,11 @@ impl Frame {
         self.bytes.get(self.mac..self.network).unwrap_or(&[])
     }
 
+    /// What stands from the network header to where [`data`](Self::data) begins.
+    pub(crate) fn network_header(&self) -> &[u8] {
+        self.bytes.get(self.network..self.head).unwrap_or_default()
+    }
+
     /// [`data`](Self::data) begins with the link-layer header again.
     pub(crate) fn pull_back_to_mac(&mut self) {
         self.head = self.mac.min(self.bytes.len());

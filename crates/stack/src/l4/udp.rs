@@ -104,6 +104,7 @@ pub(super) fn rcv(cx: Cx<'_>, mut packet: Received) -> Delivered {
         at: cx.now(),
         drops: 0,
         segment: None,
+        options: packet.options(),
     };
     if matches!(packet.reach, Reach::Broadcast | Reach::Multicast) {
         if packet.frame.pull(HEADER).is_some() {

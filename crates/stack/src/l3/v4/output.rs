@@ -71,6 +71,11 @@ pub(in crate::l3) fn ip_output(
         dst,
     };
     written.write(frame.data_mut());
+    if options > 0
+        && let Ok(found) = super::options::parse(&frame.data()[..len])
+    {
+        super::options::note(cx, frame.data_mut(), len, found, src);
+    }
     (frame.mark, frame.priority) = (header.mark, header.priority);
     output(cx, &link, route, header.multicast_loop, mtu, frame)
 }
