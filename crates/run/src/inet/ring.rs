@@ -227,7 +227,7 @@ impl DatagramFd {
         world.swaps.restless.store(fresh, Ordering::Relaxed);
         if begins {
             // The main thread waits for less from now on.
-            world.sockets.watch(self.id);
+            world.sockets.watch(self.id());
             world.reactor.wake();
         }
     }

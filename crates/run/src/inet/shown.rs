@@ -41,7 +41,7 @@ impl DatagramFd {
         };
         let now = Instant::now();
         if wanted && *state.show_at.get_or_insert(now + SHOWN_LATE) > now {
-            world.sockets.watch(self.id);
+            world.sockets.watch(self.id());
             world.reactor.wake();
             return;
         }
