@@ -415,6 +415,7 @@ impl Emulated {
         match self {
             Self::Netlink(n) => n.pump(world),
             Self::Datagram(d) => d.pump(world),
+            Self::Tun(t) => t.pump(world),
             _ => {}
         }
     }

@@ -33,6 +33,8 @@ const SWEEP_SHARE: u32 = 50;
 const SWEEPS: u32 = 2;
 /// How often parked calls are looked at that have a deadline, or whose caller's signals we must look for.
 const DEADLINE: Duration = Duration::from_millis(10);
+/// The same of a ring that was just shown to have something.
+const RESTLESS: Duration = Duration::from_millis(1);
 
 /// Why a run could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -101,6 +103,7 @@ impl Supervisor {
             spaces: Mutex::new(spaces),
             binds: Mutex::new(Binds::default()),
             sockets: Sockets::new()?,
+            swaps: crate::inet::ring::Swaps::default(),
             switchboard: crate::inet::stream::Switchboard::default(),
             users,
             vfs: Vfs::new(),
@@ -176,6 +179,9 @@ impl Supervisor {
     }
 
     fn patience(&self) -> Option<Duration> {
+        if self.world.swaps.is_restless() {
+            return Some(RESTLESS);
+        }
         if self.world.sockets.has_watched() {
             return Some(DEADLINE);
         }
@@ -221,7 +227,7 @@ impl Supervisor {
                     Emulated::Control(c) => c.serve(world),
                     Emulated::Datagram(d) => d.pump(world),
                     Emulated::Stream(_) => syscalls::pump_stream(world, id),
-                    Emulated::Tun(file) => file.drain(),
+                    Emulated::Tun(file) => file.pump(world),
                     Emulated::Unix(_) => {}
                 }
                 if hung {

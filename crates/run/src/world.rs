@@ -43,6 +43,8 @@ pub(crate) struct World {
     pub(crate) sockets: Sockets,
     /// How their ends are connected.
     pub(crate) switchboard: crate::inet::stream::Switchboard,
+    /// Packet sockets' memory on its way into programs.
+    pub(crate) swaps: crate::inet::ring::Swaps,
     /// Privileges.
     pub(crate) users: Arc<Users>,
     /// Private directories behind virtual ones.
@@ -88,6 +90,10 @@ impl World {
     pub(crate) fn copy_any_fd(&self, task: Task, fd: i32) -> Result<OwnedFd, i32> {
         if !self.can_getfd.load(Ordering::Relaxed) {
             return Err(libc::EPERM);
+        }
+        // By no number: of what was just accepted it is not known yet.
+        if fd < 0 {
+            return Err(libc::EBADF);
         }
         let copy = handle::ask(task, |pidfd| Ok(pidfd_getfd(pidfd, fd, PidfdGetfdFlags::empty())?));
         copy.map_err(|e| match errno_of(&e) {

@@ -6,7 +6,8 @@ mod address;
 mod control;
 mod core;
 pub(crate) mod datagram;
-pub(crate) mod name;
+pub(crate) mod ring;
+mod shown;
 pub(crate) mod stream;
 mod target;
 

@@ -9,7 +9,7 @@ use rustix::net::{SocketFlags, connect};
 
 use super::{Phase, State, StreamFd, pump, wire};
 use crate::descriptors::refused;
-use crate::inet::{keep, name};
+use crate::inet::{address, keep};
 use crate::listener::{Delivery, Notification};
 use crate::mem::Memory;
 use crate::netlink::answer;
@@ -148,8 +148,8 @@ impl StreamFd {
     ) -> Result<(), (Notification, i32)> {
         let call = notification.call;
         if call.args[1] != 0 {
-            let peer = child.last_peer().unwrap_or_else(|| name::unspecified(self.v6()));
-            if let Err(e) = Memory::of(task.tid).write_sized(call.args[1], call.args[2], &name::bytes(peer)) {
+            let peer = child.last_peer().unwrap_or_else(|| address::unspecified(self.v6()));
+            if let Err(e) = Memory::of(task.tid).write_sized(call.args[1], call.args[2], &address::bytes(peer)) {
                 return Err((notification, e.errno()));
             }
         }

@@ -7,7 +7,7 @@ use pernet_stack::TcpState;
 
 use super::{Phase, State, StreamFd, pump};
 use crate::descriptors::room;
-use crate::inet::{address, name};
+use crate::inet::address;
 use crate::listener::Notification;
 use crate::netlink::answer;
 use crate::reactor::Token;
@@ -46,10 +46,13 @@ impl StreamFd {
     pub(super) fn connect(self: &Arc<Self>, world: &Arc<World>, task: Task, notification: Notification) {
         let call = notification.call;
         let fd = call.int(0);
-        let to = address(task, call.args[1], call.int(2)).and_then(|raw| name::parse(&raw, self.v6()));
+        let to = address(task, call.args[1], call.int(2)).and_then(|raw| {
+            let dissolves = address::family_of(&raw).ok_or(libc::EINVAL)? == libc::AF_UNSPEC;
+            (!dissolves).then(|| address::parse(&raw, self.v6(), false)).transpose()
+        });
         let to = match to {
-            Ok(name::Name::Inet(to)) => to,
-            Ok(name::Name::None) => return answer(world, notification, self.dissolve().map(|()| 0)),
+            Ok(Some(to)) => to,
+            Ok(None) => return answer(world, notification, self.dissolve().map(|()| 0)),
             Err(e) => return answer(world, notification, Err(e)),
         };
         let app = match self.app(world, task, fd) {

@@ -20,7 +20,7 @@ use pernet::{Cap, NetRef};
 use pernet_stack::TcpSocket;
 use rustix::net::SocketAddrUnix;
 
-use super::{Family, Kind, address, keep, name, write_name};
+use super::{Family, Kind, address, keep, write_name};
 use crate::listener::{Call, Notification};
 use crate::netlink::answer;
 use crate::sockets::{Emulated, lone_socket};
@@ -300,21 +300,15 @@ impl StreamFd {
     fn plain(self: &Arc<Self>, world: &World, task: Task, call: &Call) -> Result<i64, i32> {
         match call.nr {
             libc::SYS_bind => {
-                let name = name::parse(&address(task, call.args[1], call.int(2))?, self.v6())?;
-                let to = match name {
-                    name::Name::Inet(to) => to,
-                    // IPv4 takes it for "any", as it always did.
-                    name::Name::None if !self.v6() => name::unspecified(false),
-                    name::Name::None => return Err(libc::EAFNOSUPPORT),
-                };
+                let to = address::parse(&address(task, call.args[1], call.int(2))?, self.v6(), false)?;
                 self.bind(world, task, call.int(0), to)
             }
             libc::SYS_listen => self.listen(world, task, call.int(0), call.int(1)),
             libc::SYS_getsockname => {
-                let local = self.socket.local_addr().unwrap_or_else(|| name::unspecified(self.v6()));
-                write_name(task, call, &name::bytes(local))
+                let local = self.socket.local_addr().unwrap_or_else(|| address::unspecified(self.v6()));
+                write_name(task, call, &address::bytes(local))
             }
-            libc::SYS_getpeername => write_name(task, call, &name::bytes(self.socket.peer_addr()?)),
+            libc::SYS_getpeername => write_name(task, call, &address::bytes(self.socket.peer_addr()?)),
             _ => Err(libc::EOPNOTSUPP),
         }
     }
