@@ -22,4 +22,10 @@ for what, make in ('datagram sockets', lambda: socket.socket(2, 2)), ('netlink s
     fill(make)
     print(what, 'refused:', refused in (errno.ENFILE, errno.EMFILE, errno.ENOBUFS), 'some:', len(many) > 20, 'others go on:', goes_on())
     many.clear(); refused = None
+    # Whoever came to a full table waits at the door, and has left since.
+    server.setblocking(False)
+    while True:
+        try: server.accept()
+        except BlockingIOError: break
+    server.setblocking(True)
     print('again:', talks(*pair()), socket.socket(2, 2).fileno() > 0)

@@ -34,7 +34,7 @@ fn links_and_a_namespace_go_underfoot() {
     let scratch = Scratch::new().expect("a scratch folder");
     let expected = "flows: True\nflows again: True\nnothing flows while it is down: True\nflows after that: True\n\
         nothing flows without it: True [None, None] None\nflows by a new one: True\nflows on: True\n\
-        the cable is gone: True\n{-9}\n";
+        the cable is gone: True\nall ended: 3\n";
     said_by_all(&scratch, &["python3", &program("underfoot.py")], expected);
 }
 
@@ -110,7 +110,7 @@ fn no_socket_is_the_hosts() {
             let strange: Vec<u64> = open.difference(&unix_sockets()).copied().collect();
             assert!(strange.is_empty(), "{pid} ({}): {strange:?}", program_name(pid));
         }
-        assert!(seen > 30, "only {seen} sockets");
+        assert!(seen > 20, "only {seen} sockets");
         drop(child.stdin.take());
         assert!(child.wait().expect("waits").success());
     });
