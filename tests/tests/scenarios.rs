@@ -142,6 +142,7 @@ scenarios! {
     routes4
     routes6
     rule_forms
+    router_advert
     rules
     setns
     statements
