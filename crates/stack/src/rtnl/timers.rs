@@ -142,7 +142,7 @@ impl Stack {
             // With no lock held: what is received may change configuration, and so may who receives it.
             self.run_sock_timers();
             self.run_packets();
-            let rtnl = self.rtnl(pernet::Origin::KERNEL);
+            let mut rtnl = self.rtnl(pernet::Origin::KERNEL);
             let next = rtnl.next_timer().into_iter().chain(self.inner().sock_timers.next()).min();
             let now = rtnl.now();
             drop(rtnl);
