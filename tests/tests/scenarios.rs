@@ -150,6 +150,7 @@ scenarios! {
     sysfs_ethtool
     threads
     tos
+    tun_packets
     tuntap
     views
     vxlan_vnifilter

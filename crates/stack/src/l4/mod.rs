@@ -3,11 +3,13 @@
 //! - [`ports`] says who has which port, for every protocol that has some.
 //! - [`sock`] is a socket without connections, with [`options`], [`queue`] and control messages ([`cmsg`]); [`udp`],
 //!   [`ping`] and [`raw`] are what such sockets speak.
+//! - [`diag`] and [`proc`] list them.
 //! - [`packet`] sockets hear what devices send and receive, through a [`filter`].
 //! - [`user`] is how programs of this process and the supervisor of others reach them.
 
 pub(crate) mod address;
 pub(crate) mod cmsg;
+mod diag;
 pub(crate) mod filter;
 mod member;
 pub(crate) mod options;
@@ -27,6 +29,7 @@ mod udp;
 pub(crate) mod user;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::dev::Link;
 use crate::l2::{Cx, Work, later};
@@ -36,10 +39,16 @@ use crate::state::{Lazy, Ns};
 use packet::Packets;
 use ports::{Ports, Rules};
 use raw::Raws;
-use sock::{IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_UDP, Kind, Proto, Sock};
+use sock::{IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_UDP, IPPROTO_UDPLITE, Kind, Proto, Sock};
 
 /// The protocol of [`tcp`].
 const IPPROTO_TCP: u8 = 6;
+
+/// What tells a socket from all others of this process (`sock_gen_cookie`).
+fn next_cookie() -> u64 {
+    static COOKIES: AtomicU64 = AtomicU64::new(1);
+    COOKIES.fetch_add(1, Ordering::Relaxed)
+}
 
 /// Those of UDP or ping: a table of datagrams.
 #[derive(Debug)]
@@ -55,6 +64,7 @@ impl Default for Datagrams {
 #[derive(Debug)]
 pub(crate) struct Layer4 {
     udp: Lazy<Datagrams>,
+    udplite: Lazy<Datagrams>,
     ping: Lazy<Datagrams>,
     ping6: Lazy<Datagrams>,
     raw: Lazy<Raws>,
@@ -63,21 +73,30 @@ pub(crate) struct Layer4 {
 
 impl Layer4 {
     pub(crate) const fn new() -> Self {
-        Self { udp: Lazy::new(), ping: Lazy::new(), ping6: Lazy::new(), raw: Lazy::new(), packets: Lazy::new() }
+        Self {
+            udp: Lazy::new(),
+            udplite: Lazy::new(),
+            ping: Lazy::new(),
+            ping6: Lazy::new(),
+            raw: Lazy::new(),
+            packets: Lazy::new(),
+        }
     }
 
     /// Where such a socket has its port; raw ones have none.
     fn ports(&self, kind: Kind) -> Option<&Ports<Arc<Sock>>> {
         match (kind.proto, kind.v6) {
             (Proto::Udp, _) => Some(&self.udp.0),
+            (Proto::UdpLite, _) => Some(&self.udplite.0),
             (Proto::Ping, false) => Some(&self.ping.0),
             (Proto::Ping, true) => Some(&self.ping6.0),
             (Proto::Raw(_), _) => None,
         }
     }
 
-    fn peek_udp(&self) -> Option<&Ports<Arc<Sock>>> {
-        self.udp.peek().map(|table| &table.0)
+    /// Of either kind of UDP.
+    fn peek_udp(&self, proto: Proto) -> Option<&Ports<Arc<Sock>>> {
+        if proto == Proto::UdpLite { &self.udplite } else { &self.udp }.peek().map(|table| &table.0)
     }
 
     fn peek_ping(&self, v6: bool) -> Option<&Ports<Arc<Sock>>> {
@@ -107,7 +126,7 @@ pub(crate) fn netdev_event(rtnl: &Rtnl<'_>, ns: Ns<'_>, link: &Link, event: Netd
 pub(crate) fn deliver(cx: Cx<'_>, packet: Received) -> Delivered {
     let heard = raw::deliver(cx, &packet);
     match (packet.protocol, packet.dst.is_ipv6()) {
-        (IPPROTO_UDP, _) => udp::rcv(cx, packet),
+        (IPPROTO_UDP | IPPROTO_UDPLITE, _) => udp::rcv(cx, packet),
         (IPPROTO_TCP, _) => tcp::rcv(cx, packet),
         (IPPROTO_ICMP, false) | (IPPROTO_ICMPV6, true) => {
             ping::rcv(cx, packet);
@@ -122,7 +141,7 @@ pub(crate) fn deliver(cx: Cx<'_>, packet: Received) -> Delivered {
 pub(crate) fn error(cx: Cx<'_>, error: &IcmpError<'_>) {
     raw::err(cx, error);
     match (error.protocol, error.dst.is_ipv6()) {
-        (IPPROTO_UDP, _) => udp::err(cx, error),
+        (IPPROTO_UDP | IPPROTO_UDPLITE, _) => udp::err(cx, error),
         (IPPROTO_TCP, _) => tcp::error(cx, error),
         (IPPROTO_ICMP, false) | (IPPROTO_ICMPV6, true) => ping::err(cx, error),
         _ => {}

@@ -11,6 +11,8 @@ pub(crate) const SOL_IP: i32 = 0;
 pub(crate) const SOL_SOCKET: i32 = 1;
 pub(crate) const SOL_UDP: i32 = 17;
 pub(crate) const SOL_IPV6: i32 = 41;
+/// The same options as at level UDP.
+pub(crate) const SOL_UDPLITE: i32 = 136;
 pub(crate) const SOL_ICMPV6: i32 = 58;
 pub(crate) const SOL_RAW: i32 = 255;
 
@@ -78,6 +80,8 @@ options! {
     MARK = SOL_SOCKET 36 Int, 0;
     RXQ_OVFL = SOL_SOCKET 40 Truth, 0;
     UDP_CORK = SOL_UDP 1 Truth, 0;
+    UDPLITE_SEND_CSCOV = SOL_UDP 10 Int, -1;
+    UDPLITE_RECV_CSCOV = SOL_UDP 11 Int, -1;
     UDP_NO_CHECK6_TX = SOL_UDP 101 Truth, 0;
     UDP_NO_CHECK6_RX = SOL_UDP 102 Truth, 0;
     UDP_SEGMENT = SOL_UDP 103 From(0, 65535), 0;

@@ -135,6 +135,7 @@ fn meta(cx: Cx<'_>, packet: &Received) -> Meta {
         at: cx.now(),
         drops: 0,
         segment: None,
+        options: packet.options(),
     }
 }
 
@@ -159,8 +160,8 @@ pub(super) fn send(cx: Cx<'_>, plan: &Plan, route: &Route, payload: &[u8]) -> Re
         }
         return ip_output_raw(cx, route, &plan.header, Frame::with_payload(payload));
     }
+    // What the program made of checksums inside, its receiver judges.
     let mut frame = Frame::with_payload(payload);
-    frame.checksum = Checksum::Right;
     if let Some(at) = plan.checksum_at {
         let data = frame.data_mut();
         let start = pseudo_header_sum(route.src, route.dst, plan.header.protocol, data.len());

@@ -43,6 +43,8 @@ pub(crate) struct Plan {
     /// Bytes of payload in each of several packets.
     pub(crate) segment: Option<u16>,
     pub(crate) no_checksum: bool,
+    /// What the checksum of UDP-Lite covers: everything if below zero.
+    pub(crate) coverage: i32,
     /// The program writes the network header.
     pub(crate) writes_header: bool,
     /// Where the raw protocol has its checksum (`IPV6_CHECKSUM`).
@@ -126,6 +128,7 @@ impl Plan {
             tells_errors: options.is_on(if v4 { Opt::IP_RECVERR } else { Opt::IPV6_RECVERR }),
             segment,
             no_checksum: options.is_on(if v4 { Opt::NO_CHECK } else { Opt::UDP_NO_CHECK6_TX }),
+            coverage: options.get(Opt::UDPLITE_SEND_CSCOV),
             writes_header,
             checksum_at: state.raw.checksum_at(sock.kind),
         }
@@ -153,6 +156,11 @@ impl Plan {
     /// The device that was named for it; 0 for none.
     pub(crate) const fn device(&self) -> u32 {
         self.flow.oif
+    }
+
+    /// Of the header.
+    pub(crate) const fn protocol(&self) -> u8 {
+        self.kind.protocol()
     }
 
     pub(crate) const fn v6(&self) -> bool {
@@ -225,8 +233,8 @@ fn queue(
     let to = destination(sock.kind, &state, to)?;
     let v6 = unmapped(to.ip()).is_ipv6();
     let said = Said::read(v6, control, || caller.capable(Cap::NetAdmin))?;
-    if !v6 && sock.kind.v6 && (state.options.is_on(Opt::IPV6_V6ONLY) || sock.kind.proto != Proto::Udp) {
-        return Err(if sock.kind.proto == Proto::Udp { errno::ENETUNREACH } else { errno::EINVAL });
+    if !v6 && sock.kind.v6 && (state.options.is_on(Opt::IPV6_V6ONLY) || !sock.kind.proto.is_udp()) {
+        return Err(if sock.kind.proto.is_udp() { errno::ENETUNREACH } else { errno::EINVAL });
     }
     if !matches!(sock.kind.proto, Proto::Raw(_)) {
         sock.autobind(cx, &mut state)?;
@@ -238,7 +246,7 @@ fn queue(
         return Err(errno::EPIPE);
     }
     let corks = flags & MSG_MORE != 0 || state.options.is_on(Opt::UDP_CORK);
-    if corks && sock.kind.proto == Proto::Udp {
+    if corks && sock.kind.proto.is_udp() {
         state.corked = Some(Corked { to, said, payload: payload.to_vec() });
         return Ok(payload.len());
     }
@@ -266,7 +274,7 @@ pub(crate) fn uncork(sock: &Arc<Sock>, caller: &dyn Caller) -> Result<(), i32> {
 /// Where it goes: as the program says, or to the peer.
 fn destination(kind: Kind, state: &State, to: Option<SocketAddr>) -> Result<SocketAddr, i32> {
     let Some(to) = to else { return state.peer.ok_or(errno::EDESTADDRREQ) };
-    if kind.proto == Proto::Udp && to.port() == 0 {
+    if kind.proto.is_udp() && to.port() == 0 {
         return Err(errno::EINVAL);
     }
     // A link's address without a link is that of the peer's link.
@@ -285,7 +293,7 @@ fn transmit(cx: Cx<'_>, sock: &Sock, caller: &dyn Caller, mut plan: Plan, payloa
     }
     let route = plan.route(cx, caller)?;
     let sent = match plan.kind.proto {
-        Proto::Udp => udp::send(cx, &plan, &route, payload),
+        Proto::Udp | Proto::UdpLite => udp::send(cx, &plan, &route, payload),
         Proto::Ping => {
             let frame = ping::build(&plan, &route, payload);
             ip_output(cx, &route, &plan.header, frame)
@@ -307,7 +315,7 @@ fn transmit(cx: Cx<'_>, sock: &Sock, caller: &dyn Caller, mut plan: Plan, payloa
                     code: 0,
                     info: route.mtu,
                     offender: Some(any),
-                    to: endpoint(route.dst, if sock.kind.proto == Proto::Udp { 0 } else { plan.to.port() }, route.oif),
+                    to: endpoint(route.dst, if sock.kind.proto.is_udp() { 0 } else { plan.to.port() }, route.oif),
                     payload: Vec::new(),
                     ifindex: route.oif,
                 }),

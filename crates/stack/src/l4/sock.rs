@@ -26,6 +26,8 @@ use crate::l2::Cx;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Proto {
     Udp,
+    /// UDP whose checksum covers as much as the sender says (RFC 3828).
+    UdpLite,
     /// ICMP echo without privilege.
     Ping,
     /// Whatever has this protocol number.
@@ -42,13 +44,22 @@ pub(crate) struct Kind {
 pub(crate) const IPPROTO_ICMP: u8 = 1;
 pub(crate) const IPPROTO_UDP: u8 = 17;
 pub(crate) const IPPROTO_ICMPV6: u8 = 58;
+pub(crate) const IPPROTO_UDPLITE: u8 = 136;
 pub(crate) const IPPROTO_RAW: u8 = 255;
+
+impl Proto {
+    /// Either kind of UDP: they differ in their checksums, and in nothing that programs see.
+    pub(crate) const fn is_udp(self) -> bool {
+        matches!(self, Self::Udp | Self::UdpLite)
+    }
+}
 
 impl Kind {
     /// `IPPROTO_*`.
     pub(crate) const fn protocol(self) -> u8 {
         match self.proto {
             Proto::Udp => IPPROTO_UDP,
+            Proto::UdpLite => IPPROTO_UDPLITE,
             Proto::Ping if self.v6 => IPPROTO_ICMPV6,
             Proto::Ping => IPPROTO_ICMP,
             Proto::Raw(protocol) => protocol,
@@ -56,7 +67,11 @@ impl Kind {
     }
 
     pub(crate) const fn any(self) -> IpAddr {
-        if self.v6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) }
+        Self::any_of(self.v6)
+    }
+
+    pub(crate) const fn any_of(v6: bool) -> IpAddr {
+        if v6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) }
     }
 }
 
@@ -119,6 +134,11 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// The port was asked for by `bind`.
+    pub(crate) const fn is_port_bound(&self) -> bool {
+        self.port_bound
+    }
+
     /// `IP_TRANSPARENT`, `IP_FREEBIND` of either family: any address will do as one's own.
     pub(crate) fn any_source(&self) -> bool {
         [Opt::IP_TRANSPARENT, Opt::IP_FREEBIND, Opt::IPV6_TRANSPARENT, Opt::IPV6_FREEBIND]
@@ -130,15 +150,22 @@ impl State {
 /// Called when there is something to receive, or room to send, or an error.
 pub(crate) type OnReady = Arc<dyn Fn() + Send + Sync>;
 
+/// Says how much memory what waits outside of the stack takes.
+pub(crate) type Outside = Arc<dyn Fn() -> usize + Send + Sync>;
+
 /// Such a socket.
 pub(crate) struct Sock {
     pub(crate) stack: Stack,
     pub(crate) net: NetRef,
     pub(crate) kind: Kind,
+    /// What tells it from all others.
+    pub(crate) cookie: u64,
     /// Who made it.
     pub(crate) uid: u32,
     /// What programs know the file by that stands for it; 0 in this process.
     pub(crate) inode: AtomicU64,
+    /// Asked for the memory of what waits outside of the stack to be received. A leaf lock: read to copy the handle.
+    outside: Mutex<Option<Outside>>,
     state: Mutex<State>,
     /// Whoever waits in a call of this process.
     pub(crate) arrived: Condvar,
@@ -197,8 +224,10 @@ impl Sock {
             stack: stack.clone(),
             net,
             kind,
+            cookie: super::next_cookie(),
             uid,
             inode: AtomicU64::new(0),
+            outside: Mutex::new(None),
             state: Mutex::new(state),
             arrived: Condvar::new(),
             ready: Mutex::new(None),
@@ -222,6 +251,16 @@ impl Sock {
 
     pub(crate) fn on_ready(&self, callback: Option<OnReady>) {
         *self.ready.lock().unwrap_or_else(PoisonError::into_inner) = callback;
+    }
+
+    pub(crate) fn on_listing(&self, outside: Option<Outside>) {
+        *self.outside.lock().unwrap_or_else(PoisonError::into_inner) = outside;
+    }
+
+    /// Memory of what waits to be received, here and outside. No lock is held.
+    pub(crate) fn waiting(&self) -> usize {
+        let outside = self.outside.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        outside.map_or(0, |outside| outside()) + self.lock().queue.bytes()
     }
 
     /// Tells those who wait that something is another than before. No lock is held.
@@ -281,7 +320,7 @@ impl Sock {
         }
         let only6 = state.options.is_on(Opt::IPV6_V6ONLY);
         let (ip, device) = match (addr, unmapped(addr.ip())) {
-            (SocketAddr::V6(_), IpAddr::V4(_)) if only6 || self.kind.proto != Proto::Udp => {
+            (SocketAddr::V6(_), IpAddr::V4(_)) if only6 || !self.kind.proto.is_udp() => {
                 return Err(if only6 { errno::EINVAL } else { errno::EADDRNOTAVAIL });
             }
             (_, IpAddr::V4(v4)) => {
@@ -293,7 +332,7 @@ impl Sock {
             (SocketAddr::V6(addr), ip) => (ip, may_bind6(cx, &addr, state.device, state.any_source(), false)?),
             (SocketAddr::V4(_), ip) => (ip, state.device),
         };
-        if self.kind.proto == Proto::Udp && !may_bind_port(cx.ns(), addr.port(), caller.capable(Cap::NetBindService)) {
+        if self.kind.proto.is_udp() && !may_bind_port(cx.ns(), addr.port(), caller.capable(Cap::NetBindService)) {
             return Err(errno::EACCES);
         }
         if device != state.device {
@@ -434,6 +473,7 @@ impl Sock {
         state.corked = None;
         drop(state);
         self.on_ready(None);
+        self.on_listing(None);
         let Some(cx) = self.cx() else { return };
         if let (Some(ticket), Some(ports)) = (ticket, cx.state.l4.ports(self.kind)) {
             ports.release(ticket);

@@ -7,7 +7,9 @@ use pernet::Cap;
 
 use super::cmsg::Said;
 use super::member::{self, Source, ip4, ip6};
-use super::options::{Opt, Options, SOL_ICMPV6, SOL_IP, SOL_IPV6, SOL_RAW, SOL_SOCKET, SOL_UDP, int, shown};
+use super::options::{
+    Opt, Options, SOL_ICMPV6, SOL_IP, SOL_IPV6, SOL_RAW, SOL_SOCKET, SOL_UDP, SOL_UDPLITE, int, shown,
+};
 use super::queue::{MIN_RCVBUF, MIN_SNDBUF};
 use super::send::{Plan, uncork};
 use super::sock::{Caller, IPPROTO_ICMP, IPPROTO_ICMPV6, Proto, Root, Sock, State};
@@ -65,9 +67,13 @@ pub(crate) fn set(sock: &Arc<Sock>, caller: &dyn Caller, level: i32, name: i32, 
         SOL_SOCKET => set_socket(cx, sock, caller, name, value),
         SOL_IP => set_ip(cx, sock, caller, name, value),
         SOL_IPV6 if sock.kind.v6 => set_ipv6(cx, sock, caller, name, value),
-        SOL_UDP if sock.kind.proto == Proto::Udp => {
-            plain(sock, Opt(level, name), value)?;
-            if (name, int(level, value)?) == (Opt::UDP_CORK.1, 0) { uncork(sock, caller) } else { Ok(()) }
+        SOL_UDP | SOL_UDPLITE if sock.kind.proto.is_udp() => {
+            let opt = Opt(SOL_UDP, name);
+            if matches!(opt, Opt::UDPLITE_SEND_CSCOV | Opt::UDPLITE_RECV_CSCOV) {
+                return set_coverage(sock, opt, int(level, value)?);
+            }
+            plain(sock, opt, value)?;
+            if (opt, int(level, value)?) == (Opt::UDP_CORK, 0) { uncork(sock, caller) } else { Ok(()) }
         }
         SOL_RAW | SOL_ICMPV6 => set_raw(sock, level, name, value),
         _ => Err(errno::ENOPROTOOPT),
@@ -77,6 +83,16 @@ pub(crate) fn set(sock: &Arc<Sock>, caller: &dyn Caller, level: i32, name: i32, 
 /// One that is only a number.
 fn plain(sock: &Sock, opt: Opt, value: &[u8]) -> Result<(), i32> {
     sock.lock().options.set(opt, value)
+}
+
+/// How much of a packet the checksum covers: the header at least, or everything for 0.
+fn set_coverage(sock: &Sock, opt: Opt, bytes: i32) -> Result<(), i32> {
+    if sock.kind.proto != Proto::UdpLite {
+        return Err(errno::ENOPROTOOPT);
+    }
+    let bytes = if bytes == 0 { 0 } else { bytes.clamp(8, 0xffff) };
+    sock.lock().options.put(opt, bytes);
+    Ok(())
 }
 
 fn set_socket(cx: Cx<'_>, sock: &Sock, caller: &dyn Caller, name: i32, value: &[u8]) -> Result<(), i32> {
@@ -437,8 +453,11 @@ pub(crate) fn get(sock: &Arc<Sock>, level: i32, name: i32, room: usize) -> Resul
             Opt::IPV6_UNICAST_HOPS if state.options.get(opt) < 0 => number(default_hops(cx)),
             _ => number(state.options.get(opt)),
         },
-        (SOL_UDP, _) if sock.kind.proto == Proto::Udp && Options::knows(opt) => number(state.options.get(opt)),
-        (SOL_SOCKET | SOL_IP | SOL_UDP, _) => Err(errno::ENOPROTOOPT),
+        (SOL_UDP | SOL_UDPLITE, _) if sock.kind.proto.is_udp() && Options::knows(Opt(SOL_UDP, name)) => {
+            // A coverage that was never set is below zero here, and shown as 0.
+            number(state.options.get(Opt(SOL_UDP, name)).max(0))
+        }
+        (SOL_SOCKET | SOL_IP | SOL_UDP | SOL_UDPLITE, _) => Err(errno::ENOPROTOOPT),
         _ if sock.kind.v6 => Err(errno::ENOPROTOOPT),
         _ => Err(errno::EOPNOTSUPP),
     }

@@ -1,8 +1,8 @@
 //! Sockets in two namespaces with a wire between, on a clock that the test moves.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pernet::{Cred, Namespaces, NetRef, Origin};
@@ -12,7 +12,7 @@ use super::user::{InetProtocol, InetSocket, PingSocket, RawSocket, SocketError, 
 use crate::dev::{FlagChange, IfFlags, KindSpec, LinkChange, NewLink, Stack, VethPeer};
 use crate::inet::{Lifetime4, NewAddr4};
 use crate::rtnl::{Clock, ManualClock};
-use crate::{FilterInstruction, LinkAddr, PacketSocket, Root, errno};
+use crate::{FilterInstruction, LinkAddr, PacketSocket, RingMemory, Root, errno};
 
 struct Shared(Arc<ManualClock>);
 
@@ -78,6 +78,11 @@ impl World {
         let change = LinkChange { flags: Some(up), ..LinkChange::default() };
         let index = self.stack.links(net).unwrap().by_name(device).unwrap().index();
         self.stack.rtnl(Origin::KERNEL).set_link(net, index, &change).unwrap();
+    }
+
+    fn pass(&self, ms: u64) {
+        self.clock.advance(Duration::from_millis(ms));
+        let _ = self.stack.run_timers();
     }
 
     fn udp(&self, net: &NetRef, addr: &str) -> UdpSocket {
@@ -255,6 +260,57 @@ fn what_is_said_beside_a_packet_arrives() {
 }
 
 #[test]
+fn a_checksum_covers_what_the_sender_says_and_no_less_than_the_receiver_wants() {
+    let world = World::new();
+    let server = world.bare(&world.b, InetProtocol::UdpLite);
+    let by_wire = world.bare(&world.b, InetProtocol::Raw(136));
+    let client = world.bare(&world.a, InetProtocol::UdpLite);
+    assert_eq!(server.bind(at("0.0.0.0:53"), &Root), Ok(()));
+    let shown = |opt: Opt| client.option(136, opt.1, 4).unwrap();
+    assert_eq!(shown(Opt::UDPLITE_SEND_CSCOV), 0i32.to_ne_bytes());
+    // What Linux 6.18 puts into the header of 4 bytes, by what is asked for.
+    let fields = [(None, 12), (Some(0), 0), (Some(1), 8), (Some(-1), 8), (Some(9), 9), (Some(12), 12), (Some(200), 12)];
+    for (asked, field) in fields {
+        if let Some(asked) = asked {
+            set(&client, Opt::UDPLITE_SEND_CSCOV, asked);
+        }
+        client.send(b"abcd", Some(at("10.0.0.2:53")), &[], 0, &Root).unwrap();
+        let wire = by_wire.recv().unwrap().unwrap();
+        assert_eq!(wire.payload()[24..26], u16::to_be_bytes(field), "{asked:?}");
+        assert_eq!(server.recv().unwrap().unwrap().payload(), b"abcd");
+    }
+    assert_eq!(shown(Opt::UDPLITE_SEND_CSCOV), 200i32.to_ne_bytes());
+    // The same packets by hand: their checksums are looked at.
+    let hand = world.bare(&world.a, InetProtocol::Raw(136));
+    let heard = |field: u16, right: bool| {
+        let mut packet = [&[0, 9, 0, 53], &field.to_be_bytes()[..], &[0, 0], b"abcd"].concat();
+        let covered = if field == 0 { 12 } else { usize::from(field).min(12) };
+        let sum = crate::l3::pseudo_header_sum(at("10.0.0.1:0").ip(), at("10.0.0.2:0").ip(), 136, 12);
+        let sum = crate::l3::internet_checksum(&packet[..covered], sum) ^ u16::from(!right);
+        packet[6..8].copy_from_slice(&sum.to_be_bytes());
+        hand.send(&packet, Some(at("10.0.0.2:0")), &[], 0, &Root).unwrap();
+        server.recv().unwrap().is_some()
+    };
+    for (field, ok) in [(0, true), (7, false), (8, true), (11, true), (12, true), (13, false)] {
+        assert_eq!((heard(field, true), heard(field, false)), (ok, false), "{field}");
+    }
+    for (least, ok) in
+        [(0, [true, false, false, true]), (9, [true, false, true, true]), (90, [true, false, false, true])]
+    {
+        set(&server, Opt::UDPLITE_RECV_CSCOV, least);
+        assert_eq!([0, 8, 9, 12].map(|field| heard(field, true)), ok, "{least}");
+    }
+    // Ports are their own, and nobody there is told as with UDP.
+    let other = world.udp(&world.b, "0.0.0.0:53");
+    assert_eq!(errno_of(other.try_recv_from()), errno::EAGAIN);
+    let opt = Opt::UDPLITE_SEND_CSCOV;
+    assert_eq!(errno_of(other.as_inet().set_option(136, opt.1, &8i32.to_ne_bytes(), &Root)), errno::ENOPROTOOPT);
+    client.connect(Some(at("10.0.0.2:54")), &Root).unwrap();
+    client.send(b"x", None, &[], 0, &Root).unwrap();
+    assert_eq!(errno_of(client.recv()), errno::ECONNREFUSED);
+}
+
+#[test]
 fn pieces_wait_for_the_cork() {
     let world = World::new();
     let server = world.udp(&world.b, "0.0.0.0:53");
@@ -394,7 +450,7 @@ fn frames_are_seen_where_they_pass() {
     other.set_filter(Some(&only(0))).unwrap();
     sender.send(&frame, None).unwrap();
     assert!(other.recv().unwrap().is_none());
-    assert_eq!(other.option(6, 8).unwrap(), [2u32, 0].map(u32::to_ne_bytes).concat());
+    assert_eq!(other.option(6, 8, &[]).unwrap(), [2u32, 0].map(u32::to_ne_bytes).concat());
     // The device goes down.
     let down =
         LinkChange { flags: Some(FlagChange { flags: IfFlags::NONE, mask: IfFlags::UP }), ..LinkChange::default() };
@@ -402,4 +458,115 @@ fn frames_are_seen_where_they_pass() {
     world.stack.run_packets();
     assert_eq!(errno_of(sender.recv()), errno::ENETDOWN);
     assert_eq!(errno_of(sender.send(&frame, None)), errno::ENETDOWN);
+}
+
+/// A ring's memory in this process.
+#[derive(Default)]
+struct Memory(Mutex<Vec<u8>>);
+
+impl Memory {
+    fn word(&self, at: usize) -> u32 {
+        let mut word = [0; 4];
+        self.read(at, &mut word);
+        u32::from_ne_bytes(word)
+    }
+}
+
+impl RingMemory for Memory {
+    fn resize(&self, len: usize) -> Result<(), i32> {
+        *self.0.lock().unwrap() = vec![0; len];
+        Ok(())
+    }
+
+    fn read(&self, at: usize, into: &mut [u8]) {
+        into.copy_from_slice(&self.0.lock().unwrap()[at..at + into.len()]);
+    }
+
+    fn write(&self, at: usize, bytes: &[u8]) {
+        self.0.lock().unwrap()[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+}
+
+/// What a ring begins with: a socket that sends into `b`, one there that hears, its memory, and a frame.
+fn ring(world: &World, version: u32, request: &[u32]) -> (PacketSocket, PacketSocket, Arc<Memory>, [u8; 60]) {
+    let index = |net: &NetRef| world.stack.links(net).unwrap().by_name("e0").unwrap().index();
+    let sender = PacketSocket::new(&world.stack, world.a.clone(), false, 3, 0);
+    sender.bind(index(&world.a), 0).unwrap();
+    let hearer = PacketSocket::new(&world.stack, world.b.clone(), false, 0x88b5, 0);
+    let memory = Arc::new(Memory::default());
+    hearer.share(memory.clone());
+    hearer.set_option(10, &version.to_ne_bytes()).unwrap();
+    let request: Vec<u8> = request.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    hearer.set_option(5, &request).unwrap();
+    assert_eq!(errno_of(hearer.set_option(10, &[0; 4])), errno::EBUSY);
+    let mut frame = [0xff; 60];
+    frame[6..14].copy_from_slice(&[2, 0, 0, 0, 0, 9, 0x88, 0xb5]);
+    (sender, hearer, memory, frame)
+}
+
+#[test]
+fn a_ring_takes_frames_as_long_as_it_has_places() {
+    let world = World::new();
+    let (sender, hearer, memory, frame) = ring(&world, 1, &[4096, 1, 2048, 2]);
+    assert_eq!((hearer.ring_len(), hearer.ring_readable()), (4096, Some(false)));
+    for _ in 0..3 {
+        sender.send(&frame, None).unwrap();
+    }
+    assert!(hearer.recv().unwrap().is_none());
+    assert_eq!((hearer.ring_readable(), memory.word(0), memory.word(2048)), (Some(true), 1, 1));
+    // Length, as much of it as is there, where the frame and its network header begin.
+    assert_eq!((memory.word(4), memory.word(8), memory.word(12)), (60, 60, 80 << 16 | 66));
+    let mut got = [0; 60];
+    memory.read(66, &mut got);
+    assert_eq!(got, frame);
+    // Of three one was lost.
+    assert_eq!(hearer.option(6, 8, &[]).unwrap(), [3u32, 1].map(u32::to_ne_bytes).concat());
+    memory.write(0, &0u32.to_ne_bytes());
+    memory.write(2048, &0u32.to_ne_bytes());
+    assert_eq!(hearer.ring_readable(), Some(false));
+    sender.send(&frame, None).unwrap();
+    assert_eq!((hearer.ring_readable(), memory.word(0), memory.word(2048)), (Some(true), 1, 0));
+}
+
+#[test]
+fn a_block_is_given_away_when_it_is_full_or_its_time_is_over() {
+    let world = World::new();
+    let (sender, hearer, memory, frame) = ring(&world, 2, &[4096, 2, 2048, 4, 50, 0, 0]);
+    sender.send(&frame, None).unwrap();
+    assert_eq!((hearer.ring_readable(), memory.word(8)), (Some(false), 0));
+    world.pass(60);
+    // Number of frames, where the first is, and where the last one ends.
+    assert_eq!((hearer.ring_readable(), memory.word(8)), (Some(true), 0x21));
+    assert_eq!((memory.word(12), memory.word(16), memory.word(20)), (1, 48, 48 + 144));
+    assert_eq!((memory.word(48), memory.word(48 + 12), memory.word(48 + 24)), (0, 60, 96 << 16 | 82));
+    // 28 fill the other block; then there is none.
+    for _ in 0..30 {
+        sender.send(&frame, None).unwrap();
+    }
+    assert_eq!((memory.word(4096 + 8), memory.word(4096 + 12)), (1, 28));
+    assert_eq!(hearer.option(6, 12, &[]).unwrap(), [31u32, 2, 1].map(u32::to_ne_bytes).concat());
+    memory.write(8, &0u32.to_ne_bytes());
+    sender.send(&frame, None).unwrap();
+    world.pass(60);
+    assert_eq!((memory.word(8), memory.word(12)), (0x21, 1));
+}
+
+#[test]
+fn a_ring_sends_what_is_in_it() {
+    let world = World::new();
+    let (sender, hearer, _, frame) = ring(&world, 0, &[4096, 1, 2048, 2]);
+    let memory = Arc::new(Memory::default());
+    sender.share(memory.clone());
+    let request = [4096u32, 1, 2048, 2].map(u32::to_ne_bytes).concat();
+    sender.set_option(13, &request).unwrap();
+    memory.write(8, &60u32.to_ne_bytes());
+    memory.write(32, &frame);
+    memory.write(0, &1u64.to_ne_bytes());
+    assert_eq!(sender.send(&[], None), Ok(60));
+    assert_eq!((memory.word(0), hearer.ring_readable()), (0, Some(true)));
+    // Longer than its place.
+    memory.write(2048 + 8, &3000u32.to_ne_bytes());
+    memory.write(2048, &1u64.to_ne_bytes());
+    assert_eq!(errno_of(sender.send(&[], None)), errno::EMSGSIZE);
+    assert_eq!(memory.word(2048), 4);
 }

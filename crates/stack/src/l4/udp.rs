@@ -1,4 +1,4 @@
-//! UDP (RFC 768).
+//! UDP (RFC 768) and UDP-Lite (RFC 3828), which has a length of the checksum where UDP has one of the packet.
 
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use super::options::Opt;
 use super::ports::Ends;
 use super::queue::{ErrorOrigin, Meta, QueuedError, Waiting};
 use super::send::{Plan, frame_of};
-use super::sock::{IPPROTO_UDP, Sock};
+use super::sock::{IPPROTO_UDPLITE, Proto, Sock, State};
 use crate::errno;
 use crate::l2::{Checksum, Cx, Frame};
 use crate::l3::{Delivered, IcmpError, Reach, Received, Route, internet_checksum, ip_output, pseudo_header_sum};
@@ -38,20 +38,32 @@ pub(super) fn send(cx: Cx<'_>, plan: &Plan, route: &Route, payload: &[u8]) -> Re
 fn build(plan: &Plan, route: &Route, payload: &[u8]) -> Frame {
     // It fits: longer payloads were refused.
     let len = (HEADER + payload.len()) as u16;
-    let sum = pseudo_header_sum(route.src, route.dst, IPPROTO_UDP, len.into());
-    let sum = if plan.no_checksum { 0 } else { sum };
-    let words = [plan.sport, plan.to.port(), len, sum];
+    let sum = pseudo_header_sum(route.src, route.dst, plan.protocol(), len.into());
+    let lite = plan.protocol() == IPPROTO_UDPLITE;
+    let no_checksum = plan.no_checksum && !lite;
+    // Nothing says that it covers everything, as does all of the length.
+    let covered = u16::try_from(plan.coverage).map_or(len, |asked| asked.min(len));
+    let words = [plan.sport, plan.to.port(), if lite { covered } else { len }, if no_checksum { 0 } else { sum }];
     let mut header = [0; HEADER];
     for (to, word) in header.as_chunks_mut::<2>().0.iter_mut().zip(words) {
         *to = word.to_be_bytes();
     }
+    if lite && (1..len).contains(&covered) {
+        // Devices know checksums over everything only: this one is made here. The sum in its field is that of the pseudo
+        // header. A coverage is no less than the header.
+        let begin = internet_checksum(&header, 0);
+        let rest = payload.get(..usize::from(covered).saturating_sub(HEADER)).unwrap_or(payload);
+        let [high, low] = [CHECKSUM, CHECKSUM + 1].map(usize::from);
+        [header[high], header[low]] = match internet_checksum(rest, !begin) {
+            0 => [0xff; 2],
+            sum => sum.to_be_bytes(),
+        };
+        let mut frame = frame_of(&header, payload);
+        frame.checksum = Checksum::Right;
+        return frame;
+    }
     let mut frame = frame_of(&header, payload);
-    frame.checksum = if plan.no_checksum {
-        Checksum::Right
-    } else {
-        let start = if plan.v6() { 40 } else { 20 + plan.header.options.len().next_multiple_of(4) };
-        Checksum::Partial { start: start as u16, offset: CHECKSUM }
-    };
+    frame.checksum = if no_checksum { Checksum::Right } else { Checksum::Partial { start: 0, offset: CHECKSUM } };
     frame
 }
 
@@ -62,19 +74,24 @@ pub(super) fn rcv(cx: Cx<'_>, mut packet: Received) -> Delivered {
     };
     let word = |high, low| u16::from_be_bytes([high, low]);
     let (sport, dport, len, checksum) = (word(a, b), word(c, d), usize::from(word(e, f)), word(g, h));
-    if len < HEADER || len > packet.frame.len() {
+    let (proto, whole) = (proto(packet.protocol), packet.frame.len());
+    let covered = if proto == Proto::UdpLite && len == 0 { whole } else { len };
+    if covered < HEADER || covered > whole {
         return Delivered::Done;
     }
-    packet.frame.trim(len);
-    if !checksum_ok(&packet, checksum) {
+    if proto == Proto::Udp {
+        packet.frame.trim(len);
+    }
+    if !checksum_ok(&packet, checksum, covered) {
         return Delivered::Done;
     }
+    let partly = Some(covered).filter(|&covered| covered < packet.frame.len());
     let ends = Ends {
         src: endpoint(packet.src, sport, packet.iif),
         dst: endpoint(packet.dst, dport, packet.iif),
         device: packet.iif,
     };
-    let Some(ports) = cx.state.l4.peek_udp() else {
+    let Some(ports) = cx.state.l4.peek_udp(proto) else {
         return if packet.reach == Reach::Local { Delivered::NoPort } else { Delivered::Done };
     };
     let meta = Meta {
@@ -87,26 +104,34 @@ pub(super) fn rcv(cx: Cx<'_>, mut packet: Received) -> Delivered {
         at: cx.now(),
         drops: 0,
         segment: None,
+        options: packet.options(),
     };
     if matches!(packet.reach, Reach::Broadcast | Reach::Multicast) {
         if packet.frame.pull(HEADER).is_some() {
-            everybody(&ports.lookup_all(&ends), &packet, &meta);
+            everybody(&ports.lookup_all(&ends), &packet, &meta, partly);
         }
         return Delivered::Done;
     }
     let Some(sock) = ports.lookup(&ends) else { return Delivered::NoPort };
-    if !expects(&sock, &packet, checksum) || packet.frame.pull(HEADER).is_none() {
+    if !expects(&sock, &packet, checksum, partly) || packet.frame.pull(HEADER).is_none() {
         return Delivered::Done;
     }
     sock.enqueue(Waiting { frame: packet.frame, meta });
     Delivered::Done
 }
 
+/// Which of the two a protocol number means.
+const fn proto(protocol: u8) -> Proto {
+    if protocol == IPPROTO_UDPLITE { Proto::UdpLite } else { Proto::Udp }
+}
+
 /// A copy to each of those who want it.
-fn everybody(socks: &[std::sync::Arc<Sock>], packet: &Received, meta: &Meta) {
+fn everybody(socks: &[std::sync::Arc<Sock>], packet: &Received, meta: &Meta, partly: Option<usize>) {
     for sock in socks {
-        let wanted =
-            packet.reach != Reach::Multicast || member::hears(&sock.lock(), packet.dst, packet.src, packet.iif);
+        let state = sock.lock();
+        let wanted = covers_enough(&state, partly)
+            && (packet.reach != Reach::Multicast || member::hears(&state, packet.dst, packet.src, packet.iif));
+        drop(state);
         if wanted {
             sock.enqueue(Waiting { frame: packet.frame.clone(), meta: meta.clone() });
         }
@@ -114,27 +139,40 @@ fn everybody(socks: &[std::sync::Arc<Sock>], packet: &Received, meta: &Meta) {
 }
 
 /// Whether the packet is as the socket asks that packets be.
-fn expects(sock: &Sock, packet: &Received, checksum: u16) -> bool {
+fn expects(sock: &Sock, packet: &Received, checksum: u16, partly: Option<usize>) -> bool {
     let state = sock.lock();
     let (least, needs_checksum) = match packet.dst {
         IpAddr::V4(_) => (Opt::IP_MINTTL, false),
         IpAddr::V6(_) => (Opt::IPV6_MINHOPCOUNT, !state.options.is_on(Opt::UDP_NO_CHECK6_RX)),
     };
     let enough = i32::from(packet.hop_limit) >= state.options.get(least);
-    enough && !(needs_checksum && checksum == 0)
+    enough && !(needs_checksum && checksum == 0) && covers_enough(&state, partly)
 }
 
-fn checksum_ok(packet: &Received, checksum: u16) -> bool {
-    if packet.frame.checksum != Checksum::Unknown || checksum == 0 {
+/// Whether the checksum covers what `UDPLITE_RECV_CSCOV` asks for; one over everything always does (`None`).
+fn covers_enough(state: &State, partly: Option<usize>) -> bool {
+    match (partly, usize::try_from(state.options.get(Opt::UDPLITE_RECV_CSCOV))) {
+        (Some(covered), Ok(least)) => least != 0 && covered >= least,
+        _ => true,
+    }
+}
+
+/// UDP may go without a checksum, UDP-Lite may not.
+fn checksum_ok(packet: &Received, checksum: u16, covered: usize) -> bool {
+    if packet.frame.checksum != Checksum::Unknown {
         return true;
     }
+    if checksum == 0 {
+        return proto(packet.protocol) == Proto::Udp;
+    }
     let data = packet.frame.data();
-    internet_checksum(data, pseudo_header_sum(packet.src, packet.dst, IPPROTO_UDP, data.len())) == 0
+    let sum = pseudo_header_sum(packet.src, packet.dst, packet.protocol, data.len());
+    internet_checksum(data.get(..covered).unwrap_or(data), sum) == 0
 }
 
 /// Somebody says something of a packet of ours (`__udp4_lib_err`, `__udp6_lib_err`).
 pub(super) fn err(cx: Cx<'_>, error: &IcmpError<'_>) {
-    let Some(ports) = cx.state.l4.peek_udp() else { return };
+    let Some(ports) = cx.state.l4.peek_udp(proto(error.protocol)) else { return };
     let Some([a, b, c, d, ..]) = error.transport.first_chunk::<HEADER>().copied() else { return };
     let (sport, dport) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
     let to = endpoint(error.dst, dport, error.iif);

@@ -22,6 +22,8 @@ use crate::l2::netif_rx;
 pub enum InetProtocol {
     /// UDP.
     Udp,
+    /// UDP with checksums over parts.
+    UdpLite,
     /// ICMP echo requests and their answers.
     Ping,
     /// Whole packets of a protocol (`IPPROTO_*`).
@@ -67,6 +69,12 @@ impl Packet {
         self.0.frame.data()
     }
 
+    /// Memory that Linux would have for it.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        super::queue::truesize(self.0.frame.len())
+    }
+
     /// What is known of it.
     #[must_use]
     pub const fn meta(&self) -> &Meta {
@@ -95,6 +103,7 @@ impl InetSocket {
     pub fn new(stack: &Stack, net: NetRef, v6: bool, protocol: InetProtocol, uid: u32) -> Self {
         let proto = match protocol {
             InetProtocol::Udp => Proto::Udp,
+            InetProtocol::UdpLite => Proto::UdpLite,
             InetProtocol::Ping => Proto::Ping,
             InetProtocol::Raw(protocol) => Proto::Raw(protocol),
         };
@@ -105,6 +114,12 @@ impl InetSocket {
     #[must_use]
     pub fn may_ping(stack: &Stack, net: &Net, groups: impl IntoIterator<Item = u32>) -> bool {
         stack.state(net).is_some_and(|state| ping::admits(crate::state::Ns::living(state, net), groups))
+    }
+
+    /// Asks `outside`, with no lock held, how much memory that takes which was received from this socket and not yet by
+    /// whom it is for: see [`Packet::memory`]. It is shown as waiting.
+    pub fn on_listing(&self, outside: Option<Arc<dyn Fn() -> usize + Send + Sync>>) {
+        self.0.on_listing(outside);
     }
 
     /// Calls `callback` whenever [`Self::readiness`] may be another than before. It may wake somebody, and nothing else.
@@ -314,7 +329,7 @@ impl InetSocket {
             IpAddr::V4(dst) => super::address::address_type(cx, dst) == crate::fib::route_type::LOCAL,
             IpAddr::V6(dst) => !dst.is_multicast(),
         };
-        if alone && self.0.kind.proto == Proto::Udp {
+        if alone && self.0.kind.proto.is_udp() {
             frame.pull_back_to_network();
             netif_rx(cx, meta.ifindex, frame);
             self.0.stack.run_packets();

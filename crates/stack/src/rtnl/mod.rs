@@ -106,7 +106,7 @@ impl<'s> Rtnl<'s> {
     /// cancelling: the part looks whether the object still wants it.
     pub(crate) fn set_timer(&mut self, ns: Ns<'_>, when: std::time::Duration, timer: Timer) {
         let Some(net) = ns.net() else { return };
-        if self.shared.timers.add(when, net.handle(), timer) {
+        if self.shared.timers.add(when, (net.handle(), timer)) {
             self.stack.timer_moved();
         }
     }
@@ -115,7 +115,7 @@ impl<'s> Rtnl<'s> {
     pub(crate) fn run_timers(&mut self) {
         let now = self.now();
         self.quiet = true;
-        while let Some((net, timer)) = self.shared.timers.due(now) {
+        while let Some((_, (net, timer))) = self.shared.timers.due(now) {
             self.quiet = false;
             if let Some(net) = net.upgrade()
                 && let Some(ns) = self.ns(&net)
