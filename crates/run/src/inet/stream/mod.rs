@@ -195,7 +195,8 @@ impl StreamFd {
             let Ok(state) = me.state.try_lock() else { return (0, 0) };
             let Phase::Open(wire) = &state.phase else { return (0, 0) };
             let unread = state.last.and_then(|(task, fd)| me.find_app(&world, task, fd));
-            (unread.map_or(0, |app| sys::readable_bytes(app.as_fd())), sys::readable_bytes(wire.end()))
+            let there = unread.map_or(0, |app| sys::readable_bytes(app.as_fd()));
+            (there + wire.held.len(), sys::readable_bytes(wire.end()))
         })));
     }
 

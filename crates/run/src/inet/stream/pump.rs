@@ -9,12 +9,13 @@ use std::sync::Arc;
 use pernet_stack::{TcpState, TcpWay};
 
 use super::{Phase, State, StreamFd, splice};
+use crate::reactor::Token;
 use crate::sys;
 use crate::task::{FileId, Task};
 use crate::world::World;
 
-/// Moved at once.
-const PIECE: usize = 256 << 10;
+/// Moved at once from wire to wire: what an empty one takes, which is two of the kernel's buffers.
+const PIECE: usize = 192 << 10;
 /// And by segments.
 const PACKETS: usize = 64 << 10;
 /// Pieces of one socket in a row, before another's turn.
@@ -33,6 +34,8 @@ pub(super) struct Wire {
     pub(super) feeder: Option<FileId>,
     /// An urgent byte for it, behind those.
     pub(super) urgent: Option<u8>,
+    /// We are told when it has read something: that is a wake-up for each of its reads, and so only while bytes wait.
+    watches_room: bool,
     /// Nothing is moved yet.
     pub(super) paused: bool,
     /// The program has said that it writes no more, and it was told that nothing more comes.
@@ -67,6 +70,7 @@ impl Wire {
             held: Vec::new(),
             feeder: None,
             urgent: None,
+            watches_room: false,
             paused: false,
             heard_end: false,
             told_end: false,
@@ -87,6 +91,14 @@ impl Wire {
 
     pub(super) fn end(&self) -> BorrowedFd<'_> {
         self.end.as_fd()
+    }
+
+    /// Asks to be told when there is room for what waits, or no more. Asking looks at once, so nothing is missed.
+    pub(super) fn watch_room(&mut self, world: &World, id: FileId) {
+        let wanted = !self.held.is_empty() || self.urgent.is_some();
+        if wanted != self.watches_room && world.reactor.departures(&self.end, Token::Socket(id.ino), wanted).is_ok() {
+            self.watches_room = wanted;
+        }
     }
 
     pub(super) fn closes_silently(&self) -> bool {
@@ -112,6 +124,7 @@ impl StreamFd {
             buffer.resize(PIECE, 0);
             (self.outward(world, wire, buffer), self.inward(wire, buffer))
         });
+        wire.watch_room(world, self.id);
         if wire.held.is_empty()
             && let Some(feeder) = wire.feeder.take()
         {
@@ -200,7 +213,7 @@ impl StreamFd {
                 }
                 Ok(n) => {
                     let mut rest = &buffer[..n];
-                    if direct.is_some_and(|direct| direct.take(rest)) {
+                    if direct.is_some_and(|direct| direct.take(world, rest)) {
                         continue;
                     }
                     while !rest.is_empty() {

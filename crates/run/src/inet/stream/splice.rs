@@ -35,6 +35,7 @@ pub(super) enum Door<'p> {
 /// The right to give it bytes.
 pub(super) struct Direct<'p> {
     way: &'p TcpShortcut,
+    id: FileId,
     state: MutexGuard<'p, State>,
 }
 
@@ -70,6 +71,7 @@ impl Peer {
                 return Door::Closed;
             }
         }
+        wire.watch_room(world, self.stream.id);
         if !wire.held.is_empty() {
             wire.feeder = Some(from);
             return Door::Full;
@@ -77,13 +79,13 @@ impl Peer {
         if wire.urgent.is_some() || wire.told_end {
             return Door::Closed;
         }
-        Door::Open(Direct { way: &self.way, state })
+        Door::Open(Direct { way: &self.way, id: self.stream.id, state })
     }
 }
 
 impl Direct<'_> {
     /// Takes bytes; false if it took none, and they have to be sent by segments.
-    pub(super) fn take(mut self, bytes: &[u8]) -> bool {
+    pub(super) fn take(mut self, world: &World, bytes: &[u8]) -> bool {
         if !self.way.advance(bytes.len()) {
             return false;
         }
@@ -94,6 +96,7 @@ impl Direct<'_> {
             // As what comes by segments: it has shut this direction down.
             Err(_) => wire.deaf = true,
         }
+        wire.watch_room(world, self.id);
         true
     }
 }
