@@ -154,6 +154,7 @@ scenarios! {
     tuntap
     views
     vxlan_vnifilter
+    vxlan_ways
 }
 
 #[test]
