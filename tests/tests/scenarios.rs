@@ -144,6 +144,7 @@ scenarios! {
     rule_forms
     rules
     setns
+    splice
     statements
     sundry
     sysctl
