@@ -145,6 +145,7 @@ scenarios! {
     router_advert
     rules
     setns
+    splice
     statements
     sundry
     sysctl

@@ -80,7 +80,9 @@ pub use l4::filter::FilterInstruction;
 pub use l4::packet::{LinkAddr, PacketEntry, PacketFrame, PacketMember, PacketSocket, RingMemory};
 pub use l4::queue::{ErrorOrigin, Meta, QueuedError};
 pub use l4::sock::{Caller, Root};
-pub use l4::tcp::{InetEntry, TcpInfo, TcpListener, TcpReadiness, TcpSocket, TcpState, TcpStream, TcpTimer};
+pub use l4::tcp::{
+    InetEntry, TcpInfo, TcpListener, TcpReadiness, TcpShortcut, TcpSocket, TcpState, TcpStream, TcpTimer, TcpWay,
+};
 pub use l4::user::{InetProtocol, InetSocket, Packet, PingSocket, RawSocket, Readiness, SocketError, UdpSocket};
 pub use mcast::McastError;
 pub use neigh::{
