@@ -207,7 +207,8 @@ impl Supervisor {
                     Emulated::Tun(file) => file.drain(),
                     Emulated::Unix(_) => {}
                 }
-                if hung {
+                // A connection may still have much to say that its program has left behind: its pump knows when it is over.
+                if hung && !matches!(socket, Emulated::Stream(_)) {
                     match world.sockets.remove(id) {
                         Some(Emulated::Netlink(n)) => n.close(world),
                         Some(Emulated::Tun(file)) => file.close(world),
