@@ -152,9 +152,11 @@ scenarios! {
     sysfs_ethtool
     threads
     tos
+    tun_packets
     tuntap
     views
     vxlan_vnifilter
+    vxlan_ways
 }
 
 #[test]

@@ -56,6 +56,11 @@ pub(crate) fn bytes(addr: SocketAddr) -> Vec<u8> {
     raw
 }
 
+/// The address of a socket that has none.
+pub(crate) fn unspecified(v6: bool) -> SocketAddr {
+    if v6 { (Ipv6Addr::UNSPECIFIED, 0).into() } else { (Ipv4Addr::UNSPECIFIED, 0).into() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

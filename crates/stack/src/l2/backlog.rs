@@ -14,6 +14,9 @@ use crate::state::Ns;
 const MAX_BACKLOG: usize = 1000;
 /// Frames of one namespace in a row, before another's turn (`net.core.dev_weight`).
 const WEIGHT: usize = 64;
+/// Frames that one call receives at most (`net.core.netdev_budget` is Linux's word for it). What goes round and round between
+/// two switches must not keep who sent it, nor who looks after the timers, for ever.
+const BUDGET: usize = 16_384;
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Every change under these locks is one assignment or one call of a queue's.
@@ -109,13 +112,15 @@ pub(crate) fn later(stack: &Stack, ns: Ns<'_>, work: Work) {
 }
 
 impl Stack {
-    /// Receives what waits in any namespace, and what that causes, until nothing waits (`net_rx_action`).
+    /// Receives what waits in any namespace, and what that causes, until nothing waits (`net_rx_action`). After some
+    /// thousands of frames it leaves the rest to whoever runs the timers ([`Stack::next_timer`] is zero then).
     ///
     /// Every operation of a socket calls it at its end, so that what a program sends has arrived when its call returns, as
     /// on Linux. Whoever waits in the background calls it with the timers: [`Stack::run_timers`] does. No lock may be held.
     pub fn run_packets(&self) {
         let mut items = Vec::new();
-        loop {
+        let mut received = 0;
+        while received < BUDGET {
             let next = locked(&self.inner().softnet.ready).pop_front();
             let Some(handle) = next else { return };
             // One that died meanwhile takes its frames along.
@@ -125,6 +130,7 @@ impl Stack {
             if items.is_empty() {
                 continue;
             }
+            received += items.len();
             for item in items.drain(..) {
                 match item {
                     Item::Received(ifindex, frame) => receive::netif_receive(cx, ifindex, frame),
@@ -134,6 +140,7 @@ impl Stack {
             // It stays scheduled until it is found empty.
             locked(&self.inner().softnet.ready).push_back(handle);
         }
+        self.timer_moved();
     }
 
     /// Whether packets wait for [`Stack::run_packets`].

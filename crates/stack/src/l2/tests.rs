@@ -5,8 +5,8 @@ use std::time::Duration;
 use pernet::{NetRef, Origin};
 
 use crate::dev::{
-    BridgeChange, BridgePortChange, FdbChange, HwAddr, KindSpec, LinkChange, MacvlanChange, NewLink, PortChange,
-    VlanChange, VxlanChange,
+    BridgeChange, BridgePortChange, FdbChange, HwAddr, IfFlags, KindSpec, LinkChange, MacvlanChange, NewLink,
+    PortChange, VlanChange, VxlanChange,
 };
 use crate::l3::tests::{World, plain};
 
@@ -26,6 +26,16 @@ fn new(world: &World, net: &NetRef, name: &str, last: u8, lower: Option<&str>, k
 
 fn set(world: &World, net: &NetRef, name: &str, change: LinkChange) {
     world.stack.rtnl(Origin::KERNEL).set_link(net, world.index(net, name), &change).unwrap();
+}
+
+/// `type vxlan id ID remote REMOTE dstport 4789`
+fn tunnel(id: u32, remote: &str) -> KindSpec {
+    KindSpec::Vxlan(Box::new(VxlanChange {
+        id: Some(id),
+        remote: Some(remote.parse().unwrap()),
+        port: Some(4789),
+        ..VxlanChange::default()
+    }))
 }
 
 /// A switch with three hosts.
@@ -181,17 +191,8 @@ fn a_tunnel_leads_to_another_host() {
     world.wire((&a, "e1", 1), (&b, "e2", 2));
     world.addr(&a, "e1", "10.9.0.1/24");
     world.addr(&b, "e2", "10.9.0.2/24");
-    let tunnel = |remote: &str| {
-        let change = VxlanChange {
-            id: Some(42),
-            remote: Some(remote.parse().unwrap()),
-            port: Some(4789),
-            ..VxlanChange::default()
-        };
-        KindSpec::Vxlan(Box::new(change))
-    };
-    new(&world, &a, "x", 1, None, tunnel("10.9.0.2"));
-    new(&world, &b, "x", 2, None, tunnel("10.9.0.1"));
+    new(&world, &a, "x", 1, None, tunnel(42, "10.9.0.2"));
+    new(&world, &b, "x", 2, None, tunnel(42, "10.9.0.1"));
     world.addr(&a, "x", "10.1.1.1/24");
     world.addr(&b, "x", "10.1.1.2/24");
     world.pass(Duration::from_secs(1));
@@ -207,4 +208,80 @@ fn a_tunnel_leads_to_another_host() {
     assert_eq!(world.stats(&a, "x").rx_packets, 2);
     world.pass(Duration::from_secs(900));
     assert_eq!(learnt(), []);
+}
+
+#[test]
+fn a_tunnel_to_a_host_behind_itself_sends_nothing() {
+    let world = World::new();
+    let a = world.net();
+    new(&world, &a, "x", 1, None, tunnel(7, "10.9.9.9"));
+    world.addr(&a, "x", "10.9.9.1/24");
+    world.neighbour(&a, "x", "10.9.9.9", 9);
+    world.ping(&a, "10.9.9.9", 56, plain()).unwrap();
+    let stats = world.stats(&a, "x");
+    // As `ip -s -s link` of Linux counts them.
+    assert_eq!((stats.tx_packets, stats.tx_dropped, stats.tx_errors), (0, 0, stats.collisions));
+    assert!(stats.collisions > 0);
+}
+
+#[test]
+fn tunnels_through_each_other_end() {
+    let world = World::new();
+    let a = world.net();
+    for (name, last, remote, own) in [("x", 1, "10.9.9.9", "10.8.8"), ("y", 2, "10.8.8.8", "10.9.9")] {
+        new(&world, &a, name, last, None, tunnel(u32::from(last), remote));
+        world.addr(&a, name, &format!("{own}.1/24"));
+    }
+    world.neighbour(&a, "x", "10.8.8.8", 8);
+    world.neighbour(&a, "y", "10.9.9.9", 9);
+    world.pass(Duration::from_secs(1));
+    let before = [world.stats(&a, "x"), world.stats(&a, "y")];
+    world.ping(&a, "10.9.9.9", 56, plain()).unwrap();
+    let [x, y] = [world.stats(&a, "x"), world.stats(&a, "y")];
+    // Linux: y, x and y again send, and what x shall send then is in too many tunnels.
+    assert_eq!((y.tx_packets - before[1].tx_packets, y.tx_errors - before[1].tx_errors), (2, 0));
+    assert_eq!((x.tx_packets - before[0].tx_packets, x.tx_errors - before[0].tx_errors), (1, 1));
+    // As large as it gets, cut into pieces on each level.
+    world.ping(&a, "10.9.9.9", 60_000, plain()).unwrap();
+}
+
+#[test]
+fn a_tunnel_without_a_way_says_so() {
+    let world = World::new();
+    let a = world.net();
+    new(&world, &a, "x", 1, None, tunnel(7, "10.77.77.77"));
+    world.addr(&a, "x", "10.1.1.1/24");
+    world.neighbour(&a, "x", "10.1.1.9", 9);
+    world.ping(&a, "10.1.1.9", 56, plain()).unwrap();
+    let stats = world.stats(&a, "x");
+    assert_eq!((stats.tx_packets, stats.tx_dropped, stats.tx_errors), (0, 0, stats.tx_carrier_errors));
+    assert!(stats.tx_errors > 0);
+}
+
+#[test]
+fn what_goes_round_and_round_keeps_nobody() {
+    let world = World::new();
+    let [a, b] = [world.net(), world.net()];
+    for net in [&a, &b] {
+        new(&world, net, "br0", 0, None, KindSpec::Bridge(Box::<BridgeChange>::default()));
+    }
+    for (n, port) in [(10, "p1"), (20, "p2")] {
+        world.wire((&a, port, n), (&b, port, n + 1));
+        for net in [&a, &b] {
+            set(&world, net, port, LinkChange { master: Some(world.index(net, "br0")), ..LinkChange::default() });
+        }
+    }
+    world.addr(&a, "br0", "10.1.1.1/24");
+    world.pass(Duration::from_secs(40));
+    // A question to all, which each switch sends on by the other cable. Without an end this call had none.
+    world.ping(&a, "10.1.1.9", 56, plain()).unwrap();
+    assert_eq!(world.stack.run_timers(), Some(Duration::ZERO));
+    let crossed = || world.stats(&b, "p1").rx_packets;
+    let before = crossed();
+    world.run();
+    assert!(crossed() > before + 1000);
+    // Who pulls the plug has peace.
+    world.flags(&a, "p1", IfFlags::from_bits(0), IfFlags::UP);
+    world.run();
+    assert_ne!(world.stack.run_timers(), Some(Duration::ZERO));
 }

@@ -14,6 +14,8 @@ use crate::l3::{self, Flow, Header, PmtuDiscovery, Received};
 const LEN: usize = 8;
 const UDP_LEN: usize = 8;
 const UDP: u8 = 17;
+/// A tunnel in a tunnel in a tunnel is sent; a fourth is not.
+const TUNNELS: u8 = 3;
 /// The number of a network is there.
 const HAS_VNI: u8 = 0x08;
 /// Switches by their `IFLA_VXLAN_*` numbers.
@@ -54,18 +56,45 @@ pub(super) fn xmit(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame) {
         remotes = cx.state.links.remotes_of(link.index(), &HwAddr::ZERO6, 0);
     }
     let mut sent = false;
+    let mut failed = None;
     for remote in remotes.into_iter().filter_map(|entry| entry.remote) {
-        sent |= outside(cx, link, |cx| to(cx, vxlan, &remote, &frame).is_ok()).unwrap_or(false);
+        match outside(cx, link, |cx| to(cx, link, vxlan, &remote, &frame)).unwrap_or(Err(Unsent::Dropped)) {
+            Ok(()) => sent = true,
+            Err(why) => failed = Some(why),
+        }
     }
     if sent {
-        xmit::sent(cx, link, len);
-    } else {
-        count(cx.state, link, |c| _ = c.tx_dropped.fetch_add(1, Relaxed));
+        return xmit::sent(cx, link, len);
     }
+    count(cx.state, link, |c| {
+        let kind = match failed {
+            Some(Unsent::NoRoute) => Some(&c.tx_carrier_errors),
+            Some(Unsent::ThroughItself) => Some(&c.collisions),
+            Some(Unsent::TooDeep) => None,
+            Some(Unsent::Dropped) | None => {
+                c.tx_dropped.fetch_add(1, Relaxed);
+                return;
+            }
+        };
+        c.tx_errors.fetch_add(1, Relaxed);
+        kind.map(|kind| kind.fetch_add(1, Relaxed));
+    });
 }
 
-/// To one host.
-fn to(cx: Cx<'_>, vxlan: &Vxlan, remote: &FdbRemote, inner: &Frame) -> Result<(), i32> {
+/// Why a frame did not leave, as the counters tell it.
+enum Unsent {
+    /// No way to the host.
+    NoRoute,
+    /// The way to the host leads through the tunnel.
+    ThroughItself,
+    /// The way leads through other tunnels, and on and on.
+    TooDeep,
+    /// What was there to send did not go.
+    Dropped,
+}
+
+/// To one host. `cx` is the namespace of the tunnel's own packets.
+fn to(cx: Cx<'_>, link: &Link, vxlan: &Vxlan, remote: &FdbRemote, inner: &Frame) -> Result<(), Unsent> {
     let dport = remote.port.unwrap_or(vxlan.port);
     let sport = source_port(vxlan, inner);
     let flow = Flow {
@@ -82,7 +111,13 @@ fn to(cx: Cx<'_>, vxlan: &Vxlan, remote: &FdbRemote, inner: &Frame) -> Result<()
         on_link: false,
         any_source: false,
     };
-    let route = l3::route_output(cx, &flow)?;
+    let route = l3::route_output(cx, &flow).map_err(|_| Unsent::NoRoute)?;
+    if link.lower_net().is_none() && route.oif == link.index() {
+        return Err(Unsent::ThroughItself);
+    }
+    if xmit::depth() > TUNNELS {
+        return Err(Unsent::TooDeep);
+    }
     let mut frame = Frame::with_payload(inner.data());
     let header = frame.push(LEN);
     header.fill(0);
@@ -112,7 +147,7 @@ fn to(cx: Cx<'_>, vxlan: &Vxlan, remote: &FdbRemote, inner: &Frame) -> Result<()
         mark: inner.mark,
         ..Header::default()
     };
-    l3::ip_output(cx, &route, &header, frame)
+    l3::ip_output(cx, &route, &header, frame).map_err(|_| Unsent::Dropped)
 }
 
 /// The port to send from: the same for what belongs together inside.

@@ -1,11 +1,12 @@
 //! Handing a frame to a device (`dev_queue_xmit`).
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::backlog::netif_rx;
 use super::tap::tap;
-use super::{Cx, Frame, bridge, count, eth, upper, vxlan};
+use super::{Cx, Frame, bridge, count, eth, tun, upper, vxlan};
 use crate::dev::{IfFlags, Link};
 use crate::errno;
 
@@ -30,9 +31,18 @@ pub(crate) fn dev_queue_xmit(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame) -> 
     if !link.carrier {
         return Ok(());
     }
-    match link.class().kind {
+    let kind = link.class().kind;
+    // These send through further devices, in the end perhaps through themselves.
+    let through = matches!(kind, Some("bridge" | "vxlan" | "vlan" | "macvlan" | "macvtap"));
+    let deeper = if through { Deeper::go() } else { None };
+    if through && deeper.is_none() {
+        count(cx.state, link, |c| _ = c.tx_dropped.fetch_add(1, Relaxed));
+        return Err(errno::ENETDOWN);
+    }
+    match kind {
         Some("veth") => veth(cx, link, frame),
         Some("ifb") => ifb(cx, link, &frame),
+        Some("tun") => tun::xmit(cx, link, frame),
         Some("bridge") => bridge::xmit(cx, link, frame),
         Some("vxlan") => vxlan::xmit(cx, link, frame),
         Some("vlan") => upper::vlan_xmit(cx, link, frame),
@@ -40,6 +50,39 @@ pub(crate) fn dev_queue_xmit(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame) -> 
         _ => sent(cx, link, frame.len()),
     }
     Ok(())
+}
+
+/// `XMIT_RECURSION_LIMIT`: how many devices may send through one another.
+const DEEPEST: u8 = 8;
+
+thread_local! {
+    /// How many devices this thread is in the middle of sending through. Linux counts the same, for each task.
+    static DEPTH: Cell<u8> = const { Cell::new(0) };
+}
+
+/// One device deeper, until it is dropped.
+struct Deeper;
+
+impl Deeper {
+    /// `None` if this goes on in circles.
+    fn go() -> Option<Self> {
+        let depth = DEPTH.get();
+        (depth < DEEPEST).then(|| {
+            DEPTH.set(depth + 1);
+            Self
+        })
+    }
+}
+
+impl Drop for Deeper {
+    fn drop(&mut self) {
+        DEPTH.set(DEPTH.get() - 1);
+    }
+}
+
+/// How many devices the frame in hand is being sent through (`dev_recursion_level`).
+pub(super) fn depth() -> u8 {
+    DEPTH.get()
 }
 
 /// The bytes as counters have them.

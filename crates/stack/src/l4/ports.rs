@@ -151,6 +151,33 @@ struct Slot {
     hearing: Vec<u64>,
     /// Connected, or not listening. Of a server these are many, and none of them is walked over for a packet.
     others: std::collections::BTreeSet<u64>,
+    /// How many of all these have no `SO_REUSEADDR`: without any, who has it shares with all, and none is walked over.
+    exclusive: usize,
+    /// How many of all these are bound to a device: without any, the newest hears.
+    on_device: usize,
+}
+
+impl Slot {
+    fn put(&mut self, id: u64, claim: &Claim, hears: bool) {
+        self.exclusive += usize::from(!claim.reuse_addr);
+        self.on_device += usize::from(claim.device != 0);
+        if hears {
+            let at = self.hearing.partition_point(|&other| other < id);
+            self.hearing.insert(at, id);
+        } else {
+            self.others.insert(id);
+        }
+    }
+
+    /// Takes one away that is in it.
+    fn remove(&mut self, id: u64, claim: &Claim) {
+        self.exclusive -= usize::from(!claim.reuse_addr);
+        self.on_device -= usize::from(claim.device != 0);
+        match self.hearing.binary_search(&id) {
+            Ok(at) => drop(self.hearing.remove(at)),
+            Err(_) => drop(self.others.remove(&id)),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -359,12 +386,14 @@ impl<T> Table<T> {
         let Some(port) = self.ports.get(&claim.port) else { return false };
         let clashes = |id: &u64| {
             let Some(other) = self.entries.get(id).filter(|_| Some(*id) != except) else { return false };
-            // Who listens is in the way of listeners only, when somebody comes to listen: all are bound already.
-            let counts = !listening || other.hears;
-            counts && claim.overlaps(&other.claim) && !claim.shares(&other.claim, rules, other.hears)
+            claim.overlaps(&other.claim) && !claim.shares(&other.claim, rules, other.hears)
         };
+        // Who listens is in the way of listeners only, when somebody comes to listen: all are bound already.
         let at = |addr: &IpAddr| {
-            port.by_addr.get(addr).is_some_and(|slot| slot.hearing.iter().chain(&slot.others).any(clashes))
+            let Some(slot) = port.by_addr.get(addr) else { return false };
+            let all_share = claim.reuse_addr && slot.exclusive == 0;
+            let hearing = !(all_share && rules == Rules::Datagram) && slot.hearing.iter().any(clashes);
+            hearing || !listening && !all_share && slot.others.iter().any(clashes)
         };
         if claim.addr.is_unspecified() {
             return port.by_addr.keys().any(at);
@@ -385,6 +414,10 @@ impl<T> Table<T> {
         };
         let mut found: Option<(u64, &Claim)> = None;
         for (id, claim) in slot.hearing.iter().rev().filter_map(fits) {
+            if slot.on_device == 0 {
+                found = Some((id, claim));
+                break;
+            }
             if found.is_none_or(|(_, best)| best.device == 0 && claim.device != 0) {
                 found = Some((id, claim));
             }
@@ -410,12 +443,7 @@ impl<T> Table<T> {
         let port = self.ports.entry(entry.claim.port).or_default();
         port.by_bind += usize::from(entry.by_bind);
         let slot = port.by_addr.entry(entry.claim.addr).or_default();
-        if entry.hears {
-            let at = slot.hearing.partition_point(|&other| other < id);
-            slot.hearing.insert(at, id);
-        } else {
-            slot.others.insert(id);
-        }
+        slot.put(id, &entry.claim, entry.hears);
         if let Some(peer) = entry.peer {
             self.peers.entry((SocketAddr::new(entry.claim.addr, entry.claim.port), peer)).or_default().push(id);
         }
@@ -428,8 +456,7 @@ impl<T> Table<T> {
         if let Some(port) = self.ports.get_mut(&number) {
             port.by_bind -= usize::from(entry.by_bind);
             if let Some(slot) = port.by_addr.get_mut(&addr) {
-                slot.hearing.retain(|&other| other != id);
-                slot.others.remove(&id);
+                slot.remove(id, &entry.claim);
                 if slot.hearing.is_empty() && slot.others.is_empty() {
                     port.by_addr.remove(&addr);
                 }

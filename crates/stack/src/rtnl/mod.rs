@@ -104,7 +104,7 @@ impl<'s> Rtnl<'s> {
     /// cancelling: the part looks whether the object still wants it.
     pub(crate) fn set_timer(&mut self, ns: Ns<'_>, when: std::time::Duration, timer: Timer) {
         let Some(net) = ns.net() else { return };
-        if self.shared.timers.add(when, net.handle(), timer) {
+        if self.shared.timers.add(when, (net.handle(), timer)) {
             self.stack.timer_moved();
         }
     }
@@ -112,7 +112,7 @@ impl<'s> Rtnl<'s> {
     /// Runs every timer that is due.
     pub(crate) fn run_timers(&mut self) {
         let now = self.now();
-        while let Some((net, timer)) = self.shared.timers.due(now) {
+        while let Some((_, (net, timer))) = self.shared.timers.due(now) {
             if let Some(net) = net.upgrade()
                 && let Some(ns) = self.ns(&net)
             {

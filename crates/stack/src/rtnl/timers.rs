@@ -1,13 +1,12 @@
 //! Time: one clock for a stack, and what is to happen when.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use pernet::NetHandle;
 
 use super::Rtnl;
+use crate::agenda::Agenda;
 use crate::dev::Stack;
 use crate::state::Ns;
 use crate::{inet, inet6, l2, neigh};
@@ -70,71 +69,12 @@ pub(super) fn fire(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, timer: Timer) {
     }
 }
 
-/// What waits, soonest first; of what is due at one moment, what was asked for first.
-#[derive(Debug, Default)]
-pub(crate) struct Timers {
-    heap: BinaryHeap<Reverse<Entry>>,
-    added: u64,
-}
-
-#[derive(Debug)]
-struct Entry {
-    when: Duration,
-    order: u64,
-    net: NetHandle,
-    timer: Timer,
-}
-
-impl Entry {
-    const fn key(&self) -> (Duration, u64) {
-        (self.when, self.order)
-    }
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-
-impl Eq for Entry {}
-
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.key().cmp(&other.key())
-    }
-}
-
-impl Timers {
-    /// Says whether it is the next one now.
-    pub(super) fn add(&mut self, when: Duration, net: NetHandle, timer: Timer) -> bool {
-        let first = self.next().is_none_or(|next| when < next);
-        self.added += 1;
-        self.heap.push(Reverse(Entry { when, order: self.added, net, timer }));
-        first
-    }
-
-    pub(super) fn due(&mut self, now: Duration) -> Option<(NetHandle, Timer)> {
-        if self.next()? > now {
-            return None;
-        }
-        self.heap.pop().map(|Reverse(entry)| (entry.net, entry.timer))
-    }
-
-    pub(super) fn next(&self) -> Option<Duration> {
-        self.heap.peek().map(|Reverse(entry)| entry.when)
-    }
-}
+/// What waits, and in which namespace.
+pub(crate) type Timers = Agenda<(NetHandle, Timer)>;
 
 impl Stack {
-    /// Does what is due and receives what waits, and says how long nothing else will be; `None` if nothing waits. To be called again after that
-    /// time, or when [`Stack::on_timer`]'s callback asks for it.
+    /// Does what is due and receives what waits, and says how long nothing else will be; `None` if nothing waits. To be
+    /// called again after that time, or when [`Stack::on_timer`]'s callback asks for it.
     #[must_use]
     pub fn run_timers(&self) -> Option<Duration> {
         loop {
@@ -142,6 +82,10 @@ impl Stack {
             // With no lock held: what is received may change configuration, and so may who receives it.
             self.run_sock_timers();
             self.run_packets();
+            if self.packets_wait() {
+                // There are more than one call may receive.
+                return Some(Duration::ZERO);
+            }
             let rtnl = self.rtnl(pernet::Origin::KERNEL);
             let next = rtnl.next_timer().into_iter().chain(self.inner().sock_timers.next()).min();
             let now = rtnl.now();

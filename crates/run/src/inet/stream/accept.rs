@@ -9,7 +9,8 @@ use rustix::net::{SocketFlags, connect};
 
 use super::options::set_native;
 use super::{Phase, State, StreamFd, pump, wire};
-use crate::inet::{keep, name};
+use crate::descriptors::refused;
+use crate::inet::{address, keep};
 use crate::listener::{Delivery, Notification};
 use crate::mem::Memory;
 use crate::netlink::answer;
@@ -38,10 +39,13 @@ impl StreamFd {
     }
 
     /// Lets the program see the connections that wait, as many as its own queue takes.
-    pub(super) fn announce(&self, _world: &World, state: &mut State) {
+    pub(super) fn announce(&self, world: &World, state: &mut State) {
         let Phase::Listening { name, children, ends } = &mut state.phase else { return };
         while ends.len() < children.len() || self.socket.readiness().readable {
-            let Ok(end) = wire::end() else { return };
+            let Ok(end) = wire::lasting_end() else {
+                // Nothing tells when there is room again.
+                return world.sockets.watch(self.id);
+            };
             // No room, or nobody there any more: they stay where they are.
             if connect(&end, name).is_err() {
                 return;
@@ -116,7 +120,7 @@ impl StreamFd {
                         children.push_front(child);
                     }
                     drop(state);
-                    let e = sys::errno_of(&e);
+                    let e = refused(&e);
                     if e == libc::EAGAIN {
                         return Some(notification);
                     }
@@ -145,8 +149,8 @@ impl StreamFd {
     ) -> Result<(), (Notification, i32)> {
         let call = notification.call;
         if call.args[1] != 0 {
-            let peer = child.last_peer().unwrap_or_else(|| name::unspecified(self.v6()));
-            if let Err(e) = Memory::of(task.tid).write_sized(call.args[1], call.args[2], &name::bytes(peer)) {
+            let peer = child.last_peer().unwrap_or_else(|| address::unspecified(self.v6()));
+            if let Err(e) = Memory::of(task.tid).write_sized(call.args[1], call.args[2], &address::bytes(peer)) {
                 return Err((notification, e.errno()));
             }
         }

@@ -20,7 +20,7 @@ use pernet::{Cap, NetRef};
 use pernet_stack::TcpSocket;
 use rustix::net::SocketAddrUnix;
 
-use super::{Family, Kind, address, keep, name, write_name};
+use super::{Family, Kind, address, keep, write_name};
 use crate::listener::{Call, Notification};
 use crate::netlink::answer;
 use crate::sockets::{Emulated, lone_socket};
@@ -103,12 +103,7 @@ impl StreamFd {
 
     /// Does nothing tell us when the program closes it?
     pub(crate) fn closes_silently(&self) -> bool {
-        self.kept.is_some()
-            || match &lock(&self.state).phase {
-                Phase::Fresh | Phase::Asking | Phase::Listening { .. } | Phase::Over => true,
-                Phase::Connecting { .. } => false,
-                Phase::Open(wire) => wire.closes_silently(),
-            }
+        self.kept.is_some() || silent(&lock(&self.state).phase)
     }
 
     fn v6(&self) -> bool {
@@ -134,6 +129,9 @@ impl StreamFd {
             Phase::Fresh | Phase::Asking | Phase::Open(_) | Phase::Over => {}
         }
         let gone = self.pump_wire(world, &mut state);
+        if silent(&state.phase) {
+            world.sockets.becomes_silent(&world.reactor);
+        }
         let parked = std::mem::take(&mut state.parked);
         drop(state);
         for waiting in parked {
@@ -180,7 +178,7 @@ impl StreamFd {
             return self.go_on(world, task, call.int(0));
         }
         lock(&self.state).parked.push(Parked { notification, deadline, late });
-        world.sockets.watch_stream(self.id);
+        world.sockets.watch(self.id);
     }
 
     /// Lets the stack count what lies in the program's end, either way, when it lists its sockets.
@@ -241,6 +239,15 @@ impl StreamFd {
     }
 }
 
+/// Does nothing tell us, in this phase, when the program closes it?
+fn silent(phase: &Phase) -> bool {
+    match phase {
+        Phase::Fresh | Phase::Asking | Phase::Listening { .. } | Phase::Over => true,
+        Phase::Connecting { .. } => false,
+        Phase::Open(wire) => wire.closes_silently(),
+    }
+}
+
 /// Those who wait to be accepted are told that nobody will.
 fn turn_away(children: &mut VecDeque<Arc<TcpSocket>>) {
     for child in children.drain(..) {
@@ -295,21 +302,15 @@ impl StreamFd {
     fn plain(self: &Arc<Self>, world: &World, task: Task, call: &Call) -> Result<i64, i32> {
         match call.nr {
             libc::SYS_bind => {
-                let name = name::parse(&address(task, call.args[1], call.int(2))?, self.v6())?;
-                let to = match name {
-                    name::Name::Inet(to) => to,
-                    // IPv4 takes it for "any", as it always did.
-                    name::Name::None if !self.v6() => name::unspecified(false),
-                    name::Name::None => return Err(libc::EAFNOSUPPORT),
-                };
+                let to = address::parse(&address(task, call.args[1], call.int(2))?, self.v6(), false)?;
                 self.bind(world, task, call.int(0), to)
             }
             libc::SYS_listen => self.listen(world, task, call.int(0), call.int(1)),
             libc::SYS_getsockname => {
-                let local = self.socket.local_addr().unwrap_or_else(|| name::unspecified(self.v6()));
-                write_name(task, call, &name::bytes(local))
+                let local = self.socket.local_addr().unwrap_or_else(|| address::unspecified(self.v6()));
+                write_name(task, call, &address::bytes(local))
             }
-            libc::SYS_getpeername => write_name(task, call, &name::bytes(self.socket.peer_addr()?)),
+            libc::SYS_getpeername => write_name(task, call, &address::bytes(self.socket.peer_addr()?)),
             _ => Err(libc::EOPNOTSUPP),
         }
     }

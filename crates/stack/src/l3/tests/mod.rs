@@ -153,6 +153,21 @@ impl World {
         self.stack.rtnl(Origin::KERNEL).new_route6(net, &spec, how).unwrap();
     }
 
+    /// `ip neigh add ADDRESS lladdr 02:00:00:00:00:LAST dev DEVICE`
+    pub(crate) fn neighbour(&self, net: &NetRef, device: &str, address: &str, last: u8) {
+        let neigh = crate::neigh::NewNeigh {
+            key: crate::neigh::NeighKey { ifindex: self.index(net, device), dst: address.parse().unwrap() },
+            address: Some(&[2, 0, 0, 0, 0, last]),
+            state: crate::neigh::NeighState::PERMANENT,
+            flags: crate::neigh::NeighFlags::default(),
+            protocol: 0,
+            create: true,
+            exclusive: false,
+            replace: false,
+        };
+        self.stack.rtnl(Origin::KERNEL).new_neigh(net, &neigh).unwrap();
+    }
+
     pub(crate) fn sysctl(&self, net: &NetRef, path: &str, value: &str) {
         self.stack.rtnl(Origin::KERNEL).sysctl_write(net, path, value.as_bytes()).unwrap();
     }

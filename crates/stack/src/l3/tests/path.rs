@@ -110,17 +110,7 @@ fn a_nearer_router_is_told_and_used() {
     world.route(&a, UNICAST, "0.0.0.0/0", Some("10.1.1.254"));
     world.route(&r, UNICAST, "10.9.0.0/16", Some("10.1.1.253"));
     // The nearer router is known to be there.
-    let neigh = crate::neigh::NewNeigh {
-        key: crate::neigh::NeighKey { ifindex: world.index(&a, "e1"), dst: "10.1.1.253".parse().unwrap() },
-        address: Some(&[2, 0, 0, 0, 0, 9]),
-        state: crate::neigh::NeighState::PERMANENT,
-        flags: crate::neigh::NeighFlags::default(),
-        protocol: 0,
-        create: true,
-        exclusive: false,
-        replace: false,
-    };
-    world.stack.rtnl(Origin::KERNEL).new_neigh(&a, &neigh).unwrap();
+    world.neighbour(&a, "e1", "10.1.1.253", 9);
     world.ping(&a, "10.9.1.1", 56, plain()).unwrap();
     let came = world.came_in(&a);
     assert!(came.iter().any(|line| line.starts_with("10.1.1.254 > 10.1.1.1") && line.contains("icmp 5/1")), "{came:?}");

@@ -153,3 +153,26 @@ fn connections_to_different_places_share_a_port() {
     ports.release(child);
     ports.bind(claim("0.0.0.0", 40003), &range(), 0).unwrap();
 }
+
+/// Where all share nobody is looked at: that is counted, and must follow whoever changes his mind.
+#[test]
+fn one_who_shares_no_more_is_in_the_way_of_all() {
+    for rules in [Rules::Datagram, Rules::Stream] {
+        let ports = Ports::new(rules);
+        let shared = || Claim { reuse_addr: true, ..claim("127.0.0.1", 7004) };
+        let all: Vec<Ticket> = (0..3).map(|n| ports.bind(shared(), &range(), n).unwrap()).collect();
+        ports.update(all[1], |claim| claim.reuse_addr = false);
+        assert_eq!(ports.bind(shared(), &range(), 3), Err(errno::EADDRINUSE));
+        ports.connect(all[1], "127.0.0.1".parse().unwrap(), "127.0.0.1:9".parse().unwrap()).unwrap();
+        assert_eq!(ports.bind(shared(), &range(), 3), Err(errno::EADDRINUSE));
+        ports.release(all[1]);
+        let again = ports.bind(shared(), &range(), 3).unwrap();
+        ports.release(all[0]);
+        let alone = Claim { reuse_addr: false, ..shared() };
+        assert_eq!(ports.bind(alone.clone(), &range(), 4), Err(errno::EADDRINUSE));
+        ports.release(again);
+        ports.release(all[2]);
+        ports.bind(alone, &range(), 4).unwrap();
+        assert_eq!(ports.bind(shared(), &range(), 5), Err(errno::EADDRINUSE));
+    }
+}

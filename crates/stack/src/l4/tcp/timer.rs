@@ -2,87 +2,38 @@
 //!
 //! Not with the timers of configuration: those are run under rtnl, which packets do without.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use super::sock::Sock;
+use crate::agenda::Agenda;
 use crate::dev::Stack;
-
-#[derive(Debug)]
-struct Entry {
-    when: Duration,
-    order: u64,
-    sock: Weak<Sock>,
-}
-
-impl Entry {
-    const fn key(&self) -> (Duration, u64) {
-        (self.when, self.order)
-    }
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.key() == other.key()
-    }
-}
-
-impl Eq for Entry {}
-
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        self.key().cmp(&other.key())
-    }
-}
-
-#[derive(Debug, Default)]
-struct Heap {
-    entries: BinaryHeap<Reverse<Entry>>,
-    added: u64,
-}
 
 /// The timers of all connections of a stack, soonest first. A socket has one entry at most that counts: it remembers which,
 /// and an entry that comes up early is put back by the socket.
 ///
 /// A leaf lock: it is taken under a socket's.
 #[derive(Debug, Default)]
-pub(crate) struct SockTimers(Mutex<Heap>);
+pub(crate) struct SockTimers(Mutex<Agenda<Weak<Sock>>>);
 
 impl SockTimers {
-    fn lock(&self) -> MutexGuard<'_, Heap> {
+    fn lock(&self) -> MutexGuard<'_, Agenda<Weak<Sock>>> {
         // A push or a pop each.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says whether it is the next one now.
     pub(super) fn add(&self, when: Duration, sock: &Arc<Sock>) -> bool {
-        let mut heap = self.lock();
-        let first = heap.entries.peek().is_none_or(|Reverse(next)| when < next.when);
-        heap.added += 1;
-        let order = heap.added;
-        heap.entries.push(Reverse(Entry { when, order, sock: Arc::downgrade(sock) }));
-        first
+        self.lock().add(when, Arc::downgrade(sock))
     }
 
     fn due(&self, now: Duration) -> Option<(Duration, Weak<Sock>)> {
-        let mut heap = self.lock();
-        if heap.entries.peek()?.0.when > now {
-            return None;
-        }
-        heap.entries.pop().map(|Reverse(entry)| (entry.when, entry.sock))
+        self.lock().due(now)
     }
 
     /// When the next one is due.
     pub(crate) fn next(&self) -> Option<Duration> {
-        self.lock().entries.peek().map(|Reverse(entry)| entry.when)
+        self.lock().next()
     }
 }
 
