@@ -96,6 +96,7 @@ scenarios! {
     background
     batch
     bindmounts
+    buffers
     connections
     datagrams
     dump
@@ -104,6 +105,7 @@ scenarios! {
     exec
     fdb_nexthops
     fds
+    fork_servers
     gateway6_linkdown
     gateway6_of_route4
     getnsid

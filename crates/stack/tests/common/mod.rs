@@ -85,7 +85,7 @@ impl World {
     /// Lets time pass, to each timer.
     pub(crate) fn pass(&self, mut time: Duration) {
         while !time.is_zero() {
-            let next = self.stack.run_timers().unwrap_or(time).clamp(Duration::from_millis(1), time);
+            let next = self.stack.run_timers().unwrap_or(time).max(Duration::from_millis(1)).min(time);
             self.clock.advance(next);
             time -= next;
         }

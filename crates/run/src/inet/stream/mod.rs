@@ -130,6 +130,8 @@ impl StreamFd {
         let mut state = lock(&self.state);
         match &state.phase {
             Phase::Listening { .. } => self.announce(world, &mut state),
+            // Nobody waits any more for how it ends.
+            Phase::Connecting { wire, .. } if sys::is_hung_up(wire.as_fd()) => return true,
             Phase::Connecting { .. } => self.see_connection(world, &mut state),
             Phase::Fresh | Phase::Asking | Phase::Open(_) | Phase::Over => {}
         }

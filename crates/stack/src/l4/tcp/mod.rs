@@ -11,6 +11,7 @@
 //! its own, so two connections never wait for each other.
 
 mod ask;
+mod buffers;
 mod diag;
 mod info;
 mod input;

@@ -468,8 +468,8 @@ impl Sock {
     pub(super) fn begin(&self, route: &Route, inner: &Inner, seed: u64) -> Begin {
         Begin {
             mss: largest_segment(route, &inner.options),
-            send_buffer: inner.options.send_buffer,
-            receive_buffer: inner.options.receive_buffer,
+            send_buffer: inner.options.send_buffer.min(super::buffers::MOST),
+            receive_buffer: inner.options.receive_buffer.min(super::buffers::MOST),
             timestamps: inner.options.timestamps,
             nodelay: inner.options.nodelay,
             congestion: inner.options.congestion,
