@@ -137,6 +137,7 @@ scenarios! {
     nsenter_unshare
     peers_and_broadcasts
     promote4
+    reset_after_accept
     route_get
     route_tables
     routes4
