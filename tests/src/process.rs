@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::{self, Read, Seek};
 use std::process::{Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -49,6 +50,24 @@ fn contents(file: &mut File) -> io::Result<String> {
     file.rewind()?;
     file.read_to_end(&mut bytes)?;
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// What to put before a command so that it hears SIGHUP, SIGINT and SIGQUIT: who is started by `nohup`, or in the background of
+/// a shell without job control, ignores them, and so would everything started from here.
+pub(crate) fn hears_signals() -> &'static [String] {
+    static WORDS: OnceLock<Vec<String>> = OnceLock::new();
+    WORDS.get_or_init(|| {
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        let ignored = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+        before(ignored).iter().map(|word| (*word).to_owned()).collect()
+    })
+}
+
+/// The same, of a mask of ignored signals.
+fn before(ignored: u64) -> &'static [&'static str] {
+    // Bit n - 1 is signal n: SIGHUP is 1, SIGINT 2, SIGQUIT 3.
+    if ignored & 0b111 == 0 { &[] } else { &["/usr/bin/env", "--default-signal=HUP,INT,QUIT"] }
 }
 
 /// Sends a signal, by name, to processes by their ids; those already gone are passed over.
@@ -119,6 +138,16 @@ mod tests {
         .expect("runs");
         assert_eq!(done.status.and_then(|status| status.code()), Some(3));
         assert_eq!((done.out.as_str(), done.err.as_str()), ("out\n", "err\n"));
+    }
+
+    #[test]
+    fn who_ignores_a_signal_starts_others_that_hear_it() {
+        assert!(before(0x1000).is_empty(), "SIGPIPE, which Rust's own runtime ignores, is not meant");
+        let [program, option] = before(0x4) else { panic!("two words") };
+        let script = format!("trap '' INT QUIT; {program} {option} sh -c 'kill -INT $$; echo alive'; echo $?");
+        let mut shell = Command::new("/bin/sh");
+        let done = run_limited(shell.args(["-c", &script]), Duration::from_secs(10)).expect("runs");
+        assert_eq!(done.out, "130\n");
     }
 
     #[test]

@@ -67,8 +67,10 @@ impl Scratch {
     /// folder and as `HOME`, the helper modules on Python's path, stdin from nowhere. What configures `pernet` itself
     /// (`PERNET_*`) passes through.
     pub fn command(&self, argv: &[String]) -> Command {
-        let mut command = Command::new(argv.first().map_or("", String::as_str));
-        command.args(argv.iter().skip(1)).env_clear();
+        let heard = process::hears_signals();
+        let mut all = heard.iter().chain(argv).map(String::as_str);
+        let mut command = Command::new(all.next().unwrap_or_default());
+        command.args(all).env_clear();
         command.envs(std::env::vars_os().filter(|(name, _)| {
             let name = name.to_string_lossy();
             (name.starts_with("PERNET_") && name != "PERNET_BIN") || name == "RUST_BACKTRACE"

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -169,6 +170,25 @@ fn runs_are_apart() {
     });
 }
 
+/// The supervisor of the run that `pernet run`, process `front`, was started for.
+fn supervisor_of(front: u32) -> u32 {
+    let named = |pid: &u32| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        let argv = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let first = String::from_utf8_lossy(argv.split(|byte| *byte == 0).next().unwrap_or(&[])).into_owned();
+        let first = first.rsplit('/').next().unwrap_or("").to_owned();
+        name.starts_with("pernet") || first.starts_with("pernet")
+    };
+    let supervisors: Vec<u32> = children_of(front).into_iter().filter(named).collect();
+    assert_eq!(supervisors.len(), 1, "one child of `pernet run` is the supervisor");
+    supervisors[0]
+}
+
+fn is_gone(pid: u32) -> bool {
+    let stat = text(Path::new(&format!("/proc/{pid}/stat")));
+    stat.is_empty() || stat.contains(") Z ")
+}
+
 /// With the supervisor dead a trapped call cannot be answered. It must then fail, not fall through to the host.
 #[test]
 fn without_its_supervisor_a_program_gets_nothing() {
@@ -185,27 +205,49 @@ for family, kind in ((2, 1), (2, 2), (10, 1), (16, 3), (17, 3)):
         let mut child = start(session, &["python3", "-c", PROGRAM]);
         let out = session.scratch.path().join("out");
         until("the program is ready", || text(&out) == "ready\n");
-        let named = |pid: &u32| {
-            let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            let argv = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let first = String::from_utf8_lossy(argv.split(|byte| *byte == 0).next().unwrap_or(&[])).into_owned();
-            let first = first.rsplit('/').next().unwrap_or("").to_owned();
-            name.starts_with("pernet") || first.starts_with("pernet")
-        };
-        let supervisors: Vec<u32> = children_of(child.id()).into_iter().filter(named).collect();
-        assert_eq!(supervisors.len(), 1, "one child of `pernet run` is the supervisor");
-        kill("KILL", &supervisors);
-        until("the supervisor died", || {
-            let stat = text(Path::new(&format!("/proc/{}/stat", supervisors[0])));
-            stat.is_empty() || stat.contains(") Z ")
-        });
+        let supervisor = supervisor_of(child.id());
+        // It would end the program.
+        kill("STOP", &[child.id()]);
+        kill("KILL", &[supervisor]);
+        until("the supervisor died", || is_gone(supervisor));
         let mut stdin = child.stdin.take().expect("stdin");
         stdin.write_all(b"x").expect("writes");
         until("the program asked for its sockets", || text(&out).lines().count() == 6);
         assert_eq!(text(&out), "ready\n2 ENOSYS\n2 ENOSYS\n10 ENOSYS\n16 ENOSYS\n17 ENOSYS\n");
         drop(stdin);
+        kill("CONT", &[child.id()]);
         end(&mut child);
     });
+}
+
+/// A program that tries again for ever whatever fails, one that takes no hint, and a daemon: all end when their supervisor
+/// is killed, while the program is there that `pernet run` was started for, and after it.
+#[test]
+fn when_the_supervisor_is_killed_its_programs_end() {
+    const TRIES: &str = "while :; do (exec 3<>/dev/tcp/127.0.0.1/1) 2>/dev/null; cat /nothing 2>/dev/null; done";
+    for waits in [true, false] {
+        everybody("programs of a killed supervisor", |session| {
+            let last = if waits { "trap '' TERM; while :; do sleep 1; done" } else { "exit 5" };
+            let script = format!("(setsid bash -c '{TRIES}' </dev/null >/dev/null 2>&1 &); echo $PPID; {last}");
+            let mut child = start(session, &["/bin/bash", "-c", &script]);
+            let out = session.scratch.path().join("out");
+            until("the program is ready", || text(&out).ends_with('\n'));
+            let supervisor: u32 = text(&out).trim().parse().expect("a number");
+            if waits {
+                kill("KILL", &[supervisor]);
+            }
+            let status = end(&mut child);
+            let scratch = session.scratch.name();
+            if waits {
+                assert_eq!(status.signal(), Some(9));
+            } else {
+                assert_eq!(status.code(), Some(5));
+                assert!(!carrying("W", &scratch).is_empty(), "the daemon is there");
+                kill("KILL", &[supervisor]);
+            }
+            until("every process ended", || carrying("W", &scratch).into_iter().all(is_gone));
+        });
+    }
 }
 
 /// A shell with job control on a terminal: stop, resume, interrupt, and its status at the end.

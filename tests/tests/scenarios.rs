@@ -151,6 +151,7 @@ scenarios! {
     sysfs_ethtool
     threads
     tos
+    tun_packets
     tuntap
     views
     vxlan_vnifilter

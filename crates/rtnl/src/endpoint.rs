@@ -54,6 +54,8 @@ pub(crate) struct Endpoint {
     /// it one after the other.
     pub(crate) dump: Mutex<Option<Box<Running>>>,
     pub(crate) dumping: AtomicBool,
+    /// What programs know the file by that stands for it; 0 in this process.
+    pub(crate) inode: AtomicU64,
     on_ready: RwLock<Option<OnReady>>,
 }
 
@@ -73,6 +75,7 @@ impl Endpoint {
             queue: Mutex::new(Queue::new()),
             dump: Mutex::new(None),
             dumping: AtomicBool::new(false),
+            inode: AtomicU64::new(0),
             on_ready: RwLock::new(None),
         }
     }

@@ -57,6 +57,6 @@ mod socket;
 mod sockopt;
 
 pub use error::SockError;
-pub use peer::{Client, LocalClient, PeerError};
+pub use peer::{Client, LocalClient, PeerError, UnixEntry};
 pub use protocols::Protocol;
 pub use socket::{Datagram, Rtnetlink, SockAddr, Socket, SocketInfo};

@@ -52,6 +52,34 @@ pub trait Client {
     fn net_by_fd(&self, fd: i32) -> Result<NetRef, PeerError>;
 }
 
+/// An AF_UNIX socket as it is listed (`unix_diag`). Such sockets are not of this crate: whoever has some says so by
+/// [`Rtnetlink::list_unix`](crate::Rtnetlink::list_unix).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnixEntry {
+    /// Its inode number.
+    pub inode: u32,
+    /// What tells it from all others.
+    pub cookie: u64,
+    /// `SOCK_*`.
+    pub ty: u8,
+    /// As TCP's states: 1 connected, 7 not, 10 listening.
+    pub state: u8,
+    /// The name that it is bound to; one that is not a path begins with a zero.
+    pub name: Option<Vec<u8>>,
+    /// Inode number of the socket it is connected to.
+    pub peer: Option<u32>,
+    /// Of one that listens: inode numbers of those that wait to be accepted.
+    pub pending: Vec<u32>,
+    /// What waits to be read, or to be accepted; what was sent, or how many may wait.
+    pub queues: (u32, u32),
+    /// `SK_MEMINFO_*`.
+    pub memory: [u32; 9],
+    /// Which ways nothing more goes: 1 for reading, 2 for writing.
+    pub shutdown: u8,
+    /// Whose it is.
+    pub uid: u32,
+}
+
 /// A ready-made [`Client`] for a Rust program: credentials, and tables that say what its pids and descriptors mean.
 ///
 /// It holds an active reference to each namespace it names.

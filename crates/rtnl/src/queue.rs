@@ -123,6 +123,11 @@ impl Queue {
         self.congested = false;
     }
 
+    /// Bytes that it may hold.
+    pub(crate) const fn limit(&self) -> usize {
+        self.limit
+    }
+
     pub(crate) fn set_limit(&mut self, bytes: usize) {
         self.limit = bytes;
     }

@@ -1,7 +1,7 @@
 //! The socket as a program sees it.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::*;
+use std::sync::{Arc, OnceLock};
 
 use pernet::{Cap, Cred, Namespaces, Net, NetRef, RegisterError};
 use pernet_stack::Stack;
@@ -10,7 +10,7 @@ use crate::bus::{Bus, BusSubsystem, Multicast, NetBus, listens_all};
 use crate::endpoint::{Endpoint, flag, lock};
 use crate::error::SockError;
 use crate::notify::Notifier;
-use crate::peer::Client;
+use crate::peer::{Client, UnixEntry};
 use crate::protocols::Protocol;
 use crate::queue::{Bytes, Queued};
 use crate::{dispatch, dump};
@@ -62,6 +62,16 @@ pub struct Datagram {
 pub(crate) struct Shared {
     pub(crate) bus: Arc<Bus>,
     pub(crate) stack: Stack,
+    unix: OnceLock<UnixSockets>,
+}
+
+/// Who knows the AF_UNIX sockets of a namespace.
+type UnixSockets = Arc<dyn Fn(&NetRef) -> Vec<UnixEntry> + Send + Sync>;
+
+impl Shared {
+    pub(crate) fn unix_sockets(&self, net: &NetRef) -> Vec<UnixEntry> {
+        self.unix.get().map_or_else(Vec::new, |sockets| sockets(net))
+    }
 }
 
 /// The netlink of one emulated system. Cheap to clone.
@@ -81,7 +91,13 @@ impl Rtnetlink {
         let notifier = Arc::new(Notifier { bus: bus.clone() });
         ns.subscribe(notifier.clone());
         stack.set_notice_sink(notifier);
-        Ok(Self { shared: Arc::new(Shared { bus, stack: stack.clone() }) })
+        Ok(Self { shared: Arc::new(Shared { bus, stack: stack.clone(), unix: OnceLock::new() }) })
+    }
+
+    /// Asks `sockets` for AF_UNIX sockets from now on, when somebody lists those of a namespace. It is asked with no lock
+    /// held but that of the asking socket's listing. The first one who is named stays.
+    pub fn list_unix(&self, sockets: Arc<dyn Fn(&NetRef) -> Vec<UnixEntry> + Send + Sync>) {
+        let _ = self.shared.unix.set(sockets);
     }
 
     /// The bound sockets of `net`, by protocol and port. Kernel sockets are not among them.
@@ -97,6 +113,7 @@ impl Rtnetlink {
                 receive_queue,
                 drops,
                 dumping: ep.dumping.load(Acquire),
+                inode: ep.inode.load(Relaxed),
             }
         };
         bus.bound().into_iter().map(info).collect()
@@ -122,6 +139,8 @@ pub struct SocketInfo {
     pub drops: u32,
     /// Whether a dump has datagrams to come.
     pub dumping: bool,
+    /// What programs know it by; 0 in this process.
+    pub inode: u64,
 }
 
 /// A netlink socket. It holds its namespace; dropping it closes it and frees its port.
@@ -140,6 +159,11 @@ impl Socket {
     /// Its protocol.
     pub fn protocol(&self) -> Protocol {
         self.ep.protocol
+    }
+
+    /// Says by which inode number programs know the file that stands for it.
+    pub fn set_inode(&self, inode: u64) {
+        self.ep.inode.store(inode, Relaxed);
     }
 
     /// Binds to a port and replaces the memberships of groups 1 to 32 by those of `addr`. Port 0 asks for one: the

@@ -158,6 +158,15 @@ fn socket_rules() -> Vec<Rule> {
         Rule::new(SYS_sendto, vec![(Test::NotNull(4), Notify), (Test::Is(2, 0), Notify)], Allow),
         Rule::new(SYS_recvfrom, vec![(Test::NotNull(4), Notify)], Allow),
     ];
+    // Memory that is shared with a packet socket: at the beginning of a file, never of none.
+    rules.push(Rule::new(
+        SYS_mmap,
+        vec![
+            (Test::HasAny(5, u32::MAX), Allow),
+            (Test::Masked(3, (MAP_TYPE | MAP_ANONYMOUS) as u32, MAP_SHARED as u32), Notify),
+        ],
+        Allow,
+    ));
     let fd_calls = [
         SYS_bind,
         SYS_listen,
@@ -428,6 +437,21 @@ mod tests {
         assert_eq!(decide(libc::SYS_sendto, [3, 0, 9, 0, 0, 0]), Action::Allow.value());
         assert_eq!(decide(libc::SYS_sendto, [3, 0, 9, 0, 0x10, 0]), Action::Notify.value());
         assert_eq!(decide(libc::SYS_sendto, [3, 0, 9, 0, 1 << 32, 0]), Action::Notify.value());
+    }
+
+    #[test]
+    fn memory_is_mapped_natively_but_what_may_be_a_ring() {
+        let map = |flags: i32, offset: u64| decide(libc::SYS_mmap, [0, 4096, 3, flags as u64, 5, offset]);
+        assert_eq!(map(libc::MAP_SHARED, 0), Action::Notify.value());
+        assert_eq!(map(libc::MAP_SHARED | libc::MAP_LOCKED, 0), Action::Notify.value());
+        for (flags, offset) in [
+            (libc::MAP_SHARED, 4096),
+            (libc::MAP_PRIVATE, 0),
+            (libc::MAP_SHARED | libc::MAP_ANONYMOUS, 0),
+            (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, 0),
+        ] {
+            assert_eq!(map(flags, offset), Action::Allow.value(), "{flags:x} {offset}");
+        }
     }
 
     #[test]

@@ -6,15 +6,24 @@ use std::os::fd::OwnedFd;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, Signal, pidfd_send_signal};
 
+use crate::keeper;
 use crate::launch::{Ended, RunError, Signals, word};
 use crate::task::pidfd_of;
+
+/// Which run it is the front of.
+pub(crate) struct Run {
+    /// What is written on its processes.
+    pub(crate) number: u64,
+    /// Who answers them.
+    pub(crate) supervisor: Option<OwnedFd>,
+}
 
 /// Waits for the program's end.
 ///
 /// # Errors
 /// [`RunError`] if it never started.
-pub(crate) fn wait(report: &OwnedFd, signals: &Signals) -> Result<Ended, RunError> {
-    let mut program = Program { pid: 0, pidfd: None, early: Vec::new() };
+pub(crate) fn wait(report: &OwnedFd, signals: &Signals, run: &Run) -> Result<Ended, RunError> {
+    let mut program = Program { pid: 0, pidfd: None, early: Vec::new(), leaves_others: false };
     loop {
         let mut fds = [PollFd::new(&signals.fd, PollFlags::IN), PollFd::new(report, PollFlags::IN)];
         if poll(&mut fds, None).is_err() {
@@ -26,7 +35,10 @@ pub(crate) fn wait(report: &OwnedFd, signals: &Signals) -> Result<Ended, RunErro
                 program.pass_on(&info);
             }
         }
-        if told && let Some(end) = hear(report, &mut program)? {
+        if told && let Some(end) = hear(report, &mut program, run)? {
+            if let Some(supervisor) = run.supervisor.as_ref().filter(|_| program.leaves_others) {
+                keeper::leave_behind(supervisor, run.number);
+            }
             return Ok(end);
         }
     }
@@ -37,6 +49,8 @@ struct Program {
     pidfd: Option<OwnedFd>,
     /// Signals that came before the program was known.  It may be running already: the word of its start is on its way.
     early: Vec<i32>,
+    /// It is not the last of the run.
+    leaves_others: bool,
 }
 
 impl Program {
@@ -81,10 +95,10 @@ fn next_signal(fd: &OwnedFd) -> Option<libc::signalfd_siginfo> {
     Some(unsafe { raw.as_ptr().cast::<libc::signalfd_siginfo>().read_unaligned() })
 }
 
-fn hear(report: &OwnedFd, program: &mut Program) -> Result<Option<Ended>, RunError> {
+fn hear(report: &OwnedFd, program: &mut Program, run: &Run) -> Result<Option<Ended>, RunError> {
     let mut head = [0u8; 12];
     let Some(()) = read_whole(report, &mut head)? else {
-        return orphaned(program).map(Some);
+        return orphaned(program, run).map(Some);
     };
     let number = |i: usize| i32::from_ne_bytes([head[i], head[i + 1], head[i + 2], head[i + 3]]);
     let (word, value) = (number(0) as u32, number(4));
@@ -93,6 +107,10 @@ fn hear(report: &OwnedFd, program: &mut Program) -> Result<Option<Ended>, RunErr
     match word {
         word::STARTED => {
             program.started(value as u32);
+            Ok(None)
+        }
+        word::OTHERS => {
+            program.leaves_others = true;
             Ok(None)
         }
         word::EXITED => Ok(Some(Ended::Status(value))),
@@ -118,15 +136,16 @@ fn read_whole(from: &OwnedFd, mut into: &mut [u8]) -> io::Result<Option<()>> {
     Ok(Some(()))
 }
 
-/// The supervisor was killed.  The program is our child now (we are a reaper): its end is still told, and the user why
-/// nothing works in it.
-fn orphaned(program: &Program) -> Result<Ended, RunError> {
+/// The supervisor was killed, and the programs can do nothing any more. They are our children now (we are a reaper), are
+/// ended, and the end of the one that we stand for is still told.
+fn orphaned(program: &Program, run: &Run) -> Result<Ended, RunError> {
     if program.pid == 0 {
         return Err(RunError::Setup("the supervisor died while starting; see `pernet doctor`".into()));
     }
     eprintln!(
-        "pernet: the supervisor was killed: programs of this run have no network and no files any more; end them and start anew"
+        "pernet: the supervisor was killed: the programs of this run have no network and no files any more, and are ended"
     );
+    keeper::end_all(run.number);
     let pid = Pid::from_raw(program.pid as i32);
     loop {
         match rustix::process::waitpid(pid, rustix::process::WaitOptions::empty()) {
@@ -170,7 +189,7 @@ mod tests {
     #[test]
     fn a_signal_before_the_word_of_the_start_is_kept() {
         let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
-        let mut program = Program { pid: 0, pidfd: None, early: Vec::new() };
+        let mut program = Program { pid: 0, pidfd: None, early: Vec::new(), leaves_others: false };
         // SAFETY: the structure consists of integers.
         let mut info: libc::signalfd_siginfo = unsafe { std::mem::zeroed() };
         info.ssi_signo = libc::SIGTERM as u32;

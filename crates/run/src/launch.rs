@@ -9,6 +9,9 @@
 //! reaper, so that every later process stays its descendant.  It is not the front, because the front has to end with
 //! the program while daemons that the program left behind are still served.
 //!
+//! While programs are there, so is somebody who ends them if the supervisor is killed: the front, and after it the
+//! [keeper](crate::keeper).
+//!
 //! The program installs the filter on itself and is born with the supervisor's descriptor table: that is how the
 //! notification descriptor gets across without `pidfd_getfd` or a message, both of which a container may refuse.  It
 //! leaves the shared table before it runs anything.
@@ -22,6 +25,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 
 use crate::bpf;
+use crate::listener::Listener;
 use crate::supervisor::{Family, SetupError, Supervisor};
 use crate::sys;
 use crate::task::{Task, numbers, pidfd_of};
@@ -84,21 +88,25 @@ pub fn run(options: &Options) -> Result<Ended, RunError> {
     let start = Start::prepare(options)?;
     let (report_in, report_out) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
     let me = pidfd_of(std::process::id());
+    let number = run_number();
     let signals = Signals::block()?;
     set_subreaper()?;
     // SAFETY: this process has one thread, so the child is a whole copy: no lock is held by a thread that is not there.
-    match unsafe { libc::fork() } {
+    let child = unsafe { libc::fork() };
+    match child {
         -1 => Err(io::Error::last_os_error().into()),
         0 => {
             drop(report_in);
             let report = Report(report_out);
-            let status = i32::from(supervise(&start, &signals, me, &report).map_err(|e| report.failed(&e)).is_err());
+            let status =
+                i32::from(supervise(&start, number, &signals, me, &report).map_err(|e| report.failed(&e)).is_err());
             // SAFETY: ends this process without running the front's exit handlers a second time.
             unsafe { libc::_exit(status) }
         }
         _ => {
             drop((report_out, me));
-            crate::front::wait(&report_in, &signals)
+            let run = crate::front::Run { number, supervisor: pidfd_of(child as u32) };
+            crate::front::wait(&report_in, &signals, &run)
         }
     }
 }
@@ -239,6 +247,8 @@ pub(crate) mod word {
     pub(crate) const KILLED: u32 = 3;
     /// It was stopped.
     pub(crate) const STOPPED: u32 = 4;
+    /// It leaves other programs behind; said before how it ended.
+    pub(crate) const OTHERS: u32 = 6;
     /// Nothing was started; an errno of the filter, or 0 and a text.
     pub(crate) const FAILED: u32 = 5;
 }
@@ -262,7 +272,13 @@ impl Report {
     }
 }
 
-fn supervise(start: &Start, signals: &Signals, front: Option<OwnedFd>, report: &Report) -> Result<(), RunError> {
+fn supervise(
+    start: &Start,
+    run: u64,
+    signals: &Signals,
+    front: Option<OwnedFd>,
+    report: &Report,
+) -> Result<(), RunError> {
     set_subreaper()?;
     let (status_in, status_out) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
     let (go_in, go_out) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
@@ -301,11 +317,10 @@ fn supervise(start: &Start, signals: &Signals, front: Option<OwnedFd>, report: &
         pidfd_getfd(&p, 0, PidfdGetfdFlags::empty()).is_ok()
             || pidfd_getfd(&p, listener_number, PidfdGetfdFlags::empty()).is_ok()
     });
-    let supervisor =
-        Supervisor::new(listener, program, run_number(), can_getfd, start.killable).map_err(|e: SetupError| {
-            kill(program, libc::SIGKILL);
-            RunError::Setup(e.to_string())
-        })?;
+    let supervisor = Supervisor::new(listener, program, run, can_getfd, start.killable).map_err(|e: SetupError| {
+        kill(program, libc::SIGKILL);
+        RunError::Setup(e.to_string())
+    })?;
     tag(program, supervisor.first_tag())?;
     // Before the program can do anything that makes somebody send the front a signal for it.
     report.tell(word::STARTED, pid as i32, "");
@@ -314,8 +329,8 @@ fn supervise(start: &Start, signals: &Signals, front: Option<OwnedFd>, report: &
     read_number(&status_in)?;
     drop((status_in, status_out, go_in, go_out));
     leave_terminal(&start.inherited)?;
-    raise_file_limit();
-    let mut children = Children { program, ended: false, report };
+    crate::descriptors::raise_limit();
+    let mut children = Children { program, ended: false, report, listener: supervisor.listener() };
     supervisor.run(Signals::children()?, front, &mut children).map_err(|e| RunError::Setup(e.to_string()))
 }
 
@@ -356,12 +371,6 @@ fn leave_terminal(inherited: &[RawFd]) -> io::Result<()> {
     std::env::set_current_dir("/")
 }
 
-fn raise_file_limit() {
-    if let Ok(old) = sys::get_limit(0, libc::RLIMIT_NOFILE) {
-        let _ = sys::set_limit(0, libc::RLIMIT_NOFILE, libc::rlimit64 { rlim_cur: old.rlim_max, ..old });
-    }
-}
-
 fn kill(task: Task, signal: i32) {
     // SAFETY: numbers only.
     unsafe { libc::kill(task.tid as libc::pid_t, signal) };
@@ -376,6 +385,7 @@ struct Children<'a> {
     program: Task,
     ended: bool,
     report: &'a Report,
+    listener: Listener,
 }
 
 impl Children<'_> {
@@ -386,6 +396,9 @@ impl Children<'_> {
         // SAFETY: `status` is live.
         let pid = unsafe { libc::waitpid(pid, &raw mut status, options | libc::__WNOTHREAD) };
         if pid > 0 && pid as u32 == self.program.tid {
+            if !libc::WIFSTOPPED(status) && !self.listener.is_over() {
+                self.report.tell(word::OTHERS, 0, "");
+            }
             if libc::WIFEXITED(status) {
                 self.ended = true;
                 self.report.tell(word::EXITED, libc::WEXITSTATUS(status), "");

@@ -7,6 +7,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
 /// `SECCOMP_IOCTL_NOTIF_SET_FLAGS` with this bit: wake-ups stay on the caller's processor (Linux 6.6).
 const USER_NOTIF_FD_SYNC_WAKE_UP: libc::c_ulong = 1;
 
@@ -72,6 +74,15 @@ impl Listener {
     }
 }
 
+impl Listener {
+    /// Is no task left under the filter?
+    pub(crate) fn is_over(&self) -> bool {
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut fds = [PollFd::new(&self.0, PollFlags::empty())];
+        poll(&mut fds, Some(&now)).is_ok() && fds[0].revents().contains(PollFlags::HUP)
+    }
+}
+
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
@@ -132,6 +143,24 @@ impl Notification {
             }
             e => Err((self, e.unwrap_or(libc::EIO))),
         }
+    }
+
+    /// Puts a copy of `fd` into the caller's table, in place of the one with the number `number` if that is said, else at the
+    /// lowest free number, which is returned; the call goes on waiting.
+    ///
+    /// # Errors
+    /// The caller's own limit (EMFILE) and the like, ENOENT if it is gone.
+    pub(crate) fn add_fd(&self, fd: BorrowedFd<'_>, number: Option<i32>, cloexec: bool) -> Result<i32, i32> {
+        let add = libc::seccomp_notif_addfd {
+            id: self.id,
+            flags: if number.is_some() { libc::SECCOMP_ADDFD_FLAG_SETFD as u32 } else { 0 },
+            srcfd: fd.as_raw_fd() as u32,
+            newfd: number.unwrap_or(0) as u32,
+            newfd_flags: if cloexec { libc::O_CLOEXEC as u32 } else { 0 },
+        };
+        // SAFETY: `add` is live and of the size that the ioctl number carries; the kernel only reads it.
+        let r = unsafe { libc::ioctl(self.listener.0.as_raw_fd(), libc::SECCOMP_IOCTL_NOTIF_ADDFD, &raw const add) };
+        if r >= 0 { Ok(r) } else { Err(io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO)) }
     }
 
     /// Is the caller still waiting in this very call?  Asked after its memory was read: a thread id may be reused.

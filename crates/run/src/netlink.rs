@@ -355,7 +355,7 @@ impl NetlinkFd {
                 let deadline = deadline.map(|d| Instant::now() + d);
                 state.parked.push(Parked { notification, receive, deadline });
                 if world.killable || deadline.is_some() {
-                    world.sockets.watch_parked();
+                    world.sockets.watch(self.id);
                     world.reactor.wake();
                 }
                 return;

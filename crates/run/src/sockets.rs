@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with, socketpair};
 
 use crate::control::ControlFd;
+use crate::descriptors::{lasting, refusal};
 use crate::inet::datagram::DatagramFd;
 use crate::inet::stream::StreamFd;
 use crate::netlink::NetlinkFd;
@@ -52,9 +53,9 @@ pub(crate) struct Sockets {
     ready: Arc<Mutex<Vec<FileId>>>,
     /// Whether a file of /dev/net/tun was ever opened.
     any_tun: AtomicBool,
-    /// Some receive may be parked that must be looked at from time to time.
-    watched: AtomicBool,
-    /// Sockets with connections on which calls wait. A leaf lock.
+    /// Some socket may be closed without a word: set by whoever makes one so, taken back by a sweep that finds none.
+    silent: AtomicBool,
+    /// Sockets on which somebody waits whom only the clock, or a look, can release. A leaf lock.
     waited_on: Mutex<HashSet<FileId>>,
     /// Where the kernel keeps sockets (`st_dev`).
     dev: OnceLock<u64>,
@@ -79,7 +80,7 @@ impl Sockets {
             missed: Mutex::default(),
             ready: Arc::default(),
             any_tun: AtomicBool::new(false),
-            watched: AtomicBool::new(false),
+            silent: AtomicBool::new(false),
             waited_on: Mutex::default(),
             dev: OnceLock::new(),
         })
@@ -145,8 +146,7 @@ impl Sockets {
         epoll::add(&self.present, app, epoll::EventData::new_u64(id.ino), epoll::EventFlags::empty())
             .map_err(|e| e.raw_os_error())?;
         self.insert(id, socket);
-        // The main loop may be waiting without a limit: from now on it has to look.
-        reactor.wake();
+        self.becomes_silent(reactor);
         Ok(())
     }
 
@@ -215,11 +215,18 @@ impl Sockets {
         ready
     }
 
-    /// Sockets whose end nobody reports: those without a connected pair, and all of them where we must keep a copy of
-    /// the program's end.  True if a periodic [`Self::sweep`] is needed.
+    /// Some socket may from now on be closed without a word.
+    pub(crate) fn becomes_silent(&self, reactor: &Reactor) {
+        // The main loop may be waiting without a limit: from now on it has to look.
+        if !self.silent.swap(true, Ordering::AcqRel) {
+            reactor.wake();
+        }
+    }
+
+    /// May there be sockets whose end nobody reports: those without a connected pair, and all of them where we must keep a
+    /// copy of the program's end?  True if a periodic [`Self::sweep`] is needed.
     pub(crate) fn needs_sweeping(&self) -> bool {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.values().any(Emulated::closes_silently)
+        self.silent.load(Ordering::Acquire)
     }
 
     /// As [`Self::sweep`], for who is to be shown what is there: not where that would take long.
@@ -238,7 +245,8 @@ impl Sockets {
     ///
     /// Where we keep a copy ourselves, the kernel cannot tell: then /proc is looked through, where a socket on its way
     /// to its program, or between two, is open nowhere for a moment.  So it takes `misses` looks in a row.
-    pub(crate) fn sweep(&self, misses: u32) {
+    /// True if some of those that close silently are still there.
+    pub(crate) fn sweep(&self, misses: u32) -> bool {
         let mut silent: Vec<FileId> = Vec::new();
         let mut kept: Vec<FileId> = Vec::new();
         for (&id, e) in self.table.read().unwrap_or_else(PoisonError::into_inner).iter() {
@@ -248,6 +256,7 @@ impl Sockets {
                 (false, _) => {}
             }
         }
+        let silent_ones = silent.len() + kept.len();
         let mut gone = Vec::new();
         if !silent.is_empty() {
             let present = self.present();
@@ -265,16 +274,22 @@ impl Sockets {
                 }
             }
         }
+        let some_stay = silent_ones > gone.len();
         // Out of the table first, dropped outside its lock: the drop may end a namespace.
         for id in gone {
             drop(self.remove(id));
         }
+        some_stay
     }
 
-    /// Those on which a receive may be parked.
-    fn waiting(&self) -> Vec<Emulated> {
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.values().filter(|e| matches!(e, Emulated::Netlink(_) | Emulated::Datagram(_))).cloned().collect()
+    /// As [`Self::sweep`], for the main loop, which also learns whether it has to look again.
+    pub(crate) fn sweep_all(&self, misses: u32) {
+        // What becomes silent while we look says so again: the store comes first. The main loop itself, who alone waits by
+        // what is said here, does not see it in between.
+        self.silent.store(false, Ordering::Release);
+        if self.sweep(misses) {
+            self.silent.store(true, Ordering::Release);
+        }
     }
 
     /// Drops netlink sockets that were closed, before their end is reported: a port that a program has just let go
@@ -338,39 +353,30 @@ impl Sockets {
         }
     }
 
-    /// Somebody waits with a deadline.
-    pub(crate) fn has_watched(&self, world: &World) -> bool {
-        let streams = !lock(&self.waited_on).is_empty();
-        streams || self.watched.load(Ordering::Acquire) && self.waiting().iter().any(|e| e.has_watched(world))
+    /// Somebody waits whom only the clock, or a look, can release.
+    pub(crate) fn has_watched(&self) -> bool {
+        !lock(&self.waited_on).is_empty()
     }
 
-    /// A call waits on a connection or a listener: its caller's signals and its deadline are to be looked at.
-    pub(crate) fn watch_stream(&self, id: FileId) {
+    /// A call waits on this socket: its caller's signals and its deadline are to be looked at.
+    pub(crate) fn watch(&self, id: FileId) {
         lock(&self.waited_on).insert(id);
-    }
-
-    /// A receive with a deadline was parked.
-    pub(crate) fn watch_parked(&self) {
-        self.watched.store(true, Ordering::Release);
     }
 
     /// Answers calls whose deadline has come, or whose caller a signal waits for.
     pub(crate) fn serve_watched(&self, world: &Arc<World>) {
         let waited_on: Vec<FileId> = lock(&self.waited_on).drain().collect();
         for id in waited_on {
-            // Those who still wait put it back.
-            crate::syscalls::pump_stream(world, id);
-        }
-        if self.watched.load(Ordering::Acquire) {
-            let mut sockets = self.waiting();
-            sockets.retain(|n| n.has_watched(world));
-            for n in &sockets {
-                n.pump(world);
-            }
-            // One parked between the look and the store sets it again: the store comes first.
-            self.watched.store(false, Ordering::Release);
-            if sockets.iter().any(|n| n.has_watched(world)) {
-                self.watched.store(true, Ordering::Release);
+            match self.get(id) {
+                // Those who still wait put it back.
+                Some(Emulated::Stream(_)) => crate::syscalls::pump_stream(world, id),
+                Some(socket) if socket.has_watched(world) => {
+                    socket.pump(world);
+                    if socket.has_watched(world) {
+                        self.watch(id);
+                    }
+                }
+                _ => {}
             }
         }
     }
@@ -391,6 +397,7 @@ impl Emulated {
         match self {
             Self::Netlink(n) => n.pump(world),
             Self::Datagram(d) => d.pump(world),
+            Self::Tun(t) => t.pump(world),
             _ => {}
         }
     }
@@ -464,8 +471,8 @@ pub(crate) fn identity(fd: impl AsFd) -> Result<FileId, i32> {
 /// errno of making it.
 pub(crate) fn message_pair(nonblocking: bool) -> Result<Pair, i32> {
     let (app, supervisor) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags(nonblocking), None)
-        .map_err(|e| e.raw_os_error())?;
-    let id = identity(&app)?;
+        .map_err(|e| refusal(e.raw_os_error()))?;
+    let (id, supervisor) = (identity(&app)?, lasting(supervisor)?);
     Ok(Pair { app, supervisor, id })
 }
 
@@ -474,9 +481,9 @@ pub(crate) fn message_pair(nonblocking: bool) -> Result<Pair, i32> {
 /// # Errors
 /// errno of making it.
 pub(crate) fn datagram_pair(nonblocking: bool) -> Result<Pair, i32> {
-    let (app, supervisor) =
-        socketpair(AddressFamily::UNIX, SocketType::DGRAM, flags(nonblocking), None).map_err(|e| e.raw_os_error())?;
-    let id = identity(&app)?;
+    let (app, supervisor) = socketpair(AddressFamily::UNIX, SocketType::DGRAM, flags(nonblocking), None)
+        .map_err(|e| refusal(e.raw_os_error()))?;
+    let (id, supervisor) = (identity(&app)?, lasting(supervisor)?);
     Ok(Pair { app, supervisor, id })
 }
 
@@ -486,7 +493,7 @@ pub(crate) fn datagram_pair(nonblocking: bool) -> Result<Pair, i32> {
 /// errno of making it.
 pub(crate) fn lone_socket(stream: bool, nonblocking: bool) -> Result<(OwnedFd, FileId), i32> {
     let kind = if stream { SocketType::STREAM } else { SocketType::DGRAM };
-    let fd = socket_with(AddressFamily::UNIX, kind, flags(nonblocking), None).map_err(|e| e.raw_os_error())?;
+    let fd = socket_with(AddressFamily::UNIX, kind, flags(nonblocking), None).map_err(|e| refusal(e.raw_os_error()))?;
     let id = identity(&fd)?;
     Ok((fd, id))
 }
@@ -501,7 +508,7 @@ pub(crate) fn unix_of(ty: i32, protocol: i32, nonblocking: bool) -> Result<(Owne
         return Err(libc::EPROTONOSUPPORT);
     }
     let kind = SocketType::from_raw(ty as u32);
-    let fd = socket_with(AddressFamily::UNIX, kind, flags(nonblocking), None).map_err(|e| e.raw_os_error())?;
+    let fd = socket_with(AddressFamily::UNIX, kind, flags(nonblocking), None).map_err(|e| refusal(e.raw_os_error()))?;
     let id = identity(&fd)?;
     Ok((fd, id))
 }

@@ -27,10 +27,14 @@ use crate::world::{Deaths, World, lock};
 
 /// How often things are looked at that no event tells.
 const LOOK: Duration = Duration::from_millis(200);
+/// Looking for closed sockets takes at most one part in so many of a processor's time.
+const SWEEP_SHARE: u32 = 50;
 /// How many looks in a row must miss a socket before it counts as closed.
 const SWEEPS: u32 = 2;
 /// How often parked calls are looked at that have a deadline, or whose caller's signals we must look for.
 const DEADLINE: Duration = Duration::from_millis(10);
+/// The same of a ring that was just shown to have something.
+const RESTLESS: Duration = Duration::from_millis(1);
 
 /// Why a run could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +65,8 @@ pub(crate) struct Supervisor {
     listener: Listener,
     /// A child changed state and was not looked at yet.
     unreaped: Cell<bool>,
+    /// Which sockets are still there is not asked again before.
+    next_sweep: Cell<Instant>,
 }
 
 impl Supervisor {
@@ -97,6 +103,7 @@ impl Supervisor {
             spaces: Mutex::new(spaces),
             binds: Mutex::new(Binds::default()),
             sockets: Sockets::new()?,
+            swaps: crate::inet::ring::Swaps::default(),
             switchboard: crate::inet::stream::Switchboard::default(),
             users,
             vfs: Vfs::new(),
@@ -109,7 +116,18 @@ impl Supervisor {
             killable,
             can_getfd: AtomicBool::new(can_getfd),
         };
-        Ok(Self { world: Arc::new(world), deaths, listener: Listener::new(listener), unreaped: Cell::new(false) })
+        Ok(Self {
+            world: Arc::new(world),
+            deaths,
+            listener: Listener::new(listener),
+            unreaped: Cell::new(false),
+            next_sweep: Cell::new(Instant::now()),
+        })
+    }
+
+    /// What its programs' calls come through.
+    pub(crate) fn listener(&self) -> Listener {
+        self.listener.clone()
     }
 
     /// What the first process must carry in its limit, before it is let go.
@@ -161,15 +179,20 @@ impl Supervisor {
     }
 
     fn patience(&self) -> Option<Duration> {
-        if self.world.sockets.has_watched(&self.world) {
+        if self.world.swaps.is_restless() {
+            return Some(RESTLESS);
+        }
+        if self.world.sockets.has_watched() {
             return Some(DEADLINE);
         }
         let (looking, again) = {
             let spaces = lock(&self.world.spaces);
             (spaces.needs_looking(), spaces.patience())
         };
-        let look = (looking || self.world.sockets.needs_sweeping()).then_some(LOOK);
-        look.into_iter().chain(again).chain(self.world.stack.next_timer()).min()
+        let look = looking.then_some(LOOK);
+        let until_sweep = || self.next_sweep.get().saturating_duration_since(Instant::now()).max(LOOK);
+        let sweep = self.world.sockets.needs_sweeping().then(until_sweep);
+        look.into_iter().chain(sweep).chain(again).chain(self.world.stack.next_timer()).min()
     }
 
     fn react(
@@ -204,7 +227,7 @@ impl Supervisor {
                     Emulated::Control(c) => c.serve(world),
                     Emulated::Datagram(d) => d.pump(world),
                     Emulated::Stream(_) => syscalls::pump_stream(world, id),
-                    Emulated::Tun(file) => file.drain(),
+                    Emulated::Tun(file) => file.pump(world),
                     Emulated::Unix(_) => {}
                 }
                 if hung {
@@ -239,10 +262,13 @@ impl Supervisor {
         // By the clock, not when nothing else happens: a busy program must not keep the dead alive.
         if last_look.elapsed() >= LOOK {
             *last_look = Instant::now();
-            if world.sockets.needs_sweeping() {
+            if world.sockets.needs_sweeping() && Instant::now() >= self.next_sweep.get() {
+                let start = Instant::now();
                 // What is under way to a socket that was closed is refused first, not forgotten.
                 syscalls::pump_ready(world);
-                world.sockets.sweep(SWEEPS);
+                world.sockets.sweep_all(SWEEPS);
+                // It takes longer the more sockets there are, and shall cost no more of a processor for that.
+                self.next_sweep.set(start + SWEEP_SHARE * start.elapsed());
             }
             let mut spaces = lock(&world.spaces);
             if spaces.needs_looking() {

@@ -1,14 +1,15 @@
 //! Files of `/dev/net/tun`.
 //!
 //! The stand-in is one end of a pair that keeps message boundaries: what a program writes arrives at ours, a packet each,
-//! and what we would write it reads. The stack moves no packets yet: what arrives is let go, and nothing comes.
+//! and what we write it reads.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use pernet::{Cap, NetRef, Origin};
-use pernet_stack::{KindData, Tun, TunPlace, TunRequest, tun_flag as flag};
-use rustix::net::RecvFlags;
+use pernet_stack::{KindData, Tun, TunPlace, TunQueue, TunRequest, tun_flag as flag};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{RecvFlags, SendFlags};
 
 use crate::mem::Memory;
 use crate::sockets::message_pair;
@@ -47,6 +48,9 @@ const NO_FILTER: u16 = 0x1000;
 const IFREQ: usize = 40;
 const NAME: usize = 16;
 
+/// The longest packet, with what may be before it.
+const LONGEST: usize = 65_535 + 14 + 4 + 256;
+
 /// Does the number look like a request to such a file?
 pub(crate) const fn is_request(request: u32) -> bool {
     matches!(request & 0xffff, 0x54c8..=0x54e3)
@@ -57,7 +61,12 @@ pub(crate) struct TunFd {
     supervisor: OwnedFd,
     /// Where it was opened: its device is made there, whatever its owner does.
     pub(crate) net: NetRef,
+    /// What the device sent and the program's end had no room for.
+    queue: Arc<TunQueue>,
     state: Mutex<State>,
+    /// Held by who moves packets, so that they stay in order. Before all locks of the stack, and never while one of a socket's
+    /// is held: what a packet causes at other sockets is only noted there.
+    moving: Mutex<()>,
 }
 
 #[derive(Default)]
@@ -77,8 +86,14 @@ pub(crate) fn open(world: &World, task: Task, nonblocking: bool) -> Result<Owned
     let net = world.net_of(task)?;
     let pair = message_pair(nonblocking)?;
     rustix::io::ioctl_fionbio(&pair.supervisor, true).map_err(|e| e.raw_os_error())?;
-    let file = TunFd { supervisor: pair.supervisor, net, state: Mutex::default() };
-    let file = std::sync::Arc::new(file);
+    let file = Arc::new(TunFd {
+        supervisor: pair.supervisor,
+        net,
+        queue: Arc::default(),
+        state: Mutex::default(),
+        moving: Mutex::default(),
+    });
+    file.queue.on_ready(world.sockets.alarm(pair.id, world.reactor.clone()));
     world.sockets.insert_tun(pair.id, file.clone());
     let watched = world.reactor.edges(file.supervisor_end(), crate::reactor::Token::Socket(pair.id.ino));
     if let Err(e) = watched {
@@ -104,22 +119,50 @@ impl TunFd {
         self.supervisor.as_fd()
     }
 
-    /// Lets go what was written.
-    pub(crate) fn drain(&self) {
-        let mut buffer = [0; 1];
-        while rustix::net::recv(&self.supervisor, &mut buffer[..], RecvFlags::DONTWAIT | RecvFlags::TRUNC)
-            .is_ok_and(|(n, _)| n > 0)
-        {}
+    /// Moves what was written, and what is to be read.
+    pub(crate) fn pump(&self, world: &World) {
+        let _in_order = lock(&self.moving);
+        let (place, attached) = {
+            let state = lock(&self.state);
+            (state.device.clone().unwrap_or_default(), !state.detached)
+        };
+        let mut buffer = vec![0; LONGEST];
+        while let Some(len) = self.next(&mut buffer) {
+            // Who wrote it has his answer: what it would have been is not told any more.
+            let _ = world.stack.tun_write(&place, &buffer[..len]);
+        }
+        if attached {
+            world.stack.tun_read(&place, &self.queue, |packet| {
+                let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+                // Without room it waits until there is some, which the reactor tells.
+                rustix::net::send(&self.supervisor, packet, flags).is_ok()
+            });
+        }
+    }
+
+    /// The next packet that was written.
+    fn next(&self, buffer: &mut [u8]) -> Option<usize> {
+        let (len, _) = rustix::net::recv(&self.supervisor, &mut *buffer, RecvFlags::DONTWAIT).ok()?;
+        if len > 0 {
+            return Some(len);
+        }
+        // Nothing was written, or nobody is left to write.
+        let mut fds = [PollFd::new(&self.supervisor, PollFlags::empty())];
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let left = poll(&mut fds, Some(&now)).is_ok_and(|_| !fds[0].revents().contains(PollFlags::HUP));
+        left.then_some(0)
     }
 
     /// The last descriptor is gone.
     pub(crate) fn close(&self, world: &World) {
+        // What was written before it is sent.
+        self.pump(world);
         let (device, detached) = {
             let mut state = lock(&self.state);
             (state.device.take(), state.detached)
         };
         if let Some(place) = device {
-            world.stack.rtnl(Origin::KERNEL).close_tun(&place, detached);
+            world.stack.rtnl(Origin::KERNEL).close_tun(&place, &self.queue, detached);
         }
     }
 
@@ -238,7 +281,8 @@ impl TunFd {
             uid: cred.euid.0,
             groups: task.groups(),
         };
-        let place = world.stack.rtnl(Origin::KERNEL).attach_tun(&self.net, &request).map_err(|why| why.errno())?;
+        let place =
+            world.stack.rtnl(Origin::KERNEL).attach_tun(&self.net, &request, &self.queue).map_err(|why| why.errno())?;
         let named = place.get().and_then(|(net, index)| world.stack.links(&net)?.by_index(index));
         (state.device, state.detached) = (Some(place), false);
         let mut answer = [0; NAME];
@@ -260,7 +304,7 @@ impl TunFd {
             _ => return Err(libc::EINVAL),
         };
         let place = state.device.clone().ok_or(libc::EINVAL)?;
-        world.stack.rtnl(Origin::KERNEL).switch_tun_queue(&place, on).map_err(|why| why.errno())?;
+        world.stack.rtnl(Origin::KERNEL).switch_tun_queue(&place, &self.queue, on).map_err(|why| why.errno())?;
         state.detached = !on;
         Ok(Outcome::Value(0))
     }

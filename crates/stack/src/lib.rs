@@ -73,13 +73,14 @@ pub use ioctl::{
     IFREQ_LEN, IN6_IFREQ_LEN, If6Change, IfChange, IfRequest, IfRequestError, ioctl_change, ioctl_change6,
     ioctl_ifconf, ioctl_ifreq,
 };
+pub use l2::TunQueue;
 pub use l3::Learned;
 pub use l4::cmsg::ControlMessage;
 pub use l4::filter::FilterInstruction;
-pub use l4::packet::{LinkAddr, PacketFrame, PacketSocket};
+pub use l4::packet::{LinkAddr, PacketEntry, PacketFrame, PacketMember, PacketSocket, RingMemory};
 pub use l4::queue::{ErrorOrigin, Meta, QueuedError};
 pub use l4::sock::{Caller, Root};
-pub use l4::tcp::{TcpEntry, TcpInfo, TcpListener, TcpReadiness, TcpSocket, TcpState, TcpStream, TcpTimer};
+pub use l4::tcp::{InetEntry, TcpInfo, TcpListener, TcpReadiness, TcpSocket, TcpState, TcpStream, TcpTimer};
 pub use l4::user::{InetProtocol, InetSocket, Packet, PingSocket, RawSocket, Readiness, SocketError, UdpSocket};
 pub use mcast::McastError;
 pub use neigh::{
@@ -92,7 +93,10 @@ pub use nexthop::{
     NexthopFilter, NexthopKind, NexthopNotice, NexthopPage, NexthopView, Resilient, ResilientConfig,
 };
 pub use notice::Notice;
-pub use proc::{NetlinkSocket, PROC_DIR_MODE, proc_net_dev, proc_net_entries, proc_net_file, proc_net_netlink};
+pub use proc::{
+    NetlinkSocket, PROC_DIR_MODE, kernel_netlink_sockets, proc_net_dev, proc_net_entries, proc_net_file,
+    proc_net_netlink,
+};
 pub use rtnl::{Clock, ManualClock, NoticeSink, Rtnl, SystemClock};
 pub use rules::{Action, Family, PortRange, Rule, RuleError, RuleNet, RuleNotice, RuleView, rule_flag};
 pub use state::{ConfOf, NetState};

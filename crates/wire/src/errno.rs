@@ -51,6 +51,7 @@ errnos! {
     ENOBUFS = 105, "No buffer space available.";
     ENOTCONN = 107, "Transport endpoint is not connected.";
     ECONNREFUSED = 111, "Connection refused.";
+    ESTALE = 116, "Stale file handle.";
 }
 
 impl Errno {

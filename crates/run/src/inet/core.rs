@@ -66,12 +66,7 @@ impl Beside {
     pub(crate) fn name(&self) -> Vec<u8> {
         match self {
             Self::Inet(meta) => address::bytes(meta.from),
-            Self::Packet(frame) => {
-                let mut raw = link::bytes(&frame.from);
-                // The whole structure, however short the address is.
-                raw.resize(raw.len().max(link::SIZE), 0);
-                raw
-            }
+            Self::Packet(frame) => frame.from.to_bytes(),
         }
     }
 
@@ -231,14 +226,14 @@ impl Core {
         }
     }
 
-    /// `getsockopt`.
+    /// `getsockopt`. `given`: the beginning of what stood where the answer goes.
     ///
     /// # Errors
     /// errno.
-    pub(crate) fn option(&self, level: i32, name: i32, room: usize) -> Result<Vec<u8>, i32> {
+    pub(crate) fn option(&self, level: i32, name: i32, room: usize, given: &[u8]) -> Result<Vec<u8>, i32> {
         match self {
             Self::Inet { socket, .. } => socket.option(level, name, room).map_err(number),
-            Self::Packet(socket) if level == libc::SOL_PACKET => socket.option(name, room).map_err(number),
+            Self::Packet(socket) if level == libc::SOL_PACKET => socket.option(name, room, given).map_err(number),
             Self::Packet(socket) if (level, name) == (libc::SOL_SOCKET, libc::SO_ERROR) => {
                 Ok(socket.take_error().map_or(0, number).to_ne_bytes()[..room.min(4)].to_vec())
             }
@@ -315,6 +310,29 @@ impl Core {
         }
     }
 
+    /// The AF_PACKET socket, if it is one.
+    pub(crate) fn packet(&self) -> Option<&PacketSocket> {
+        match self {
+            Self::Inet { .. } => None,
+            Self::Packet(socket) => Some(socket),
+        }
+    }
+
+    /// Memory that Linux would have for a packet, if who lists sockets is told of it.
+    pub(crate) fn memory(packet: &Incoming) -> usize {
+        match packet {
+            Incoming::Inet(packet) => packet.memory(),
+            Incoming::Packet(_) => 0,
+        }
+    }
+
+    /// Asks `outside` for the memory of what waits in the program's end, when sockets are listed.
+    pub(crate) fn on_listing(&self, outside: Arc<dyn Fn() -> usize + Send + Sync>) {
+        if let Self::Inet { socket, .. } = self {
+            socket.on_listing(Some(outside));
+        }
+    }
+
     /// `SO_RCVBUF` of an AF_PACKET socket.
     pub(crate) fn set_receive_buffer(&self, bytes: usize) {
         if let Self::Packet(socket) = self {
@@ -328,7 +346,7 @@ pub(super) mod link {
     use super::LinkAddr;
 
     /// Of the whole structure.
-    pub(crate) const SIZE: usize = 20;
+    const SIZE: usize = 20;
     /// Where the address begins.
     const ADDRESS: usize = 12;
 

@@ -20,6 +20,7 @@ use pernet::{Cred, NetRef};
 use pernet_stack::ControlMessage;
 
 use super::core::{Beside, Core, Incoming};
+use super::ring::RingFile;
 use super::target::{NATIVE_TOO, Target, TaskCaller, read_program};
 use super::{Family, Kind, common_option, control, keep, option_value, send_many, write_name};
 use crate::listener::{Call, Delivery, Notification};
@@ -36,8 +37,6 @@ use crate::world::{World, lock};
 /// "Restart, or EINTR, as the signal's handler says": the kernel's, never seen by a program.
 const ERESTARTSYS: i32 = 512;
 const MSG_ERRQUEUE: i32 = 0x2000;
-/// How long after an error the program's end shows it.
-const SHOWN_LATE: Duration = Duration::from_millis(8);
 /// net.core.rmem_max, doubled.
 const LARGEST_BUFFER: usize = 2 * 4_194_304;
 /// The longest datagram of any of these kinds.
@@ -47,25 +46,29 @@ const LONGEST: usize = 1 << 16;
 ///
 /// What the kernel says is unread tells how many entries are still ahead, whatever mixture of native and trapped receives
 /// the program uses.
-struct Sent {
+pub(super) struct Sent {
     beside: Beside,
     len: usize,
     size: usize,
+    /// What Linux would have for it, of those that are listed.
+    pub(super) memory: usize,
 }
 
 #[derive(Default)]
-struct State {
-    sent: VecDeque<Sent>,
-    held_back: Option<Incoming>,
+pub(super) struct State {
+    pub(super) sent: VecDeque<Sent>,
+    pub(super) held_back: Option<Incoming>,
     parked: Vec<Parked>,
     /// What the call that is being answered took, until it is known to have heard.
     taken: Vec<(Beside, Vec<u8>)>,
     /// Who made the last trapped call, and by which descriptor: so the program's end can be had.
-    last: Option<(Task, i32)>,
+    pub(super) last: Option<(Task, i32)>,
     /// The program's end shows an error.
-    raised: bool,
+    pub(super) raised: bool,
     /// When it shall.
-    show_at: Option<Instant>,
+    pub(super) show_at: Option<Instant>,
+    /// Since when the program's end shows that there is something in a ring.
+    pub(super) ring_shown: Option<Instant>,
 }
 
 struct Parked {
@@ -86,8 +89,10 @@ pub(crate) struct DatagramFd {
     supervisor: OwnedFd,
     /// Our copy of the program's end, where descriptors cannot be fetched when needed.
     kept: Option<OwnedFd>,
+    /// What its rings are made of. A leaf lock.
+    pub(super) ring_file: Mutex<Option<Arc<RingFile>>>,
     /// First in the lock order: the stack's locks are taken inside it.
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
 }
 
 /// A fresh one: what goes to the program.
@@ -105,8 +110,10 @@ pub(crate) fn open(world: &World, cred: &Cred, kind: Kind, net: NetRef, nonblock
         core,
         supervisor: pair.supervisor,
         kept,
+        ring_file: Mutex::default(),
         state: Mutex::default(),
     });
+    fd.show_outside();
     fd.core.set_inode(pair.id.ino);
     fd.core.on_ready(world.sockets.alarm(pair.id, world.reactor.clone()));
     world.sockets.insert_silent(pair.id, Emulated::Datagram(fd.clone()), &pair.app, &world.reactor)?;
@@ -136,6 +143,16 @@ pub(crate) fn receive(world: &World, notification: Notification, s: &DatagramFd)
 }
 
 impl DatagramFd {
+    /// What the program's end is.
+    pub(super) fn id(&self) -> FileId {
+        self.id
+    }
+
+    /// The end that the program does not have.
+    pub(super) fn supervisor_end(&self) -> BorrowedFd<'_> {
+        self.supervisor.as_fd()
+    }
+
     fn caller<'w>(&'w self, world: &'w World, task: Task) -> TaskCaller<'w> {
         TaskCaller { world, task, net: &self.net }
     }
@@ -238,7 +255,9 @@ impl DatagramFd {
         let memory = Memory::of(task.tid);
         let room = memory.u32(call.args[4]).map_err(|e| e.errno())?;
         let room = usize::try_from(room.cast_signed()).map_err(|_| libc::EINVAL)?;
-        let value = self.core.option(call.int(1), call.int(2), room)?;
+        // Of one option what is asked for stands where the answer goes.
+        let given = memory.bytes(call.args[3], room.min(4)).unwrap_or_default();
+        let value = self.core.option(call.int(1), call.int(2), room, &given)?;
         memory.write_sized(call.args[3], call.args[4], &value).map_err(|e| e.errno())?;
         Ok(0)
     }
@@ -259,6 +278,11 @@ impl DatagramFd {
         {
             let bytes = usize::try_from(i32::from_ne_bytes(*bytes)).unwrap_or(0);
             self.core.set_receive_buffer(bytes.saturating_mul(2).min(LARGEST_BUFFER));
+        }
+        if level == libc::SOL_PACKET
+            && let Err(e) = self.prepare_ring(world, task, name)
+        {
+            return Outcome::Errno(e);
         }
         match self.core.set_option(level, name, &value, &self.caller(world, task)) {
             Ok(()) if level == libc::SOL_SOCKET && NATIVE_TOO.contains(&name) => Outcome::Proceed,
@@ -286,57 +310,9 @@ impl DatagramFd {
         let mut state = lock(&self.state);
         self.requests();
         self.fill(world, &mut state);
+        self.show_ring(world, &mut state);
         self.serve_parked(world, &mut state);
         self.show_error(world, &mut state);
-    }
-
-    /// Lets `poll` and native receives see that there is an error, and see it no more when it was told.
-    ///
-    /// The kernel tells one end of a pair that the other was connected elsewhere while something it had sent was unread.  So
-    /// the program's end is made to send, ours to leave, and to come back.  The errno of native calls is then ECONNRESET.
-    ///
-    /// Native sends meet the error, too, and a program that sends one packet after the other before it looks would not
-    /// meet it on Linux.  So it is shown some milliseconds late: to those who wait.
-    fn show_error(&self, world: &World, state: &mut State) {
-        let wanted = self.core.has_error();
-        let Some((task, fd)) = state.last.filter(|_| wanted != state.raised) else {
-            state.show_at = None;
-            return;
-        };
-        let now = Instant::now();
-        if wanted && *state.show_at.get_or_insert(now + SHOWN_LATE) > now {
-            world.sockets.watch_parked();
-            world.reactor.wake();
-            return;
-        }
-        state.show_at = None;
-        let shown = self.with_app_end(world, task, fd, |app| {
-            if wanted {
-                sys::reset_pair(app, self.supervisor.as_fd()).is_ok()
-            } else {
-                sys::take_socket_error(app);
-                true
-            }
-        });
-        if shown == Ok(true) {
-            state.raised = wanted;
-        }
-    }
-
-    /// A call was trapped: what is shown of an error waits until the program does nothing again.
-    fn called(&self, world: &World, task: Task, fd: i32) {
-        let mut state = lock(&self.state);
-        (state.last, state.show_at) = (Some((task, fd)), None);
-        if state.raised {
-            let _ = self.with_app_end(world, task, fd, |app| self.was_told(app, &mut state));
-        }
-    }
-
-    /// Whether the error that was shown was told by a native call: then it is not told again.
-    fn was_told(&self, app: BorrowedFd<'_>, state: &mut State) {
-        if std::mem::take(&mut state.raised) && sys::take_socket_error(app) == 0 {
-            let _ = self.core.take_error();
-        }
     }
 
     /// What the program sent natively goes to the peer.
@@ -358,7 +334,8 @@ impl DatagramFd {
                     let now = sys::unread_by_peer(self.supervisor.as_fd());
                     // A receive between the two looks makes the difference too small, never too large; 1 keeps the entry.
                     let (beside, len) = packet.beside();
-                    state.sent.push_back(Sent { beside, len, size: now.saturating_sub(unread).max(1) });
+                    let (size, memory) = (now.saturating_sub(unread).max(1), Core::memory(&packet));
+                    state.sent.push_back(Sent { beside, len, size, memory });
                 }
                 Err(e) if e.raw_os_error() == Some(libc::EAGAIN) => {
                     state.held_back = Some(packet);
@@ -376,7 +353,7 @@ impl DatagramFd {
     }
 
     /// Drops the entries of datagrams that were read; returns what is unread.
-    fn forget_read(&self, state: &mut State) -> usize {
+    pub(super) fn forget_read(&self, state: &mut State) -> usize {
         let unread = sys::unread_by_peer(self.supervisor.as_fd());
         let mut queued: usize = state.sent.iter().map(|sent| sent.size).sum();
         while queued > unread
@@ -418,7 +395,9 @@ impl DatagramFd {
     /// Does somebody wait whom only the clock, or a look, can release?
     pub(crate) fn has_watched(&self, world: &World) -> bool {
         let state = lock(&self.state);
-        state.show_at.is_some() || state.parked.iter().any(|p| world.killable || p.deadline.is_some())
+        state.show_at.is_some()
+            || state.ring_shown.is_some()
+            || state.parked.iter().any(|p| world.killable || p.deadline.is_some())
     }
 
     /// A trapped receive.  It answers at once, or is parked until something comes.
@@ -443,7 +422,7 @@ impl DatagramFd {
                 let deadline = deadline.map(|d| Instant::now() + d);
                 state.parked.push(Parked { notification, receive, deadline });
                 if world.killable || deadline.is_some() {
-                    world.sockets.watch_parked();
+                    world.sockets.watch(self.id);
                     world.reactor.wake();
                 }
                 return;
@@ -479,12 +458,12 @@ impl DatagramFd {
             if sys::send_datagram(self.supervisor.as_fd(), &bytes).is_ok() {
                 let now = sys::unread_by_peer(self.supervisor.as_fd());
                 let size = now.saturating_sub(before).max(1);
-                state.sent.push_back(Sent { beside, len: bytes.len(), size });
+                state.sent.push_back(Sent { beside, len: bytes.len(), size, memory: 0 });
             }
         }
     }
 
-    fn with_app_end<T>(
+    pub(super) fn with_app_end<T>(
         &self,
         world: &World,
         task: Task,

@@ -6,6 +6,8 @@ mod address;
 mod control;
 mod core;
 pub(crate) mod datagram;
+pub(crate) mod ring;
+mod shown;
 pub(crate) mod stream;
 mod target;
 
@@ -14,10 +16,10 @@ use std::os::fd::OwnedFd;
 use pernet::{Cap, Cred, NetRef};
 
 use crate::bpf::SO_NETNS_COOKIE;
+use crate::descriptors::{lasting, refused};
 use crate::listener::Call;
 use crate::mem::Memory;
 use crate::msghdr::MsgHeader;
-use crate::sys;
 use crate::task::Task;
 use crate::world::World;
 
@@ -144,7 +146,7 @@ pub(crate) fn keep(world: &World, app: &OwnedFd) -> Result<Option<OwnedFd>, i32>
     if world.can_getfd.load(std::sync::atomic::Ordering::Relaxed) {
         return Ok(None);
     }
-    app.try_clone().map(Some).map_err(|e| sys::errno_of(&e))
+    app.try_clone().map_err(|e| refused(&e)).and_then(lasting).map(Some)
 }
 
 /// `getsockopt` of what every socket answers alike: what it is, and where.  `None` for other options.

@@ -89,12 +89,16 @@ fn dispatch(world: &Arc<World>, notification: Notification) {
     let call = notification.call;
     crate::knobs::settle(world);
     world.sockets.reap_tuns(world);
+    world.swaps.undo(&notification);
     let _acting = (!world.killable).then(|| world.busy.enter(call.tid));
     let missed = lock(&world.replay).take(&call);
     match missed {
         Some(Unheard::Value(v)) => return answer(world, notification, Ok(v)),
         Some(Unheard::Errno(e)) => return answer(world, notification, Err(e)),
         None => {}
+    }
+    if call.nr == libc::SYS_mmap {
+        return crate::inet::ring::map(world, notification);
     }
     if socket::may_wait(call.nr) {
         return socket::receive(world, notification);

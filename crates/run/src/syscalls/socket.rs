@@ -17,7 +17,7 @@ use crate::netlink::{NetlinkFd, Receive, parse_sockaddr_nl, sockaddr_nl};
 use crate::reactor::Token;
 use crate::sockets::{Emulated, Pair, message_pair, unix_of};
 use crate::sys;
-use crate::task::Task;
+use crate::task::{FileId, Task};
 use crate::world::{TaskClient, World, lock};
 
 const SOL_NETLINK: i32 = 270;
@@ -108,8 +108,12 @@ fn netlink_socket(world: &World, task: Task, ty: i32, protocol: i32, nonblocking
     let kept = keep(world, &app)?;
     let fd = Arc::new(NetlinkFd::new(id, socket, ty, supervisor, kept));
     fd.socket.on_ready(Some(world.sockets.notifier(id, fd.listed(), world.reactor.clone())));
+    let silent = fd.keeps_app_end();
     world.sockets.insert(id, Emulated::Netlink(fd.clone()));
-    world.reactor.arrivals(fd.supervisor_end(), Token::Socket(id.ino)).map_err(|e| sys::errno_of(&e))?;
+    if silent {
+        world.sockets.becomes_silent(&world.reactor);
+    }
+    watched(world, id, world.reactor.arrivals(fd.supervisor_end(), Token::Socket(id.ino)))?;
     Ok(app)
 }
 
@@ -118,8 +122,16 @@ fn control_socket(world: &World, nonblocking: bool) -> Result<OwnedFd, i32> {
     sys::set_socket_int(supervisor.as_fd(), libc::SOL_SOCKET, libc::SO_PASSCRED, 1).map_err(|e| sys::errno_of(&e))?;
     let fd = Arc::new(ControlFd::new(supervisor));
     world.sockets.insert(id, Emulated::Control(fd.clone()));
-    world.reactor.arrivals(fd.supervisor_end(), Token::Socket(id.ino)).map_err(|e| sys::errno_of(&e))?;
+    watched(world, id, world.reactor.arrivals(fd.supervisor_end(), Token::Socket(id.ino)))?;
     Ok(app)
+}
+
+/// One whose end nobody would report is not there.
+fn watched(world: &World, id: FileId, result: std::io::Result<()>) -> Result<(), i32> {
+    result.map_err(|e| {
+        drop(world.sockets.remove(id));
+        sys::errno_of(&e)
+    })
 }
 
 /// An AF_UNIX socket is the kernel's.  One made in a namespace that may end is made by us all the same, so that it is

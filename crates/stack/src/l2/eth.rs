@@ -3,6 +3,8 @@
 use super::{Frame, PacketType, ethertype};
 use crate::dev::{HwAddr, Link};
 
+const ARPHRD_ETHER: u16 = 1;
+const ARPHRD_LOOPBACK: u16 = 772;
 /// Bytes of the header.
 pub(super) const HLEN: usize = 14;
 
@@ -17,6 +19,15 @@ pub(crate) fn push_header(frame: &mut Frame, dst: &[u8], src: &[u8]) {
         }
     }
     header[12..].copy_from_slice(&protocol);
+    frame.set_mac_here();
+}
+
+/// Puts the header before a packet that a device's kind of link asks for (`dev_hard_header`): of Ethernet, or none.
+pub(crate) fn hard_header(frame: &mut Frame, link: &Link, dst: &[u8]) {
+    if matches!(link.class().arp_type, ARPHRD_ETHER | ARPHRD_LOOPBACK) {
+        return push_header(frame, dst, link.address.as_bytes());
+    }
+    frame.set_network_here();
     frame.set_mac_here();
 }
 

@@ -16,7 +16,8 @@ pub(crate) enum Checksum {
     /// It was not computed yet: where the packet leaves the machine it is, from `start` bytes after the network header on, and
     /// written `offset` bytes after that (`CHECKSUM_PARTIAL`). Between namespaces it travels so.
     Partial {
-        /// Of the transport header, after the network header.
+        /// Of the transport header, after the beginning of the network header: `ip_output` fills it in, who knows how long
+        /// that is.
         start: u16,
         /// Of the field in the transport header.
         offset: u16,
@@ -144,6 +145,11 @@ impl Frame {
     /// The link-layer header; empty if there is none.
     pub(crate) fn mac_header(&self) -> &[u8] {
         self.bytes.get(self.mac..self.network).unwrap_or(&[])
+    }
+
+    /// What stands from the network header to where [`data`](Self::data) begins.
+    pub(crate) fn network_header(&self) -> &[u8] {
+        self.bytes.get(self.network..self.head).unwrap_or_default()
     }
 
     /// [`data`](Self::data) begins with the link-layer header again.

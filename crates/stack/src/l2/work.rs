@@ -1,6 +1,7 @@
 //! What is to be done in a namespace when nobody holds a lock.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Weak;
 use std::time::Duration;
 
 use pernet::Origin;
@@ -37,6 +38,8 @@ pub(crate) enum Work {
     },
     /// The device with this index went down, or, if that is said, away: packet sockets are told.
     DeviceGone(u32, bool),
+    /// The time may be over of a block in the ring of this packet socket.
+    RetireBlock(Weak<l4::packet::PacketSock>),
 }
 
 /// Has `work` done at `when`, on the stack's clock.
@@ -57,6 +60,7 @@ impl Work {
             Self::ArpProxied(ifindex, frame) => arp::proxied(cx, ifindex, &frame),
             Self::FragExpire(key, round) => l3::frag_expire(cx, &key, round),
             Self::DeviceGone(ifindex, gone) => l4::packet::device_gone(cx, ifindex, gone),
+            Self::RetireBlock(sock) => l4::packet::retire_block(cx, &sock),
             Self::FdbAge(ifindex) => bridge::age(cx, ifindex),
             Self::TellGroups(on) => l3::tell_groups(cx, on),
             Self::AnswerGroups(on, group) => l3::answer_groups(cx, on, group),

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::backlog::netif_rx;
 use super::tap::tap;
-use super::{Cx, Frame, bridge, count, eth, upper, vxlan};
+use super::{Cx, Frame, bridge, count, eth, tun, upper, vxlan};
 use crate::dev::{IfFlags, Link};
 use crate::errno;
 
@@ -31,17 +31,18 @@ pub(crate) fn dev_queue_xmit(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame) -> 
     if !link.carrier {
         return Ok(());
     }
-    match link.class().kind {
-        Some("veth") => return Ok(veth(cx, link, frame)),
-        Some("ifb") => return Ok(ifb(cx, link, &frame)),
-        _ => {}
-    }
-    // The others send through further devices, in the end perhaps through themselves.
-    let Some(_deeper) = Deeper::go() else {
+    let kind = link.class().kind;
+    // These send through further devices, in the end perhaps through themselves.
+    let through = matches!(kind, Some("bridge" | "vxlan" | "vlan" | "macvlan" | "macvtap"));
+    let deeper = if through { Deeper::go() } else { None };
+    if through && deeper.is_none() {
         count(cx.state, link, |c| _ = c.tx_dropped.fetch_add(1, Relaxed));
         return Err(errno::ENETDOWN);
-    };
-    match link.class().kind {
+    }
+    match kind {
+        Some("veth") => veth(cx, link, frame),
+        Some("ifb") => ifb(cx, link, &frame),
+        Some("tun") => tun::xmit(cx, link, frame),
         Some("bridge") => bridge::xmit(cx, link, frame),
         Some("vxlan") => vxlan::xmit(cx, link, frame),
         Some("vlan") => upper::vlan_xmit(cx, link, frame),

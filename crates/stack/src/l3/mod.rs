@@ -22,6 +22,7 @@ pub(crate) use exception::{Path, flush as flush_exceptions, learned};
 pub(crate) use frag::{Key as FragKey, expire as frag_expire};
 pub(crate) use report::{On as GroupsOn, answer as answer_groups, changed as group_changed, tell as tell_groups};
 pub(crate) use state::L3;
+pub(crate) use v4::echo_options;
 pub(crate) use v6::solicit as ndisc_solicit;
 
 use std::net::{IpAddr, Ipv6Addr};
@@ -136,6 +137,16 @@ pub(crate) struct Received {
     /// Device it came in by: the loopback for what this host sent itself, but by IPv6 the device that has the address.
     pub(crate) iif: u32,
     pub(crate) reach: Reach,
+}
+
+impl Received {
+    /// Options of its IPv4 header.
+    pub(crate) fn options(&self) -> Box<[u8]> {
+        /// Of the header without options.
+        const HLEN: usize = 20;
+        let header = if self.dst.is_ipv4() { self.frame.network_header() } else { &[] };
+        header.get(HLEN..).unwrap_or_default().into()
+    }
 }
 
 /// What somebody on the way, or this host itself, says of a packet that we sent.

@@ -63,8 +63,13 @@ fn in6(addr: IpAddr) -> Ipv6Addr {
     }
 }
 
+/// Wall-clock time.
+pub(crate) fn wall_now(cx: Cx<'_>) -> Duration {
+    wall(cx, cx.now())
+}
+
 /// Wall-clock time of a moment on the stack's clock.
-fn wall(cx: Cx<'_>, at: Duration) -> Duration {
+pub(crate) fn wall(cx: Cx<'_>, at: Duration) -> Duration {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     now.saturating_sub(cx.now().saturating_sub(at))
 }
@@ -114,6 +119,14 @@ fn received4(cx: Cx<'_>, options: &Options, meta: &Meta, dst: Ipv4Addr, out: &mu
     }
     if options.is_on(Opt::IP_RECVTOS) {
         out.push(ControlMessage::new(SOL_IP, Opt::IP_TOS.1, [meta.tos]));
+    }
+    if !meta.options.is_empty() {
+        if options.is_on(Opt::IP_RECVOPTS) {
+            out.push(ControlMessage::new(SOL_IP, Opt::IP_RECVOPTS.1, meta.options.to_vec()));
+        }
+        if options.is_on(Opt::IP_RETOPTS) {
+            out.push(ControlMessage::new(SOL_IP, Opt::IP_RETOPTS.1, crate::l3::echo_options(&meta.options)));
+        }
     }
     if options.is_on(Opt::IP_RECVORIGDSTADDR) {
         out.push(ControlMessage::new(SOL_IP, IP_ORIGDSTADDR, sockaddr(SocketAddr::new(meta.dst, meta.dport))));

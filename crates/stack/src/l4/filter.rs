@@ -70,6 +70,11 @@ impl Filter {
         if ends { Ok(Self(program.into())) } else { Err(errno::EINVAL) }
     }
 
+    /// The program.
+    pub(crate) const fn program(&self) -> &[FilterInstruction] {
+        &self.0
+    }
+
     /// How many bytes of the packet the program wants; 0 for none of it.
     pub(crate) fn run(&self, seen: &Seen<'_>) -> u32 {
         let (mut a, mut x, mut memory, mut pc) = (0u32, 0u32, [0u32; 16], 0usize);

@@ -3,11 +3,13 @@
 //! - [`ports`] says who has which port, for every protocol that has some.
 //! - [`sock`] is a socket without connections, with [`options`], [`queue`] and control messages ([`cmsg`]); [`udp`],
 //!   [`ping`] and [`raw`] are what such sockets speak.
+//! - [`diag`] and [`proc`] list them.
 //! - [`packet`] sockets hear what devices send and receive, through a [`filter`].
 //! - [`user`] is how programs of this process and the supervisor of others reach them.
 
 pub(crate) mod address;
 pub(crate) mod cmsg;
+mod diag;
 pub(crate) mod filter;
 mod member;
 pub(crate) mod options;
@@ -27,6 +29,7 @@ mod udp;
 pub(crate) mod user;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::dev::Link;
 use crate::l2::{Cx, Work, later};
@@ -40,6 +43,12 @@ use sock::{IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_UDP, IPPROTO_UDPLITE, Kind, Pro
 
 /// The protocol of [`tcp`].
 const IPPROTO_TCP: u8 = 6;
+
+/// What tells a socket from all others of this process (`sock_gen_cookie`).
+fn next_cookie() -> u64 {
+    static COOKIES: AtomicU64 = AtomicU64::new(1);
+    COOKIES.fetch_add(1, Ordering::Relaxed)
+}
 
 /// Those of UDP or ping: a table of datagrams.
 #[derive(Debug)]

@@ -91,6 +91,7 @@ pub(super) fn rcv(cx: Cx<'_>, packet: Received) {
         at: cx.now(),
         drops: 0,
         segment: None,
+        options: packet.options(),
     };
     sock.enqueue(Waiting { frame: packet.frame, meta });
 }

@@ -5,7 +5,12 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use pernet::Net;
+
+use super::packet::Packets;
 use super::sock::{Kind, Proto, Sock};
+use super::tcp::{InetEntry, TcpState};
+use crate::dev::Stack;
 use crate::proc::{sockets4, sockets6};
 use crate::state::Ns;
 
@@ -60,27 +65,104 @@ pub(crate) fn raw6(ns: Ns<'_>) -> String {
 pub(crate) fn packet(ns: Ns<'_>) -> String {
     let mut out = String::from("sk               RefCnt Type Proto  Iface R Rmem   User   Inode\n");
     let Some(packets) = ns.state().l4.packets.peek() else { return out };
-    for row in packets.rows() {
-        let running = row.protocol != 0;
+    for entry in packets.entries() {
+        let running = entry.protocol != 0;
         let _ = writeln!(
             out,
             "{:016x} {:<6} {:<4} {:04x}   {:<5} {} {:<6} {:<6} {:<6}",
-            obscured(ns, row.id),
+            obscured(ns, entry.cookie),
             2 + u8::from(running),
-            row.ty,
-            row.protocol,
-            row.ifindex,
+            entry.ty,
+            entry.protocol,
+            entry.ifindex,
             u8::from(running),
-            row.bytes,
-            row.uid,
-            row.inode,
+            entry.memory.0,
+            entry.uid,
+            entry.inode,
         );
     }
     out
 }
 
+/// `/proc/net/ptype`: who hears which frames. The stack's own come in the order of Linux's table.
+pub(crate) fn ptype(ns: Ns<'_>) -> String {
+    const ETH_P_ALL: u16 = 3;
+    const OWN: [(u16, &str); 4] = [(0x0800, "ip_rcv"), (0x0004, "llc_rcv"), (0x0806, "arp_rcv"), (0x86dd, "ipv6_rcv")];
+    let mut out = String::from("Type Device      Function\n");
+    let heard = ns.state().l4.packets.peek().map_or_else(Vec::new, Packets::heard);
+    let mut row = |(protocol, ifindex, ring): (u16, u32, bool)| {
+        let ty = if protocol == ETH_P_ALL { "ALL ".into() } else { format!("{protocol:04x}") };
+        let link = ns.state().links.by_index(ifindex);
+        let name = link.as_ref().map_or("", |link| link.name().as_str()).to_owned();
+        let function = if ring { "tpacket_rcv" } else { "packet_rcv" };
+        let _ = writeln!(out, "{ty} {name:<8} {function}");
+    };
+    let (all, some): (Vec<_>, Vec<_>) = heard.into_iter().partition(|(protocol, ..)| *protocol == ETH_P_ALL);
+    all.into_iter().chain(some).for_each(&mut row);
+    for (protocol, function) in OWN {
+        let _ = writeln!(out, "{protocol:04x} {:<8} {function}", "");
+    }
+    out
+}
+
+/// How many sockets of each kind: TCP, those without a socket any more, those that wait to be forgotten; UDP; raw.
+fn counts(stack: &Stack, net: &Net, v6: bool) -> [usize; 5] {
+    let tcp = stack.tcp_sockets(net, v6);
+    let waits = |entry: &&InetEntry| entry.state == TcpState::TimeWait;
+    let orphan = |entry: &&InetEntry| entry.inode == 0 && !waits(entry);
+    let Some(state) = stack.state(net) else { return [0; 5] };
+    let ns = Ns::living(state, net);
+    [
+        tcp.iter().filter(|entry| !waits(entry) && entry.state != TcpState::Close).count(),
+        tcp.iter().filter(orphan).count(),
+        tcp.iter().filter(waits).count(),
+        sockets(ns, v6, Proto::Udp).len(),
+        sockets(ns, v6, Proto::Raw(0)).len(),
+    ]
+}
+
+/// `/proc/net/sockstat`.
+pub(crate) fn sockstat(stack: &Stack, net: &Net) -> String {
+    let [tcp, orphans, waits, udp, raw] = counts(stack, net, false);
+    let [tcp6, orphans6, waits6, udp6, raw6] = counts(stack, net, true);
+    let packets = stack.packet_sockets(net).len();
+    let used = tcp + tcp6 - orphans - orphans6 + udp + udp6 + raw + raw6 + packets;
+    format!(
+        "sockets: used {used}\nTCP: inuse {tcp} orphan {} tw {} alloc {} mem 0\nUDP: inuse {udp} mem 0\n\
+         UDPLITE: inuse 0\nRAW: inuse {raw}\nFRAG: inuse 0 memory 0\n",
+        orphans + orphans6,
+        waits + waits6,
+        tcp + tcp6,
+    )
+}
+
+/// `/proc/net/sockstat6`.
+pub(crate) fn sockstat6(stack: &Stack, net: &Net) -> String {
+    let [tcp, _, _, udp, raw] = counts(stack, net, true);
+    format!("TCP6: inuse {tcp}\nUDP6: inuse {udp}\nUDPLITE6: inuse 0\nRAW6: inuse {raw}\nFRAG6: inuse 0 memory 0\n")
+}
+
+/// How many there are of each kind that `/proc/net/protocols` lists, by the name there.
+pub(crate) fn in_use(stack: &Stack, net: &Net, name: &str) -> usize {
+    let Some(state) = stack.state(net) else { return 0 };
+    let (ns, l4) = (Ns::living(state, net), &state.l4);
+    let of = |v6, proto| sockets(ns, v6, proto).len();
+    match name {
+        "PACKET" => l4.packets.peek().map_or(0, |packets| packets.entries().len()),
+        "PINGv6" => of(true, Proto::Ping),
+        "PING" => of(false, Proto::Ping),
+        "RAWv6" => of(true, Proto::Raw(0)),
+        "RAW" => of(false, Proto::Raw(0)),
+        "UDPv6" => of(true, Proto::Udp),
+        "UDP" => of(false, Proto::Udp),
+        "TCP" => counts(stack, net, false)[0],
+        "TCPv6" => counts(stack, net, true)[0],
+        _ => 0,
+    }
+}
+
 /// The sockets of a protocol and family, in the order of their chains.
-fn sockets(ns: Ns<'_>, v6: bool, proto: Proto) -> Vec<(u32, Arc<Sock>)> {
+pub(super) fn sockets(ns: Ns<'_>, v6: bool, proto: Proto) -> Vec<(u32, Arc<Sock>)> {
     let l4 = &ns.state().l4;
     let all = match proto {
         Proto::Udp | Proto::UdpLite => l4.peek_udp(proto).map(|ports| ports.all()),
@@ -120,6 +202,7 @@ fn v6(end: (IpAddr, u16)) -> String {
 }
 
 fn rest(ns: Ns<'_>, sock: &Arc<Sock>) -> (String, (IpAddr, u16), (IpAddr, u16)) {
+    let waiting = sock.waiting();
     let state = sock.lock();
     let port = if let Proto::Raw(protocol) = sock.kind.proto { protocol.into() } else { state.port };
     let any = Kind { v6: sock.kind.v6, proto: Proto::Udp }.any();
@@ -128,7 +211,7 @@ fn rest(ns: Ns<'_>, sock: &Arc<Sock>) -> (String, (IpAddr, u16), (IpAddr, u16)) 
         "{:02X} {:08X}:{:08X} 00:00000000 00000000 {:5}        0 {} 2 {:016x} {}",
         if state.peer.is_some() { ESTABLISHED } else { CLOSE },
         0,
-        state.queue.bytes(),
+        waiting,
         sock.uid,
         sock.inode.load(Ordering::Relaxed),
         obscured(ns, Arc::as_ptr(sock).addr() as u64),

@@ -35,6 +35,8 @@ pub struct Meta {
     pub drops: u32,
     /// Bytes of each of several payloads in a row (`UDP_GRO`).
     pub segment: Option<u16>,
+    /// Options of its IPv4 header.
+    pub options: Box<[u8]>,
 }
 
 /// A packet that waits. The frame's data are what the program gets.

@@ -134,6 +134,7 @@ fn meta(cx: Cx<'_>, packet: &Received) -> Meta {
         at: cx.now(),
         drops: 0,
         segment: None,
+        options: packet.options(),
     }
 }
 

@@ -67,7 +67,11 @@ impl Kind {
     }
 
     pub(crate) const fn any(self) -> IpAddr {
-        if self.v6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) }
+        Self::any_of(self.v6)
+    }
+
+    pub(crate) const fn any_of(v6: bool) -> IpAddr {
+        if v6 { IpAddr::V6(Ipv6Addr::UNSPECIFIED) } else { IpAddr::V4(Ipv4Addr::UNSPECIFIED) }
     }
 }
 
@@ -130,6 +134,11 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// The port was asked for by `bind`.
+    pub(crate) const fn is_port_bound(&self) -> bool {
+        self.port_bound
+    }
+
     /// `IP_TRANSPARENT`, `IP_FREEBIND` of either family: any address will do as one's own.
     pub(crate) fn any_source(&self) -> bool {
         [Opt::IP_TRANSPARENT, Opt::IP_FREEBIND, Opt::IPV6_TRANSPARENT, Opt::IPV6_FREEBIND]
@@ -141,15 +150,22 @@ impl State {
 /// Called when there is something to receive, or room to send, or an error.
 pub(crate) type OnReady = Arc<dyn Fn() + Send + Sync>;
 
+/// Says how much memory what waits outside of the stack takes.
+pub(crate) type Outside = Arc<dyn Fn() -> usize + Send + Sync>;
+
 /// Such a socket.
 pub(crate) struct Sock {
     pub(crate) stack: Stack,
     pub(crate) net: NetRef,
     pub(crate) kind: Kind,
+    /// What tells it from all others.
+    pub(crate) cookie: u64,
     /// Who made it.
     pub(crate) uid: u32,
     /// What programs know the file by that stands for it; 0 in this process.
     pub(crate) inode: AtomicU64,
+    /// Asked for the memory of what waits outside of the stack to be received. A leaf lock: read to copy the handle.
+    outside: Mutex<Option<Outside>>,
     state: Mutex<State>,
     /// Whoever waits in a call of this process.
     pub(crate) arrived: Condvar,
@@ -208,8 +224,10 @@ impl Sock {
             stack: stack.clone(),
             net,
             kind,
+            cookie: super::next_cookie(),
             uid,
             inode: AtomicU64::new(0),
+            outside: Mutex::new(None),
             state: Mutex::new(state),
             arrived: Condvar::new(),
             ready: Mutex::new(None),
@@ -232,6 +250,16 @@ impl Sock {
 
     pub(crate) fn on_ready(&self, callback: Option<OnReady>) {
         *self.ready.lock().unwrap_or_else(PoisonError::into_inner) = callback;
+    }
+
+    pub(crate) fn on_listing(&self, outside: Option<Outside>) {
+        *self.outside.lock().unwrap_or_else(PoisonError::into_inner) = outside;
+    }
+
+    /// Memory of what waits to be received, here and outside. No lock is held.
+    pub(crate) fn waiting(&self) -> usize {
+        let outside = self.outside.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        outside.map_or(0, |outside| outside()) + self.lock().queue.bytes()
     }
 
     /// Tells those who wait that something is another than before. No lock is held.
@@ -444,6 +472,7 @@ impl Sock {
         state.corked = None;
         drop(state);
         self.on_ready(None);
+        self.on_listing(None);
         let Some(cx) = self.cx() else { return };
         if let (Some(ticket), Some(ports)) = (ticket, cx.state.l4.ports(self.kind)) {
             ports.release(ticket);

@@ -1,8 +1,8 @@
 //! Sockets in two namespaces with a wire between, on a clock that the test moves.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pernet::{Cred, Namespaces, NetRef, Origin};
@@ -12,7 +12,7 @@ use super::user::{InetProtocol, InetSocket, PingSocket, RawSocket, SocketError, 
 use crate::dev::{FlagChange, IfFlags, KindSpec, LinkChange, NewLink, Stack, VethPeer};
 use crate::inet::{Lifetime4, NewAddr4};
 use crate::rtnl::{Clock, ManualClock};
-use crate::{FilterInstruction, LinkAddr, PacketSocket, Root, errno};
+use crate::{FilterInstruction, LinkAddr, PacketSocket, RingMemory, Root, errno};
 
 struct Shared(Arc<ManualClock>);
 
@@ -78,6 +78,11 @@ impl World {
         let change = LinkChange { flags: Some(up), ..LinkChange::default() };
         let index = self.stack.links(net).unwrap().by_name(device).unwrap().index();
         self.stack.rtnl(Origin::KERNEL).set_link(net, index, &change).unwrap();
+    }
+
+    fn pass(&self, ms: u64) {
+        self.clock.advance(Duration::from_millis(ms));
+        let _ = self.stack.run_timers();
     }
 
     fn udp(&self, net: &NetRef, addr: &str) -> UdpSocket {
@@ -445,7 +450,7 @@ fn frames_are_seen_where_they_pass() {
     other.set_filter(Some(&only(0))).unwrap();
     sender.send(&frame, None).unwrap();
     assert!(other.recv().unwrap().is_none());
-    assert_eq!(other.option(6, 8).unwrap(), [2u32, 0].map(u32::to_ne_bytes).concat());
+    assert_eq!(other.option(6, 8, &[]).unwrap(), [2u32, 0].map(u32::to_ne_bytes).concat());
     // The device goes down.
     let down =
         LinkChange { flags: Some(FlagChange { flags: IfFlags::NONE, mask: IfFlags::UP }), ..LinkChange::default() };
@@ -453,4 +458,115 @@ fn frames_are_seen_where_they_pass() {
     world.stack.run_packets();
     assert_eq!(errno_of(sender.recv()), errno::ENETDOWN);
     assert_eq!(errno_of(sender.send(&frame, None)), errno::ENETDOWN);
+}
+
+/// A ring's memory in this process.
+#[derive(Default)]
+struct Memory(Mutex<Vec<u8>>);
+
+impl Memory {
+    fn word(&self, at: usize) -> u32 {
+        let mut word = [0; 4];
+        self.read(at, &mut word);
+        u32::from_ne_bytes(word)
+    }
+}
+
+impl RingMemory for Memory {
+    fn resize(&self, len: usize) -> Result<(), i32> {
+        *self.0.lock().unwrap() = vec![0; len];
+        Ok(())
+    }
+
+    fn read(&self, at: usize, into: &mut [u8]) {
+        into.copy_from_slice(&self.0.lock().unwrap()[at..at + into.len()]);
+    }
+
+    fn write(&self, at: usize, bytes: &[u8]) {
+        self.0.lock().unwrap()[at..at + bytes.len()].copy_from_slice(bytes);
+    }
+}
+
+/// What a ring begins with: a socket that sends into `b`, one there that hears, its memory, and a frame.
+fn ring(world: &World, version: u32, request: &[u32]) -> (PacketSocket, PacketSocket, Arc<Memory>, [u8; 60]) {
+    let index = |net: &NetRef| world.stack.links(net).unwrap().by_name("e0").unwrap().index();
+    let sender = PacketSocket::new(&world.stack, world.a.clone(), false, 3, 0);
+    sender.bind(index(&world.a), 0).unwrap();
+    let hearer = PacketSocket::new(&world.stack, world.b.clone(), false, 0x88b5, 0);
+    let memory = Arc::new(Memory::default());
+    hearer.share(memory.clone());
+    hearer.set_option(10, &version.to_ne_bytes()).unwrap();
+    let request: Vec<u8> = request.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    hearer.set_option(5, &request).unwrap();
+    assert_eq!(errno_of(hearer.set_option(10, &[0; 4])), errno::EBUSY);
+    let mut frame = [0xff; 60];
+    frame[6..14].copy_from_slice(&[2, 0, 0, 0, 0, 9, 0x88, 0xb5]);
+    (sender, hearer, memory, frame)
+}
+
+#[test]
+fn a_ring_takes_frames_as_long_as_it_has_places() {
+    let world = World::new();
+    let (sender, hearer, memory, frame) = ring(&world, 1, &[4096, 1, 2048, 2]);
+    assert_eq!((hearer.ring_len(), hearer.ring_readable()), (4096, Some(false)));
+    for _ in 0..3 {
+        sender.send(&frame, None).unwrap();
+    }
+    assert!(hearer.recv().unwrap().is_none());
+    assert_eq!((hearer.ring_readable(), memory.word(0), memory.word(2048)), (Some(true), 1, 1));
+    // Length, as much of it as is there, where the frame and its network header begin.
+    assert_eq!((memory.word(4), memory.word(8), memory.word(12)), (60, 60, 80 << 16 | 66));
+    let mut got = [0; 60];
+    memory.read(66, &mut got);
+    assert_eq!(got, frame);
+    // Of three one was lost.
+    assert_eq!(hearer.option(6, 8, &[]).unwrap(), [3u32, 1].map(u32::to_ne_bytes).concat());
+    memory.write(0, &0u32.to_ne_bytes());
+    memory.write(2048, &0u32.to_ne_bytes());
+    assert_eq!(hearer.ring_readable(), Some(false));
+    sender.send(&frame, None).unwrap();
+    assert_eq!((hearer.ring_readable(), memory.word(0), memory.word(2048)), (Some(true), 1, 0));
+}
+
+#[test]
+fn a_block_is_given_away_when_it_is_full_or_its_time_is_over() {
+    let world = World::new();
+    let (sender, hearer, memory, frame) = ring(&world, 2, &[4096, 2, 2048, 4, 50, 0, 0]);
+    sender.send(&frame, None).unwrap();
+    assert_eq!((hearer.ring_readable(), memory.word(8)), (Some(false), 0));
+    world.pass(60);
+    // Number of frames, where the first is, and where the last one ends.
+    assert_eq!((hearer.ring_readable(), memory.word(8)), (Some(true), 0x21));
+    assert_eq!((memory.word(12), memory.word(16), memory.word(20)), (1, 48, 48 + 144));
+    assert_eq!((memory.word(48), memory.word(48 + 12), memory.word(48 + 24)), (0, 60, 96 << 16 | 82));
+    // 28 fill the other block; then there is none.
+    for _ in 0..30 {
+        sender.send(&frame, None).unwrap();
+    }
+    assert_eq!((memory.word(4096 + 8), memory.word(4096 + 12)), (1, 28));
+    assert_eq!(hearer.option(6, 12, &[]).unwrap(), [31u32, 2, 1].map(u32::to_ne_bytes).concat());
+    memory.write(8, &0u32.to_ne_bytes());
+    sender.send(&frame, None).unwrap();
+    world.pass(60);
+    assert_eq!((memory.word(8), memory.word(12)), (0x21, 1));
+}
+
+#[test]
+fn a_ring_sends_what_is_in_it() {
+    let world = World::new();
+    let (sender, hearer, _, frame) = ring(&world, 0, &[4096, 1, 2048, 2]);
+    let memory = Arc::new(Memory::default());
+    sender.share(memory.clone());
+    let request = [4096u32, 1, 2048, 2].map(u32::to_ne_bytes).concat();
+    sender.set_option(13, &request).unwrap();
+    memory.write(8, &60u32.to_ne_bytes());
+    memory.write(32, &frame);
+    memory.write(0, &1u64.to_ne_bytes());
+    assert_eq!(sender.send(&[], None), Ok(60));
+    assert_eq!((memory.word(0), hearer.ring_readable()), (0, Some(true)));
+    // Longer than its place.
+    memory.write(2048 + 8, &3000u32.to_ne_bytes());
+    memory.write(2048, &1u64.to_ne_bytes());
+    assert_eq!(errno_of(sender.send(&[], None)), errno::EMSGSIZE);
+    assert_eq!(memory.word(2048), 4);
 }

@@ -63,12 +63,7 @@ fn build(plan: &Plan, route: &Route, payload: &[u8]) -> Frame {
         return frame;
     }
     let mut frame = frame_of(&header, payload);
-    frame.checksum = if no_checksum {
-        Checksum::Right
-    } else {
-        let start = if plan.v6() { 40 } else { 20 + plan.header.options.len().next_multiple_of(4) };
-        Checksum::Partial { start: start as u16, offset: CHECKSUM }
-    };
+    frame.checksum = if no_checksum { Checksum::Right } else { Checksum::Partial { start: 0, offset: CHECKSUM } };
     frame
 }
 
@@ -109,6 +104,7 @@ pub(super) fn rcv(cx: Cx<'_>, mut packet: Received) -> Delivered {
         at: cx.now(),
         drops: 0,
         segment: None,
+        options: packet.options(),
     };
     if matches!(packet.reach, Reach::Broadcast | Reach::Multicast) {
         if packet.frame.pull(HEADER).is_some() {

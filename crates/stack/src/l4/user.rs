@@ -69,6 +69,12 @@ impl Packet {
         self.0.frame.data()
     }
 
+    /// Memory that Linux would have for it.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        super::queue::truesize(self.0.frame.len())
+    }
+
     /// What is known of it.
     #[must_use]
     pub const fn meta(&self) -> &Meta {
@@ -108,6 +114,12 @@ impl InetSocket {
     #[must_use]
     pub fn may_ping(stack: &Stack, net: &Net, groups: impl IntoIterator<Item = u32>) -> bool {
         stack.state(net).is_some_and(|state| ping::admits(crate::state::Ns::living(state, net), groups))
+    }
+
+    /// Asks `outside`, with no lock held, how much memory that takes which was received from this socket and not yet by
+    /// whom it is for: see [`Packet::memory`]. It is shown as waiting.
+    pub fn on_listing(&self, outside: Option<Arc<dyn Fn() -> usize + Send + Sync>>) {
+        self.0.on_listing(outside);
     }
 
     /// Calls `callback` whenever [`Self::readiness`] may be another than before. It may wake somebody, and nothing else.

@@ -43,7 +43,7 @@ pub(crate) fn output(cx: Cx<'_>, link: &Arc<Link>, dst: IpAddr, frame: Frame) ->
 }
 
 fn send(cx: Cx<'_>, link: &Arc<Link>, address: &HwAddr, mut frame: Frame) -> Result<(), i32> {
-    l2::push_header(&mut frame, address.as_bytes(), link.address.as_bytes());
+    l2::hard_header(&mut frame, link, address.as_bytes());
     l2::dev_queue_xmit(cx, link, frame)
 }
 
@@ -187,7 +187,7 @@ pub(super) fn settle(rtnl: &Rtnl<'_>, ns: Ns<'_>, link: &Link, id: u64) {
         Some(Some(address)) => {
             let waited = ns.neigh.write().waited(id);
             for mut frame in waited {
-                l2::push_header(&mut frame, address.as_bytes(), link.address.as_bytes());
+                l2::hard_header(&mut frame, link, address.as_bytes());
                 l2::later(rtnl.stack(), ns, Work::Xmit(link.index(), frame));
             }
         }

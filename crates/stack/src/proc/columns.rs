@@ -3,6 +3,11 @@
 use std::fmt::Write as _;
 use std::thread::available_parallelism;
 
+use pernet::Net;
+
+use crate::dev::Stack;
+use crate::l4::proc::in_use;
+
 /// Heading of an IPv4 socket table: `indent` before it, spaces up to `width` after it. `datagram` tables have three more
 /// columns.
 pub(crate) fn sockets4(indent: usize, datagram: bool, width: usize) -> String {
@@ -98,7 +103,7 @@ pub(super) fn nf_log() -> String {
 
 /// The transport protocols: size of a socket, memory in pages (-1: not accounted), whether it can be short of memory,
 /// longest header, whether it has its own slab, and which of 18 operations it has.
-pub(super) fn protocols() -> String {
+pub(super) fn protocols(stack: &Stack, net: &Net) -> String {
     type Row = (&'static str, u32, i32, &'static str, u32, &'static str, &'static str);
     const NONE: &str = "nnnnnnnnnnnnnnnnnn";
     const STREAM: &str = "yyyyyyyyyyyynyyyyy";
@@ -136,7 +141,7 @@ pub(super) fn protocols() -> String {
         let _ = writeln!(
             out,
             "{name:<9} {size:4} {:6}  {memory:6}   {press:<4} {header:5}   {slab:<3}  {:<11} {}",
-            0,
+            in_use(stack, net, name),
             "kernel",
             operations.join("  ").trim_end()
         );

@@ -15,7 +15,7 @@ use table::Content;
 
 pub(crate) use columns::{sockets4, sockets6};
 pub use devices::proc_net_dev;
-pub use netlink::{NetlinkSocket, proc_net_netlink};
+pub use netlink::{NetlinkSocket, kernel_netlink_sockets, proc_net_netlink};
 
 /// Mode of a directory in procfs.
 pub const PROC_DIR_MODE: u16 = 0o555;

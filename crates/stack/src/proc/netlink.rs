@@ -27,6 +27,21 @@ pub struct NetlinkSocket {
     pub inode: u64,
 }
 
+/// The kernel's own sockets in the namespace with these links.
+#[must_use]
+pub fn kernel_netlink_sockets(links: &Links) -> Vec<NetlinkSocket> {
+    let socket = |(n, protocol)| NetlinkSocket {
+        protocol,
+        portid: 0,
+        groups: 0,
+        receive_queue: 0,
+        dump: false,
+        drops: 0,
+        inode: u64::from(links.salt() & 0x00ff_fff8) + n as u64 + 1,
+    };
+    KERNEL_SOCKETS.into_iter().enumerate().map(socket).collect()
+}
+
 /// `/proc/net/netlink` of the namespace with these links: the kernel's own sockets, each before the programs' sockets
 /// of its protocol.
 #[must_use]
@@ -37,15 +52,7 @@ pub fn proc_net_netlink(links: &Links, sockets: &[NetlinkSocket]) -> String {
     protocols.sort_unstable();
     protocols.dedup();
     for protocol in protocols {
-        let kernel = KERNEL_SOCKETS.iter().position(|&p| p == protocol).map(|n| NetlinkSocket {
-            protocol,
-            portid: 0,
-            groups: 0,
-            receive_queue: 0,
-            dump: false,
-            drops: 0,
-            inode: u64::from(links.salt() & 0x00ff_fff8) + n as u64 + 1,
-        });
+        let kernel = kernel_netlink_sockets(links).into_iter().find(|socket| socket.protocol == protocol);
         for s in kernel.iter().chain(sockets.iter().filter(|s| s.protocol == protocol)) {
             // Linux prints a hash of the socket's address, which only tells sockets apart.
             let sk = obscured(links.salt(), s.protocol, s.portid);

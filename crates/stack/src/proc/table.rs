@@ -82,17 +82,10 @@ pub(super) const TABLE: &[(&str, u16, Content)] = &[
     ("nf_conntrack", 0o440, Text("")),
     ("nf_conntrack_expect", 0o440, Text("")),
     ("packet", 0o444, Of(crate::l4::proc::packet)),
-    ("protocols", 0o444, Lines(columns::protocols)),
+    ("protocols", 0o444, Sockets(columns::protocols)),
     // Nanoseconds per scheduler tick and its resolution, as `tc` wants them: 1000, 64, 10^6, 10^9.
     ("psched", 0o444, Text("000003e8 00000040 000f4240 3b9aca00\n")),
-    (
-        "ptype",
-        0o444,
-        Text(
-            "Type Device      Function\n0800          ip_rcv\n0004          llc_rcv\n0806          arp_rcv\n\
-             86dd          ipv6_rcv\n",
-        ),
-    ),
+    ("ptype", 0o444, Of(crate::l4::proc::ptype)),
     ("raw", 0o444, Of(crate::l4::proc::raw)),
     ("raw6", 0o444, Of(crate::l4::proc::raw6)),
     ("route", 0o444, Of(fib::proc_route)),
@@ -102,19 +95,8 @@ pub(super) const TABLE: &[(&str, u16, Content)] = &[
     ("rt_cache", 0o444, Lines(columns::rt_cache)),
     ("snmp", 0o444, Lines(snmp)),
     ("snmp6", 0o444, Lines(snmp6)),
-    (
-        "sockstat",
-        0o444,
-        Text(
-            "sockets: used 0\nTCP: inuse 0 orphan 0 tw 0 alloc 0 mem 0\nUDP: inuse 0 mem 0\nUDPLITE: inuse 0\n\
-             RAW: inuse 0\nFRAG: inuse 0 memory 0\n",
-        ),
-    ),
-    (
-        "sockstat6",
-        0o444,
-        Text("TCP6: inuse 0\nUDP6: inuse 0\nUDPLITE6: inuse 0\nRAW6: inuse 0\nFRAG6: inuse 0 memory 0\n"),
-    ),
+    ("sockstat", 0o444, Sockets(crate::l4::proc::sockstat)),
+    ("sockstat6", 0o444, Sockets(crate::l4::proc::sockstat6)),
     ("softnet_stat", 0o444, Lines(columns::softnet)),
     ("stat", 0o555, Dir),
     ("stat/nf_conntrack", 0o444, Lines(columns::stat_conntrack)),

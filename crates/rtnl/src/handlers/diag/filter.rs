@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use pernet_stack::TcpEntry;
+use pernet_stack::InetEntry;
 
 mod op {
     pub(super) const NOP: u8 = 0;
@@ -117,7 +117,7 @@ fn is_host(condition: &[u8], addr: IpAddr, port: u16) -> bool {
 }
 
 /// Does a [sound](is_sound) program choose this socket?
-pub(super) fn chooses(program: &[u8], entry: &TcpEntry) -> bool {
+pub(super) fn chooses(program: &[u8], entry: &InetEntry) -> bool {
     let (source, destination) = (entry.local, entry.peer);
     let mut at = 0;
     while let Some(step) = program.get(at..).and_then(step) {

@@ -1,8 +1,11 @@
-//! NETLINK_SOCK_DIAG (`ss`). [TCP's](tcp) sockets are listed; of the other kinds it answers as a namespace without any
-//! does. Checks and errnos are those of Linux 6.18 with inet, unix, netlink and packet diagnostics and no others.
+//! NETLINK_SOCK_DIAG (`ss`). Checks and errnos are those of Linux 6.18 with inet, unix, netlink and packet diagnostics and no
+//! others: raw sockets are had from `/proc/net/raw`, and UDP-Lite there is none.
 
 mod filter;
-mod tcp;
+mod inet;
+mod netlink;
+mod packet;
+mod unix;
 
 use pernet_wire::uapi::*;
 use pernet_wire::{Errno, ExtAck};
@@ -48,22 +51,21 @@ fn by_family(request: &Request<'_>, payload: &[u8], dump: bool) -> Outcome {
     let long = |len: usize| payload.len() >= len;
     match i32::from(family) {
         AF_INET | AF_INET6 if !long(INET_REQ) || has_bad_bytecode(request) => Err(Errno::EINVAL).into(),
-        AF_INET | AF_INET6 if protocol == IPPROTO_TCP && !dump => tcp::one(request),
-        AF_INET | AF_INET6 if protocol == IPPROTO_TCP && !tcp::has_sound_filter(request) => Err(Errno::EINVAL).into(),
-        AF_INET | AF_INET6 if protocol == IPPROTO_TCP => dumping(request, tcp::dump),
+        AF_INET | AF_INET6 if is_inet(protocol) && !dump => inet::one(request),
+        AF_INET | AF_INET6 if is_inet(protocol) && !inet::has_sound_filter(request) => Err(Errno::EINVAL).into(),
+        AF_INET | AF_INET6 if is_inet(protocol) => dumping(request, inet::dump),
         AF_INET | AF_INET6 if !dump => Err(Errno::ENOENT).into(),
-        AF_INET | AF_INET6 if matches!(protocol, IPPROTO_UDP | IPPROTO_UDPLITE) => dumping(request, none),
+        AF_INET | AF_INET6 if protocol == IPPROTO_UDPLITE => dumping(request, none),
         AF_INET | AF_INET6 => dumping(request, unknown_protocol),
         AF_UNIX if !long(UNIX_REQ) => Err(Errno::EINVAL).into(),
-        AF_UNIX if dump => dumping(request, none),
-        // No inode is 0; and no socket has the one asked for.
-        AF_UNIX if payload.get(8..12) == Some(&[0; 4]) => Err(Errno::EINVAL).into(),
-        AF_UNIX => Err(Errno::ENOENT).into(),
+        AF_UNIX if dump => dumping(request, unix::dump),
+        AF_UNIX => unix::one(request),
         AF_NETLINK | AF_PACKET if !long(PLAIN_REQ) => Err(Errno::EINVAL).into(),
         AF_PACKET if protocol != 0 => Err(Errno::EINVAL).into(),
         AF_NETLINK | AF_PACKET if !dump => Err(Errno::EOPNOTSUPP).into(),
         AF_NETLINK if protocol >= MAX_LINKS && protocol != NDIAG_PROTO_ALL => dumping(request, unknown_protocol),
-        AF_NETLINK | AF_PACKET => dumping(request, none),
+        AF_NETLINK => dumping(request, netlink::dump),
+        AF_PACKET => dumping(request, packet::dump),
         AF_MAX.. => Err(Errno::EINVAL).into(),
         // Families without a diagnostics module.
         _ => Err(Errno::ENOENT).into(),
@@ -76,11 +78,22 @@ fn destroy(request: &Request<'_>, payload: &[u8]) -> Result<(), Errno> {
     };
     match i32::from(family) {
         AF_INET | AF_INET6 if payload.len() < INET_REQ => Err(Errno::EINVAL),
-        AF_INET | AF_INET6 if protocol == IPPROTO_TCP => tcp::destroy(request),
+        AF_INET | AF_INET6 if is_inet(protocol) => inet::destroy(request),
         AF_UNIX | AF_NETLINK | AF_PACKET => Err(Errno::EOPNOTSUPP),
         AF_MAX.. => Err(Errno::EINVAL),
         _ => Err(Errno::ENOENT),
     }
+}
+
+/// Of these the sockets are known.
+const fn is_inet(protocol: u8) -> bool {
+    matches!(protocol, IPPROTO_TCP | IPPROTO_UDP)
+}
+
+/// What `SO_MEMINFO` says: memory that was received, room for it, memory that is sent, room for that, what is reserved and not
+/// used yet, what is queued; the other two are of options and of a backlog, and then packets that were dropped.
+fn words(words: &[u32]) -> Vec<u8> {
+    words.iter().flat_map(|word| word.to_ne_bytes()).collect()
 }
 
 /// A filter must hold at least one four-byte operation.

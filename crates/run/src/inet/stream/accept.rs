@@ -8,6 +8,7 @@ use pernet_stack::TcpSocket;
 use rustix::net::{SocketFlags, connect};
 
 use super::{Phase, State, StreamFd, pump, wire};
+use crate::descriptors::refused;
 use crate::inet::{address, keep};
 use crate::listener::{Delivery, Notification};
 use crate::mem::Memory;
@@ -37,10 +38,13 @@ impl StreamFd {
     }
 
     /// Lets the program see the connections that wait, as many as its own queue takes.
-    pub(super) fn announce(&self, _world: &World, state: &mut State) {
+    pub(super) fn announce(&self, world: &World, state: &mut State) {
         let Phase::Listening { name, children, ends } = &mut state.phase else { return };
         while ends.len() < children.len() || self.socket.readiness().readable {
-            let Ok(end) = wire::end() else { return };
+            let Ok(end) = wire::lasting_end() else {
+                // Nothing tells when there is room again.
+                return world.sockets.watch(self.id);
+            };
             // No room, or nobody there any more: they stay where they are.
             if connect(&end, name).is_err() {
                 return;
@@ -115,7 +119,7 @@ impl StreamFd {
                         children.push_front(child);
                     }
                     drop(state);
-                    let e = sys::errno_of(&e);
+                    let e = refused(&e);
                     if e == libc::EAGAIN {
                         return Some(notification);
                     }

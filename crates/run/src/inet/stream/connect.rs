@@ -83,7 +83,7 @@ impl StreamFd {
         let pending = matches!(self.socket.state(), TcpState::SynSent | TcpState::SynRecv);
         if !pending && !nonblocking {
             let result = self.socket.connect(to).and_then(|()| {
-                let wire = world.switchboard.join(&app)?;
+                let wire = self.join(world, &app)?;
                 self.open_wire(world, &mut state, wire)
             });
             drop(state);
@@ -98,7 +98,7 @@ impl StreamFd {
             drop(app);
             return self.park(world, notification, limit, libc::EINPROGRESS);
         }
-        let joined = world.switchboard.join(&app).and_then(|wire| {
+        let joined = self.join(world, &app).and_then(|wire| {
             if !pending && self.socket.state() != TcpState::Close {
                 return self.open_wire(world, &mut state, wire);
             }
@@ -117,6 +117,11 @@ impl StreamFd {
         answer(world, notification, Err(libc::EINPROGRESS));
     }
 
+    /// Our end of what the program's end is connected to. Without one there is no connection: the peer is told.
+    fn join(&self, world: &World, app: &OwnedFd) -> Result<OwnedFd, i32> {
+        world.switchboard.join(app).inspect_err(|_| self.socket.abort())
+    }
+
     /// A call that waited for a connection does so no more, and the attempt goes on: the program's end shows how it ends.
     pub(super) fn go_on(&self, world: &World, task: Task, fd: i32) {
         let mut state = lock(&self.state);
@@ -125,7 +130,7 @@ impl StreamFd {
         }
         // Without a way to it, nobody has it any more, or nobody looks.
         let Ok(app) = self.app(world, task, fd) else { return };
-        let Ok(wire) = world.switchboard.join(&app) else { return };
+        let Ok(wire) = self.join(world, &app) else { return };
         let junk = fill(app.as_fd());
         if world.reactor.edges(&wire, Token::Socket(self.id.ino)).is_ok() {
             state.phase = Phase::Connecting { wire, junk };
@@ -142,7 +147,7 @@ impl StreamFd {
             state.phase = Phase::Fresh;
             result = result.and_then(|()| {
                 let app = self.app(world, task, fd)?;
-                let wire = world.switchboard.join(&app)?;
+                let wire = self.join(world, &app)?;
                 self.open_wire(world, &mut state, wire)
             });
             drop(state);

@@ -103,12 +103,7 @@ impl StreamFd {
 
     /// Does nothing tell us when the program closes it?
     pub(crate) fn closes_silently(&self) -> bool {
-        self.kept.is_some()
-            || match &lock(&self.state).phase {
-                Phase::Fresh | Phase::Asking | Phase::Listening { .. } | Phase::Over => true,
-                Phase::Connecting { .. } => false,
-                Phase::Open(wire) => wire.closes_silently(),
-            }
+        self.kept.is_some() || silent(&lock(&self.state).phase)
     }
 
     fn v6(&self) -> bool {
@@ -132,6 +127,9 @@ impl StreamFd {
             Phase::Fresh | Phase::Asking | Phase::Open(_) | Phase::Over => {}
         }
         let gone = self.pump_wire(world, &mut state);
+        if silent(&state.phase) {
+            world.sockets.becomes_silent(&world.reactor);
+        }
         let parked = std::mem::take(&mut state.parked);
         drop(state);
         for waiting in parked {
@@ -178,7 +176,7 @@ impl StreamFd {
             return self.go_on(world, task, call.int(0));
         }
         lock(&self.state).parked.push(Parked { notification, deadline, late });
-        world.sockets.watch_stream(self.id);
+        world.sockets.watch(self.id);
     }
 
     /// Lets the stack count what lies in the program's end, either way, when it lists its sockets.
@@ -236,6 +234,15 @@ impl StreamFd {
                 e => Some(Err(e)),
             },
         }
+    }
+}
+
+/// Does nothing tell us, in this phase, when the program closes it?
+fn silent(phase: &Phase) -> bool {
+    match phase {
+        Phase::Fresh | Phase::Asking | Phase::Listening { .. } | Phase::Over => true,
+        Phase::Connecting { .. } => false,
+        Phase::Open(wire) => wire.closes_silently(),
     }
 }
 

@@ -9,6 +9,7 @@ use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, getsockname, socket_with,
 };
 
+use crate::descriptors::{lasting, refused};
 use crate::sys;
 use crate::world::lock;
 
@@ -20,6 +21,14 @@ pub(crate) struct Switchboard(Mutex<Option<(OwnedFd, SocketAddrUnix)>>);
 pub(super) fn end() -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     Ok(socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?)
+}
+
+/// The same, to stay.
+///
+/// # Errors
+/// ENFILE.
+pub(super) fn lasting_end() -> Result<OwnedFd, i32> {
+    end().map_err(|e| refused(&e)).and_then(lasting)
 }
 
 /// Lets an end listen, at a name of the kernel's choice.
@@ -45,15 +54,20 @@ pub(super) fn is_listening(name: &SocketAddrUnix) -> bool {
     bind(&probe, name) == Err(rustix::io::Errno::ADDRINUSE)
 }
 
+fn full(errno: i32) -> i32 {
+    if errno == libc::ENFILE { libc::ENOBUFS } else { errno }
+}
+
 impl Switchboard {
     /// Connects the program's end of a socket; what it is connected to is ours.
     ///
     /// # Errors
-    /// errno of `connect`: EISCONN for an end that was connected before.
+    /// errno of `connect`: EISCONN for an end that was connected before. ENOBUFS if we can hold no more: of descriptors a
+    /// `connect` does not speak.
     pub(crate) fn join(&self, app: impl AsFd) -> Result<OwnedFd, i32> {
         // Held across both calls: who is accepted is who connected.
         let mut board = lock(&self.0);
-        let errno = |e: io::Error| sys::errno_of(&e);
+        let errno = |e: io::Error| full(refused(&e));
         let (listener, name) = match &mut *board {
             Some(board) => board,
             none => {
@@ -63,6 +77,7 @@ impl Switchboard {
             }
         };
         connect(app, name).map_err(|e| e.raw_os_error())?;
-        accept(listener.as_fd(), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK).map_err(errno)
+        let accepted = accept(listener.as_fd(), SocketFlags::CLOEXEC | SocketFlags::NONBLOCK);
+        accepted.map_err(errno).and_then(|end| lasting(end).map_err(full))
     }
 }

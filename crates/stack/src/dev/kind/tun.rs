@@ -9,6 +9,7 @@ use crate::dev::class::{ETHER, LinkClass, Queues};
 use crate::dev::request::{LinkChange, NewLink};
 use crate::dev::{HwAddr, IfFlags, Link, LinkRefused, OffloadLimits, watch};
 use crate::errno;
+use crate::l2::{Cables, TunQueue};
 use crate::rtnl::Rtnl;
 use crate::state::Ns;
 
@@ -116,6 +117,7 @@ pub struct Tun {
     /// Whether numbers in it are little-endian by request.
     pub little_endian: bool,
     place: TunPlace,
+    pub(crate) cables: Cables,
 }
 
 impl Tun {
@@ -173,11 +175,17 @@ pub(super) fn gone(tun: &Tun) {
 }
 
 impl Rtnl<'_> {
-    /// Makes a file the cable of a device, which is made if there is none (`tun_set_iff`).
+    /// Makes a file the cable of a device, which is made if there is none (`tun_set_iff`); what the device sends waits in
+    /// `queue`.
     ///
     /// # Errors
     /// [`LinkRefused`].
-    pub fn attach_tun(&mut self, net: &Net, request: &TunRequest) -> Result<TunPlace, LinkRefused> {
+    pub fn attach_tun(
+        &mut self,
+        net: &Net,
+        request: &TunRequest,
+        queue: &Arc<TunQueue>,
+    ) -> Result<TunPlace, LinkRefused> {
         let ns = self.ns(net).ok_or(LinkRefused::NoStack)?;
         let asked = request.flags;
         if let Some(link) = ns.links.by_name(&request.name) {
@@ -193,6 +201,7 @@ impl Rtnl<'_> {
             may_attach(tun, request)?;
             let place = tun.place.clone();
             let index = link.index();
+            tun.cables.plug(queue);
             edit(ns, index, |data| {
                 if let KindData::Tun(tun) = data {
                     tun.flags = tun.flags & !GIVEN | asked & GIVEN;
@@ -203,10 +212,10 @@ impl Rtnl<'_> {
             self.run_linkwatch();
             return Ok(place);
         }
-        self.make_tun(net, request)
+        self.make_tun(net, request, queue)
     }
 
-    fn make_tun(&mut self, net: &Net, request: &TunRequest) -> Result<TunPlace, LinkRefused> {
+    fn make_tun(&mut self, net: &Net, request: &TunRequest, queue: &Arc<TunQueue>) -> Result<TunPlace, LinkRefused> {
         let asked = request.flags;
         if !request.privileged {
             return Err(LinkRefused::plain(errno::EPERM));
@@ -231,7 +240,9 @@ impl Rtnl<'_> {
             header_len: 10,
             little_endian: false,
             place: TunPlace::default(),
+            cables: Cables::default(),
         };
+        tun.cables.plug(queue);
         let place = tun.place.clone();
         let name = if request.name.is_empty() { usual.to_owned() } else { request.name.clone() };
         let change = LinkChange { name: Some(name.into()), ..LinkChange::default() };
@@ -249,10 +260,15 @@ impl Rtnl<'_> {
     ///
     /// # Errors
     /// `EINVAL` if there is no such device, or not one with several queues.
-    pub fn switch_tun_queue(&mut self, place: &TunPlace, on: bool) -> Result<(), LinkRefused> {
+    pub fn switch_tun_queue(&mut self, place: &TunPlace, queue: &Arc<TunQueue>, on: bool) -> Result<(), LinkRefused> {
         let several = self.with_tun(place, |_, ns, index, tun| {
             let several = tun.is(flag::MULTI_QUEUE);
             if several {
+                if on {
+                    tun.cables.plug(queue);
+                } else {
+                    tun.cables.unplug(queue);
+                }
                 edit(ns, index, |data| {
                     if let KindData::Tun(tun) = data {
                         let (more, less) = if on {
@@ -271,8 +287,9 @@ impl Rtnl<'_> {
     }
 
     /// A file was closed: a device that does not persist goes with its last one.
-    pub fn close_tun(&mut self, place: &TunPlace, disabled: bool) {
+    pub fn close_tun(&mut self, place: &TunPlace, queue: &Arc<TunQueue>, disabled: bool) {
         self.with_tun(place, |rtnl, ns, index, tun| {
+            tun.cables.unplug(queue);
             let last = tun.queues + tun.disabled <= 1;
             edit(ns, index, |data| {
                 if let KindData::Tun(tun) = data {

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::header::{Ipv4Header, decrease_ttl, write_checksum};
+use super::header::{Ipv4Header, decrease_ttl};
 use super::icmp::{self, Quote, code, ty};
+use super::options::Options;
 use super::{input, options, output, redirect, route};
 use crate::dev::Link;
 use crate::errno;
@@ -13,13 +14,7 @@ use crate::l2::{Cx, Frame, PacketType};
 use crate::l3::Reach;
 
 /// Sends a packet on, or tells its sender why not.
-pub(super) fn ip_forward(
-    cx: Cx<'_>,
-    link: &Arc<Link>,
-    mut frame: Frame,
-    header: &Ipv4Header,
-    record_at: Option<usize>,
-) {
+pub(super) fn ip_forward(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame, header: &Ipv4Header, found: Options) {
     if !input::forwards(cx, link) {
         return;
     }
@@ -50,10 +45,9 @@ pub(super) fn ip_forward(
         redirect::send(cx, link, &frame, header, &way);
     }
     decrease_ttl(frame.data_mut());
-    if let Some(at) = record_at {
+    if found != Options::default() {
         let own = inet::select_addr(cx.ns(), Some(out.index()), header.dst, fib::scope::UNIVERSE);
-        options::record(frame.data_mut(), at, own.octets());
-        write_checksum(frame.data_mut(), header.len);
+        options::note(cx, frame.data_mut(), header.len, found, own);
     }
     frame.kind = PacketType::Outgoing;
     let next_hop = route::next_hop(way.gateway, header.dst);

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::header::{HLEN, Ipv4Header};
-use super::{input, redirect, route};
+use super::{input, options, redirect, route};
 use crate::dev::IfFlags;
 use crate::errno;
 use crate::fib::{self, route_type};
@@ -113,7 +113,7 @@ pub(super) fn icmp_send(cx: Cx<'_>, packet: &Quote, ty: u8, code: u8, info: u32)
     (data[0], data[1]) = (ty, code);
     data[4..8].copy_from_slice(&info.to_be_bytes());
     data[LEN..].copy_from_slice(quoted);
-    push(cx, &route, tos, message);
+    push(cx, &route, tos, Vec::new(), message);
 }
 
 /// Answers bear the mark of what they answer, if the namespace says so (`fwmark_reflect`).
@@ -140,13 +140,13 @@ fn reply_flow(dst: Ipv4Addr, tos: u8, mark: u32) -> Flow {
 }
 
 /// Completes a message and sends it.
-fn push(cx: Cx<'_>, route: &crate::l3::Route, tos: u8, mut message: Frame) {
+fn push(cx: Cx<'_>, route: &crate::l3::Route, tos: u8, options: Vec<u8>, mut message: Frame) {
     let data = message.data_mut();
     data[2..4].fill(0);
     let sum = internet_checksum(data, 0);
     data[2..4].copy_from_slice(&sum.to_be_bytes());
     message.checksum = Checksum::Right;
-    let header = Header { protocol: ICMP, tos, pmtu: PmtuDiscovery::Dont, ..Header::default() };
+    let header = Header { protocol: ICMP, tos, options, pmtu: PmtuDiscovery::Dont, ..Header::default() };
     // An error of an error is told to nobody.
     let _ = ip_output(cx, route, &header, message);
 }
@@ -200,19 +200,19 @@ pub(super) fn icmp_rcv(cx: Cx<'_>, packet: Received) {
         _ => {}
     }
     let (tos, mark) = (packet.tos, packet.frame.mark);
+    let options = options::echo(&packet.options());
     l4::deliver(cx, packet);
     if let Some(message) = answer {
         let source = (!to_all).then_some(dst);
         let mark = if sysctl::number_or(ns, "ipv4/fwmark_reflect", 0) != 0 { mark } else { 0 };
-        reply(cx, (src, source), (tos, mark), message);
+        reply(cx, (src, source), (tos, mark), options, message);
     }
 }
 
 /// Milliseconds since midnight, UT (RFC 792): received and sent in one moment.
 fn timestamp(frame: &Frame) -> Frame {
     let mut reply = Frame::with_payload(&frame.data()[..20]);
-    let day = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_millis();
-    let now = ((day % 86_400_000) as u32).to_be_bytes();
+    let now = options::milliseconds().to_be_bytes();
     let data = reply.data_mut();
     data[0] = ty::TIMESTAMP_REPLY;
     data[12..16].copy_from_slice(&now);
@@ -221,11 +221,17 @@ fn timestamp(frame: &Frame) -> Frame {
 }
 
 /// Sends an answer to who asked, from the address that was asked if it is one (`icmp_reply`).
-fn reply(cx: Cx<'_>, (to, from): (Ipv4Addr, Option<Ipv4Addr>), (tos, mark): (u8, u32), message: Frame) {
+fn reply(
+    cx: Cx<'_>,
+    (to, from): (Ipv4Addr, Option<Ipv4Addr>),
+    (tos, mark): (u8, u32),
+    options: Vec<u8>,
+    message: Frame,
+) {
     let flow = Flow { src: from.map(IpAddr::V4), any_source: true, ..reply_flow(to, tos, mark) };
     let Ok(route) = route_output(cx, &flow) else { return };
     if allowed(cx, route.oif, to, message.data()[0], 0) {
-        push(cx, &route, tos, message);
+        push(cx, &route, tos, options, message);
     }
 }
 

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::header::{HLEN, Ipv4Header};
+use super::options::Options;
 use super::{forward, icmp, options};
 use crate::dev::Link;
 use crate::errno;
@@ -38,26 +39,33 @@ pub(in crate::l3) fn ip_rcv(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame) {
         // Short frames are padded.
         frame.trim(header.total_len);
     }
-    let mut record_at = None;
-    if header.len > HLEN && frame.routed.is_none() {
+    let mut found = Options::default();
+    if header.len > HLEN {
         match options::parse(&frame.data()[..header.len]) {
             Err(at) => {
                 let quote = icmp::Quote::of(&frame, link.index(), Reach::Unicast);
                 return icmp::icmp_send(cx, &quote, icmp::ty::PARAMETER_PROBLEM, 0, u32::from(at) << 24);
             }
-            Ok(found) if found.source_route && !obeys(cx, link) => return,
-            Ok(found) => record_at = found.record_at,
+            Ok(options) if options.source_route && frame.routed.is_none() && !obeys(cx, link) => return,
+            Ok(options) => found = options,
         }
     }
     let reach = match frame.routed {
         Some(reach) => reach,
         None => match input_route(cx, link, &frame, &header) {
             Some(reach) => reach,
-            None => return forward::ip_forward(cx, link, frame, &header, record_at),
+            None => return forward::ip_forward(cx, link, frame, &header, found),
         },
     };
     if reach == Reach::Unicast {
         return;
+    }
+    if found != Options::default() {
+        let own = match reach {
+            Reach::Local => header.dst,
+            _ => inet::select_addr(cx.ns(), Some(link.index()), header.src, fib::scope::LINK),
+        };
+        options::note(cx, frame.data_mut(), header.len, found, own);
     }
     local_deliver(cx, link, frame, &header, reach);
 }

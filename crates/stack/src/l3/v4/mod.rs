@@ -11,5 +11,6 @@ mod route;
 
 pub(super) use icmp::{link_failure, parts_missing};
 pub(super) use input::ip_rcv;
+pub(crate) use options::echo as echo_options;
 pub(super) use output::{alert_packet, ip_output, ip_output_raw};
 pub(super) use route::route_output;

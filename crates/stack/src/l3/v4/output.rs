@@ -49,6 +49,10 @@ pub(in crate::l3) fn ip_output(
     };
     // What is never cut needs no number; connections count theirs all the same.
     let ident = if df && header.protocol != TCP { 0 } else { next_ident(cx) };
+    if let Checksum::Partial { start, .. } = &mut frame.checksum {
+        // It is only here that it is known.
+        *start = len as u16;
+    }
     let room = frame.push(len);
     room[HLEN..].fill(0);
     room[HLEN..HLEN + header.options.len()].copy_from_slice(&header.options);
@@ -67,6 +71,11 @@ pub(in crate::l3) fn ip_output(
         dst,
     };
     written.write(frame.data_mut());
+    if options > 0
+        && let Ok(found) = super::options::parse(&frame.data()[..len])
+    {
+        super::options::note(cx, frame.data_mut(), len, found, src);
+    }
     (frame.mark, frame.priority) = (header.mark, header.priority);
     output(cx, &link, route, header.multicast_loop, mtu, frame)
 }

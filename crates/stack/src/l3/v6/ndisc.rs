@@ -9,7 +9,7 @@ use super::header::{HLEN, Ipv6Header, next};
 use super::{icmp, redirect};
 use crate::dev::{HwAddr, IfFlags, Link};
 use crate::inet6::{self, Flow6, Target, devconf};
-use crate::l2::{Checksum, Cx, Frame, dev_queue_xmit, ethertype, push_header};
+use crate::l2::{Checksum, Cx, Frame, dev_queue_xmit, ethertype, hard_header};
 use crate::l3::{Received, internet_checksum, pseudo_header_sum};
 use crate::neigh::{self, Heard, NeighState};
 use crate::state::Ns;
@@ -118,7 +118,7 @@ pub(crate) fn solicit(
     let dst = if at.is_some() { target } else { inet6::solicited_node(target) };
     let mut frame = packet(src, dst, &message);
     let group = group_address(dst);
-    push_header(&mut frame, at.map_or(&group[..], HwAddr::as_bytes), link.address.as_bytes());
+    hard_header(&mut frame, link, at.map_or(&group[..], HwAddr::as_bytes));
     Some(frame)
 }
 
@@ -137,7 +137,7 @@ pub(in crate::l3) fn dad_solicit(cx: Cx<'_>, ifindex: u32, addr: Ipv6Addr, round
     }
     let dst = inet6::solicited_node(addr);
     let mut frame = packet(Ipv6Addr::UNSPECIFIED, dst, &message);
-    push_header(&mut frame, &group_address(dst), link.address.as_bytes());
+    hard_header(&mut frame, &link, &group_address(dst));
     // Nobody waits for the answer.
     let _ = dev_queue_xmit(cx, &link, frame);
 }
@@ -234,7 +234,7 @@ fn advertise(
     // Nobody waits for the answer's fate.
     let _ = match at {
         Some(at) => {
-            push_header(&mut frame, at.as_bytes(), link.address.as_bytes());
+            hard_header(&mut frame, link, at.as_bytes());
             dev_queue_xmit(cx, link, frame)
         }
         None => {

@@ -42,6 +42,10 @@ pub(in crate::l3) fn ip6_output(
     if !fits && matches!(header.pmtu, PmtuDiscovery::Do | PmtuDiscovery::Probe | PmtuDiscovery::Interface) {
         return Err(errno::EMSGSIZE);
     }
+    if let Checksum::Partial { start, .. } = &mut frame.checksum {
+        // It is only here that it is known.
+        *start = (HLEN + extensions.len()) as u16;
+    }
     let room = frame.push(HLEN + extensions.len());
     room[HLEN..].copy_from_slice(&extensions);
     frame.set_network_here();

@@ -15,6 +15,7 @@ use super::{Holder, TcpInfo};
 use crate::dev::Stack;
 use crate::errno;
 use crate::l2::Cx;
+use crate::l4::IPPROTO_TCP;
 
 /// What a socket waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,10 +32,12 @@ pub enum TcpTimer {
     TimeWait = 3,
 }
 
-/// A TCP socket, or what is left of one, as it is listed.
+/// A socket of an IP family that has a port, or what is left of a connection, as it is listed.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct TcpEntry {
+pub struct InetEntry {
+    /// `IPPROTO_*`.
+    pub protocol: u8,
     /// Made for IPv6.
     pub v6: bool,
     /// Its state.
@@ -73,12 +76,18 @@ pub struct TcpEntry {
     pub shutdown: u8,
     /// `IP_RECVERR`, `IP_FREEBIND`, `IP_BIND_ADDRESS_NO_PORT`.
     pub flags: [bool; 3],
-    /// What is known of the connection; `None` of what is left of one.
+    /// `IP_MULTICAST_LOOP`, `IP_MULTICAST_ALL`.
+    pub groups: [bool; 2],
+    /// Only this is left of a connection.
+    pub remains: bool,
+    /// What is known of the connection, if it is one.
     pub info: Option<TcpInfo>,
-    /// How congestion is controlled.
+    /// How congestion is controlled; nothing where it is not.
     pub congestion: &'static str,
     /// Room for what came and for what is to go.
     pub buffers: (u32, u32),
+    /// Packets that were dropped for want of room.
+    pub drops: u32,
 }
 
 const fn unspecified(v6: bool) -> SocketAddr {
@@ -86,12 +95,21 @@ const fn unspecified(v6: bool) -> SocketAddr {
     SocketAddr::new(any, 0)
 }
 
+/// An end of a socket: of IPv6's, an address of IPv4 is mapped.
+pub(in crate::l4) fn as_listed(v6: bool, addr: SocketAddr) -> SocketAddr {
+    match addr.ip() {
+        IpAddr::V4(ip) if v6 && ip.is_unspecified() => SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), addr.port()),
+        IpAddr::V4(ip) if v6 => SocketAddr::new(ip.to_ipv6_mapped().into(), addr.port()),
+        _ => addr,
+    }
+}
+
 fn count(n: usize) -> u32 {
     u32::try_from(n).unwrap_or(u32::MAX)
 }
 
 impl Sock {
-    fn entry(&self, now: Duration) -> TcpEntry {
+    fn entry(&self, now: Duration) -> InetEntry {
         let info = self.info();
         // Asked with no lock held.
         let outside = self.lock().outside.clone();
@@ -121,17 +139,18 @@ impl Sock {
             (None, None) => (count(unread) + u32::from(inner.done), 0),
         };
         let shut = |on: bool, bit: u8| if on { bit } else { 0 };
-        TcpEntry {
+        InetEntry {
+            protocol: IPPROTO_TCP,
             v6: self.v6,
             state: inner.state,
             timer,
             retransmits,
             expires,
-            local: inner.local.map_or_else(|| unspecified(self.v6), |addr| self.as_listed(addr)),
+            local: inner.local.map_or_else(|| unspecified(self.v6), |addr| as_listed(self.v6, addr)),
             peer: inner
                 .peer
                 .filter(|_| inner.state != State::Listen)
-                .map_or_else(|| unspecified(self.v6), |a| self.as_listed(a)),
+                .map_or_else(|| unspecified(self.v6), |a| as_listed(self.v6, a)),
             device: options.device,
             cookie: self.cookie,
             receive_queue,
@@ -144,22 +163,16 @@ impl Sock {
             port_locked: inner.bound.is_some(),
             shutdown: shut(inner.shut_read || inner.done, 1) | shut(inner.shut_write, 2),
             flags: [options.receive_errors, options.any_source, options.no_port],
+            // Groups are none of a connection's business.
+            groups: [true, !self.v6],
+            remains: over,
             info: Some(info).filter(|_| !over),
             congestion: match options.congestion {
                 Congestion::Cubic => "cubic",
                 Congestion::None => "none",
             },
             buffers: (count(options.receive_buffer), count(options.send_buffer)),
-        }
-    }
-
-    fn as_listed(&self, addr: SocketAddr) -> SocketAddr {
-        match addr.ip() {
-            IpAddr::V4(ip) if self.v6 && ip.is_unspecified() => {
-                SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), addr.port())
-            }
-            IpAddr::V4(ip) if self.v6 => SocketAddr::new(ip.to_ipv6_mapped().into(), addr.port()),
-            _ => addr,
+            drops: 0,
         }
     }
 
@@ -180,19 +193,16 @@ impl Sock {
 }
 
 impl TimeWait {
-    fn entry(&self, now: Duration) -> TcpEntry {
-        let listed = |addr: SocketAddr| match addr.ip() {
-            IpAddr::V4(ip) if self.v6 => SocketAddr::new(ip.to_ipv6_mapped().into(), addr.port()),
-            _ => addr,
-        };
-        TcpEntry {
+    fn entry(&self, now: Duration) -> InetEntry {
+        InetEntry {
+            protocol: IPPROTO_TCP,
             v6: self.v6,
             state: State::TimeWait,
             timer: TcpTimer::TimeWait,
             retransmits: 0,
             expires: self.until().saturating_sub(now),
-            local: listed(self.local),
-            peer: listed(self.peer),
+            local: as_listed(self.v6, self.local),
+            peer: as_listed(self.v6, self.peer),
             device: 0,
             cookie: self.cookie,
             receive_queue: 0,
@@ -205,9 +215,12 @@ impl TimeWait {
             port_locked: false,
             shutdown: 0,
             flags: [false; 3],
+            groups: [false; 2],
+            remains: true,
             info: None,
             congestion: "",
             buffers: (0, 0),
+            drops: 0,
         }
     }
 }
@@ -217,11 +230,11 @@ fn holders(state: &crate::state::NetState) -> Vec<Holder> {
     state.tcp.peek().map_or_else(Vec::new, |tcp| tcp.ports.all())
 }
 
-fn list(state: &crate::state::NetState, now: Duration, v6: bool) -> Vec<TcpEntry> {
+fn list(state: &crate::state::NetState, now: Duration, v6: bool) -> Vec<InetEntry> {
     if let Some(tcp) = state.tcp.peek() {
         tcp.expire(now);
     }
-    let mut entries: Vec<TcpEntry> = holders(state)
+    let mut entries: Vec<InetEntry> = holders(state)
         .iter()
         .map(|holder| match holder {
             Holder::Sock(sock) => sock.entry(now),
@@ -237,7 +250,7 @@ fn list(state: &crate::state::NetState, now: Duration, v6: bool) -> Vec<TcpEntry
 impl Stack {
     /// The TCP sockets of a namespace that have a port, of one family.
     #[must_use]
-    pub fn tcp_sockets(&self, net: &Net, v6: bool) -> Vec<TcpEntry> {
+    pub fn tcp_sockets(&self, net: &Net, v6: bool) -> Vec<InetEntry> {
         let now = self.inner().clock.now();
         self.state(net).map_or_else(Vec::new, |state| list(state, now, v6))
     }

@@ -32,8 +32,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use ask::TcpReadiness;
+pub(in crate::l4) use diag::as_listed;
 pub(crate) use diag::proc_lines;
-pub use diag::{TcpEntry, TcpTimer};
+pub use diag::{InetEntry, TcpTimer};
 pub use info::TcpInfo;
 pub use state::State as TcpState;
 pub use stream::{TcpListener, TcpSocket, TcpStream};

@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::time::Duration;
@@ -34,8 +33,6 @@ pub(super) const BUFFER: usize = 256 << 10;
 /// What a network header takes of each packet, with TCP's.
 const HEADERS4: u32 = 40;
 const HEADERS6: u32 = 60;
-
-static COOKIES: AtomicU64 = AtomicU64::new(1);
 
 /// Called when something about a socket has changed.
 pub(crate) type Ready = Arc<dyn Fn() + Send + Sync>;
@@ -181,7 +178,7 @@ impl Sock {
     }
 
     pub(super) fn with(stack: Stack, net: NetHandle, v6: bool, inner: Inner) -> Self {
-        let cookie = COOKIES.fetch_add(1, Ordering::Relaxed);
+        let cookie = crate::l4::next_cookie();
         Self { stack, net, v6, cookie, inner: Mutex::new(inner), changed: Condvar::new() }
     }
 

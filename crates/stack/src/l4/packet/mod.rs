@@ -1,33 +1,41 @@
 //! Packet sockets: frames of devices, as they are (`net/packet/af_packet.c`).
+//!
+//! Here is what they hear; [`send`] is the other way, [`options`] what programs set, [`ring`] and [`block`] the memory that a
+//! program may share with its socket.
 
-use std::collections::{HashMap, VecDeque};
+mod block;
+mod diag;
+mod options;
+mod ring;
+mod send;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use pernet::{NetRef, Origin};
+use pernet::NetRef;
 
-use super::cmsg::ControlMessage;
+use super::cmsg::{ControlMessage, wall};
 use super::filter::{Filter, FilterInstruction, Seen};
-use super::options::int;
 use super::queue::{DEFAULT_BUFFER, MIN_RCVBUF, truesize};
 use super::sock::OnReady;
 use super::user::SocketError;
-use crate::dev::{IfFlags, Link, Stack};
+use crate::dev::{Link, Stack};
 use crate::errno;
-use crate::l2::{Checksum, Cx, Frame, PacketType, dev_queue_xmit};
+use crate::l2::{Checksum, Cx, Frame, PacketType, Work, work_at};
+pub use diag::{PacketEntry, PacketMember};
+use options::{PACKET_AUXDATA, watch};
+pub use ring::RingMemory;
+use ring::{LOSING, Receiver, Rings, Slot};
 
 /// Frames of every protocol.
 const ETH_P_ALL: u16 = 3;
 const ETHERNET_HEADER: usize = 14;
 const SOL_PACKET: i32 = 263;
-const PACKET_ADD_MEMBERSHIP: i32 = 1;
-const PACKET_DROP_MEMBERSHIP: i32 = 2;
-const PACKET_STATISTICS: i32 = 6;
-const PACKET_AUXDATA: i32 = 8;
-const PACKET_IGNORE_OUTGOING: i32 = 23;
-const MR_PROMISC: u16 = 1;
-const MR_ALLMULTI: u16 = 2;
+/// What is said of a frame: that its checksum is not computed yet, that it bears a tag, and that the tag's type is known.
+const CSUM_NOT_READY: u32 = 8;
+const VLAN_VALID: u32 = 0x10 | 0x40;
 
 /// A link-layer address as programs have it (`struct sockaddr_ll`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,6 +67,8 @@ pub struct PacketFrame {
     pub at: Duration,
     /// The transport's checksum is not computed yet.
     pub checksum_open: bool,
+    /// The tag that it bears, and that tag's Ethernet type.
+    pub tag: Option<(u16, u16)>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,8 +91,12 @@ struct State {
     seen: u32,
     drops: u32,
     members: Vec<Membership>,
-    auxdata: bool,
+    /// Options that are numbers, by name; 0 unless they were set.
+    numbers: BTreeMap<i32, i32>,
     ignore_outgoing: bool,
+    rings: Rings,
+    /// Somebody will come to give a block away whose time is over.
+    awaited: bool,
     filter: Option<Filter>,
     closed: bool,
 }
@@ -130,24 +144,11 @@ impl Packets {
         });
     }
 
-    /// What `/proc/net/packet` says of each, the oldest first.
-    pub(super) fn rows(&self) -> Vec<Row> {
-        let socks: Vec<Arc<PacketSock>> = self.lock().values().flatten().cloned().collect();
-        let row = |sock: &Arc<PacketSock>| {
-            let state = sock.lock();
-            Row {
-                id: sock.id,
-                ty: if sock.cooked { 2 } else { 3 },
-                protocol: state.protocol,
-                ifindex: state.ifindex,
-                bytes: state.bytes,
-                uid: sock.uid,
-                inode: sock.inode.load(Ordering::Relaxed),
-            }
-        };
-        let mut rows: Vec<Row> = socks.iter().map(row).collect();
-        rows.sort_by_key(|row| row.id);
-        rows
+    /// Everybody, the oldest first.
+    fn all(&self) -> Vec<Arc<PacketSock>> {
+        let mut socks: Vec<Arc<PacketSock>> = self.lock().values().flatten().cloned().collect();
+        socks.sort_by_key(|sock| sock.id);
+        socks
     }
 
     /// Those who hear of a device.
@@ -155,18 +156,6 @@ impl Packets {
         let all = self.lock();
         [0, ifindex].iter().filter_map(|index| all.get(index)).flatten().cloned().collect()
     }
-}
-
-/// A socket as it is listed.
-#[derive(Debug)]
-pub(super) struct Row {
-    pub(super) id: u64,
-    pub(super) ty: u8,
-    pub(super) protocol: u16,
-    pub(super) ifindex: u32,
-    pub(super) bytes: usize,
-    pub(super) uid: u32,
-    pub(super) inode: u64,
 }
 
 /// A frame passes a device (`dev_queue_xmit_nit`, `packet_rcv`). Its data begin at the link-layer header when it goes out.
@@ -210,7 +199,7 @@ impl PacketSock {
         }
     }
 
-    fn take(&self, cx: Cx<'_>, link: &Link, frame: &Frame, outgoing: bool) {
+    fn take(self: &Arc<Self>, cx: Cx<'_>, link: &Link, frame: &Frame, outgoing: bool) {
         let mut state = self.lock();
         let wanted = match state.protocol {
             // One's own frames are known to oneself.
@@ -250,24 +239,104 @@ impl PacketSock {
                 return;
             }
         }
+        let vnet = if state.vnet() == 0 { None } else { Some(send::vnet_header(frame, header)) };
         let taken = PacketFrame {
-            bytes: data[..len].to_vec(),
-            len: data.len(),
+            bytes: [vnet.as_ref().map_or(&[][..], |vnet| vnet), &data[..len]].concat(),
+            len: data.len() + state.vnet(),
             network: if self.cooked { 0 } else { header },
             from,
             at: cx.now(),
             checksum_open: matches!(frame.checksum, Checksum::Partial { .. }),
+            tag: frame.tag.map(|tag| (tag.tci, tag.protocol)),
         };
         state.seen = state.seen.wrapping_add(1);
-        let size = truesize(taken.bytes.len());
-        if state.bytes + size > state.rcvbuf {
-            state.drops = state.drops.wrapping_add(1);
-            return;
+        if state.rings.rx.is_some() {
+            self.take_into_ring(cx, state, &taken);
+        } else {
+            let size = truesize(taken.bytes.len());
+            if state.bytes + size > state.rcvbuf {
+                state.drops = state.drops.wrapping_add(1);
+                return;
+            }
+            state.bytes += size;
+            state.queue.push_back(taken);
+            drop(state);
         }
-        state.bytes += size;
-        state.queue.push_back(taken);
-        drop(state);
         self.wake();
+    }
+
+    fn take_into_ring(self: &Arc<Self>, cx: Cx<'_>, mut state: MutexGuard<'_, State>, frame: &PacketFrame) {
+        let vnet = state.vnet();
+        let link = (!self.cooked).then_some(frame.network);
+        let at = state.rings.version.offsets(link, state.rings.reserve as usize, vnet);
+        let (before, data) = frame.bytes.split_at(vnet.min(frame.bytes.len()));
+        let slot = Slot {
+            parts: [before, data],
+            len: frame.len - vnet,
+            at,
+            status: frame.status() | if state.drops == 0 { 0 } else { LOSING },
+            time: wall(cx, frame.at),
+            name: frame.from.to_bytes(),
+            tag: frame.tag.unwrap_or_default(),
+            hash: 0,
+        };
+        let rings = &mut state.rings;
+        let (Some(rx), Some(memory)) = (&mut rings.rx, &rings.memory) else { return };
+        let fits = rx.put(memory.as_ref(), &slot, frame.at);
+        let deadline = if let Receiver::Blocks(blocks) = rx { blocks.deadline() } else { None };
+        if !fits {
+            state.drops = state.drops.wrapping_add(1);
+        }
+        if let Some(deadline) = deadline.filter(|_| !state.awaited) {
+            state.awaited = true;
+            // rtnl comes behind a socket's lock, but nobody needs both here.
+            drop(state);
+            work_at(cx, deadline, Work::RetireBlock(Arc::downgrade(self)));
+        }
+    }
+}
+
+/// The time of a socket's block may be over.
+pub(crate) fn retire_block(cx: Cx<'_>, sock: &Weak<PacketSock>) {
+    let Some(sock) = sock.upgrade() else { return };
+    let mut state = sock.lock();
+    let now = cx.now();
+    let rings = &mut state.rings;
+    let mut next = None;
+    if let (Some(Receiver::Blocks(blocks)), Some(memory)) = (&mut rings.rx, &rings.memory) {
+        blocks.expire(memory.as_ref(), now, wall(cx, now));
+        next = blocks.deadline();
+    }
+    state.awaited = next.is_some();
+    drop(state);
+    if let Some(next) = next {
+        work_at(cx, next, Work::RetireBlock(Arc::downgrade(&sock)));
+    }
+    sock.wake();
+}
+
+impl LinkAddr {
+    /// `struct sockaddr_ll`, whole.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        const AF_PACKET: u16 = 17;
+        const WHOLE: usize = 20;
+        let mut raw = AF_PACKET.to_ne_bytes().to_vec();
+        raw.extend(self.protocol.to_be_bytes());
+        raw.extend(self.ifindex.to_ne_bytes());
+        raw.extend(self.hatype.to_ne_bytes());
+        raw.extend([self.kind, self.addr.len() as u8]);
+        raw.extend(&self.addr);
+        raw.resize(raw.len().max(WHOLE), 0);
+        raw
+    }
+}
+
+impl PacketFrame {
+    /// What is said of it (`TP_STATUS_*`), but for whose it is.
+    fn status(&self) -> u32 {
+        let tag = if self.tag.is_some() { VLAN_VALID } else { 0 };
+        tag | if self.checksum_open { CSUM_NOT_READY } else { 0 }
     }
 }
 
@@ -300,7 +369,6 @@ impl PacketSocket {
     /// `cooked`, made by the user `uid`. Who may have one is the caller's to judge.
     #[must_use]
     pub fn new(stack: &Stack, net: NetRef, cooked: bool, protocol: u16, uid: u32) -> Self {
-        static IDS: AtomicU64 = AtomicU64::new(1);
         let state = State {
             protocol,
             ifindex: 0,
@@ -311,8 +379,10 @@ impl PacketSocket {
             seen: 0,
             drops: 0,
             members: Vec::new(),
-            auxdata: false,
+            numbers: BTreeMap::new(),
             ignore_outgoing: false,
+            rings: Rings::default(),
+            awaited: false,
             filter: None,
             closed: false,
         };
@@ -320,7 +390,7 @@ impl PacketSocket {
             stack: stack.clone(),
             net,
             cooked,
-            id: IDS.fetch_add(1, Ordering::Relaxed),
+            id: super::next_cookie(),
             uid,
             inode: AtomicU64::new(0),
             state: Mutex::new(state),
@@ -385,63 +455,6 @@ impl PacketSocket {
         LinkAddr { protocol, ifindex, hatype, kind: 0, addr }
     }
 
-    /// Sends a frame: whole, or of a cooked socket its payload to the address in `to`.
-    ///
-    /// # Errors
-    /// `ENXIO` if no device is named, `ENODEV`, `ENETDOWN`, `EINVAL`, `EMSGSIZE`.
-    pub fn send(&self, bytes: &[u8], to: Option<&LinkAddr>) -> Result<usize, SocketError> {
-        let sent = self.transmit(bytes, to);
-        self.0.stack.run_packets();
-        Ok(sent?)
-    }
-
-    fn transmit(&self, bytes: &[u8], to: Option<&LinkAddr>) -> Result<usize, i32> {
-        let cx = self.0.cx().ok_or(errno::ENODEV)?;
-        let (ifindex, protocol) = {
-            let mut state = self.0.lock();
-            if let Some(error) = state.error.take() {
-                return Err(error);
-            }
-            to.map_or((state.ifindex, state.protocol), |to| (to.ifindex, to.protocol))
-        };
-        let link = cx.state.links.by_index(ifindex).filter(|_| ifindex != 0);
-        let link = link.ok_or(if ifindex == 0 { errno::ENXIO } else { errno::ENODEV })?;
-        if !link.is_up() {
-            return Err(errno::ENETDOWN);
-        }
-        let own = link.address.as_bytes();
-        let mut frame = Frame::with_payload(bytes);
-        frame.protocol = protocol;
-        frame.sender = self.0.id;
-        frame.checksum = Checksum::Unknown;
-        if self.0.cooked {
-            if bytes.len() > link.mtu as usize {
-                return Err(errno::EMSGSIZE);
-            }
-            // The device's header has room for an address of its own length.
-            let dst = to.map(|to| to.addr.as_slice()).filter(|dst| dst.len() >= own.len()).ok_or(errno::EINVAL)?;
-            crate::l2::push_header(&mut frame, dst, own);
-        } else {
-            if bytes.len() < ETHERNET_HEADER {
-                return Err(errno::EINVAL);
-            }
-            if bytes.len() > link.mtu as usize + ETHERNET_HEADER {
-                return Err(errno::EMSGSIZE);
-            }
-            if let Some([high, low]) = bytes.get(12..14).and_then(|b| b.first_chunk().copied())
-                && (protocol == 0 || protocol == ETH_P_ALL)
-            {
-                frame.protocol = u16::from_be_bytes([high, low]);
-            }
-            // The network header begins behind the other.
-            let _ = frame.pull(ETHERNET_HEADER);
-            frame.set_network_here();
-            frame.push(ETHERNET_HEADER);
-        }
-        dev_queue_xmit(cx, &link, frame)?;
-        Ok(bytes.len())
-    }
-
     /// Takes the frame that came first.
     ///
     /// # Errors
@@ -477,12 +490,15 @@ impl PacketSocket {
     /// The control messages that come with a frame (`PACKET_AUXDATA`).
     #[must_use]
     pub fn control(&self, frame: &PacketFrame) -> Vec<ControlMessage> {
-        if !self.0.lock().auxdata {
+        if !self.0.lock().is_on(PACKET_AUXDATA) {
             return Vec::new();
         }
-        let status: u32 = if frame.checksum_open { 1 | 8 } else { 1 };
-        let mut data = [status, frame.len as u32, frame.bytes.len() as u32].map(u32::to_ne_bytes).concat();
-        data.extend([0, frame.network as u16, 0, 0].map(u16::to_ne_bytes).concat());
+        let vnet = self.0.lock().vnet();
+        let status = ring::USER | frame.status();
+        let lengths = [frame.len - vnet, frame.bytes.len().saturating_sub(vnet)].map(|len| len as u32);
+        let mut data = [status, lengths[0], lengths[1]].map(u32::to_ne_bytes).concat();
+        let (tci, protocol) = frame.tag.unwrap_or_default();
+        data.extend([0, frame.network as u16, tci, protocol].map(u16::to_ne_bytes).concat());
         vec![ControlMessage { level: SOL_PACKET, kind: PACKET_AUXDATA, data }]
     }
 
@@ -500,84 +516,6 @@ impl PacketSocket {
     pub fn set_receive_buffer(&self, bytes: usize) {
         self.0.lock().rcvbuf = bytes.max(MIN_RCVBUF);
     }
-
-    /// `setsockopt` of level `SOL_PACKET`.
-    ///
-    /// # Errors
-    /// `ENOPROTOOPT` for what there is not, `EINVAL`, `ENODEV`.
-    pub fn set_option(&self, name: i32, value: &[u8]) -> Result<(), SocketError> {
-        let truth = || int(SOL_PACKET, value).map(|number| number != 0);
-        match name {
-            PACKET_ADD_MEMBERSHIP | PACKET_DROP_MEMBERSHIP => {
-                Ok(self.membership(name == PACKET_ADD_MEMBERSHIP, value)?)
-            }
-            PACKET_AUXDATA => {
-                self.0.lock().auxdata = truth()?;
-                Ok(())
-            }
-            PACKET_IGNORE_OUTGOING => {
-                self.0.lock().ignore_outgoing = truth()?;
-                Ok(())
-            }
-            _ => Err(errno::ENOPROTOOPT.into()),
-        }
-    }
-
-    /// `getsockopt` of level `SOL_PACKET`.
-    ///
-    /// # Errors
-    /// `ENOPROTOOPT` for what there is not.
-    pub fn option(&self, name: i32, room: usize) -> Result<Vec<u8>, SocketError> {
-        let mut state = self.0.lock();
-        let value = match name {
-            PACKET_STATISTICS => {
-                let counts = [std::mem::take(&mut state.seen), std::mem::take(&mut state.drops)];
-                counts.map(u32::to_ne_bytes).concat()
-            }
-            PACKET_AUXDATA => i32::from(state.auxdata).to_ne_bytes().to_vec(),
-            PACKET_IGNORE_OUTGOING => i32::from(state.ignore_outgoing).to_ne_bytes().to_vec(),
-            _ => return Err(errno::ENOPROTOOPT.into()),
-        };
-        Ok(value[..value.len().min(room)].to_vec())
-    }
-
-    fn membership(&self, add: bool, value: &[u8]) -> Result<(), i32> {
-        let cx = self.0.cx().ok_or(errno::ENODEV)?;
-        let request: &[u8; 16] = value.first_chunk().ok_or(errno::EINVAL)?;
-        let [a, b, c, d, e, f, g, h, addr @ ..] = *request;
-        let len = usize::from(u16::from_ne_bytes([g, h]));
-        let member = Membership {
-            ifindex: u32::from_ne_bytes([a, b, c, d]),
-            kind: u16::from_ne_bytes([e, f]),
-            addr: addr.get(..len).ok_or(errno::EINVAL)?.to_vec(),
-        };
-        let mut state = self.0.lock();
-        if add {
-            let link = cx.state.links.by_index(member.ifindex).ok_or(errno::ENODEV)?;
-            if member.addr.len() > link.address.as_bytes().len() {
-                return Err(errno::EINVAL);
-            }
-            watch(cx, &member, true);
-            state.members.push(member);
-        } else if let Some(at) = state.members.iter().position(|known| *known == member) {
-            // What was never joined may be left all the same.
-            let member = state.members.remove(at);
-            watch(cx, &member, false);
-        }
-        Ok(())
-    }
-}
-
-/// Makes a device listen to more than its own, or no more (`packet_dev_mc`).
-fn watch(cx: Cx<'_>, member: &Membership, on: bool) {
-    let flag = match member.kind {
-        MR_PROMISC => IfFlags::PROMISC,
-        MR_ALLMULTI => IfFlags::ALLMULTI,
-        // Groups and further addresses of its own: our devices hear all that they are sent.
-        _ => return,
-    };
-    let mut rtnl = cx.stack.rtnl(Origin::KERNEL);
-    crate::dev::listen_to_all(&mut rtnl, cx.ns(), member.ifindex, flag, on);
 }
 
 impl Drop for PacketSocket {

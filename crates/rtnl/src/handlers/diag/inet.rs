@@ -1,13 +1,13 @@
-//! TCP sockets (`tcp_diag.c`, `inet_diag.c`).
+//! TCP and UDP sockets (`tcp_diag.c`, `udp_diag.c`, `inet_diag.c`).
 
 use std::net::{IpAddr, SocketAddr};
 
 use pernet::Cap;
-use pernet_stack::{TcpEntry, TcpState, TcpTimer};
+use pernet_stack::{InetEntry, TcpState, TcpTimer};
 use pernet_wire::uapi::*;
 use pernet_wire::{Builder, Errno, ExtAck};
 
-use super::{INET_DIAG_REQ_BYTECODE, INET_REQ, filter};
+use super::{INET_DIAG_REQ_BYTECODE, INET_REQ, IPPROTO_TCP, IPPROTO_UDP, filter, words};
 use crate::dispatch::Outcome;
 use crate::handlers::{DumpOut, Request, Step};
 
@@ -39,6 +39,7 @@ const LISTENER_BUFFER: u32 = 16_384;
 #[derive(Clone, Copy)]
 struct Asked {
     v6: bool,
+    protocol: u8,
     /// Which attributes, by number less one.
     ext: u8,
     states: u32,
@@ -60,6 +61,7 @@ fn asked(payload: &[u8]) -> Option<Asked> {
     };
     Some(Asked {
         v6,
+        protocol: raw[1],
         ext: raw[2],
         states: word(4),
         source: SocketAddr::new(ip(12), port(8)),
@@ -79,14 +81,15 @@ pub(super) fn has_sound_filter(request: &Request<'_>) -> bool {
 }
 
 impl Asked {
-    fn wants(&self, entry: &TcpEntry) -> bool {
+    fn wants(&self, entry: &InetEntry) -> bool {
         // One that only has a port is listed for those who ask for such alone.
-        let state = if entry.state == TcpState::Close { BOUND_INACTIVE } else { 1 << entry.state as u32 };
+        let inactive = entry.state == TcpState::Close && entry.protocol == IPPROTO_TCP;
+        let state = if inactive { BOUND_INACTIVE } else { 1 << entry.state as u32 };
         let port = |asked: SocketAddr, has: SocketAddr| asked.port() == 0 || asked.port() == has.port();
         self.states & state != 0 && port(self.source, entry.local) && port(self.destination, entry.peer)
     }
 
-    fn is(&self, entry: &TcpEntry) -> bool {
+    fn is(&self, entry: &InetEntry) -> bool {
         let same = |asked: SocketAddr, has: SocketAddr| {
             asked.port() == has.port() && (asked.ip() == has.ip() || asked.ip().to_canonical() == has.ip())
         };
@@ -99,9 +102,37 @@ impl Asked {
     }
 }
 
-/// The order of a dump: a key for each, which others that vanish do not move.
-fn key(entry: &TcpEntry) -> u64 {
+/// The order of a dump: a key for each, which others that vanish do not move. Of TCP those who listen come first.
+fn key(entry: &InetEntry) -> u64 {
+    /// Chains of UDP's table.
+    const CHAINS: u16 = 16384;
+    if entry.protocol == IPPROTO_UDP {
+        return u64::from(entry.local.port() % CHAINS) << 48 | entry.cookie;
+    }
     entry.cookie | if entry.state == TcpState::Listen { 0 } else { 1 << 63 }
+}
+
+impl Asked {
+    /// Those of the family and protocol asked for, in the order of their keys.
+    fn all(&self, request: &Request<'_>) -> Vec<InetEntry> {
+        if self.protocol == IPPROTO_TCP {
+            return request.stack().tcp_sockets(request.net, self.v6);
+        }
+        let mut sockets = request.stack().udp_sockets(request.net, self.v6);
+        sockets.sort_by_key(key);
+        sockets
+    }
+
+    /// The one that is meant.
+    fn find(&self, request: &Request<'_>) -> Option<InetEntry> {
+        if self.protocol == IPPROTO_TCP {
+            // The most particular are the last.
+            return self.all(request).into_iter().rev().find(|entry| self.is(entry));
+        }
+        // Who would get a packet with these ends.
+        let found = request.stack().udp_lookup(request.net, self.v6, self.source, self.destination, self.device);
+        found.filter(|entry| self.cookie == NO_COOKIE || self.cookie == entry.cookie)
+    }
 }
 
 /// `inet_diag_dump`.
@@ -110,7 +141,7 @@ pub(super) fn dump(request: &Request<'_>, out: &mut DumpOut, _: &mut ExtAck) -> 
     let admin = request.permitted(Cap::NetAdmin);
     let program = bytecode(request);
     let mut listed = false;
-    for entry in request.stack().tcp_sockets(request.net, asked.v6) {
+    for entry in asked.all(request) {
         if key(&entry) < out.cursor.next {
             continue;
         }
@@ -128,17 +159,10 @@ pub(super) fn dump(request: &Request<'_>, out: &mut DumpOut, _: &mut ExtAck) -> 
     Ok(if listed { Step::More } else { Step::Done })
 }
 
-fn find(request: &Request<'_>) -> Result<(Asked, TcpEntry), Errno> {
-    let asked = asked(request.msg.payload()).ok_or(Errno::EINVAL)?;
-    let sockets = request.stack().tcp_sockets(request.net, asked.v6);
-    // The most particular are the last.
-    let found = sockets.into_iter().rev().find(|entry| asked.is(entry)).ok_or(Errno::ENOENT)?;
-    Ok((asked, found))
-}
-
 /// `inet_diag_get_exact`.
 pub(super) fn one(request: &Request<'_>) -> Outcome {
-    let answer = find(request).and_then(|(asked, entry)| {
+    let answer = asked(request.msg.payload()).ok_or(Errno::EINVAL).and_then(|asked| {
+        let entry = asked.find(request).ok_or(Errno::ENOENT)?;
         let mut message = Builder::message(&request.reply_header(SOCK_DIAG_BY_FAMILY, 0));
         fill(&mut message, &entry, asked.ext, request.permitted(Cap::NetAdmin));
         request.reply(message.finish())
@@ -146,17 +170,27 @@ pub(super) fn one(request: &Request<'_>) -> Outcome {
     answer.into()
 }
 
-/// `tcp_diag_destroy`.
+/// `tcp_diag_destroy`, `udp_diag_destroy`.
 pub(super) fn destroy(request: &Request<'_>) -> Result<(), Errno> {
     if !request.permitted(Cap::NetAdmin) {
         return Err(Errno::EPERM);
     }
-    let (_, entry) = find(request)?;
-    if request.stack().tcp_destroy(request.net, entry.cookie) { Ok(()) } else { Err(Errno::ENOENT) }
+    let mut asked = asked(request.msg.payload()).ok_or(Errno::EINVAL)?;
+    if asked.protocol == IPPROTO_UDP {
+        // Here the ends are the socket's own.
+        (asked.source, asked.destination) = (asked.destination, asked.source);
+    }
+    let entry = asked.find(request).ok_or(Errno::ENOENT)?;
+    let stack = request.stack();
+    if asked.protocol == IPPROTO_UDP {
+        stack.udp_destroy(request.net, asked.v6, asked.source, asked.destination, asked.device);
+        return Ok(());
+    }
+    if stack.tcp_destroy(request.net, entry.cookie) { Ok(()) } else { Err(Errno::ENOENT) }
 }
 
 /// `inet_sk_diag_fill`, `inet_twsk_diag_fill`.
-fn fill(m: &mut Builder, entry: &TcpEntry, ext: u8, admin: bool) {
+fn fill(m: &mut Builder, entry: &InetEntry, ext: u8, admin: bool) {
     let family = if entry.v6 { AF_INET6 } else { AF_INET };
     let mut body = Vec::with_capacity(72);
     body.extend_from_slice(&[family as u8, entry.state as u8, entry.timer as u8, entry.retransmits]);
@@ -179,12 +213,12 @@ fn fill(m: &mut Builder, entry: &TcpEntry, ext: u8, admin: bool) {
         body.extend_from_slice(&word.to_ne_bytes());
     }
     m.put_raw(&body);
-    let Some(info) = &entry.info else {
+    if entry.remains {
         if admin {
             m.put_u32(attr::MARK, entry.mark);
         }
         return;
-    };
+    }
     let wants = |ty: u16| ext & 1 << (ty - 1) != 0;
     m.put_u8(attr::SHUTDOWN, entry.shutdown);
     if wants(attr::TOS) {
@@ -205,24 +239,47 @@ fn fill(m: &mut Builder, entry: &TcpEntry, ext: u8, admin: bool) {
         m.put_u32(attr::CLASS_ID, 0);
     }
     m.put_u64(attr::CGROUP_ID, filter::CGROUP);
-    // A connection's; multicast goes round, and of IPv4 all groups' is heard.
-    let always = 0x02 | 0x10 | if entry.v6 { 0 } else { 0x40 };
     let [errors, free, no_port] = entry.flags.map(u8::from);
-    m.put(attr::SOCKOPT, &[always | errors | free << 2, no_port]);
-    let received = if entry.state == TcpState::Listen { 0 } else { entry.receive_queue };
-    let queued = if entry.state == TcpState::Listen { 0 } else { entry.send_queue };
-    let words = |words: &[u32]| words.iter().flat_map(|word| word.to_ne_bytes()).collect::<Vec<u8>>();
+    let [loops, all] = entry.groups.map(u8::from);
+    let connection = u8::from(entry.protocol == IPPROTO_TCP);
+    m.put(attr::SOCKOPT, &[errors | connection << 1 | free << 2 | loops << 4 | all << 6, no_port]);
+    let memory = Memory::of(entry);
     if wants(attr::MEMINFO) {
-        m.put(attr::MEMINFO, &words(&[received, queued, 0, 0]));
+        m.put(attr::MEMINFO, &words(&[memory.received, memory.queued, memory.spare, 0]));
     }
     if wants(attr::SKMEMINFO) {
-        let room = if entry.state == TcpState::Listen { LISTENER_BUFFER } else { entry.buffers.1 };
-        m.put(attr::SKMEMINFO, &words(&[received, RECEIVE_BUFFER, 0, room, 0, queued, 0, 0, 0]));
+        let Memory { received, queued, spare, room } = memory;
+        m.put(attr::SKMEMINFO, &words(&[received, room.0, 0, room.1, spare, queued, 0, 0, entry.drops]));
     }
-    if wants(attr::INFO) {
+    if let Some(info) = entry.info.as_ref().filter(|_| wants(attr::INFO)) {
         m.put(attr::INFO, &info.to_bytes());
     }
-    if wants(attr::CONG) {
+    if wants(attr::CONG) && !entry.congestion.is_empty() {
         m.put_str(attr::CONG, entry.congestion);
+    }
+}
+
+/// Memory of a socket.
+struct Memory {
+    received: u32,
+    queued: u32,
+    /// Reserved, and not used yet: whole pages are.
+    spare: u32,
+    room: (u32, u32),
+}
+
+impl Memory {
+    fn of(entry: &InetEntry) -> Self {
+        const PAGE: u32 = 4096;
+        if entry.protocol == IPPROTO_UDP {
+            let received = entry.receive_queue;
+            let spare = received.next_multiple_of(PAGE) - received;
+            return Self { received, queued: 0, spare, room: entry.buffers };
+        }
+        if entry.state == TcpState::Listen {
+            return Self { received: 0, queued: 0, spare: 0, room: (RECEIVE_BUFFER, LISTENER_BUFFER) };
+        }
+        let room = (RECEIVE_BUFFER, entry.buffers.1);
+        Self { received: entry.receive_queue, queued: entry.send_queue, spare: 0, room }
     }
 }

@@ -1,0 +1,77 @@
+//! What of a datagram socket is seen without a trapped call: errors, and, by who lists sockets, what waits.
+
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::core::Core;
+use super::datagram::{DatagramFd, State};
+use crate::sys;
+use crate::task::Task;
+use crate::world::{World, lock};
+
+/// How long after an error the program's end shows it.
+const SHOWN_LATE: Duration = Duration::from_millis(8);
+
+impl DatagramFd {
+    /// Lets the stack count what waits in the program's end, when it lists its sockets.
+    pub(super) fn show_outside(self: &Arc<Self>) {
+        let me = Arc::downgrade(self);
+        self.core.on_listing(Arc::new(move || {
+            let Some(me) = me.upgrade() else { return 0 };
+            // Whoever has the lock just moves these packets: who lists does not wait for that.
+            let Ok(mut state) = me.state.try_lock() else { return 0 };
+            me.forget_read(&mut state);
+            state.sent.iter().map(|sent| sent.memory).chain(state.held_back.as_ref().map(Core::memory)).sum()
+        }));
+    }
+
+    /// Lets `poll` and native receives see that there is an error, and see it no more when it was told.
+    ///
+    /// The kernel tells one end of a pair that the other was connected elsewhere while something it had sent was unread.  So
+    /// the program's end is made to send, ours to leave, and to come back.  The errno of native calls is then ECONNRESET.
+    ///
+    /// Native sends meet the error, too, and a program that sends one packet after the other before it looks would not
+    /// meet it on Linux.  So it is shown some milliseconds late: to those who wait.
+    pub(super) fn show_error(&self, world: &World, state: &mut State) {
+        let wanted = self.core.has_error();
+        let Some((task, fd)) = state.last.filter(|_| wanted != state.raised) else {
+            state.show_at = None;
+            return;
+        };
+        let now = Instant::now();
+        if wanted && *state.show_at.get_or_insert(now + SHOWN_LATE) > now {
+            world.sockets.watch(self.id());
+            world.reactor.wake();
+            return;
+        }
+        state.show_at = None;
+        let shown = self.with_app_end(world, task, fd, |app| {
+            if wanted {
+                sys::reset_pair(app, self.supervisor_end()).is_ok()
+            } else {
+                sys::take_socket_error(app);
+                true
+            }
+        });
+        if shown == Ok(true) {
+            state.raised = wanted;
+        }
+    }
+
+    /// A call was trapped: what is shown of an error waits until the program does nothing again.
+    pub(super) fn called(&self, world: &World, task: Task, fd: i32) {
+        let mut state = lock(&self.state);
+        (state.last, state.show_at) = (Some((task, fd)), None);
+        if state.raised {
+            let _ = self.with_app_end(world, task, fd, |app| self.was_told(app, &mut state));
+        }
+    }
+
+    /// Whether the error that was shown was told by a native call: then it is not told again.
+    pub(super) fn was_told(&self, app: BorrowedFd<'_>, state: &mut State) {
+        if std::mem::take(&mut state.raised) && sys::take_socket_error(app) == 0 {
+            let _ = self.core.take_error();
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Frames that a packet socket sends: from a call, or from its ring (`packet_snd`, `tpacket_snd`).
+
+use std::num::NonZeroU16;
+use std::sync::Arc;
+
+use super::options::{PACKET_LOSS, PACKET_TX_HAS_OFF, VNET};
+use super::{ETH_P_ALL, ETHERNET_HEADER, LinkAddr, PacketSocket};
+use crate::dev::Link;
+use crate::errno;
+use crate::l2::{Checksum, Cx, Frame, dev_queue_xmit};
+use crate::l4::user::SocketError;
+
+/// Of `struct virtio_net_hdr`: the checksum is still to be computed.
+const NEEDS_CSUM: u8 = 1;
+
+/// What is said of a frame before it (`struct virtio_net_hdr`).
+#[derive(Clone, Copy, Debug)]
+struct Said {
+    checksum: Checksum,
+    segment: Option<NonZeroU16>,
+}
+
+impl Said {
+    fn read(header: &[u8; VNET]) -> Result<Self, i32> {
+        let [flags, kind, _, _, a, b, c, d, e, f] = *header;
+        let (size, start, offset) =
+            (u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d]), u16::from_ne_bytes([e, f]));
+        let checksum = if flags & NEEDS_CSUM == 0 {
+            Checksum::Unknown
+        } else {
+            // From the network header on.
+            Checksum::Partial { start: start.checked_sub(ETHERNET_HEADER as u16).ok_or(errno::EINVAL)?, offset }
+        };
+        let segment = if kind == 0 { None } else { Some(NonZeroU16::new(size).ok_or(errno::EINVAL)?) };
+        Ok(Self { checksum, segment })
+    }
+}
+
+impl PacketSocket {
+    /// Sends a frame: whole, or of a cooked socket its payload to the address in `to`. Of a socket with a ring that sends:
+    /// what is in that.
+    ///
+    /// # Errors
+    /// `ENXIO` if no device is named, `ENODEV`, `ENETDOWN`, `EINVAL`, `EMSGSIZE`.
+    pub fn send(&self, bytes: &[u8], to: Option<&LinkAddr>) -> Result<usize, SocketError> {
+        let from_ring = self.0.lock().rings.tx.is_some();
+        let sent = if from_ring { self.transmit_ring(to) } else { self.transmit(bytes, to) };
+        self.0.stack.run_packets();
+        Ok(sent?)
+    }
+
+    /// The device to send by, and the protocol.
+    fn way(&self, cx: Cx<'_>, to: Option<&LinkAddr>) -> Result<(Arc<Link>, u16), i32> {
+        let (ifindex, protocol) = {
+            let mut state = self.0.lock();
+            if let Some(error) = state.error.take() {
+                return Err(error);
+            }
+            to.map_or((state.ifindex, state.protocol), |to| (to.ifindex, to.protocol))
+        };
+        let link = cx.state.links.by_index(ifindex).filter(|_| ifindex != 0);
+        let link = link.ok_or(if ifindex == 0 { errno::ENXIO } else { errno::ENODEV })?;
+        if !link.is_up() {
+            return Err(errno::ENETDOWN);
+        }
+        Ok((link, protocol))
+    }
+
+    fn transmit(&self, bytes: &[u8], to: Option<&LinkAddr>) -> Result<usize, i32> {
+        let cx = self.0.cx().ok_or(errno::ENODEV)?;
+        let (link, protocol) = self.way(cx, to)?;
+        self.put_out(cx, &link, protocol, bytes, to)?;
+        Ok(bytes.len())
+    }
+
+    /// Sends the frames that its ring has, up to the first place without one.
+    fn transmit_ring(&self, to: Option<&LinkAddr>) -> Result<usize, i32> {
+        let cx = self.0.cx().ok_or(errno::ENODEV)?;
+        let (link, protocol) = self.way(cx, to)?;
+        let (mut sent, mut left) = (0, 0);
+        loop {
+            let mut state = self.0.lock();
+            let (skips, by_offset) = (state.is_on(PACKET_LOSS), state.is_on(PACKET_TX_HAS_OFF));
+            let offset = by_offset.then_some(self.0.cooked);
+            let base = state.rings.tx_base();
+            let rings = &mut state.rings;
+            let (Some(memory), Some(tx)) = (rings.memory.clone(), rings.tx.as_mut()) else { return Ok(sent) };
+            if left == 0 {
+                // A program that fills places as fast as they become free keeps nobody here.
+                left = tx.geometry.frame_nr + 1;
+            }
+            left -= 1;
+            let next = tx.next_to_send(memory.as_ref(), base, offset).filter(|_| left > 0);
+            let Some((place, bytes)) = next else { return Ok(sent) };
+            // Not held while a frame is sent: it may come back to this same socket.
+            drop(state);
+            let result = bytes.and_then(|bytes| {
+                self.put_out(cx, &link, protocol, &bytes, to)?;
+                Ok(bytes.len())
+            });
+            let mut state = self.0.lock();
+            if let Some(tx) = state.rings.tx.as_mut() {
+                tx.sent(memory.as_ref(), place, result.is_err() && !skips);
+            }
+            match result {
+                Ok(len) => sent += len,
+                Err(_) if skips => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn put_out(
+        &self,
+        cx: Cx<'_>,
+        link: &Arc<Link>,
+        protocol: u16,
+        bytes: &[u8],
+        to: Option<&LinkAddr>,
+    ) -> Result<(), i32> {
+        let (said, bytes) = match self.0.lock().vnet() {
+            0 => (None, bytes),
+            _ => {
+                let (header, rest) = bytes.split_first_chunk().ok_or(errno::EINVAL)?;
+                (Some(Said::read(header)?), rest)
+            }
+        };
+        let own = link.address.as_bytes();
+        let mut frame = Frame::with_payload(bytes);
+        frame.protocol = protocol;
+        frame.sender = self.0.id;
+        frame.checksum = said.map_or(Checksum::Unknown, |said| said.checksum);
+        frame.segment = said.and_then(|said| said.segment);
+        let whole = frame.segment.is_none();
+        if self.0.cooked {
+            if bytes.len() > link.mtu as usize {
+                return Err(errno::EMSGSIZE);
+            }
+            // The device's header has room for an address of its own length.
+            let dst = to.map(|to| to.addr.as_slice()).filter(|dst| dst.len() >= own.len()).ok_or(errno::EINVAL)?;
+            crate::l2::push_header(&mut frame, dst, own);
+        } else {
+            if bytes.len() < ETHERNET_HEADER {
+                return Err(errno::EINVAL);
+            }
+            if whole && bytes.len() > link.mtu as usize + ETHERNET_HEADER {
+                return Err(errno::EMSGSIZE);
+            }
+            if let Some([high, low]) = bytes.get(12..14).and_then(|b| b.first_chunk().copied())
+                && (protocol == 0 || protocol == ETH_P_ALL)
+            {
+                frame.protocol = u16::from_be_bytes([high, low]);
+            }
+            // The network header begins behind the other.
+            let _ = frame.pull(ETHERNET_HEADER);
+            frame.set_network_here();
+            frame.push(ETHERNET_HEADER);
+        }
+        dev_queue_xmit(cx, link, frame)
+    }
+}
+
+/// What a program is told of a frame's checksum and segments before it (`virtio_net_hdr_from_skb`). `link`: bytes of the
+/// link-layer header.
+pub(super) fn vnet_header(frame: &Frame, link: usize) -> [u8; VNET] {
+    const DATA_VALID: u8 = 2;
+    const TCP4: u8 = 1;
+    const TCP6: u8 = 4;
+    const UDP: u8 = 5;
+    /// Of TCP's header: where its checksum is.
+    const TCP_CHECKSUM: u16 = 16;
+    let mut out = [0; VNET];
+    let mut put = |at: usize, value: u16| out[at..at + 2].copy_from_slice(&value.to_ne_bytes());
+    let mut flags = 0;
+    let mut kind = 0;
+    match frame.checksum {
+        Checksum::Partial { start, offset } => {
+            flags = NEEDS_CSUM;
+            put(6, start + link as u16);
+            put(8, offset);
+            if let Some(segment) = frame.segment {
+                let tcp = offset == TCP_CHECKSUM;
+                kind = match (tcp, frame.protocol) {
+                    (true, 0x86dd) => TCP6,
+                    (true, _) => TCP4,
+                    (false, _) => UDP,
+                };
+                put(2, start + link as u16 + if tcp { 20 } else { 8 });
+                put(4, segment.get());
+            }
+        }
+        Checksum::Right => flags = DATA_VALID,
+        Checksum::Unknown => {}
+    }
+    (out[0], out[1]) = (flags, kind);
+    out
+}
