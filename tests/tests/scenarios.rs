@@ -155,6 +155,7 @@ scenarios! {
     tuntap
     views
     vxlan_vnifilter
+    vxlan_ways
 }
 
 #[test]
