@@ -92,6 +92,7 @@ scenarios! {
     addr4_lifetimes
     addr4_lo
     all_and_n
+    asyncio
     attach
     background
     batch
