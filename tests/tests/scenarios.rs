@@ -92,6 +92,7 @@ scenarios! {
     addr4_lifetimes
     addr4_lo
     all_and_n
+    asyncio
     attach
     background
     batch
@@ -139,6 +140,7 @@ scenarios! {
     nsenter_unshare
     peers_and_broadcasts
     promote4
+    reset_after_accept
     route_get
     route_tables
     routes4

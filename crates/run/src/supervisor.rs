@@ -165,13 +165,17 @@ impl Supervisor {
         while !over.load(Ordering::Acquire) {
             let limit = self.patience();
             let events = world.reactor.wait(limit);
-            Sockets::looking_after(|| {
-                for (token, hung) in events {
-                    self.react(token, hung, &child_events, front.as_ref(), family);
-                }
-                self.house_keeping(&mut last_look, family);
-            });
-            syscalls::pump_ready(world);
+            // A panic here would be a fault of ours, as in `answer_calls`: what it was about is lost, the programs go on.
+            let turn = || {
+                Sockets::looking_after(|| {
+                    for (token, hung) in events {
+                        self.react(token, hung, &child_events, front.as_ref(), family);
+                    }
+                    self.house_keeping(&mut last_look, family);
+                });
+                syscalls::pump_ready(world);
+            };
+            drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(turn)));
         }
         family.all_gone();
         world.vfs.clear();
