@@ -287,6 +287,24 @@ impl Sockets {
         some_stay
     }
 
+    /// Makes something that takes a descriptor of ours. If there is none, those of sockets that were closed without a word
+    /// are taken back first. Who calls this holds no socket's lock.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub(crate) fn with_room<T>(&self, make: impl Fn() -> Result<T, i32>) -> Result<T, i32> {
+        for _ in 0..3 {
+            match make() {
+                Err(libc::ENFILE) => {}
+                made => return made,
+            }
+            self.sweep(1);
+            // The others go when the main loop hears of it.
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        make()
+    }
+
     /// As [`Self::sweep`], for the main loop, which also learns whether it has to look again.
     pub(crate) fn sweep_all(&self, misses: u32) {
         // What becomes silent while we look says so again: the store comes first. The main loop itself, who alone waits by
