@@ -180,8 +180,9 @@ impl StreamFd {
 
     /// The connection stands.
     fn open_wire(&self, world: &World, state: &mut State, wire: OwnedFd) -> Result<(), i32> {
+        self.bound(wire.as_fd());
         let wire = pump::Wire::new(wire);
-        world.reactor.edges(wire.end(), Token::Socket(self.id.ino)).map_err(|e| sys::errno_of(&e))?;
+        world.reactor.arrivals(wire.end(), Token::Socket(self.id.ino)).map_err(|e| sys::errno_of(&e))?;
         state.phase = Phase::Open(wire);
         Ok(())
     }
