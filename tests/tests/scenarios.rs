@@ -87,6 +87,7 @@ macro_rules! scenarios {
 }
 
 scenarios! {
+    abstract_names
     addr4
     addr4_forms
     addr4_lifetimes
@@ -96,6 +97,7 @@ scenarios! {
     background
     batch
     bindmounts
+    captures
     connections
     datagrams
     dump
@@ -123,6 +125,7 @@ scenarios! {
     links_bridge
     links_moves
     links_set
+    listings
     maddr4
     monitor
     mount_tool
