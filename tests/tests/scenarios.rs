@@ -93,10 +93,12 @@ scenarios! {
     addr4_lifetimes
     addr4_lo
     all_and_n
+    asyncio
     attach
     background
     batch
     bindmounts
+    buffers
     captures
     connections
     datagrams
@@ -106,6 +108,7 @@ scenarios! {
     exec
     fdb_nexthops
     fds
+    fork_servers
     gateway6_linkdown
     gateway6_of_route4
     getnsid
@@ -140,13 +143,16 @@ scenarios! {
     nsenter_unshare
     peers_and_broadcasts
     promote4
+    reset_after_accept
     route_get
     route_tables
     routes4
     routes6
     rule_forms
+    router_advert
     rules
     setns
+    splice
     statements
     sundry
     sysctl
