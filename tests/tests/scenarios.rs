@@ -92,6 +92,7 @@ scenarios! {
     addr4_lifetimes
     addr4_lo
     all_and_n
+    asyncio
     attach
     background
     batch
@@ -139,13 +140,16 @@ scenarios! {
     nsenter_unshare
     peers_and_broadcasts
     promote4
+    reset_after_accept
     route_get
     route_tables
     routes4
     routes6
     rule_forms
+    router_advert
     rules
     setns
+    splice
     statements
     sundry
     sysctl

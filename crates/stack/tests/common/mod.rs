@@ -18,6 +18,7 @@ impl Clock for Shared {
 
 /// `a`, 10.0.0.1, and `b`, 10.0.0.2.
 pub(crate) struct World {
+    #[allow(dead_code, reason = "not every file that uses these namespaces asks for their system")]
     pub(crate) namespaces: Namespaces,
     pub(crate) stack: Stack,
     pub(crate) clock: Arc<ManualClock>,

@@ -174,7 +174,7 @@ impl StreamFd {
         let registered = world
             .sockets
             .insert_silent(id, Emulated::Stream(fresh.clone()), &end, &world.reactor)
-            .and_then(|()| world.reactor.edges(wire.end(), Token::Socket(id.ino)).map_err(|e| sys::errno_of(&e)));
+            .and_then(|()| world.reactor.arrivals(wire.end(), Token::Socket(id.ino)).map_err(|e| sys::errno_of(&e)));
         if let Err(e) = registered {
             drop(world.sockets.remove(id));
             return Err((notification, e));

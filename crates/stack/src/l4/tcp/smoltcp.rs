@@ -287,6 +287,12 @@ impl Engine {
         self.poll(now, out);
     }
 
+    /// The next segments with data are acknowledged at once: somebody waits for that.
+    pub(super) fn answer_at_once(&mut self) {
+        self.data_segments = 0;
+        self.socket_mut().set_ack_delay(None);
+    }
+
     /// Sends what there is to send.
     pub(super) fn poll(&mut self, now: Duration, out: &mut Vec<Frame>) {
         let at = self.engine_time(now);
