@@ -97,6 +97,7 @@ scenarios! {
     background
     batch
     bindmounts
+    buffers
     connections
     datagrams
     dump
@@ -105,6 +106,7 @@ scenarios! {
     exec
     fdb_nexthops
     fds
+    fork_servers
     gateway6_linkdown
     gateway6_of_route4
     getnsid
@@ -144,8 +146,10 @@ scenarios! {
     routes4
     routes6
     rule_forms
+    router_advert
     rules
     setns
+    splice
     statements
     sundry
     sysctl

@@ -234,7 +234,8 @@ impl Supervisor {
                     Emulated::Tun(file) => file.pump(world),
                     Emulated::Unix(_) => {}
                 }
-                if hung {
+                // What a connection's program said before it closed its end is not all sent yet.
+                if hung && !matches!(&socket, Emulated::Stream(s) if s.is_open()) {
                     match world.sockets.remove(id) {
                         Some(Emulated::Netlink(n)) => n.close(world),
                         Some(Emulated::Tun(file)) => file.close(world),

@@ -2,6 +2,7 @@
 
 mod groups;
 mod path;
+mod router;
 mod v4;
 mod v6;
 

@@ -42,6 +42,8 @@ pub(super) fn ip_forward(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame, header:
         return refuse(&frame, ty::DEST_UNREACH, code::FRAG_NEEDED, mtu);
     }
     if way.flags & rtcf::DOREDIRECT != 0 && frame.data().len() >= header.len {
+        // There is a nearer way, and the next packet may go by that.
+        frame.trail.spoil();
         redirect::send(cx, link, &frame, header, &way);
     }
     decrease_ttl(frame.data_mut());

@@ -210,6 +210,7 @@ impl PacketSock {
         if !wanted || state.closed {
             return;
         }
+        frame.trail.spoil();
         let mut whole = frame.clone();
         whole.pull_back_to_mac();
         let (mac, header) = (whole.data(), frame.mac_header().len());
@@ -408,6 +409,7 @@ impl PacketSocket {
             packets.remove(&self.0);
         }
         cx.state.l4.packets.lock().entry(ifindex).or_default().push(Arc::clone(&self.0));
+        cx.stack.changed();
     }
 
     /// Says by which inode number programs know the file that stands for it.

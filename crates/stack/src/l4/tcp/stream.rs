@@ -27,7 +27,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// own way to wait. Its drop is `close`.
 #[derive(Debug)]
 pub struct TcpSocket {
-    sock: Arc<Sock>,
+    pub(super) sock: Arc<Sock>,
 }
 
 fn checked<T>(result: Result<T, i32>) -> io::Result<T> {
