@@ -87,6 +87,7 @@ macro_rules! scenarios {
 }
 
 scenarios! {
+    abstract_names
     addr4
     addr4_forms
     addr4_lifetimes
@@ -98,6 +99,7 @@ scenarios! {
     batch
     bindmounts
     buffers
+    captures
     connections
     datagrams
     dump
@@ -126,6 +128,7 @@ scenarios! {
     links_bridge
     links_moves
     links_set
+    listings
     maddr4
     monitor
     mount_tool

@@ -59,4 +59,4 @@ mod sockopt;
 pub use error::SockError;
 pub use peer::{Client, LocalClient, PeerError, UnixEntry};
 pub use protocols::Protocol;
-pub use socket::{Datagram, Rtnetlink, SockAddr, Socket, SocketInfo};
+pub use socket::{Datagram, Rtnetlink, SockAddr, Socket, SocketInfo, UnixSockets};

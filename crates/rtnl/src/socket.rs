@@ -65,8 +65,8 @@ pub(crate) struct Shared {
     unix: OnceLock<UnixSockets>,
 }
 
-/// Who knows the AF_UNIX sockets of a namespace.
-type UnixSockets = Arc<dyn Fn(&NetRef) -> Vec<UnixEntry> + Send + Sync>;
+/// Says which AF_UNIX sockets a namespace has.
+pub type UnixSockets = Arc<dyn Fn(&NetRef) -> Vec<UnixEntry> + Send + Sync>;
 
 impl Shared {
     pub(crate) fn unix_sockets(&self, net: &NetRef) -> Vec<UnixEntry> {

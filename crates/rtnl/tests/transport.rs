@@ -347,8 +347,14 @@ fn the_bound_sockets_of_a_namespace() {
     }
     let diag = world.rtnl.open(&world.obs, Protocol::SockDiag, &world.root);
     diag.bind(SockAddr::new(3, 0), &client).unwrap();
-    let info =
-        |protocol, addr, receive_queue, drops| SocketInfo { protocol, addr, receive_queue, drops, dumping: false };
+    let info = |protocol, addr, receive_queue, drops| SocketInfo {
+        protocol,
+        addr,
+        receive_queue,
+        drops,
+        dumping: false,
+        inode: 0,
+    };
     assert_eq!(
         world.rtnl.sockets(&world.obs),
         [info(Protocol::Route, SockAddr::new(TGID, 5), 832, 2), info(Protocol::SockDiag, SockAddr::new(3, 0), 0, 0)]

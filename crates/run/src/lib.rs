@@ -48,6 +48,7 @@ mod tag;
 mod task;
 mod tun;
 mod turns;
+mod unix;
 mod users;
 mod vfs;
 mod world;

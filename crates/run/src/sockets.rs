@@ -450,17 +450,7 @@ fn open_sockets() -> HashSet<u64> {
     let me = std::process::id();
     let mut open = HashSet::new();
     for pid in numbers("/proc").into_iter().filter(|&p| p != me) {
-        let Ok(fds) = fs::read_dir(format!("/proc/{pid}/fd")) else {
-            continue;
-        };
-        for fd in fds.flatten() {
-            let Ok(link) = fs::read_link(fd.path()) else {
-                continue;
-            };
-            let ino: Option<u64> =
-                link.to_str().and_then(|l| l.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok());
-            open.extend(ino);
-        }
+        open.extend(Task::new(pid).sockets());
     }
     open
 }

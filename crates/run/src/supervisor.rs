@@ -103,6 +103,7 @@ impl Supervisor {
             spaces: Mutex::new(spaces),
             binds: Mutex::new(Binds::default()),
             sockets: Sockets::new()?,
+            unix: crate::unix::Names::default(),
             swaps: crate::inet::ring::Swaps::default(),
             switchboard: crate::inet::stream::Switchboard::default(),
             users,
@@ -116,8 +117,13 @@ impl Supervisor {
             killable,
             can_getfd: AtomicBool::new(can_getfd),
         };
+        let world = Arc::new(world);
+        let me = Arc::downgrade(&world);
+        world.rtnl.list_unix(Arc::new(move |net| {
+            me.upgrade().map_or_else(Vec::new, |world| crate::unix::sockets(&world, net))
+        }));
         Ok(Self {
-            world: Arc::new(world),
+            world,
             deaths,
             listener: Listener::new(listener),
             unreaped: Cell::new(false),
@@ -186,7 +192,7 @@ impl Supervisor {
         if self.world.swaps.is_restless() {
             return Some(RESTLESS);
         }
-        if self.world.sockets.has_watched() {
+        if self.world.sockets.has_watched() || crate::unix::has_parked(&self.world) {
             return Some(DEADLINE);
         }
         let (looking, again) = {
@@ -264,6 +270,7 @@ impl Supervisor {
             lock(&world.spaces).died(cookie);
         }
         world.sockets.serve_watched(world);
+        crate::unix::serve_parked(world);
         // By the clock, not when nothing else happens: a busy program must not keep the dead alive.
         if last_look.elapsed() >= LOOK {
             *last_look = Instant::now();

@@ -97,6 +97,14 @@ impl Task {
         Some(FileId { dev: meta.dev(), ino: meta.ino() })
     }
 
+    /// Inode numbers of the sockets that it has open.
+    pub(crate) fn sockets(self) -> Vec<u64> {
+        let fds = fs::read_dir(self.proc("fd")).into_iter().flatten().flatten();
+        fds.filter_map(|fd| fs::read_link(fd.path()).ok())
+            .filter_map(|link| link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok())
+            .collect()
+    }
+
     /// Where the descriptor's magic link points, as text.
     pub(crate) fn fd_link(self, fd: i32) -> Option<PathBuf> {
         fs::read_link(self.proc(&format!("fd/{fd}"))).ok()

@@ -45,6 +45,8 @@ pub(crate) struct World {
     pub(crate) switchboard: crate::inet::stream::Switchboard,
     /// Packet sockets' memory on its way into programs.
     pub(crate) swaps: crate::inet::ring::Swaps,
+    /// Names of AF_UNIX sockets.
+    pub(crate) unix: crate::unix::Names,
     /// Privileges.
     pub(crate) users: Arc<Users>,
     /// Private directories behind virtual ones.

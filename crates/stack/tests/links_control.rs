@@ -3,7 +3,7 @@
 use pernet::{Cred, Namespaces, NetRef, Origin};
 use pernet_stack::{
     BridgeChange, FlagChange, IfFlags, KindChange, KindSpec, Link, LinkChange, LinkRefused, MacvlanChange, NewLink,
-    OperState, Stack, VethPeer, VlanChange, VxlanChange,
+    Notice, NoticeSink, OperState, Stack, VethPeer, VlanChange, VxlanChange,
 };
 use proptest::prelude::*;
 
@@ -107,6 +107,35 @@ fn what_is_refused_half_way_leaves_nothing_behind() {
 }
 
 /// Where Linux finds out late, it has drawn an index for what it takes away again.
+/// How many messages about links there were.
+#[derive(Default)]
+struct Told(std::sync::atomic::AtomicUsize);
+
+impl NoticeSink for Told {
+    fn emit(&self, _: &Stack, _: &NetRef, notice: &Notice, _: Origin) {
+        let links = usize::from(matches!(notice, Notice::Link(_)));
+        self.0.fetch_add(links, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
+/// Found by mutated requests: the device below was told to have another on it.
+#[test]
+fn who_is_refused_by_its_master_far_away_is_heard_of_nowhere() {
+    let s = System::new();
+    let (here, there) = (s.net(), s.net());
+    let below = s.make(&here, KindSpec::Dummy, "below", None).unwrap();
+    let told = std::sync::Arc::new(Told::default());
+    s.stack.set_notice_sink(told.clone());
+    let vlan = KindSpec::Vlan(VlanChange { id: Some(5), ..VlanChange::default() });
+    let mut new = NewLink { lower: Some(below), ..NewLink::new(vlan) };
+    new.change =
+        LinkChange { name: Some("v".into()), net: Some(there.clone()), master: Some(77), ..LinkChange::default() };
+    let refused = s.stack.rtnl(Origin::KERNEL).new_link(&here, &new).unwrap_err();
+    assert_eq!(refused.errno(), 22);
+    assert!(s.link(&there, "v").is_none());
+    assert_eq!(told.0.load(std::sync::atomic::Ordering::Relaxed), 0);
+}
+
 #[test]
 fn a_cable_whose_second_end_cannot_be_has_no_first() {
     let system = System::new();

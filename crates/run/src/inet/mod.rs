@@ -3,13 +3,13 @@
 //! What all kinds have in common is here; sockets with connections are in [`stream`], those without in [`datagram`].
 
 mod address;
-mod control;
+pub(crate) mod control;
 mod core;
 pub(crate) mod datagram;
 pub(crate) mod ring;
 mod shown;
 pub(crate) mod stream;
-mod target;
+pub(crate) mod target;
 
 use std::os::fd::OwnedFd;
 

@@ -54,9 +54,9 @@ pub(super) fn read_program(task: Task, value: &[u8]) -> Result<Vec<FilterInstruc
 }
 
 /// Where one datagram goes.
-pub(super) struct Target {
+pub(crate) struct Target {
     /// Bytes that fit.
-    pub(super) room: usize,
+    pub(crate) room: usize,
     iov: Vec<(u64, usize)>,
     place: Receive,
     header: Option<MsgHeader>,
@@ -67,7 +67,7 @@ impl Target {
     ///
     /// # Errors
     /// Of the message's header.
-    pub(super) fn read(memory: Memory, place: Receive) -> Result<Self, i32> {
+    pub(crate) fn read(memory: Memory, place: Receive) -> Result<Self, i32> {
         match place {
             Receive::Msg { header } | Receive::Many { headers: header, .. } => {
                 let h = MsgHeader::read(memory, header)?;
@@ -81,7 +81,7 @@ impl Target {
     ///
     /// # Errors
     /// EFAULT.
-    pub(super) fn write(
+    pub(crate) fn write(
         &self,
         memory: Memory,
         bytes: &[u8],

@@ -34,6 +34,8 @@ pub(crate) enum Outcome {
     Proceed,
     /// It returns this descriptor, close-on-exec or not.
     Fd(OwnedFd, bool),
+    /// It is done when something happens to an AF_UNIX socket.
+    Wait(crate::unix::Waiting),
     /// It is repeated inside a user namespace, and then also gets a network namespace if this says so.
     WithUserNamespace {
         /// CLONE_NEWNET was asked for too.
@@ -129,6 +131,7 @@ pub(crate) fn finish(world: &Arc<World>, notification: Notification, outcome: Ou
         Outcome::Proceed => {
             notification.proceed();
         }
+        Outcome::Wait(waiting) => crate::unix::park(world, notification, waiting),
         Outcome::WithUserNamespace { new_net } => {
             crate::rewrite::with_user_namespace(world, notification, move |world, task| {
                 if new_net {

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use pernet::{Cap, NetRef};
-use pernet_stack::SysctlNode;
+use pernet_rtnl::SocketInfo;
+use pernet_stack::{NetlinkSocket, SysctlNode};
 
 use crate::mem::Memory;
 use crate::paths::{NETNS_DIR, Place, Who, absolute, classify, may_be_virtual, netns_path, normalise};
@@ -159,6 +160,20 @@ pub(crate) fn back(world: &World, task: Task, place: &Place, follow: bool) -> Re
     Err(libc::ELOOP)
 }
 
+/// The programs' netlink sockets that have a port.
+fn netlink_sockets(world: &World, net: &NetRef) -> Vec<NetlinkSocket> {
+    let shown = |socket: SocketInfo| NetlinkSocket {
+        protocol: socket.protocol.number() as u32,
+        portid: socket.addr.portid,
+        groups: socket.addr.groups,
+        receive_queue: socket.receive_queue as u32,
+        dump: socket.dumping,
+        drops: socket.drops,
+        inode: socket.inode,
+    };
+    world.rtnl.sockets(net).into_iter().map(shown).collect()
+}
+
 fn proc_net(world: &World, task: Task, who: Who, rest: &Path) -> Result<Backing, i32> {
     // A process of the host: its network is none of the program's business.
     let space = space_of(world, task, who).ok_or(libc::EACCES)?;
@@ -168,7 +183,12 @@ fn proc_net(world: &World, task: Task, who: Who, rest: &Path) -> Result<Backing,
         world.vfs.tree("proc_net", || pernet_stack::proc_net_entries(links).into_iter().map(tree_entry).collect())?;
     let real = tree.join(rest);
     world.sockets.sweep_soon();
-    let text = rest.to_str().and_then(|name| pernet_stack::proc_net_file(&world.stack, &net, name));
+    let text = match rest.to_str() {
+        Some("netlink") => Some(pernet_stack::proc_net_netlink(links, &netlink_sockets(world, &net))),
+        Some("unix") => Some(crate::unix::proc_net(world, &net)),
+        Some(name) => pernet_stack::proc_net_file(&world.stack, &net, name),
+        None => None,
+    };
     Ok(match text {
         Some(text) => Backing::Content(text, real, Some(space)),
         None => Backing::Real(real),

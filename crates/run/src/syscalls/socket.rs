@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use pernet::Cap;
+use pernet::{Cap, NetRef};
 use pernet_rtnl::Protocol;
 
 use super::Outcome;
@@ -18,6 +18,7 @@ use crate::reactor::Token;
 use crate::sockets::{Emulated, Pair, message_pair, unix_of};
 use crate::sys;
 use crate::task::{FileId, Task};
+use crate::unix;
 use crate::world::{TaskClient, World, lock};
 
 const SOL_NETLINK: i32 = 270;
@@ -38,10 +39,10 @@ pub(crate) fn handle(world: &World, call: &Call) -> Outcome {
         return self::socket(world, task, call);
     }
     let Some((emulated, _)) = world.sockets.find_again(world, task, call.int(0)) else {
-        return native(world, task, call);
+        return native(world, task, call, None);
     };
     let result = match (&emulated, call.nr) {
-        (Emulated::Unix(_), _) => return native(world, task, call),
+        (Emulated::Unix(net), _) => return native(world, task, call, Some(net.clone())),
         (Emulated::Stream(s), _) => return stream::handle(world, task, call, s),
         (Emulated::Datagram(d), _) => return datagram::handle(world, task, call, d),
         // A file, not a socket, as far as its program goes.
@@ -54,19 +55,18 @@ pub(crate) fn handle(world: &World, call: &Call) -> Outcome {
     Outcome::from(result)
 }
 
-/// A socket that is really the kernel's: AF_UNIX.  Two questions about it are about the namespace.
-fn native(world: &World, task: Task, call: &Call) -> Outcome {
+/// A socket that is really the kernel's: AF_UNIX.  Some names, and two questions about it, are about the namespace.
+/// `made_in`: where it was made, if it was made by us.
+fn native(world: &World, task: Task, call: &Call, made_in: Option<NetRef>) -> Outcome {
     if call.nr == libc::SYS_getsockopt && (call.int(1), call.int(2)) == (libc::SOL_SOCKET, SO_NETNS_COOKIE) {
         let is_socket = task.fd_link(call.int(0)).is_some_and(|l| l.to_string_lossy().starts_with("socket:"));
-        let made_in = match world.sockets.find(task, call.int(0)) {
-            Some(Emulated::Unix(net)) => Ok(net),
-            _ => world.net_of(task),
-        };
+        let made_in = made_in.map_or_else(|| world.net_of(task), Ok);
         if is_socket && let Ok(net) = made_in {
             return Outcome::from(cookie(task, call, net.cookie().get()));
         }
+        return Outcome::Proceed;
     }
-    Outcome::Proceed
+    unix::try_call(world, task, call, made_in).unwrap_or(Outcome::Proceed)
 }
 
 fn socket(world: &World, task: Task, call: &Call) -> Outcome {
@@ -105,6 +105,7 @@ fn netlink_socket(world: &World, task: Task, ty: i32, protocol: i32, nonblocking
     let kept = keep(world, &app)?;
     let fd = Arc::new(NetlinkFd::new(id, socket, ty, supervisor, kept));
     fd.socket.on_ready(Some(world.sockets.notifier(id, fd.listed(), world.reactor.clone())));
+    fd.socket.set_inode(id.ino);
     let silent = fd.keeps_app_end();
     world.sockets.insert(id, Emulated::Netlink(fd.clone()));
     if silent {
@@ -295,8 +296,14 @@ pub(crate) fn receive(world: &Arc<World>, notification: Notification) {
         }
         Some((Emulated::Datagram(d), _)) => datagram::receive(world, notification, &d),
         Some((Emulated::Tun(_), _)) => crate::netlink::answer(world, notification, Err(libc::ENOTSOCK)),
-        Some((Emulated::Control(_) | Emulated::Unix(_), _)) | None => {
+        Some((Emulated::Control(_), _)) => {
             notification.proceed();
+        }
+        found => {
+            let made_in = found.and_then(|(socket, _)| if let Emulated::Unix(net) = socket { Some(net) } else { None });
+            if let Err(notification) = unix::receive(world, notification, made_in) {
+                notification.proceed();
+            }
         }
     }
 }

@@ -85,6 +85,11 @@ impl Rtnl<'_> {
         let link = self.register(ns, link, birth.index)?;
         let sits = kind::may_sit(self, ns, &link);
         sits.inspect_err(|_| self.unregister_new(ns, link.index(), false))?;
+        if link.lower_net().is_some() {
+            // It will not be told of if its master refuses it: so the device below is not to be told of either.
+            let joins = self.master_at_birth(ns, new, &link);
+            joins.inspect_err(|_| self.unregister_new(ns, link.index(), false))?;
+        }
         if let Some((vni, flavour)) = vni {
             base.links.add_vni(vni, flavour, link.index());
         }

@@ -9,7 +9,7 @@ use pernet::Net;
 use super::address::unmapped;
 use super::options::Opt;
 use super::ports::Ends;
-use super::sock::{IPPROTO_UDP, Kind, Proto, Sock};
+use super::sock::{Kind, Proto, Sock};
 use super::tcp::{InetEntry, TcpState, TcpTimer, as_listed};
 use crate::dev::Stack;
 use crate::errno;
@@ -28,7 +28,7 @@ impl Sock {
         let any = SocketAddr::new(self.kind.any(), 0);
         let shut = |on: bool, bit: u8| if on { bit } else { 0 };
         InetEntry {
-            protocol: IPPROTO_UDP,
+            protocol: self.kind.protocol(),
             v6: self.kind.v6,
             state: if state.peer.is_some() { TcpState::Established } else { TcpState::Close },
             timer: TcpTimer::None,
@@ -58,8 +58,12 @@ impl Sock {
     }
 }
 
+const fn proto(lite: bool) -> Proto {
+    if lite { Proto::UdpLite } else { Proto::Udp }
+}
+
 /// The socket that a packet from `from` to `to` would be for.
-fn find(ns: Ns<'_>, v6: bool, from: SocketAddr, to: SocketAddr, device: u32) -> Option<Arc<Sock>> {
+fn find(ns: Ns<'_>, lite: bool, from: SocketAddr, to: SocketAddr, device: u32) -> Option<Arc<Sock>> {
     let plain = |addr: SocketAddr| SocketAddr::new(unmapped(addr.ip()), addr.port());
     let (src, dst) = (plain(from), plain(to));
     // Addresses of two families, of which one is said not at all.
@@ -67,31 +71,36 @@ fn find(ns: Ns<'_>, v6: bool, from: SocketAddr, to: SocketAddr, device: u32) -> 
         (IpAddr::V6(ip), IpAddr::V4(_)) if ip.is_unspecified() => SocketAddr::new(Kind::any_of(false), src.port()),
         _ => src,
     };
-    let found = ns.state().l4.peek_udp(Proto::Udp)?.lookup(&Ends { src, dst, device })?;
-    // Of both families: one that hears by both is found by either.
-    (found.kind.v6 == v6 || found.kind.v6 != dst.is_ipv4()).then_some(found)
+    ns.state().l4.peek_udp(proto(lite))?.lookup(&Ends { src, dst, device })
 }
 
 impl Stack {
-    /// The UDP sockets of a namespace that have a port, of one family, in the order of their table.
+    /// The UDP sockets of a namespace that have a port, of one family, in the order of their table; or of UDP-Lite.
     #[must_use]
-    pub fn udp_sockets(&self, net: &Net, v6: bool) -> Vec<InetEntry> {
+    pub fn udp_sockets(&self, net: &Net, v6: bool, lite: bool) -> Vec<InetEntry> {
         let Some(state) = self.state(net) else { return Vec::new() };
-        let socks = super::proc::sockets(Ns::living(state, net), v6, Proto::Udp);
+        let socks = super::proc::sockets(Ns::living(state, net), v6, proto(lite));
         socks.iter().map(|(_, sock)| sock.entry()).collect()
     }
 
-    /// The UDP socket that a packet from `from` to `to`, by this device, would be for.
+    /// The UDP socket that a packet from `from` to `to`, by this device, would be for; or of UDP-Lite.
     #[must_use]
-    pub fn udp_lookup(&self, net: &Net, v6: bool, from: SocketAddr, to: SocketAddr, device: u32) -> Option<InetEntry> {
+    pub fn udp_lookup(
+        &self,
+        net: &Net,
+        lite: bool,
+        from: SocketAddr,
+        to: SocketAddr,
+        device: u32,
+    ) -> Option<InetEntry> {
         let ns = Ns::living(self.state(net)?, net);
-        find(ns, v6, from, to, device).map(|sock| sock.entry())
+        find(ns, lite, from, to, device).map(|sock| sock.entry())
     }
 
-    /// Ends what that socket is connected to: its program is told `ECONNABORTED` (`udp_abort`).
-    pub fn udp_destroy(&self, net: &Net, v6: bool, from: SocketAddr, to: SocketAddr, device: u32) {
+    /// Ends what [that socket](Self::udp_lookup) is connected to: its program is told `ECONNABORTED` (`udp_abort`).
+    pub fn udp_destroy(&self, net: &Net, lite: bool, from: SocketAddr, to: SocketAddr, device: u32) {
         let Some(state) = self.state(net) else { return };
-        if let Some(sock) = find(Ns::living(state, net), v6, from, to, device) {
+        if let Some(sock) = find(Ns::living(state, net), lite, from, to, device) {
             sock.disconnect();
             sock.report(None, Some(errno::ECONNABORTED));
         }

@@ -105,31 +105,32 @@ pub(crate) fn ptype(ns: Ns<'_>) -> String {
     out
 }
 
-/// How many sockets of each kind: TCP, those without a socket any more, those that wait to be forgotten; UDP; raw.
-fn counts(stack: &Stack, net: &Net, v6: bool) -> [usize; 5] {
+/// How many sockets of each kind: TCP, those without a socket any more, those that wait to be forgotten; UDP; UDP-Lite; raw.
+fn counts(stack: &Stack, net: &Net, v6: bool) -> [usize; 6] {
     let tcp = stack.tcp_sockets(net, v6);
     let waits = |entry: &&InetEntry| entry.state == TcpState::TimeWait;
     let orphan = |entry: &&InetEntry| entry.inode == 0 && !waits(entry);
-    let Some(state) = stack.state(net) else { return [0; 5] };
+    let Some(state) = stack.state(net) else { return [0; 6] };
     let ns = Ns::living(state, net);
     [
         tcp.iter().filter(|entry| !waits(entry) && entry.state != TcpState::Close).count(),
         tcp.iter().filter(orphan).count(),
         tcp.iter().filter(waits).count(),
         sockets(ns, v6, Proto::Udp).len(),
+        sockets(ns, v6, Proto::UdpLite).len(),
         sockets(ns, v6, Proto::Raw(0)).len(),
     ]
 }
 
 /// `/proc/net/sockstat`.
 pub(crate) fn sockstat(stack: &Stack, net: &Net) -> String {
-    let [tcp, orphans, waits, udp, raw] = counts(stack, net, false);
-    let [tcp6, orphans6, waits6, udp6, raw6] = counts(stack, net, true);
+    let [tcp, orphans, waits, udp, lite, raw] = counts(stack, net, false);
+    let [tcp6, orphans6, waits6, udp6, lite6, raw6] = counts(stack, net, true);
     let packets = stack.packet_sockets(net).len();
-    let used = tcp + tcp6 - orphans - orphans6 + udp + udp6 + raw + raw6 + packets;
+    let used = tcp + tcp6 - orphans - orphans6 + udp + udp6 + lite + lite6 + raw + raw6 + packets;
     format!(
         "sockets: used {used}\nTCP: inuse {tcp} orphan {} tw {} alloc {} mem 0\nUDP: inuse {udp} mem 0\n\
-         UDPLITE: inuse 0\nRAW: inuse {raw}\nFRAG: inuse 0 memory 0\n",
+         UDPLITE: inuse {lite}\nRAW: inuse {raw}\nFRAG: inuse 0 memory 0\n",
         orphans + orphans6,
         waits + waits6,
         tcp + tcp6,
@@ -138,8 +139,10 @@ pub(crate) fn sockstat(stack: &Stack, net: &Net) -> String {
 
 /// `/proc/net/sockstat6`.
 pub(crate) fn sockstat6(stack: &Stack, net: &Net) -> String {
-    let [tcp, _, _, udp, raw] = counts(stack, net, true);
-    format!("TCP6: inuse {tcp}\nUDP6: inuse {udp}\nUDPLITE6: inuse 0\nRAW6: inuse {raw}\nFRAG6: inuse 0 memory 0\n")
+    let [tcp, _, _, udp, lite, raw] = counts(stack, net, true);
+    format!(
+        "TCP6: inuse {tcp}\nUDP6: inuse {udp}\nUDPLITE6: inuse {lite}\nRAW6: inuse {raw}\nFRAG6: inuse 0 memory 0\n"
+    )
 }
 
 /// How many there are of each kind that `/proc/net/protocols` lists, by the name there.
@@ -155,6 +158,8 @@ pub(crate) fn in_use(stack: &Stack, net: &Net, name: &str) -> usize {
         "RAW" => of(false, Proto::Raw(0)),
         "UDPv6" => of(true, Proto::Udp),
         "UDP" => of(false, Proto::Udp),
+        "UDPLITEv6" => of(true, Proto::UdpLite),
+        "UDP-Lite" => of(false, Proto::UdpLite),
         "TCP" => counts(stack, net, false)[0],
         "TCPv6" => counts(stack, net, true)[0],
         _ => 0,

@@ -7,7 +7,7 @@ use pernet_stack::{InetEntry, TcpState, TcpTimer};
 use pernet_wire::uapi::*;
 use pernet_wire::{Builder, Errno, ExtAck};
 
-use super::{INET_DIAG_REQ_BYTECODE, INET_REQ, IPPROTO_TCP, IPPROTO_UDP, filter, words};
+use super::{INET_DIAG_REQ_BYTECODE, INET_REQ, IPPROTO_TCP, IPPROTO_UDPLITE, filter, words};
 use crate::dispatch::Outcome;
 use crate::handlers::{DumpOut, Request, Step};
 
@@ -106,19 +106,23 @@ impl Asked {
 fn key(entry: &InetEntry) -> u64 {
     /// Chains of UDP's table.
     const CHAINS: u16 = 16384;
-    if entry.protocol == IPPROTO_UDP {
+    if entry.protocol != IPPROTO_TCP {
         return u64::from(entry.local.port() % CHAINS) << 48 | entry.cookie;
     }
     entry.cookie | if entry.state == TcpState::Listen { 0 } else { 1 << 63 }
 }
 
 impl Asked {
+    const fn lite(&self) -> bool {
+        self.protocol == IPPROTO_UDPLITE
+    }
+
     /// Those of the family and protocol asked for, in the order of their keys.
     fn all(&self, request: &Request<'_>) -> Vec<InetEntry> {
         if self.protocol == IPPROTO_TCP {
             return request.stack().tcp_sockets(request.net, self.v6);
         }
-        let mut sockets = request.stack().udp_sockets(request.net, self.v6);
+        let mut sockets = request.stack().udp_sockets(request.net, self.v6, self.lite());
         sockets.sort_by_key(key);
         sockets
     }
@@ -130,7 +134,7 @@ impl Asked {
             return self.all(request).into_iter().rev().find(|entry| self.is(entry));
         }
         // Who would get a packet with these ends.
-        let found = request.stack().udp_lookup(request.net, self.v6, self.source, self.destination, self.device);
+        let found = request.stack().udp_lookup(request.net, self.lite(), self.source, self.destination, self.device);
         found.filter(|entry| self.cookie == NO_COOKIE || self.cookie == entry.cookie)
     }
 }
@@ -176,14 +180,14 @@ pub(super) fn destroy(request: &Request<'_>) -> Result<(), Errno> {
         return Err(Errno::EPERM);
     }
     let mut asked = asked(request.msg.payload()).ok_or(Errno::EINVAL)?;
-    if asked.protocol == IPPROTO_UDP {
+    if asked.protocol != IPPROTO_TCP {
         // Here the ends are the socket's own.
         (asked.source, asked.destination) = (asked.destination, asked.source);
     }
     let entry = asked.find(request).ok_or(Errno::ENOENT)?;
     let stack = request.stack();
-    if asked.protocol == IPPROTO_UDP {
-        stack.udp_destroy(request.net, asked.v6, asked.source, asked.destination, asked.device);
+    if asked.protocol != IPPROTO_TCP {
+        stack.udp_destroy(request.net, asked.lite(), asked.source, asked.destination, asked.device);
         return Ok(());
     }
     if stack.tcp_destroy(request.net, entry.cookie) { Ok(()) } else { Err(Errno::ENOENT) }
@@ -271,7 +275,7 @@ struct Memory {
 impl Memory {
     fn of(entry: &InetEntry) -> Self {
         const PAGE: u32 = 4096;
-        if entry.protocol == IPPROTO_UDP {
+        if entry.protocol != IPPROTO_TCP {
             let received = entry.receive_queue;
             let spare = received.next_multiple_of(PAGE) - received;
             return Self { received, queued: 0, spare, room: entry.buffers };

@@ -1,5 +1,5 @@
 //! NETLINK_SOCK_DIAG (`ss`). Checks and errnos are those of Linux 6.18 with inet, unix, netlink and packet diagnostics and no
-//! others: raw sockets are had from `/proc/net/raw`, and UDP-Lite there is none.
+//! others: raw sockets are had from `/proc/net/raw`.
 
 mod filter;
 mod inet;
@@ -55,7 +55,6 @@ fn by_family(request: &Request<'_>, payload: &[u8], dump: bool) -> Outcome {
         AF_INET | AF_INET6 if is_inet(protocol) && !inet::has_sound_filter(request) => Err(Errno::EINVAL).into(),
         AF_INET | AF_INET6 if is_inet(protocol) => dumping(request, inet::dump),
         AF_INET | AF_INET6 if !dump => Err(Errno::ENOENT).into(),
-        AF_INET | AF_INET6 if protocol == IPPROTO_UDPLITE => dumping(request, none),
         AF_INET | AF_INET6 => dumping(request, unknown_protocol),
         AF_UNIX if !long(UNIX_REQ) => Err(Errno::EINVAL).into(),
         AF_UNIX if dump => dumping(request, unix::dump),
@@ -87,7 +86,7 @@ fn destroy(request: &Request<'_>, payload: &[u8]) -> Result<(), Errno> {
 
 /// Of these the sockets are known.
 const fn is_inet(protocol: u8) -> bool {
-    matches!(protocol, IPPROTO_TCP | IPPROTO_UDP)
+    matches!(protocol, IPPROTO_TCP | IPPROTO_UDP | IPPROTO_UDPLITE)
 }
 
 /// What `SO_MEMINFO` says: memory that was received, room for it, memory that is sent, room for that, what is reserved and not

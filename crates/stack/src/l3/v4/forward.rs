@@ -49,7 +49,8 @@ pub(super) fn ip_forward(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame, header:
     decrease_ttl(frame.data_mut());
     if found != Options::default() {
         let own = inet::select_addr(cx.ns(), Some(out.index()), header.dst, fib::scope::UNIVERSE);
-        options::note(cx, frame.data_mut(), header.len, found, own);
+        let here = inet::select_addr(cx.ns(), Some(link.index()), header.src, fib::scope::UNIVERSE);
+        options::note(cx, frame.data_mut(), header.len, found, (here, own));
     }
     frame.kind = PacketType::Outgoing;
     let next_hop = route::next_hop(way.gateway, header.dst);

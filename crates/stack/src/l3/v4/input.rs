@@ -65,7 +65,7 @@ pub(in crate::l3) fn ip_rcv(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame) {
             Reach::Local => header.dst,
             _ => inet::select_addr(cx.ns(), Some(link.index()), header.src, fib::scope::LINK),
         };
-        options::note(cx, frame.data_mut(), header.len, found, own);
+        options::note(cx, frame.data_mut(), header.len, found, (own, own));
     }
     local_deliver(cx, link, frame, &header, reach);
 }

@@ -30,6 +30,8 @@ pub(super) struct Options {
     pub(super) record_at: Option<usize>,
     /// The record of times, likewise.
     pub(super) stamp_at: Option<usize>,
+    /// A record of times that has no room: those who do not stand in it are counted.
+    pub(super) overflow_at: Option<usize>,
 }
 
 /// Reads the options of a header (`ip_options_compile`).
@@ -83,6 +85,12 @@ pub(super) fn parse(header: &[u8]) -> Result<Options, u8> {
                         return Err(here + 2);
                     }
                     out.stamp_at = Some(at);
+                } else if option[3] & KIND != PRESCRIBED {
+                    // They are counted up to fifteen.
+                    if option[3] >> 4 == 15 {
+                        return Err(here + 3);
+                    }
+                    out.overflow_at = Some(at);
                 }
             }
             ROUTER_ALERT if len < 4 => return Err(here + 1),
@@ -124,18 +132,23 @@ fn stamp(packet: &mut [u8], at: usize, address: Ipv4Addr, is_own: impl Fn(Ipv4Ad
     packet[at + 2] = pointer.saturating_add((behind + 4 - place) as u8);
 }
 
-/// This host, by `address`, is on the way of a packet whose sender wants such to be recorded.
-pub(super) fn note(cx: Cx<'_>, packet: &mut [u8], len: usize, found: Options, address: Ipv4Addr) {
+/// This host is on the way of a packet whose sender wants such to be recorded: by the address `out` in the record of the
+/// route, by `at_in`, where the packet came, in that of times.
+pub(super) fn note(cx: Cx<'_>, packet: &mut [u8], len: usize, found: Options, (at_in, out): (Ipv4Addr, Ipv4Addr)) {
+    if found == Options::default() {
+        return;
+    }
     if let Some(at) = found.record_at {
-        record(packet, at, address.octets());
+        record(packet, at, out.octets());
     }
     if let Some(at) = found.stamp_at {
         let own = |address| address_type(cx, address) == route_type::LOCAL;
-        stamp(packet, at, address, own, milliseconds());
+        stamp(packet, at, at_in, own, milliseconds());
     }
-    if found.record_at.is_some() || found.stamp_at.is_some() {
-        write_checksum(packet, len);
+    if let Some(counted) = found.overflow_at.and_then(|at| packet.get_mut(at + 3)) {
+        *counted = counted.saturating_add(0x10);
     }
+    write_checksum(packet, len);
 }
 
 /// Since midnight, UT.
@@ -201,7 +214,8 @@ mod tests {
         let prescribed = |last| [68, 12, 5, 3, 10, 0, 0, last, 0, 0, 0, 0];
         assert_eq!(stamped(&prescribed(2)), [68, 12, 13, 3, 10, 0, 0, 2, 0, 0, 0, 7]);
         assert_eq!(stamped(&prescribed(3)), prescribed(3));
-        assert_eq!(with(&[68, 8, 9, 0, 0, 0, 0, 7]), Ok(Options::default()));
+        assert_eq!(with(&[68, 8, 9, 0, 0, 0, 0, 7]), Ok(Options { overflow_at: Some(20), ..Options::default() }));
+        assert_eq!(with(&[68, 8, 9, 0xf0, 0, 0, 0, 7]), Err(23));
         assert_eq!(with(&[68, 8, 5, 1, 0, 0, 0, 0]), Err(22));
     }
 

@@ -74,7 +74,7 @@ pub(in crate::l3) fn ip_output(
     if options > 0
         && let Ok(found) = super::options::parse(&frame.data()[..len])
     {
-        super::options::note(cx, frame.data_mut(), len, found, src);
+        super::options::note(cx, frame.data_mut(), len, found, (src, src));
     }
     (frame.mark, frame.priority) = (header.mark, header.priority);
     output(cx, &link, route, header.multicast_loop, mtu, frame)

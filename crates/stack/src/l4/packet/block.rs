@@ -154,9 +154,12 @@ impl Blocks {
         let kept = slot.parts[1].len().min((size - self.first()).saturating_sub(slot.at.0));
         let body = slot.body(header, kept);
         let len = (header + body.len()).next_multiple_of(ALIGN);
-        let is_full = |block: &Self| block.end + len > size;
-        if is_full(self) && (self.frames == 0 || !self.close(memory, slot.time, 0) || is_full(self)) {
-            return false;
+        if self.end + len > size {
+            // An empty one is not given away; and in the next one it may not fit either.
+            let next = self.frames > 0 && self.close(memory, slot.time, 0);
+            if !next || self.first() + len > size {
+                return false;
+            }
         }
         let mut bytes = Vec::with_capacity(len);
         let (seconds, nanos) = (slot.time.as_secs() as u32, slot.time.subsec_nanos());
