@@ -184,7 +184,7 @@ pub(crate) fn generate(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
         let route = Route6::of_kernel(all, rtn::MULTICAST, METRIC_ADDRCONF, link.index());
         change::add_own(rtnl, ns, table::LOCAL, route);
     }
-    let Some(addr) = link_local(ns, link) else { return };
+    let Some(addr) = link_local(rtnl, ns, link) else { return };
     if ns.state().inet6.read().dev(link.index()).is_some_and(|idev| idev.find(addr).is_some()) {
         return;
     }
@@ -216,17 +216,17 @@ fn loopback(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
 }
 
 /// The link-local address that the device's mode gives; `None` for none (`addrconf_addr_gen`).
-fn link_local(ns: Ns<'_>, link: &Link) -> Option<Ipv6Addr> {
+fn link_local(rtnl: &Rtnl<'_>, ns: Ns<'_>, link: &Link) -> Option<Ipv6Addr> {
     let mode = ns.state().inet6.read().dev_conf(link, devconf::ADDR_GEN_MODE);
     let interface = match mode {
-        gen_mode::EUI64 if link.class().arp_type == ARPHRD_NONE => dad::random(),
+        gen_mode::EUI64 if link.class().arp_type == ARPHRD_NONE => rtnl.random(),
         gen_mode::EUI64 => eui64(link)?,
         gen_mode::STABLE_PRIVACY => stable(settings::secret_for(ns, ConfOf::Dev(link.index()))?, link),
         gen_mode::RANDOM => {
             let mut inet6 = ns.state().inet6.write();
             let idev = inet6.dev_mut(link);
             let secret = *idev.stable_secret.get_or_insert_with(|| {
-                Ipv6Addr::from_bits(u128::from(dad::random()) << 64 | u128::from(dad::random()))
+                Ipv6Addr::from_bits(u128::from(rtnl.random()) << 64 | u128::from(rtnl.random()))
             });
             drop(inet6);
             stable(secret, link)
