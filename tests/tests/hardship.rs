@@ -6,60 +6,11 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::sync::OnceLock;
 use std::time::Duration;
 
-use e2e::{Kernel, Scratch, Session, Skip, Subject, everybody, is_root, package_dir, run_limited, skip};
-
-/// Compiles a program of `programs/` into a scratch folder; `None`, said aloud, where there is no compiler.
-fn compiled(scratch: &Scratch, name: &str) -> Option<PathBuf> {
-    let source = package_dir().join("programs").join(format!("{name}.c"));
-    let program = scratch.path().join(name);
-    let built = Command::new("cc").args(["-O1", "-Wall", "-pthread", "-o"]).args([&program, &source]).output();
-    match built {
-        Ok(output) => {
-            assert!(output.status.success(), "{name}.c: {}", String::from_utf8_lossy(&output.stderr));
-            Some(program)
-        }
-        Err(error) => {
-            skip(name, &Skip::NoCompiler(format!("cc: {error}")));
-            None
-        }
-    }
-}
-
-/// What the kernel says to a command; `None` where it cannot be asked.
-fn kernel(scratch: &Scratch, command: &[&str]) -> Option<String> {
-    Kernel::probe().ok()?;
-    let command: Vec<String> = command.iter().map(|word| (*word).to_owned()).collect();
-    let mut command = scratch.command(&Kernel::argv(&command));
-    let done = run_limited(&mut command, Session::LIMIT).expect("the kernel's side runs");
-    assert!(done.status.is_some_and(|status| status.success()) && done.err.is_empty(), "{done:#?}");
-    Some(done.out)
-}
-
-/// A program of `programs/` says the same everywhere: in a namespace of the kernel, and under pernet as everybody.
-fn says(name: &str, args: &[&str], expected: &str) {
-    static ASKED: OnceLock<()> = OnceLock::new();
-    let scratch = Scratch::new().expect("a scratch folder");
-    let Some(program) = compiled(&scratch, name) else { return };
-    let path = program.to_string_lossy();
-    let mut command = vec![&*path];
-    command.extend(args);
-    match kernel(&scratch, &command) {
-        Some(said) => assert_eq!(said, expected, "the kernel itself, {name} {args:?}"),
-        None => {
-            ASKED.get_or_init(|| e2e::say("NOTE: the kernel cannot be asked here; the expected answers stand alone"));
-        }
-    }
-    everybody(name, |session| {
-        let mut all = vec!["run", "--"];
-        all.extend(&command);
-        assert_eq!(session.pernet(&all).expect_quiet(), expected, "{name} {args:?}");
-    });
-}
+use e2e::{Scratch, Session, Skip, Subject, compiled, everybody, is_root, kernel, run_limited, says, skip};
 
 fn text(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_default()

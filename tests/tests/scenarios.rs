@@ -92,10 +92,12 @@ scenarios! {
     addr4_lifetimes
     addr4_lo
     all_and_n
+    asyncio
     attach
     background
     batch
     bindmounts
+    buffers
     connections
     datagrams
     dump
@@ -104,6 +106,7 @@ scenarios! {
     exec
     fdb_nexthops
     fds
+    fork_servers
     gateway6_linkdown
     gateway6_of_route4
     getnsid
@@ -137,13 +140,16 @@ scenarios! {
     nsenter_unshare
     peers_and_broadcasts
     promote4
+    reset_after_accept
     route_get
     route_tables
     routes4
     routes6
     rule_forms
+    router_advert
     rules
     setns
+    splice
     statements
     sundry
     sysctl

@@ -96,7 +96,7 @@ impl Rtnetlink {
 
     /// Asks `sockets` for AF_UNIX sockets from now on, when somebody lists those of a namespace. It is asked with no lock
     /// held but that of the asking socket's listing. The first one who is named stays.
-    pub fn list_unix(&self, sockets: Arc<dyn Fn(&NetRef) -> Vec<UnixEntry> + Send + Sync>) {
+    pub fn list_unix(&self, sockets: UnixSockets) {
         let _ = self.shared.unix.set(sockets);
     }
 

@@ -188,6 +188,7 @@ fn socket_rules() -> Vec<Rule> {
         SO_BINDTOIFINDEX,
         SO_MARK,
         SO_RCVBUF,
+        SO_SNDBUF,
         SO_RCVBUFFORCE,
         SO_SNDBUFFORCE,
         SO_REUSEADDR,

@@ -45,6 +45,14 @@ pub(crate) fn lasting(fd: OwnedFd) -> Result<OwnedFd, i32> {
     if fd.as_raw_fd() < ceiling() { Ok(fd) } else { Err(libc::ENFILE) }
 }
 
+/// Is there room for one more that stays? `any` is a descriptor of ours.
+///
+/// # Errors
+/// ENFILE.
+pub(crate) fn room(any: &OwnedFd) -> Result<(), i32> {
+    any.try_clone().map_err(|e| refused(&e)).and_then(lasting).map(drop)
+}
+
 /// What a program is told when we could not open something.
 pub(crate) fn refusal(errno: i32) -> i32 {
     if errno == libc::EMFILE { libc::ENFILE } else { errno }
@@ -63,6 +71,7 @@ mod tests {
     fn a_full_table_of_ours_is_the_systems() {
         assert_eq!(refusal(libc::EMFILE), libc::ENFILE);
         assert_eq!(refused(&io::Error::from_raw_os_error(libc::ENOMEM)), libc::ENOMEM);
+        assert_eq!(room(&std::fs::File::open("/dev/null").unwrap().into()), Ok(()));
         let limit = sys::get_limit(0, libc::RLIMIT_NOFILE).unwrap().rlim_cur;
         let ceiling = u64::try_from(ceiling()).unwrap();
         assert!(ceiling < limit && ceiling >= limit / 2);

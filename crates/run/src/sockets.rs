@@ -126,6 +126,13 @@ impl Sockets {
         Some((id, self.get(id)?))
     }
 
+    /// Everything, to be asked with the table free: who moves bytes of a connection has that locked and looks here for
+    /// its peer.
+    fn all(&self) -> Vec<(FileId, Emulated)> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.iter().map(|(&id, e)| (id, e.clone())).collect()
+    }
+
     /// Takes in a new socket.
     pub(crate) fn insert(&self, id: FileId, socket: Emulated) {
         let _ = self.dev.set(id.dev);
@@ -233,10 +240,8 @@ impl Sockets {
     pub(crate) fn sweep_soon(&self) {
         /// Looking at so many takes less than a millisecond.
         const FEW: usize = 200;
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        let some = table.len() <= FEW && table.values().any(Emulated::closes_silently);
-        drop(table);
-        if some {
+        let few = self.table.read().unwrap_or_else(PoisonError::into_inner).len() <= FEW;
+        if few && self.all().iter().any(|(_, e)| e.closes_silently()) {
             self.sweep(2);
         }
     }
@@ -249,7 +254,7 @@ impl Sockets {
     pub(crate) fn sweep(&self, misses: u32) -> bool {
         let mut silent: Vec<FileId> = Vec::new();
         let mut kept: Vec<FileId> = Vec::new();
-        for (&id, e) in self.table.read().unwrap_or_else(PoisonError::into_inner).iter() {
+        for (id, e) in self.all() {
             match (e.closes_silently(), e.is_kept()) {
                 (true, true) => kept.push(id),
                 (true, false) => silent.push(id),
@@ -280,6 +285,24 @@ impl Sockets {
             drop(self.remove(id));
         }
         some_stay
+    }
+
+    /// Makes something that takes a descriptor of ours. If there is none, those of sockets that were closed without a word
+    /// are taken back first. Who calls this holds no socket's lock.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub(crate) fn with_room<T>(&self, make: impl Fn() -> Result<T, i32>) -> Result<T, i32> {
+        for _ in 0..3 {
+            match make() {
+                Err(libc::ENFILE) => {}
+                made => return made,
+            }
+            self.sweep(1);
+            // The others go when the main loop hears of it.
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+        make()
     }
 
     /// As [`Self::sweep`], for the main loop, which also learns whether it has to look again.

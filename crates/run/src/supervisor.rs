@@ -165,13 +165,17 @@ impl Supervisor {
         while !over.load(Ordering::Acquire) {
             let limit = self.patience();
             let events = world.reactor.wait(limit);
-            Sockets::looking_after(|| {
-                for (token, hung) in events {
-                    self.react(token, hung, &child_events, front.as_ref(), family);
-                }
-                self.house_keeping(&mut last_look, family);
-            });
-            syscalls::pump_ready(world);
+            // A panic here would be a fault of ours, as in `answer_calls`: what it was about is lost, the programs go on.
+            let turn = || {
+                Sockets::looking_after(|| {
+                    for (token, hung) in events {
+                        self.react(token, hung, &child_events, front.as_ref(), family);
+                    }
+                    self.house_keeping(&mut last_look, family);
+                });
+                syscalls::pump_ready(world);
+            };
+            drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(turn)));
         }
         family.all_gone();
         world.vfs.clear();
@@ -230,7 +234,8 @@ impl Supervisor {
                     Emulated::Tun(file) => file.pump(world),
                     Emulated::Unix(_) => {}
                 }
-                if hung {
+                // What a connection's program said before it closed its end is not all sent yet.
+                if hung && !matches!(&socket, Emulated::Stream(s) if s.is_open()) {
                     match world.sockets.remove(id) {
                         Some(Emulated::Netlink(n)) => n.close(world),
                         Some(Emulated::Tun(file)) => file.close(world),

@@ -67,8 +67,8 @@ pub use inet::{
 };
 pub use inet6::{
     AddrError6, AddrLabel, AddrPage6, Answer6, Flow6, Ifa6, Inet6Link, Inet6Notice, LabelError, MemberInfo, Nexthop6,
-    Placing, Prefix6, RouteCursor6, RouteError6, RouteFilter6, RouteInfo6, RouteKeys6, RoutePage6, RouteSpec6,
-    TokenError, group_scope,
+    Placing, Prefix6, PrefixInfo, RouteCursor6, RouteError6, RouteFilter6, RouteInfo6, RouteKeys6, RoutePage6,
+    RouteSpec6, TokenError, group_scope,
 };
 pub use ioctl::{
     IFREQ_LEN, IN6_IFREQ_LEN, If6Change, IfChange, IfRequest, IfRequestError, ioctl_change, ioctl_change6,
@@ -81,7 +81,9 @@ pub use l4::filter::FilterInstruction;
 pub use l4::packet::{LinkAddr, PacketEntry, PacketFrame, PacketMember, PacketSocket, RingMemory};
 pub use l4::queue::{ErrorOrigin, Meta, QueuedError};
 pub use l4::sock::{Caller, Root};
-pub use l4::tcp::{InetEntry, TcpInfo, TcpListener, TcpReadiness, TcpSocket, TcpState, TcpStream, TcpTimer};
+pub use l4::tcp::{
+    InetEntry, TcpInfo, TcpListener, TcpReadiness, TcpShortcut, TcpSocket, TcpState, TcpStream, TcpTimer, TcpWay,
+};
 pub use l4::user::{InetProtocol, InetSocket, Packet, PingSocket, RawSocket, Readiness, SocketError, UdpSocket};
 pub use mcast::McastError;
 pub use neigh::{

@@ -368,3 +368,41 @@ fn who_asked_is_told_once_and_can_ask_again() {
     assert_eq!(b.connect(addr("10.0.0.2:80")), Err(EINPROGRESS));
     assert_eq!(b.outcome(), None);
 }
+
+/// What `a` can send until there is no more room anywhere, `b` reading nothing.
+fn fill(w: &World, a: &TcpSocket) -> usize {
+    let mut sent = 0;
+    loop {
+        match a.send(&[7; 10_000]) {
+            Ok(n) => sent += n,
+            Err(e) => {
+                assert_eq!(e, EAGAIN);
+                let before = a.send_room();
+                w.settle();
+                w.pass(Duration::from_millis(50));
+                if a.send_room() == before {
+                    return sent;
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_under_way_is_bounded_by_what_both_ends_say() {
+    let w = world();
+    let (_listener, a, b) = connected(&w);
+    assert_eq!((a.buffers(), b.buffers()), ((None, None), (None, None)));
+    assert_eq!(fill(&w, &a), 512 << 10);
+    // The least, and what a listener says its connections have from birth.
+    let listener = listening(&w, "10.0.0.2:81", 5);
+    listener.set_receive_buffer(4096, false);
+    listener.set_send_buffer(0, false);
+    let (a, b) = another(&w, &listener, "10.0.0.2:81");
+    a.set_send_buffer(4096, false);
+    assert_eq!((a.buffers(), b.buffers()), ((Some(8192), None), (Some(4608), Some(8192))));
+    assert_eq!(fill(&w, &a), 2 * 8192);
+    let got = read_all(&b).unwrap().len();
+    assert_eq!(fill(&w, &a), got);
+    assert_eq!(fill(&w, &b), 4608 + (256 << 10));
+}

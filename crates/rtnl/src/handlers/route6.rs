@@ -17,6 +17,10 @@ use crate::notify::Notifier;
 const INET6: u8 = AF_INET6 as u8;
 const RTNLGRP_IPV6_ROUTE: u32 = 11;
 const RTNLGRP_IPV6_IFINFO: u32 = 12;
+const RTNLGRP_IPV6_PREFIX: u32 = 18;
+const RTNLGRP_ND_USEROPT: u32 = 20;
+const RTM_NEWPREFIX: u16 = 52;
+const RTM_NEWNDUSEROPT: u16 = 68;
 
 pub(crate) const HANDLERS: &[Handler] = &[
     Handler { family: INET6, ty: RTM_NEWROUTE, doit: Some(new), dumpit: None },
@@ -50,6 +54,16 @@ pub(crate) fn notice(to: &Notifier, net: &NetRef, notice: &Inet6Notice, origin: 
             let origin = Origin::KERNEL;
             to.announce(net, RTNLGRP_IPV6_IFINFO, RTM_NEWLINK, 0, origin, |m| {
                 super::link::inet6_link(m, link, inet6);
+            });
+        }
+        Inet6Notice::Prefix { ifindex, info } => {
+            to.announce(net, RTNLGRP_IPV6_PREFIX, RTM_NEWPREFIX, 0, Origin::KERNEL, |m| {
+                fill::prefix(m, *ifindex, info);
+            });
+        }
+        Inet6Notice::UserOption { ifindex, router, option } => {
+            to.announce(net, RTNLGRP_ND_USEROPT, RTM_NEWNDUSEROPT, 0, Origin::KERNEL, |m| {
+                fill::user_option(m, *ifindex, *router, option);
             });
         }
         _ => {}

@@ -77,20 +77,17 @@ fn socket(world: &World, task: Task, call: &Call) -> Outcome {
     if !(0..SOCK_MAX).contains(&ty) {
         return Outcome::Errno(libc::EINVAL);
     }
-    let made = match domain {
-        libc::AF_UNIX => match unix_socket(world, task, ty, protocol, nonblocking) {
-            Ok(Some(fd)) => Ok(fd),
-            Ok(None) => return Outcome::Proceed,
-            Err(e) => Err(e),
-        },
+    let made = world.sockets.with_room(|| match domain {
+        libc::AF_UNIX => unix_socket(world, task, ty, protocol, nonblocking),
         libc::AF_NETLINK if protocol == control::PROTOCOL && ty == libc::SOCK_SEQPACKET => {
-            control_socket(world, nonblocking)
+            control_socket(world, nonblocking).map(Some)
         }
-        libc::AF_NETLINK => netlink_socket(world, task, ty, protocol, nonblocking),
-        _ => inet::socket(world, task, domain, ty, protocol, nonblocking),
-    };
+        libc::AF_NETLINK => netlink_socket(world, task, ty, protocol, nonblocking).map(Some),
+        _ => inet::socket(world, task, domain, ty, protocol, nonblocking).map(Some),
+    });
     match made {
-        Ok(fd) => Outcome::Fd(fd, flags & libc::SOCK_CLOEXEC != 0),
+        Ok(Some(fd)) => Outcome::Fd(fd, flags & libc::SOCK_CLOEXEC != 0),
+        Ok(None) => Outcome::Proceed,
         Err(e) => Outcome::Errno(e),
     }
 }

@@ -353,8 +353,8 @@ impl Link {
     }
 
     /// The counters, once somebody has used the device.
-    pub(crate) fn traffic(&self) -> Option<&Counters> {
-        self.counters.as_deref()
+    pub(crate) fn traffic(&self) -> Option<&Arc<Counters>> {
+        self.counters.as_ref()
     }
 
     /// The counters themselves, for whoever carries packets, made on first use.

@@ -1,5 +1,6 @@
 //! The stack as per-namespace state of the core.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -59,6 +60,8 @@ pub(crate) struct Inner {
     pub(crate) sock_timers: SockTimers,
     /// Who waits in calls.
     pub(crate) sleepers: Sleepers,
+    /// How often something was changed that bears on where packets go: see [`Stack::changes`].
+    changes: AtomicU64,
     /// The settings that namespaces are born with.
     pub(crate) births: Births,
     /// A leaf, likewise.
@@ -111,6 +114,7 @@ impl Stack {
             softnet: Softnet::default(),
             sock_timers: SockTimers::default(),
             sleepers: Sleepers::default(),
+            changes: AtomicU64::new(0),
             births: Births::default(),
             on_timer: RwLock::default(),
             key: OnceLock::new(),
@@ -118,6 +122,17 @@ impl Stack {
         let key = ns.register_device(LinkDevices(Arc::clone(&inner)))?;
         let _ = inner.key.set(key);
         Ok(Self { inner, key })
+    }
+
+    /// A number that is another one after every change that may lead packets elsewhere, or show them to somebody. What was
+    /// learnt of a way holds as long as it is the same.
+    pub(crate) fn changes(&self) -> u64 {
+        self.inner.changes.load(Ordering::Acquire)
+    }
+
+    /// Such a change was made.
+    pub(crate) fn changed(&self) {
+        self.inner.changes.fetch_add(1, Ordering::Release);
     }
 
     /// The devices of `net`; `None` only if `net` is of another system, or while it is being made.
@@ -166,7 +181,7 @@ impl Stack {
         if self.packets_wait() {
             return Some(Duration::ZERO);
         }
-        let rtnl = self.rtnl(pernet::Origin::KERNEL);
+        let mut rtnl = self.rtnl(pernet::Origin::KERNEL);
         let next = rtnl.next_timer().into_iter().chain(self.inner.sock_timers.next()).min();
         next.map(|next| next.saturating_sub(rtnl.now()))
     }

@@ -4,11 +4,11 @@ use super::RouteError;
 
 /// Bits of metrics that path discovery must leave alone.
 pub const RTAX_LOCK: u16 = 1;
-const RTAX_MTU: u16 = 2;
+pub(crate) const RTAX_MTU: u16 = 2;
 pub(super) const RTAX_WINDOW: u16 = 3;
 pub(super) const RTAX_RTT: u16 = 4;
 pub(super) const RTAX_ADVMSS: u16 = 8;
-const RTAX_HOPLIMIT: u16 = 10;
+pub(crate) const RTAX_HOPLIMIT: u16 = 10;
 const RTAX_FEATURES: u16 = 12;
 /// The congestion control algorithm, by name.
 pub const RTAX_CC_ALGO: u16 = 16;

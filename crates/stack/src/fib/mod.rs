@@ -33,6 +33,7 @@ pub use info::{FibInfo, Gateway, HopView, NextHop, RouteView, hop_flag, route_ty
 pub use ioctl::{RTENTRY_LEN, RtEntryError};
 pub(crate) use lookup::{Flow4, LOOPBACK_IFINDEX, fib_lookup, ignores_linkdown, local_type};
 pub use metrics::{Metrics, RTAX_CC_ALGO, RTAX_LOCK};
+pub(crate) use metrics::{RTAX_HOPLIMIT, RTAX_MTU};
 pub(crate) use nexthops::{check_nexthop, nexthop_gone, nexthop_replaced, nexthop_shrunk};
 pub(crate) use proc::{proc_fib_trie, proc_fib_triestat, proc_route};
 pub use table::Insert;

@@ -221,6 +221,37 @@ pub(crate) fn add(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, mut ifa: If
     }
 }
 
+/// Puts an address on a device that was made from a router's prefix. The route of the prefix is another matter, and nobody is
+/// told before it is checked.
+pub(crate) fn add_of_router(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, mut ifa: Ifa6) {
+    ifa.created = ifa.updated;
+    ifa.flags |= ifa_flag::TENTATIVE;
+    ifa.pending = true;
+    let addr = ifa.addr;
+    {
+        let mut inet6 = ns.state().inet6.write();
+        inet6.dev_mut(link).insert(ifa.clone());
+        inet6.addrs_changed += 1;
+    }
+    watch(rtnl, ns, link.index(), &ifa);
+    groups::solicited(rtnl, ns, link, addr, true);
+    dad::start(rtnl, ns, link, addr);
+}
+
+/// The lifetimes of an address are those of `ifa` now.
+pub(crate) fn prolong(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, ifa: Ifa6) {
+    {
+        let mut inet6 = ns.state().inet6.write();
+        let Some(slot) = inet6.dev_mut(link).find_mut(ifa.addr) else { return };
+        *slot = ifa.clone();
+        inet6.addrs_changed += 1;
+    }
+    if !ifa.has(ifa_flag::TENTATIVE) {
+        tell(rtnl, ns, link.index(), &ifa, true);
+    }
+    watch(rtnl, ns, link.index(), &ifa);
+}
+
 /// Announces the address with the kernel as its author, as Linux does whoever asked.
 pub(crate) fn tell(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, ifindex: u32, ifa: &Ifa6, new: bool) {
     let now = clock::stamp(rtnl.now());

@@ -405,6 +405,37 @@ pub(crate) fn del_own(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, id: u32, dst: Prefix6, is
     }
 }
 
+/// Changes a route of the kernel's own, of which nobody is told; `false` if there is none.
+pub(crate) fn touch_own(
+    ns: Ns<'_>,
+    id: u32,
+    dst: Prefix6,
+    is_it: impl Fn(&Route6) -> bool,
+    change: impl FnOnce(&mut Route6),
+) -> bool {
+    let found = own(ns, id, dst, is_it);
+    if let Some(route) = &found {
+        ns.state().inet6.write().fib.edit(id, route, change);
+    }
+    found.is_some()
+}
+
+/// The same where it may end another time than before.
+pub(crate) fn edit_own(
+    rtnl: &mut Rtnl<'_>,
+    ns: Ns<'_>,
+    id: u32,
+    dst: Prefix6,
+    is_it: impl Fn(&Route6) -> bool,
+    change: impl FnOnce(&mut Route6),
+) -> bool {
+    let found = touch_own(ns, id, dst, is_it, change);
+    if found {
+        collect_later(rtnl, ns);
+    }
+    found
+}
+
 /// Lets a route of the kernel's own end at `until`.
 pub(crate) fn limit_own(
     rtnl: &mut Rtnl<'_>,
@@ -414,10 +445,7 @@ pub(crate) fn limit_own(
     is_it: impl Fn(&Route6) -> bool,
     until: Duration,
 ) {
-    if let Some(route) = own(ns, id, dst, is_it) {
-        ns.state().inet6.write().fib.edit(id, &route, |r| r.expires = Some(until));
-        collect_later(rtnl, ns);
-    }
+    edit_own(rtnl, ns, id, dst, is_it, |r| r.expires = Some(until));
 }
 
 fn own(ns: Ns<'_>, id: u32, dst: Prefix6, is_it: impl Fn(&Route6) -> bool) -> Option<Arc<Route6>> {

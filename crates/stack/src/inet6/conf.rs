@@ -9,24 +9,39 @@ pub(crate) mod devconf {
     pub(crate) const MTU: usize = 2;
     pub(crate) const ACCEPT_RA: usize = 3;
     pub(crate) const ACCEPT_REDIRECTS: usize = 4;
+    pub(crate) const AUTOCONF: usize = 5;
     pub(crate) const DAD_TRANSMITS: usize = 6;
     pub(crate) const RTR_SOLICITS: usize = 7;
+    pub(crate) const RTR_SOLICIT_INTERVAL: usize = 8;
     pub(crate) const RTR_SOLICIT_DELAY: usize = 9;
+    pub(crate) const MAX_ADDRESSES: usize = 15;
     pub(crate) const FORCE_MLD_VERSION: usize = 16;
+    pub(crate) const ACCEPT_RA_DEFRTR: usize = 17;
+    pub(crate) const ACCEPT_RA_PINFO: usize = 18;
+    pub(crate) const ACCEPT_RA_RTR_PREF: usize = 19;
+    pub(crate) const ACCEPT_RA_RT_INFO_MAX_PLEN: usize = 21;
     pub(crate) const PROXY_NDP: usize = 22;
     pub(crate) const OPTIMISTIC_DAD: usize = 23;
     pub(crate) const MC_FORWARDING: usize = 25;
     pub(crate) const DISABLE_IPV6: usize = 26;
     pub(crate) const ACCEPT_DAD: usize = 27;
+    pub(crate) const ACCEPT_RA_FROM_LOCAL: usize = 33;
+    pub(crate) const ACCEPT_RA_MTU: usize = 35;
     pub(crate) const USE_OIF_ADDRS_ONLY: usize = 37;
+    pub(crate) const ACCEPT_RA_MIN_HOP_LIMIT: usize = 38;
     pub(crate) const IGNORE_ROUTES_WITH_LINKDOWN: usize = 39;
     pub(crate) const KEEP_ADDR_ON_DOWN: usize = 42;
+    pub(crate) const RTR_SOLICIT_MAX_INTERVAL: usize = 43;
     pub(crate) const ADDR_GEN_MODE: usize = 47;
+    pub(crate) const ACCEPT_RA_RT_INFO_MIN_PLEN: usize = 49;
+    pub(crate) const RA_DEFRTR_METRIC: usize = 52;
+    pub(crate) const ACCEPT_RA_MIN_LFT: usize = 58;
 }
 
 /// `IN6_ADDR_GEN_MODE_*`.
 pub(crate) mod gen_mode {
     pub(crate) const EUI64: i32 = 0;
+    pub(crate) const NONE: i32 = 1;
     pub(crate) const STABLE_PRIVACY: i32 = 2;
     pub(crate) const RANDOM: i32 = 3;
 }

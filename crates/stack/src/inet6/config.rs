@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use super::conf::{devconf, gen_mode, has_inet6};
-use super::idev::{BORN_GROUPS, Idev, Ifa6, PROTO_KERNEL_LL, PROTO_KERNEL_LO, ifa_flag};
+use super::idev::{BORN_GROUPS, Idev, Ifa6, PROTO_KERNEL_LL, PROTO_KERNEL_LO, Routers, ifa_flag};
 use super::prefix::Prefix6;
 use super::route::{METRIC_ADDRCONF, Route6, rtn, table};
 use super::scope::is_link_local;
@@ -217,11 +217,29 @@ fn loopback(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
 
 /// The link-local address that the device's mode gives; `None` for none (`addrconf_addr_gen`).
 fn link_local(rtnl: &Rtnl<'_>, ns: Ns<'_>, link: &Link) -> Option<Ipv6Addr> {
+    let prefix = Ipv6Addr::from_bits(0xfe80 << 112);
+    let interface = interface(rtnl, ns, link, prefix)?;
+    Some(Ipv6Addr::from_bits(prefix.to_bits() | u128::from(interface)))
+}
+
+/// The lower half of the address that is made from a router's prefix: a token, if there is one, or as the device's mode says.
+pub(crate) fn interface_of(rtnl: &Rtnl<'_>, ns: Ns<'_>, link: &Link, prefix: Ipv6Addr) -> Option<u64> {
+    let (token, mode) = {
+        let inet6 = ns.state().inet6.read();
+        let token = inet6.dev(link.index()).map_or(0, |idev| idev.token.to_bits() as u64);
+        (token, inet6.dev_conf(link, devconf::ADDR_GEN_MODE))
+    };
+    // "None" means the link-local address only.
+    let of_mac = || if mode == gen_mode::NONE { eui64(link) } else { interface(rtnl, ns, link, prefix) };
+    if token != 0 { Some(token) } else { of_mac() }
+}
+
+fn interface(rtnl: &Rtnl<'_>, ns: Ns<'_>, link: &Link, prefix: Ipv6Addr) -> Option<u64> {
     let mode = ns.state().inet6.read().dev_conf(link, devconf::ADDR_GEN_MODE);
-    let interface = match mode {
+    Some(match mode {
         gen_mode::EUI64 if link.class().arp_type == ARPHRD_NONE => rtnl.random(),
         gen_mode::EUI64 => eui64(link)?,
-        gen_mode::STABLE_PRIVACY => stable(settings::secret_for(ns, ConfOf::Dev(link.index()))?, link),
+        gen_mode::STABLE_PRIVACY => stable(settings::secret_for(ns, ConfOf::Dev(link.index()))?, link, prefix),
         gen_mode::RANDOM => {
             let mut inet6 = ns.state().inet6.write();
             let idev = inet6.dev_mut(link);
@@ -229,11 +247,10 @@ fn link_local(rtnl: &Rtnl<'_>, ns: Ns<'_>, link: &Link) -> Option<Ipv6Addr> {
                 Ipv6Addr::from_bits(u128::from(rtnl.random()) << 64 | u128::from(rtnl.random()))
             });
             drop(inet6);
-            stable(secret, link)
+            stable(secret, link, prefix)
         }
         _ => return None,
-    };
-    Some(Ipv6Addr::from_bits(0xfe80 << 112 | u128::from(interface)))
+    })
 }
 
 /// The interface identifier from an Ethernet address (RFC 4291, appendix A).
@@ -242,12 +259,13 @@ fn eui64(link: &Link) -> Option<u64> {
     Some(u64::from_be_bytes([a ^ 2, b, c, 0xff, 0xfe, d, e, f]))
 }
 
-/// A stable, opaque interface identifier (RFC 7217): the same for one secret and one device, and no other. The function is
-/// free to choose; this one is not Linux's.
-fn stable(secret: Ipv6Addr, link: &Link) -> u64 {
+/// A stable, opaque interface identifier (RFC 7217): the same for one secret, one prefix and one device, and no other. The
+/// function is free to choose; this one is not Linux's.
+fn stable(secret: Ipv6Addr, link: &Link, prefix: Ipv6Addr) -> u64 {
     let hasher = BuildHasherDefault::<DefaultHasher>::default();
     let own = if link.permanent_address.is_zero() { link.address } else { link.permanent_address };
-    hasher.hash_one((secret.octets(), [0xfe, 0x80, 0, 0, 0, 0, 0, 0_u8], own))
+    let [prefix @ .., _, _, _, _, _, _, _, _] = prefix.octets();
+    hasher.hash_one((secret.octets(), prefix, own))
 }
 
 /// How far a device goes down.
@@ -295,6 +313,8 @@ fn down(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, depth: Depth) {
         idev.groups = groups;
         idev.anycast.clear();
         idev.ready = false;
+        let round = idev.router.round;
+        idev.router = Routers { round, ..Routers::default() };
         idev.down |= depth != Depth::Disabled;
         idev.linkdown |= depth != Depth::Disabled;
         inet6.addrs_changed += u64::from(!gone.is_empty());

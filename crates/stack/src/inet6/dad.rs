@@ -8,17 +8,18 @@ use std::time::Duration;
 use super::conf::devconf;
 use super::idev::ifa_flag;
 use super::scope::is_link_local;
-use super::{Timer, addr, groups};
+use super::{Timer, addr, groups, router};
 use crate::dev::{IfFlags, Link};
 use crate::l2::Work;
+use crate::neigh::{self, NeighFamily, NeighParm};
 use crate::rtnl::Rtnl;
 use crate::state::Ns;
 
-/// Time between two solicitations (`RetransTimer` of RFC 4861).
-const RETRANS: Duration = Duration::from_secs(1);
-
 /// Begins to check an address that is not in use yet; at once in use if it needs no check.
 pub(crate) fn start(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, addr: Ipv6Addr) {
+    let parms = neigh::parms(ns.state(), link.index(), NeighFamily::V6);
+    // The time between two solicitations (`RetransTimer` of RFC 4861).
+    let retrans = Duration::from_millis(parms.get(NeighParm::RetransTime).max(10).cast_unsigned().into());
     let (ready, wait, round, ifa) = {
         let mut inet6 = ns.state().inet6.write();
         let accept = inet6.all_conf(devconf::ACCEPT_DAD).max(inet6.dev_conf(link, devconf::ACCEPT_DAD));
@@ -47,9 +48,9 @@ pub(crate) fn start(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, addr: Ipv
             let first = rtnl.now() + delay;
             for nth in 0..transmits {
                 let asks = Work::DadSolicit { ifindex: link.index(), addr, round };
-                rtnl.set_timer(ns, first + RETRANS.saturating_mul(nth), crate::rtnl::Timer::Work(Box::new(asks)));
+                rtnl.set_timer(ns, first + retrans.saturating_mul(nth), crate::rtnl::Timer::Work(Box::new(asks)));
             }
-            let when = first + RETRANS.saturating_mul(transmits);
+            let when = first + retrans.saturating_mul(transmits);
             let timer = Timer::Dad { ifindex: link.index(), addr, round };
             rtnl.set_timer(ns, when, super::timer_of(timer));
         }
@@ -81,6 +82,7 @@ fn done(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, addr: Ipv6Addr) {
     addr::into_use(rtnl, ns, link, &ifa, true);
     if is_link_local(ifa.addr) {
         groups::tell_all(rtnl, ns, link);
+        router::ask(rtnl, ns, link);
     }
 }
 

@@ -26,6 +26,8 @@ pub(crate) const FOREVER: u32 = u32::MAX;
 
 /// `IFAPROT_KERNEL_LO` and `IFAPROT_KERNEL_LL`: the kernel's own addresses.
 pub(crate) const PROTO_KERNEL_LO: u8 = 1;
+/// `IFAPROT_KERNEL_RA`: made from a router's prefix.
+pub(crate) const PROTO_KERNEL_RA: u8 = 2;
 pub(crate) const PROTO_KERNEL_LL: u8 = 3;
 
 /// An IPv6 address of a device (`struct inet6_ifaddr`).
@@ -114,6 +116,19 @@ pub(crate) struct Member {
     pub(crate) created: u32,
 }
 
+/// What is known of the link's routers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Routers {
+    /// They were asked for (`IF_RS_SENT`).
+    pub(crate) asked: bool,
+    /// One answered (`IF_RA_RCVD`).
+    pub(crate) heard: bool,
+    /// `IF_RA_MANAGED` and `IF_RA_OTHERCONF`, as the last one said.
+    pub(crate) managed: u8,
+    /// Which asking is under way: a timer of an earlier one means nothing.
+    pub(crate) round: u32,
+}
+
 /// IPv6 of one device, as far as it is not what every device is born with.
 #[derive(Clone, Debug)]
 pub(crate) struct Idev {
@@ -124,6 +139,7 @@ pub(crate) struct Idev {
     pub(crate) down: bool,
     /// The device has no carrier.
     pub(crate) linkdown: bool,
+    pub(crate) router: Routers,
     /// The MTU became too small: there is no IPv6 on the device until it grows.
     pub(crate) suspended: bool,
     /// The link layer was told to hear no groups until the device works again.
@@ -149,6 +165,7 @@ impl Idev {
         Self {
             conf: Overrides::default(),
             ready: false,
+            router: Routers::default(),
             suspended: false,
             deaf: false,
             down: false,

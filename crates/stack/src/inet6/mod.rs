@@ -16,6 +16,7 @@ mod packets;
 mod prefix;
 mod proc;
 mod route;
+mod router;
 mod scope;
 mod select;
 mod settings;
@@ -26,6 +27,7 @@ mod tests;
 use std::collections::BTreeMap;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::dev::Link;
 use crate::rtnl::{NetdevEvent, Rtnl};
@@ -49,6 +51,8 @@ pub(crate) use packets::{
 pub use prefix::Prefix6;
 pub(crate) use proc::{anycast6, if_inet6, igmp6, ipv6_route, rt6_stats};
 pub use route::{Nexthop6, RouteError6, RouteInfo6};
+pub use router::PrefixInfo;
+pub(crate) use router::{RouteOption, RouterAdvert, advert as router_advert, rest as link_advert};
 pub use scope::group_scope;
 pub use settings::TokenError;
 pub(crate) use settings::{
@@ -134,8 +138,24 @@ pub enum Inet6Notice {
         /// The route.
         route: Box<RouteInfo6>,
     },
-    /// IPv6 runs on the device from now on (`inet6_ifinfo_notify`).
+    /// IPv6 runs on the device from now on, or a router said something of it (`inet6_ifinfo_notify`).
     Link(Arc<Link>, Box<Inet6Link>),
+    /// A router told of a prefix (`inet6_prefix_notify`).
+    Prefix {
+        /// The device.
+        ifindex: u32,
+        /// The prefix.
+        info: PrefixInfo,
+    },
+    /// A router told something that is for programs, such as a name server's address (`ndisc_ra_useropt`).
+    UserOption {
+        /// The device.
+        ifindex: u32,
+        /// Who said it.
+        router: Ipv6Addr,
+        /// The option, whole.
+        option: Vec<u8>,
+    },
 }
 
 /// A device goes through something.
@@ -152,6 +172,8 @@ pub(crate) enum Timer {
     Lifetime { ifindex: u32, addr: Ipv6Addr },
     /// Ended routes are to be collected.
     Collect,
+    /// A router may not have answered: to which of how many questions, asked after how long.
+    RouterSolicit { ifindex: u32, round: u32, nth: i32, waited: Duration },
 }
 
 /// A timer is due.
@@ -160,6 +182,9 @@ pub(crate) fn timer(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, timer: Timer) {
         Timer::Dad { ifindex, addr, round } => dad::undisputed(rtnl, ns, ifindex, addr, round),
         Timer::Lifetime { ifindex, addr } => addr::lifetime_over(rtnl, ns, ifindex, addr),
         Timer::Collect => change::collect(rtnl, ns),
+        Timer::RouterSolicit { ifindex, round, nth, waited } => {
+            router::unanswered(rtnl, ns, (ifindex, round), nth, waited);
+        }
     }
 }
 

@@ -38,6 +38,8 @@ pub(crate) mod rtnh {
 pub(crate) const PROTO_KERNEL: u8 = 2;
 /// `RTPROT_BOOT`: what a request without a protocol is taken for.
 pub(crate) const PROTO_BOOT: u8 = 3;
+/// Routers said so.
+pub(crate) const PROTO_RA: u8 = 9;
 /// The metric of a route for which nobody said one (`IP6_RT_PRIO_USER`).
 pub(crate) const METRIC_USER: u32 = 1024;
 /// The metric of connected and multicast routes (`IP6_RT_PRIO_ADDRCONF`).

@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use super::conf::{self, devconf, gen_mode, has_inet6};
-use super::{Inet6, anycast, config, groups};
+use super::{Inet6, anycast, config, groups, router};
 use crate::dev::{IfFlags, Inet6Conf, Link, LinkRefused};
 use crate::errno;
 use crate::inet::{InetNotice, Netconf, NetconfPart};
@@ -89,6 +89,9 @@ fn set_all(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, number: usize, value: i32) {
     let told = [devconf::FORWARDING, devconf::IGNORE_ROUTES_WITH_LINKDOWN, devconf::PROXY_NDP];
     if changed && told.contains(&number) {
         tell(rtnl, ns, ConfOf::All, number);
+    }
+    if changed && number == devconf::FORWARDING && value != 0 {
+        router::forget(rtnl, ns);
     }
 }
 

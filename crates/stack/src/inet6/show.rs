@@ -8,13 +8,14 @@ use pernet::Net;
 
 use super::conf::{devconf, has_inet6};
 use super::fib::{Node, NodeKey, sharing};
-use super::idev::{BORN_GROUPS, Ifa6, Member};
+use super::idev::{BORN_GROUPS, Idev, Ifa6, Member};
 use super::label::{AddrLabel, Labels};
 use super::prefix::Prefix6;
 use super::route::{Nexthop6, Route6, RouteInfo6, rtn, rtnh};
 use super::{Inet6, LabelError};
 use crate::clock;
 use crate::dev::{Link, Stack};
+use crate::neigh::{self, NeighFamily, NeighParm};
 use crate::rtnl::Rtnl;
 use crate::state::{NetState, Ns};
 use crate::sysctl::nexthop_compat;
@@ -54,20 +55,39 @@ pub struct Inet6Link {
     pub changed: u32,
     /// Milliseconds that a neighbour is believed reachable.
     pub reachable_ms: u32,
+    /// Milliseconds between two questions for one.
+    pub retrans_ms: u32,
     /// The interface part for addresses from advertisements.
     pub token: Ipv6Addr,
     /// `IN6_ADDR_GEN_MODE_*`.
     pub addr_gen_mode: u8,
 }
 
-/// `IF_READY`.
+/// `IF_READY`: IPv6 works. `IF_RS_SENT`, `IF_RA_RCVD`: routers were asked for, one answered.
 const IF_READY: u32 = 0x8000_0000;
+/// What it is born with, milliseconds.
+const BASE_REACHABLE: u64 = 30_000;
+const IF_RA_RCVD: u32 = 0x20;
+const IF_RS_SENT: u32 = 0x10;
+
+fn flags(idev: &Idev) -> u32 {
+    let flag = |on: bool, flag: u32| if on { flag } else { 0 };
+    let routers = idev.router;
+    flag(idev.ready, IF_READY)
+        | u32::from(routers.managed)
+        | flag(routers.asked, IF_RS_SENT)
+        | flag(routers.heard, IF_RA_RCVD)
+}
 
 /// What a device's IPv6 is now; `None` if it has none.
 pub(crate) fn inet6_link(state: &NetState, link: &Link) -> Option<Inet6Link> {
     if !has_inet6(link) {
         return None;
     }
+    // One part after the other.
+    let parms = neigh::parms(state, link.index(), NeighFamily::V6);
+    let [base, retrans_ms] =
+        [NeighParm::BaseReachableTime, NeighParm::RetransTime].map(|p| parms.get(p).cast_unsigned());
     let inet6 = state.peek_inet6();
     let idev = inet6.as_ref().and_then(|inet6| inet6.dev(link.index()));
     let mut conf = link.class().inet6.0;
@@ -78,11 +98,13 @@ pub(crate) fn inet6_link(state: &NetState, link: &Link) -> Option<Inet6Link> {
         }
     }
     Some(Inet6Link {
-        flags: if idev.is_some_and(|idev| idev.ready) { IF_READY } else { 0 },
+        flags: idev.map_or(0, flags),
         addr_gen_mode: u8::try_from(conf[devconf::ADDR_GEN_MODE]).unwrap_or(0),
         conf,
         changed: idev.map_or(link.inet6_changed, |idev| idev.changed),
-        reachable_ms: link.inet6_reachable_ms,
+        // Somewhere between half and one and a half of the base time, always in the same place.
+        reachable_ms: (u64::from(link.inet6_reachable_ms) * u64::from(base) / BASE_REACHABLE) as u32,
+        retrans_ms,
         token: idev.map_or(Ipv6Addr::UNSPECIFIED, |idev| idev.token),
     })
 }
@@ -353,9 +375,9 @@ pub(crate) fn route_info(
     }
 }
 
-/// Hundredths of a second from `now` to `when`.
+/// Hundredths of a second from `now` to `when`, begun ones too: who has just said "1800 seconds" reads that.
 fn left(when: Duration, now: Duration) -> i32 {
-    let cs = |d: Duration| i32::try_from(d.as_millis() / 10).unwrap_or(i32::MAX);
+    let cs = |d: Duration| i32::try_from(d.as_micros().div_ceil(10_000)).unwrap_or(i32::MAX);
     match when.checked_sub(now) {
         Some(left) => cs(left),
         None => -cs(now.saturating_sub(when)),

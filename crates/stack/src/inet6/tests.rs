@@ -41,6 +41,8 @@ impl NoticeSink for Told {
                 format!("{} {:?}", if added.is_some() { "route" } else { "no route" }, route.dst)
             }
             Inet6Notice::Link(..) => "link".into(),
+            Inet6Notice::Prefix { info, .. } => format!("prefix {}/{}", info.prefix, info.len),
+            Inet6Notice::UserOption { option, .. } => format!("option {}", option[0]),
         };
         self.0.lock().unwrap().push(line);
     }

@@ -55,6 +55,10 @@ pub(super) fn handle_frame(cx: Cx<'_>, port: &Arc<Link>, frame: Frame) -> Option
     if settings.is_on(switch::LOCKED) && !matches!(found, FdbFound::Port(at) if at == port.index()) {
         return None;
     }
+    if matches!(found, FdbFound::Port(at) if at != port.index()) {
+        // It has moved, and who thought that he knew the way does not.
+        cx.stack.changed();
+    }
     // One's own address from outside is a loop, and nothing to be learnt.
     if settings.is_on(switch::LEARNING) && found != FdbFound::Here {
         learn(cx, &master, bridge, src, port.index());
@@ -96,6 +100,7 @@ pub(super) fn xmit(cx: Cx<'_>, master: &Arc<Link>, mut frame: Frame) {
     if eth::eth_type_trans(&mut frame, master).is_none() {
         return;
     }
+    frame.trail.cross(cx.state, master, true, len);
     xmit::sent(cx, master, len);
     let Some((dst, _)) = eth::addresses(&frame) else { return };
     forward(cx, master, None, frame, dst);
@@ -112,6 +117,7 @@ fn forward(cx: Cx<'_>, master: &Arc<Link>, from: Option<&Link>, frame: Frame, ds
     }
     // Who listens to everything sees what is for others as well.
     if from.is_some() && master.flags().contains(IfFlags::PROMISC) {
+        frame.trail.spoil();
         pass_up(cx, master, frame.clone());
     }
     match cx.state.links.found_at(master, &HwAddr::from_six(dst)) {
@@ -141,7 +147,8 @@ fn flood(cx: Cx<'_>, master: &Link, from: Option<&Link>, frame: Frame, number: u
         out(cx, &last, frame.clone());
         last = port;
     }
-    // The last one gets the frame itself.
+    // The last one gets the frame itself. Where the address is, the next frame may know.
+    frame.trail.spoil();
     out(cx, &last, frame);
 }
 
@@ -170,6 +177,7 @@ fn out(cx: Cx<'_>, port: &Arc<Link>, mut frame: Frame) {
 /// The switch receives it as a device.
 fn pass_up(cx: Cx<'_>, master: &Arc<Link>, mut frame: Frame) {
     let len = frame.len();
+    frame.trail.cross(cx.state, master, false, len);
     frame.pull_back_to_mac();
     if eth::eth_type_trans(&mut frame, master).is_some() && netif_rx(cx, master.index(), frame) {
         xmit::received(cx, master, len);

@@ -2,8 +2,8 @@
 
 use std::num::NonZeroU16;
 
-use super::Tag;
 use super::buffer::Buffer;
+use super::{Noted, Tag};
 use crate::l3::Reach;
 
 /// What is known of the checksum of the transport header.
@@ -68,6 +68,8 @@ pub(crate) struct Frame {
     pub(crate) sender: u64,
     /// The tag that it bears.
     pub(crate) tag: Option<Tag>,
+    /// What is noted of its way, if somebody wants to know. A copy notes nothing.
+    pub(crate) trail: Noted,
 }
 
 impl Frame {

@@ -18,6 +18,7 @@ mod receive;
 mod tap;
 #[cfg(test)]
 mod tests;
+mod trail;
 mod tun;
 mod upper;
 mod vxlan;
@@ -26,11 +27,12 @@ mod xmit;
 
 pub(crate) use arp::arp_request;
 pub(crate) use backlog::{Backlog, Softnet, later, netif_rx};
-pub(crate) use count::count;
+pub(crate) use count::{count, counters};
 pub(crate) use eth::{hard_header, push_header};
 pub(crate) use frame::{Checksum, Frame, PacketType};
 #[cfg(test)]
 pub(crate) use tap::seen;
+pub(crate) use trail::{Crossing, Noted, Trail};
 pub(crate) use tun::Cables;
 pub use tun::TunQueue;
 pub(crate) use upper::Tag;

@@ -52,6 +52,7 @@ fn arrive(cx: Cx<'_>, upper: &Arc<Link>, mut frame: Frame, len: usize) {
         return;
     }
     let protocol = frame.protocol;
+    frame.trail.cross(cx.state, upper, false, len);
     frame.pull_back_to_mac();
     frame.routed = None;
     if eth::eth_type_trans(&mut frame, upper).is_none() {
@@ -122,6 +123,7 @@ pub(super) fn vlan_xmit(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame) {
         inline(&mut frame);
     }
     frame.tag = Some(tag);
+    frame.trail.cross(cx.state, link, true, len);
     let sent = xmit::with_lower(cx, link, |cx, lower| dev_queue_xmit(cx, lower, frame));
     counted(cx, link, len, sent);
 }

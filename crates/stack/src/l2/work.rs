@@ -36,6 +36,8 @@ pub(crate) enum Work {
         /// Of which check: a later one asks for itself.
         round: u32,
     },
+    /// Routers are to be asked for on the device with this index.
+    RouterSolicit(u32),
     /// The device with this index went down, or, if that is said, away: packet sockets are told.
     DeviceGone(u32, bool),
     /// The time may be over of a block in the ring of this packet socket.
@@ -64,6 +66,7 @@ impl Work {
             Self::FdbAge(ifindex) => bridge::age(cx, ifindex),
             Self::TellGroups(on) => l3::tell_groups(cx, on),
             Self::AnswerGroups(on, group) => l3::answer_groups(cx, on, group),
+            Self::RouterSolicit(ifindex) => l3::router_solicit(cx, ifindex),
             Self::DadSolicit { ifindex, addr, round } => l3::dad_solicit(cx, ifindex, addr, round),
         }
     }

@@ -65,7 +65,7 @@ pub(crate) fn xmit_list(cx: Cx<'_>, link: &Arc<Link>, frames: &mut Vec<Frame>) {
         && link.class().kind == Some("veth")
         && !tap::watched(cx)
         && cx.stack.eth_features(cx.net, link).takes_checksums();
-    if plain && frames.iter().all(|frame| frame.segment.is_none()) {
+    if plain && frames.iter().all(|frame| frame.segment.is_none() && !frame.trail.is_noted()) {
         return veth_list(cx, link, frames);
     }
     for frame in frames.drain(..) {
@@ -145,6 +145,8 @@ fn loopback(cx: Cx<'_>, link: &Link, mut frame: Frame) {
         return;
     }
     let len = frame.len();
+    frame.trail.cross(cx.state, link, true, len);
+    frame.trail.cross(cx.state, link, false, len);
     if netif_rx(cx, link.index(), frame) {
         count(cx.state, link, |c| {
             c.tx_packets.fetch_add(1, Relaxed);
@@ -162,7 +164,9 @@ fn veth(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame) {
     let len = frame.len();
     // What the other end is told of the packet is what a wire would tell it.
     (frame.mark, frame.priority, frame.routed) = (0, 0, None);
+    frame.trail.cross(cx.state, link, true, len);
     let arrived = with_lower(cx, link, |cx, peer| {
+        frame.trail.cross(cx.state, peer, false, len);
         let arrived =
             peer.is_up() && eth::eth_type_trans(&mut frame, peer).is_some() && netif_rx(cx, peer.index(), frame);
         if arrived {

@@ -244,6 +244,11 @@ pub(crate) fn link_failure(cx: Cx<'_>, ifindex: u32, frame: Frame) {
     }
 }
 
+/// Asks for routers on a device.
+pub(crate) fn router_solicit(cx: Cx<'_>, ifindex: u32) {
+    v6::router_solicit(cx, ifindex);
+}
+
 /// Asks whether somebody on the link has an IPv6 address that is being checked.
 pub(crate) fn dad_solicit(cx: Cx<'_>, ifindex: u32, addr: Ipv6Addr, round: u32) {
     v6::dad_solicit(cx, ifindex, addr, round);

@@ -69,7 +69,7 @@ fn find(ns: Ns<'_>, v6: bool, from: SocketAddr, to: SocketAddr, device: u32) -> 
     };
     let found = ns.state().l4.peek_udp(Proto::Udp)?.lookup(&Ends { src, dst, device })?;
     // Of both families: one that hears by both is found by either.
-    (found.kind.v6 == v6 || !found.kind.v6 == dst.is_ipv4()).then_some(found)
+    (found.kind.v6 == v6 || found.kind.v6 != dst.is_ipv4()).then_some(found)
 }
 
 impl Stack {

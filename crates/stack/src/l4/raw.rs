@@ -112,6 +112,7 @@ pub(super) fn deliver(cx: Cx<'_>, packet: &Received) -> bool {
         };
         any |= wanted;
         if wanted {
+            packet.frame.trail.spoil();
             let mut frame = packet.frame.clone();
             if !v6 {
                 // IPv4's get the header too.

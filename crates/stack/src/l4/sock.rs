@@ -235,6 +235,7 @@ impl Sock {
         });
         if let (Proto::Raw(_), Some(cx)) = (kind.proto, sock.cx()) {
             cx.state.l4.raw.insert(&sock);
+            cx.stack.changed();
         }
         sock
     }

@@ -30,6 +30,7 @@ pub(crate) use output::{Heard, ask_for, connected, heard, is_valid, output};
 pub use parms::{NeighParm, NeighParms};
 pub(crate) use parms::{queue_bytes, queue_packets, ticks};
 pub(crate) use proc::proc_arp;
+pub(crate) use read::parms;
 pub use read::{NeighPage, ProxyPage};
 pub use state::NeighState;
 pub(crate) use table::Neighbours;

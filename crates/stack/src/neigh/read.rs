@@ -83,7 +83,7 @@ impl Stack {
     }
 }
 
-pub(super) fn parms(state: &NetState, ifindex: u32, family: NeighFamily) -> NeighParms {
+pub(crate) fn parms(state: &NetState, ifindex: u32, family: NeighFamily) -> NeighParms {
     state.peek_neigh().map_or_else(|| NeighParms::born(family), |table| table.parms.get(ifindex, family))
 }
 

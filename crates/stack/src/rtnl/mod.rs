@@ -47,6 +47,8 @@ pub struct Rtnl<'s> {
     shared: MutexGuard<'s, Shared>,
     origin: Origin,
     notices: Vec<(NetRef, Notice, Origin)>,
+    /// Nothing is changed by it after all.
+    quiet: bool,
 }
 
 impl Stack {
@@ -54,7 +56,7 @@ impl Stack {
     #[must_use]
     pub fn rtnl(&self, origin: Origin) -> Rtnl<'_> {
         let shared = self.inner().rtnl.lock().unwrap_or_else(PoisonError::into_inner);
-        Rtnl { stack: self, shared, origin, notices: Vec::new() }
+        Rtnl { stack: self, shared, origin, notices: Vec::new(), quiet: false }
     }
 
     /// Tells `sink` of every change from here on. One sink; a second call replaces it.
@@ -108,10 +110,12 @@ impl<'s> Rtnl<'s> {
         }
     }
 
-    /// Runs every timer that is due.
+    /// Runs every timer that is due. What else its holder does, changes nothing.
     pub(crate) fn run_timers(&mut self) {
         let now = self.now();
+        self.quiet = true;
         while let Some((_, (net, timer))) = self.shared.timers.due(now) {
+            self.quiet = false;
             if let Some(net) = net.upgrade()
                 && let Some(ns) = self.ns(&net)
             {
@@ -120,7 +124,8 @@ impl<'s> Rtnl<'s> {
         }
     }
 
-    pub(crate) fn next_timer(&self) -> Option<std::time::Duration> {
+    pub(crate) fn next_timer(&mut self) -> Option<std::time::Duration> {
+        self.quiet = true;
         self.shared.timers.next()
     }
 }
@@ -128,6 +133,10 @@ impl<'s> Rtnl<'s> {
 impl Drop for Rtnl<'_> {
     /// Delivers, still under the lock: that is what keeps the order of messages equal to the order of changes.
     fn drop(&mut self) {
+        // Whoever learns of a way from here on learns it with the change; who learnt it before sees that there was one.
+        if !self.quiet {
+            self.stack.changed();
+        }
         if self.notices.is_empty() {
             return;
         }

@@ -86,7 +86,7 @@ impl Stack {
                 // There are more than one call may receive.
                 return Some(Duration::ZERO);
             }
-            let rtnl = self.rtnl(pernet::Origin::KERNEL);
+            let mut rtnl = self.rtnl(pernet::Origin::KERNEL);
             let next = rtnl.next_timer().into_iter().chain(self.inner().sock_timers.next()).min();
             let now = rtnl.now();
             drop(rtnl);

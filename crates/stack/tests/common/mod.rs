@@ -19,6 +19,7 @@ impl Clock for Shared {
 
 /// `a`, 10.0.0.1, and `b`, 10.0.0.2.
 pub(crate) struct World {
+    #[allow(dead_code, reason = "not every file that uses these namespaces asks for their system")]
     pub(crate) namespaces: Namespaces,
     pub(crate) stack: Stack,
     pub(crate) clock: Arc<ManualClock>,
@@ -85,7 +86,7 @@ impl World {
     /// Lets time pass, to each timer.
     pub(crate) fn pass(&self, mut time: Duration) {
         while !time.is_zero() {
-            let next = self.stack.run_timers().unwrap_or(time).clamp(Duration::from_millis(1), time);
+            let next = self.stack.run_timers().unwrap_or(time).max(Duration::from_millis(1)).min(time);
             self.clock.advance(next);
             time -= next;
         }

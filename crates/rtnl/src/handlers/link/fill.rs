@@ -39,8 +39,6 @@ const INET6_STATS: u64 = 38;
 const ICMP6_STATS: u64 = 7;
 /// Longest datagram that can be reassembled, bytes.
 const MAX_REASSEMBLY: u32 = 65_535;
-/// Time between two neighbour solicitations, milliseconds.
-const RETRANS_MS: u32 = 1000;
 
 /// What the requester asked to see.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -228,7 +226,7 @@ fn stats(out: &mut Builder, stats: &LinkStats) {
 
 /// The IPv6 part of a link (`inet6_fill_ifla6_attrs`).
 fn inet6(out: &mut Builder, part: &Inet6Link, with_stats: bool) {
-    let cache = [MAX_REASSEMBLY, part.changed, part.reachable_ms, RETRANS_MS];
+    let cache = [MAX_REASSEMBLY, part.changed, part.reachable_ms, part.retrans_ms];
     let cache: Vec<u8> = cache.iter().flat_map(|v| v.to_ne_bytes()).collect();
     out.put_u32(IFLA_INET6_FLAGS, part.flags)
         .put(IFLA_INET6_CACHEINFO, &cache)

@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use pernet_stack::{Answer6, Flow6, Nexthop6, RouteInfo6};
+use pernet_stack::{Answer6, Flow6, Nexthop6, PrefixInfo, RouteInfo6};
 use pernet_wire::Builder;
 use pernet_wire::uapi::*;
 
@@ -25,6 +25,30 @@ fn header(out: &mut Builder, route: &RouteInfo6, body: &Body) {
     let table = u8::try_from(route.table).unwrap_or(RT_TABLE_COMPAT);
     out.put_raw(&[AF_INET6 as u8, body.dst_len, body.src_len, 0, table, route.proto, 0, route.kind, a, b, c, d]);
     out.put_u32(RTA_TABLE, route.table);
+}
+
+/// A router's prefix (`inet6_fill_prefix`).
+pub(super) fn prefix(out: &mut Builder, ifindex: u32, info: &PrefixInfo) {
+    const OPTION: u8 = 3;
+    const PREFIX_ADDRESS: u16 = 1;
+    const PREFIX_CACHEINFO: u16 = 2;
+    let [a, b, c, d] = ifindex.to_ne_bytes();
+    out.put_raw(&[AF_INET6 as u8, 0, 0, 0, a, b, c, d, OPTION, info.len, info.flags, 0]);
+    out.put(PREFIX_ADDRESS, &info.prefix.octets());
+    let times = [info.preferred, info.valid].map(u32::to_ne_bytes);
+    out.put(PREFIX_CACHEINFO, times.as_flattened());
+}
+
+/// What a router said that is for programs (`ndisc_ra_useropt`).
+pub(super) fn user_option(out: &mut Builder, ifindex: u32, router: Ipv6Addr, option: &[u8]) {
+    const ROUTER_ADVERT: u8 = 134;
+    const NDUSEROPT_SRCADDR: u16 = 1;
+    let [low, high] = u16::try_from(option.len()).unwrap_or(0).to_ne_bytes();
+    let [a, b, c, d] = ifindex.to_ne_bytes();
+    out.put_raw(&[AF_INET6 as u8, 0, low, high, a, b, c, d, ROUTER_ADVERT, 0, 0, 0, 0, 0, 0, 0]);
+    // A multiple of eight bytes, as options are.
+    out.put_raw(option);
+    out.put(NDUSEROPT_SRCADDR, &router.octets());
 }
 
 /// A route as it stands in its table.

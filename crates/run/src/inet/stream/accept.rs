@@ -7,6 +7,7 @@ use std::sync::Arc;
 use pernet_stack::TcpSocket;
 use rustix::net::{SocketFlags, connect};
 
+use super::options::set_native;
 use super::{Phase, State, StreamFd, pump, wire};
 use crate::descriptors::refused;
 use crate::inet::{address, keep};
@@ -158,16 +159,22 @@ impl StreamFd {
             Ok(prepared) => prepared,
             Err(e) => return Err((notification, e)),
         };
+        let (send, receive) = child.buffers();
+        for (option, bytes) in [(libc::SO_SNDBUF, send), (libc::SO_RCVBUF, receive)] {
+            // A listener's connections have what it has.
+            bytes.inspect(|&bytes| set_native(end.as_fd(), option, bytes));
+        }
         child.set_inode(id.ino);
         child.on_ready(Some(world.sockets.alarm(id, world.reactor.clone())));
         // It is in the table before the program can name it, and moves nothing before the program has it.
         let wire = pump::Wire::paused(wire);
         let fresh = Arc::new(Self::new(id, self.kind, self.net.clone(), kept, child, Phase::Fresh));
+        fresh.bound(wire.end());
         fresh.show_outside(world);
         let registered = world
             .sockets
             .insert_silent(id, Emulated::Stream(fresh.clone()), &end, &world.reactor)
-            .and_then(|()| world.reactor.edges(wire.end(), Token::Socket(id.ino)).map_err(|e| sys::errno_of(&e)));
+            .and_then(|()| world.reactor.arrivals(wire.end(), Token::Socket(id.ino)).map_err(|e| sys::errno_of(&e)));
         if let Err(e) = registered {
             drop(world.sockets.remove(id));
             return Err((notification, e));

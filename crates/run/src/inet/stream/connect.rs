@@ -6,6 +6,7 @@ use std::sync::Arc;
 use pernet_stack::TcpState;
 
 use super::{Phase, State, StreamFd, pump};
+use crate::descriptors::room;
 use crate::inet::address;
 use crate::listener::Notification;
 use crate::netlink::answer;
@@ -58,6 +59,10 @@ impl StreamFd {
             Ok(app) => app,
             Err(e) => return answer(world, notification, Err(e)),
         };
+        // Asked before anything has happened; of descriptors a `connect` does not speak.
+        if world.sockets.with_room(|| room(&app)).is_err() {
+            return answer(world, notification, Err(libc::ENOBUFS));
+        }
         let mut state = lock(&self.state);
         if !matches!(state.phase, Phase::Fresh) {
             let result = match state.phase {
@@ -175,8 +180,9 @@ impl StreamFd {
 
     /// The connection stands.
     fn open_wire(&self, world: &World, state: &mut State, wire: OwnedFd) -> Result<(), i32> {
+        self.bound(wire.as_fd());
         let wire = pump::Wire::new(wire);
-        world.reactor.edges(wire.end(), Token::Socket(self.id.ino)).map_err(|e| sys::errno_of(&e))?;
+        world.reactor.arrivals(wire.end(), Token::Socket(self.id.ino)).map_err(|e| sys::errno_of(&e))?;
         state.phase = Phase::Open(wire);
         Ok(())
     }

@@ -3,12 +3,14 @@
 //! The program's end is an AF_UNIX stream socket, unconnected at first. Everything the program waits for is the kernel's: a
 //! listener really listens, at a name that the kernel chose, and whoever connects there is us; a connection is really
 //! connected, to a [wire](Wire) of ours. The rest is in the stack: a [`TcpSocket`] beside each such end, and a [pump](pump)
-//! between it and the wire.
+//! between it and the wire. Where both ends of a connection are here and the stack says that its way is plain, the pump
+//! moves bytes from wire to wire ([`splice`]).
 
 mod accept;
 mod connect;
 mod options;
 mod pump;
+mod splice;
 mod wire;
 
 use std::collections::VecDeque;
@@ -106,6 +108,11 @@ impl StreamFd {
         self.kept.is_some() || silent(&lock(&self.state).phase)
     }
 
+    /// Do bytes go both ways? Then moving them tells when the program has closed it and nothing is left to say.
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(lock(&self.state).phase, Phase::Open(_))
+    }
+
     fn v6(&self) -> bool {
         self.kind.family == Family::V6
     }
@@ -123,6 +130,8 @@ impl StreamFd {
         let mut state = lock(&self.state);
         match &state.phase {
             Phase::Listening { .. } => self.announce(world, &mut state),
+            // Nobody waits any more for how it ends.
+            Phase::Connecting { wire, .. } if sys::is_hung_up(wire.as_fd()) => return true,
             Phase::Connecting { .. } => self.see_connection(world, &mut state),
             Phase::Fresh | Phase::Asking | Phase::Open(_) | Phase::Over => {}
         }
@@ -188,7 +197,8 @@ impl StreamFd {
             let Ok(state) = me.state.try_lock() else { return (0, 0) };
             let Phase::Open(wire) = &state.phase else { return (0, 0) };
             let unread = state.last.and_then(|(task, fd)| me.find_app(&world, task, fd));
-            (unread.map_or(0, |app| sys::readable_bytes(app.as_fd())), sys::readable_bytes(wire.end()))
+            let there = unread.map_or(0, |app| sys::readable_bytes(app.as_fd()));
+            (there + wire.held.len(), sys::readable_bytes(wire.end()))
         })));
     }
 

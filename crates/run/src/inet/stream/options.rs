@@ -1,10 +1,10 @@
 //! Options of sockets with connections.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use pernet::Cap;
 
-use super::StreamFd;
+use super::{Phase, StreamFd};
 use crate::inet::{common_option, option_value};
 use crate::listener::Call;
 use crate::mem::Memory;
@@ -39,8 +39,12 @@ pub(super) fn set(world: &World, task: Task, call: &Call, s: &StreamFd) -> Outco
             _ => Err(libc::EINVAL),
         }),
         (libc::SOL_SOCKET, libc::SO_REUSEPORT) => done(truth(&value).map(|on| s.socket.set_reuse_port(on))),
+        (libc::SOL_SOCKET, libc::SO_SNDBUF | libc::SO_RCVBUF) => also(s.set_buffer(option, &value, false)),
         (libc::SOL_SOCKET, libc::SO_MARK | libc::SO_RCVBUFFORCE | libc::SO_SNDBUFFORCE) if !admin() => {
             Outcome::Errno(libc::EPERM)
+        }
+        (libc::SOL_SOCKET, libc::SO_SNDBUFFORCE | libc::SO_RCVBUFFORCE) => {
+            done(s.force_buffer(world, task, call, &value))
         }
         (libc::SOL_SOCKET, libc::SO_MARK) => done(match value.first_chunk() {
             Some(&mark) => {
@@ -65,6 +69,46 @@ pub(super) fn set(world: &World, task: Task, call: &Call, s: &StreamFd) -> Outco
         (libc::SOL_IP | libc::SOL_IPV6, _) => done(s.socket.set_ip_option(level, option, &value)),
         _ => Outcome::Errno(libc::ENOPROTOOPT),
     }
+}
+
+impl StreamFd {
+    /// `SO_SNDBUF` and `SO_RCVBUF`: what waits lies in the program's end, in the stack and in ours.
+    fn set_buffer(&self, option: i32, value: &[u8], force: bool) -> Result<(), i32> {
+        let asked = value.first_chunk().map(|&b| i32::from_ne_bytes(b)).ok_or(libc::EINVAL)?;
+        if matches!(option, libc::SO_SNDBUF | libc::SO_SNDBUFFORCE) {
+            self.socket.set_send_buffer(asked, force);
+            return Ok(());
+        }
+        self.socket.set_receive_buffer(asked, force);
+        if let Phase::Open(wire) = &lock(&self.state).phase {
+            self.bound(wire.end());
+        }
+        Ok(())
+    }
+
+    /// As that, by who may pass the administrator's limits: the kernel's end would ask for a right on the host.
+    fn force_buffer(&self, world: &World, task: Task, call: &Call, value: &[u8]) -> Result<(), i32> {
+        let option = call.int(2);
+        self.set_buffer(option, value, true)?;
+        let app = self.app(world, task, call.int(0))?;
+        let asked = value.first_chunk().map_or(0, |&b| i32::from_ne_bytes(b));
+        let plain = if option == libc::SO_SNDBUFFORCE { libc::SO_SNDBUF } else { libc::SO_RCVBUF };
+        sys::set_socket_int(app.as_fd(), libc::SOL_SOCKET, plain, asked).map_err(|e| sys::errno_of(&e))
+    }
+
+    /// Our end of a connection takes no more for the program than its socket says: a stream of AF_UNIX is bounded by who
+    /// sends.
+    pub(super) fn bound(&self, wire: BorrowedFd<'_>) {
+        if let (_, Some(receive)) = self.socket.buffers() {
+            set_native(wire, libc::SO_SNDBUF, receive);
+        }
+    }
+}
+
+/// Sets a buffer of a stand-in, `bytes` as the kernel shows it. One that is too large for the host's limits is as large as
+/// they let it.
+pub(super) fn set_native(end: BorrowedFd<'_>, option: i32, bytes: usize) {
+    let _ = sys::set_socket_int(end, libc::SOL_SOCKET, option, i32::try_from(bytes / 2).unwrap_or(i32::MAX));
 }
 
 pub(super) fn get(world: &World, task: Task, call: &Call, s: &StreamFd) -> Outcome {

@@ -6,15 +6,18 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use pernet_stack::TcpState;
+use pernet_stack::{TcpState, TcpWay};
 
-use super::{Phase, State, StreamFd};
+use super::{Phase, State, StreamFd, splice};
+use crate::reactor::Token;
 use crate::sys;
-use crate::task::Task;
+use crate::task::{FileId, Task};
 use crate::world::World;
 
-/// Moved at once.
-const PIECE: usize = 64 << 10;
+/// Moved at once from wire to wire: what an empty one takes, which is two of the kernel's buffers.
+const PIECE: usize = 192 << 10;
+/// And by segments.
+const PACKETS: usize = 64 << 10;
 /// Pieces of one socket in a row, before another's turn.
 const TURN: usize = 16;
 
@@ -24,18 +27,22 @@ thread_local! {
 
 /// Our end of a connection with a program.
 pub(super) struct Wire {
-    end: OwnedFd,
+    pub(super) end: OwnedFd,
     /// Bytes for the program for which there was no room.
-    held: Vec<u8>,
+    pub(super) held: Vec<u8>,
+    /// Whose bytes those are if it waits until they are gone: its own go from wire to wire.
+    pub(super) feeder: Option<FileId>,
     /// An urgent byte for it, behind those.
-    urgent: Option<u8>,
+    pub(super) urgent: Option<u8>,
+    /// We are told when it has read something: that is a wake-up for each of its reads, and so only while bytes wait.
+    watches_room: bool,
     /// Nothing is moved yet.
-    paused: bool,
+    pub(super) paused: bool,
     /// The program has said that it writes no more, and it was told that nothing more comes.
     heard_end: bool,
-    told_end: bool,
+    pub(super) told_end: bool,
     /// It has shut this down: what comes is thrown away, what it writes is refused.
-    deaf: bool,
+    pub(super) deaf: bool,
     /// It has shut down both ways itself, so our end looks as if it had been closed.
     shut_both: bool,
     shut_read: bool,
@@ -43,8 +50,8 @@ pub(super) struct Wire {
 }
 
 /// What became of a direction.
-#[derive(PartialEq, Eq)]
-enum Flow {
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Flow {
     /// It waits for one of its sides.
     Waits,
     /// There is more at once.
@@ -61,7 +68,9 @@ impl Wire {
         Self {
             end,
             held: Vec::new(),
+            feeder: None,
             urgent: None,
+            watches_room: false,
             paused: false,
             heard_end: false,
             told_end: false,
@@ -82,6 +91,14 @@ impl Wire {
 
     pub(super) fn end(&self) -> BorrowedFd<'_> {
         self.end.as_fd()
+    }
+
+    /// Asks to be told when there is room for what waits, or no more. Asking looks at once, so nothing is missed.
+    pub(super) fn watch_room(&mut self, world: &World, id: FileId) {
+        let wanted = !self.held.is_empty() || self.urgent.is_some();
+        if wanted != self.watches_room && world.reactor.departures(&self.end, Token::Socket(id.ino), wanted).is_ok() {
+            self.watches_room = wanted;
+        }
     }
 
     pub(super) fn closes_silently(&self) -> bool {
@@ -105,8 +122,14 @@ impl StreamFd {
         }
         let (out, inward) = BUFFER.with_borrow_mut(|buffer| {
             buffer.resize(PIECE, 0);
-            (self.outward(wire, buffer), self.inward(wire, buffer))
+            (self.outward(world, wire, buffer), self.inward(wire, buffer))
         });
+        wire.watch_room(world, self.id);
+        if wire.held.is_empty()
+            && let Some(feeder) = wire.feeder.take()
+        {
+            world.sockets.notify(feeder, &world.reactor);
+        }
         if out == Flow::Gone {
             return true;
         }
@@ -132,7 +155,7 @@ impl StreamFd {
     }
 
     /// From the program to the stack.
-    fn outward(&self, wire: &mut Wire, buffer: &mut [u8]) -> Flow {
+    fn outward(&self, world: &World, wire: &mut Wire, buffer: &mut [u8]) -> Flow {
         for _ in 0..TURN {
             if wire.heard_end {
                 // Nothing tells of a close but this: there is nothing left to read.
@@ -148,6 +171,26 @@ impl StreamFd {
                 };
             }
             let next = sys::next_in_stream(wire.end());
+            let (mut most, mut peer) = (PACKETS, None);
+            match self.socket.way() {
+                _ if over || next != sys::Waiting::Something => {}
+                TcpWay::Short(way) => {
+                    (most, peer) = (PIECE, splice::Peer::of(world, way));
+                }
+                TcpWay::Ask(some) => most = some,
+                TcpWay::Wait => return Flow::Waits,
+                _ => {}
+            }
+            let mut direct = None;
+            if let Some(peer) = &peer {
+                match peer.open(world, self.id, buffer) {
+                    splice::Door::Open(open) => direct = Some(open),
+                    splice::Door::Full => return Flow::Waits,
+                    splice::Door::Busy => return Flow::More,
+                    splice::Door::Closed => most = PACKETS,
+                }
+            }
+            let room = room.min(most);
             let piece = match next {
                 sys::Waiting::Nothing => return Flow::Waits,
                 sys::Waiting::Urgent => &mut buffer[..1],
@@ -170,6 +213,9 @@ impl StreamFd {
                 }
                 Ok(n) => {
                     let mut rest = &buffer[..n];
+                    if direct.is_some_and(|direct| direct.take(world, rest)) {
+                        continue;
+                    }
                     while !rest.is_empty() {
                         let sent = if next == sys::Waiting::Urgent {
                             self.socket.send_urgent(rest)
@@ -203,7 +249,7 @@ impl StreamFd {
     }
 
     /// From the stack to the program.
-    fn inward(&self, wire: &mut Wire, buffer: &mut [u8]) -> Flow {
+    pub(super) fn inward(&self, wire: &mut Wire, buffer: &mut [u8]) -> Flow {
         for _ in 0..TURN {
             if !wire.held.is_empty() {
                 match sys::send_flags(wire.end(), &wire.held, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) {
@@ -261,7 +307,7 @@ impl StreamFd {
 
     /// Tells the program of a reset: closed with bytes in it that it wrote, our end gives it an error behind what it can
     /// still read. If it wrote none, we do in its name.
-    fn plant(&self, world: &World, state: &mut State, error: i32) {
+    pub(super) fn plant(&self, world: &World, state: &mut State, error: i32) {
         let app = state.last.and_then(|(task, fd)| self.find_app(world, task, fd));
         if let Some(app) = app {
             let _ = sys::send_flags(app.as_fd(), &[0], libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);

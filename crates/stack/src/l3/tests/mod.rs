@@ -3,6 +3,7 @@
 mod flows;
 mod groups;
 mod path;
+mod router;
 mod v4;
 mod v6;
 

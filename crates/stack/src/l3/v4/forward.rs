@@ -48,6 +48,8 @@ pub(super) fn ip_forward(
         return refuse(&frame, ty::DEST_UNREACH, code::FRAG_NEEDED, mtu);
     }
     if way.flags & rtcf::DOREDIRECT != 0 && frame.data().len() >= header.len {
+        // There is a nearer way, and the next packet may go by that.
+        frame.trail.spoil();
         redirect::send(cx, link, &frame, header, &way);
     }
     decrease_ttl(frame.data_mut());

@@ -94,6 +94,7 @@ pub(super) fn receive(cx: Cx<'_>, packet: &Received, from: Ipv4Addr) {
     // Who is not known to be there is asked first; the next message counts.
     if neigh::is_valid(cx, &link, nearer.into()) {
         cx.state.l3.exceptions.learn_gateway(path, cx.now(), nearer.into());
+        cx.stack.changed();
     } else {
         neigh::ask_for(cx, &link, nearer.into());
     }

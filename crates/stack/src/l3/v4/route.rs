@@ -120,6 +120,7 @@ pub(super) fn learn_mtu(cx: Cx<'_>, packet: &Ipv4Header, said: u32) {
     let mtu = if locked { known.min(least) } else { said };
     let lasts = u64::try_from(sysctl::number_or(ns, "ipv4/route/mtu_expires", 600)).unwrap_or(0);
     cx.state.l3.exceptions.learn_mtu(path, cx.now(), (mtu, locked), Duration::from_secs(lasts));
+    cx.stack.changed();
 }
 
 /// A router as paths have it.

@@ -49,6 +49,8 @@ pub(super) fn ip6_forward(
     }
     // The sender could have handed it to the next router himself.
     if way.oif == link.index() {
+        // The next packet may go by that way.
+        frame.trail.spoil();
         redirect::send(cx, link, &frame, header, route::next_hop(&way, header.dst));
     }
     if let Some(hop_limit) = frame.data_mut().get_mut(7) {

@@ -8,6 +8,7 @@ mod ndisc;
 mod output;
 mod redirect;
 mod route;
+mod router;
 
 pub(super) use icmp::{link_failure, parts_missing};
 pub(super) use input::ipv6_rcv;
@@ -15,3 +16,4 @@ pub(super) use ndisc::dad_solicit;
 pub(crate) use ndisc::solicit;
 pub(super) use output::{alert_packet, ip6_output, ip6_output_raw};
 pub(super) use route::route_output;
+pub(super) use router::solicit as router_solicit;

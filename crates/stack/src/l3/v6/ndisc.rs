@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pernet::Origin;
 
 use super::header::{HLEN, Ipv6Header, next};
-use super::{icmp, redirect};
+use super::{icmp, redirect, router};
 use crate::dev::{HwAddr, IfFlags, Link};
 use crate::inet6::{self, Flow6, Target, devconf};
 use crate::l2::{Checksum, Cx, Frame, dev_queue_xmit, ethertype, hard_header};
@@ -16,6 +16,7 @@ use crate::state::Ns;
 
 /// Types of messages.
 mod ty {
+    pub(super) const ROUTER_ADVERT: u8 = 134;
     pub(super) const NEIGHBOUR_SOLICIT: u8 = 135;
     pub(super) const NEIGHBOUR_ADVERT: u8 = 136;
 }
@@ -149,6 +150,7 @@ pub(super) fn ndisc_rcv(cx: Cx<'_>, link: &Arc<Link>, packet: &Received) {
     match message.first() {
         Some(&ty::NEIGHBOUR_SOLICIT) => neighbour_solicit(cx, link, (src, dst), message),
         Some(&ty::NEIGHBOUR_ADVERT) => neighbour_advert(cx, link, dst, message),
+        Some(&ty::ROUTER_ADVERT) => router::advert(cx, link, src, message),
         Some(&icmp::ty::REDIRECT) => redirect::receive(cx, link, src, message),
         _ => {}
     }

@@ -125,6 +125,7 @@ pub(super) fn learn_mtu(cx: Cx<'_>, packet: &Ipv6Header, iif: u32, said: u32) {
     }
     let lasts = u64::try_from(sysctl::number_or(cx.ns(), "ipv6/route/mtu_expires", 600)).unwrap_or(0);
     cx.state.l3.exceptions.learn_mtu(path, cx.now(), (said, false), Duration::from_secs(lasts));
+    cx.stack.changed();
 }
 
 /// The router `from` says that packets to `dst` are better sent to `nearer`, which may be `dst` itself (`rt6_do_redirect`).
@@ -136,6 +137,7 @@ pub(super) fn learn_gateway(cx: Cx<'_>, link: &Link, from: Ipv6Addr, dst: Ipv6Ad
     let used = learned(cx, &path).and_then(|learned| learned.gateway).or(path.gateway);
     if !way.local && used == Some(from.into()) {
         cx.state.l3.exceptions.learn_gateway(path, cx.now(), nearer.into());
+        cx.stack.changed();
     }
 }
 

@@ -154,7 +154,8 @@ impl Blocks {
         let kept = slot.parts[1].len().min((size - self.first()).saturating_sub(slot.at.0));
         let body = slot.body(header, kept);
         let len = (header + body.len()).next_multiple_of(ALIGN);
-        if self.end + len > size && (self.frames == 0 || !self.close(memory, slot.time, 0) || self.end + len > size) {
+        let is_full = |block: &Self| block.end + len > size;
+        if is_full(self) && (self.frames == 0 || !self.close(memory, slot.time, 0) || is_full(self)) {
             return false;
         }
         let mut bytes = Vec::with_capacity(len);

@@ -225,6 +225,7 @@ impl PacketSock {
         if !wanted || state.closed {
             return;
         }
+        frame.trail.spoil();
         let mut whole = frame.clone();
         whole.pull_back_to_mac();
         let (mac, header) = (whole.data(), frame.mac_header().len());
@@ -421,6 +422,7 @@ impl PacketSocket {
     fn hook(&self, ifindex: u32) {
         let Some(cx) = self.0.cx() else { return };
         cx.state.l4.packets.place(&self.0, Some(ifindex));
+        cx.stack.changed();
     }
 
     /// Says by which inode number programs know the file that stands for it.

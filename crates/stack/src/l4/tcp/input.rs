@@ -32,8 +32,9 @@ impl Sock {
     }
 
     /// A segment of a connection (`tcp_rcv_established`, `tcp_rcv_state_process`).
-    fn receive(self: &Arc<Self>, cx: Cx<'_>, header: &Header, packet: Received) {
+    fn receive(self: &Arc<Self>, cx: Cx<'_>, header: &Header, mut packet: Received) {
         let now = cx.now();
+        let trail = packet.frame.trail.take();
         if self.must_wait(header) {
             return;
         }
@@ -49,7 +50,11 @@ impl Sock {
                 }
                 return None;
             }
+            if let Some(engine) = inner.engine.as_mut().filter(|_| trail.is_some()) {
+                engine.answer_at_once();
+            }
             inner.feed(header, packet, now, out);
+            self.follow_trail(cx, inner, trail);
             None
         });
         if let Some(packet) = answer {
@@ -71,7 +76,7 @@ impl Sock {
     }
 
     /// A segment for a listener (`tcp_conn_request`).
-    fn knock(self: &Arc<Self>, cx: Cx<'_>, header: &Header, packet: Received) {
+    fn knock(self: &Arc<Self>, cx: Cx<'_>, header: &Header, mut packet: Received) {
         if header.has(RST) {
             return;
         }
@@ -130,7 +135,11 @@ impl Sock {
         if let Some(listen) = &mut self.lock().listen {
             listen.young.push(Arc::downgrade(&child));
         }
-        child.act(cx, |inner, out| inner.feed(header, packet, cx.now(), out));
+        let trail = packet.frame.trail.take();
+        child.act(cx, |inner, out| {
+            inner.feed(header, packet, cx.now(), out);
+            child.follow_trail(cx, inner, trail);
+        });
     }
 
     /// Somebody on the way says something of a segment of ours.
@@ -183,7 +192,7 @@ impl Inner {
     }
 
     /// Gives a segment to the engine, and draws from it what the engine does not tell.
-    fn feed(&mut self, header: &Header, packet: Received, now: Duration, out: &mut Vec<Frame>) {
+    fn feed(&mut self, header: &Header, mut packet: Received, now: Duration, out: &mut Vec<Frame>) {
         let Some(engine) = &mut self.engine else { return };
         let found = segment::options(packet.frame.data(), header);
         let was = engine.received();
@@ -202,6 +211,7 @@ impl Inner {
         let segments = packet.frame.segments(header.len) as u32;
         self.counts.received(header, segments, packet.tos, now);
         let announced = self.sequence.theirs && self.urgent.note(header, self.sequence.read);
+        self.skip.incoming(header, &self.sequence, packet.frame.data_mut());
         engine.input(packet.frame, now, out);
         if header.has(ACK) && self.sequence.ours {
             let Sequence { snd_una, snd_nxt, .. } = self.sequence;

@@ -4,12 +4,14 @@
 //! - [`sock`] is the socket around it: its place in the port table, its timer, who waits for it. [`input`] is what segments do
 //!   to it, [`user`] what programs do. What smoltcp leaves out is done there, from what the segments show: the queues of a
 //!   listener, errors, keep-alive probes, limits of patience, [urgent](urgent) bytes, and TIME-WAIT ([`timewait`]).
+//! - [`splice`] is what becomes of a connection whose bytes need no segments.
 //! - [`stream`] is what Rust programs use.
 //!
 //! A segment finds its socket by one look into the table that UDP uses too ([`crate::l4::ports`]). Each socket has a lock of
 //! its own, so two connections never wait for each other.
 
 mod ask;
+mod buffers;
 mod diag;
 mod info;
 mod input;
@@ -17,6 +19,7 @@ mod options;
 mod segment;
 mod smoltcp;
 mod sock;
+mod splice;
 mod state;
 mod stream;
 #[cfg(test)]
@@ -38,12 +41,13 @@ pub(in crate::l4) use diag::as_listed;
 pub(crate) use diag::proc_lines;
 pub use diag::{InetEntry, TcpTimer};
 pub use info::TcpInfo;
+pub(crate) use sock::Sock;
+pub use splice::{TcpShortcut, TcpWay};
 pub use state::State as TcpState;
 pub use stream::{TcpListener, TcpSocket, TcpStream};
 pub(crate) use timer::SockTimers;
 
 use self::segment::{Header, RST};
-use self::sock::Sock;
 use self::timewait::{Late, TimeWait};
 use super::ports::{Ends, Ports, Rules};
 use crate::l2::{Cx, Frame};

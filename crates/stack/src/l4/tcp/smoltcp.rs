@@ -87,6 +87,8 @@ pub(super) struct Engine {
     epoch: (Duration, i64),
     pace: i64,
     data_segments: u32,
+    /// No more than this waits to be acknowledged, whatever there is room for.
+    send_limit: usize,
 }
 
 impl std::fmt::Debug for Engine {
@@ -211,6 +213,7 @@ impl Engine {
             epoch: (now, 1),
             pace: 1,
             data_segments: 0,
+            send_limit: begin.send_buffer,
         }
     }
 
@@ -309,6 +312,12 @@ impl Engine {
         }
     }
 
+    /// The next segments with data are acknowledged at once: somebody waits for that.
+    pub(super) fn answer_at_once(&mut self) {
+        self.data_segments = 0;
+        self.socket_mut().set_ack_delay(None);
+    }
+
     /// Sends what there is to send.
     pub(super) fn poll(&mut self, now: Duration, out: &mut Vec<Frame>) {
         let at = self.engine_time(now);
@@ -330,7 +339,8 @@ impl Engine {
 
     /// Takes bytes to be sent; says how many there was room for.
     pub(super) fn send(&mut self, bytes: &[u8]) -> usize {
-        self.socket_mut().send_slice(bytes).unwrap_or(0)
+        let room = bytes.len().min(self.send_room());
+        self.socket_mut().send_slice(bytes.get(..room).unwrap_or_default()).unwrap_or(0)
     }
 
     /// Lets `f` take what arrived, from a piece of it; `f` says how many bytes it took.
@@ -359,7 +369,12 @@ impl Engine {
     }
 
     pub(super) fn send_room(&self) -> usize {
-        self.socket().send_capacity().saturating_sub(self.socket().send_queue())
+        self.socket().send_capacity().min(self.send_limit).saturating_sub(self.socket().send_queue())
+    }
+
+    /// From now on no more than this waits to be acknowledged; what waits already stays.
+    pub(super) fn limit_sending(&mut self, bytes: usize) {
+        self.send_limit = bytes;
     }
 
     /// No more will be sent after what was taken (FIN).

@@ -14,10 +14,10 @@ use super::segment::{self, ACK, Header, before};
 use super::smoltcp::{Begin, Engine};
 use super::state::State;
 use super::timewait::{Remains, TimeWait};
-use super::{Holder, urgent};
+use super::{Holder, splice, urgent};
 use crate::dev::Stack;
 use crate::errno;
-use crate::l2::{Cx, Frame};
+use crate::l2::{Cx, Frame, Trail};
 use crate::l3::{self, Flow, Route};
 use crate::l4::ports::Ticket;
 
@@ -55,6 +55,8 @@ pub(crate) struct Sock {
     /// Made for IPv6.
     pub(super) v6: bool,
     pub(super) cookie: u64,
+    /// The short way to the peer, if it was learnt. A leaf lock.
+    pub(super) path: Mutex<Option<Arc<splice::Path>>>,
     /// Everything that changes.
     inner: Mutex<Inner>,
 }
@@ -149,6 +151,11 @@ pub(super) struct Inner {
     pub(super) hold: Option<NetRef>,
     pub(super) sequence: Sequence,
     pub(super) urgent: urgent::Urgent,
+    pub(super) skip: splice::Skip,
+    /// The peer's, to go back with the next segment.
+    pub(super) trail: Option<Box<Trail>>,
+    /// From when on a segment may learn the way again.
+    pub(super) ask_at: Duration,
     pub(super) counts: Counts,
     pub(super) due: Due,
     /// The way that the last segment took, what it was asked for, and of which generation of configuration it is.
@@ -181,7 +188,7 @@ impl Sock {
 
     pub(super) fn with(stack: Stack, net: NetHandle, v6: bool, inner: Inner) -> Self {
         let cookie = crate::l4::next_cookie();
-        Self { stack, net, v6, cookie, inner: Mutex::new(inner) }
+        Self { stack, net, v6, cookie, path: Mutex::new(None), inner: Mutex::new(inner) }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -419,9 +426,14 @@ impl Sock {
             engine.set_mss(largest_segment(route, &inner.options));
         }
         let header = inner.options.header();
-        for mut frame in out {
+        let last = out.len() - 1;
+        for (n, mut frame) in out.into_iter().enumerate() {
+            inner.skip.outgoing(frame.data_mut());
             let Some(sent) = Header::parse(frame.data()) else { continue };
             inner.note_sent(&sent, frame.segments(sent.len) as u32, cx.now());
+            if n == last {
+                self.leave_trail(cx, inner, &sent, &mut frame);
+            }
             segment::set_ports(frame.data_mut(), local.port(), peer.port());
             if let Some(pointer) = inner.urgent.pointer(sent.seq) {
                 segment::set_urgent(frame.data_mut(), pointer);
@@ -480,8 +492,8 @@ impl Sock {
     pub(super) fn begin(&self, cx: Cx<'_>, route: &Route, inner: &Inner, seed: u64) -> Begin {
         Begin {
             mss: largest_segment(route, &inner.options),
-            send_buffer: inner.options.send_buffer,
-            receive_buffer: inner.options.receive_buffer,
+            send_buffer: inner.options.send_buffer.min(super::buffers::MOST),
+            receive_buffer: inner.options.receive_buffer.min(super::buffers::MOST),
             timestamps: inner.options.timestamps,
             nodelay: inner.options.nodelay,
             congestion: inner.options.congestion,

@@ -24,7 +24,7 @@ use crate::wait::wait_for;
 /// own way to wait. Its drop is `close`.
 #[derive(Debug)]
 pub struct TcpSocket {
-    sock: Arc<Sock>,
+    pub(super) sock: Arc<Sock>,
 }
 
 fn checked<T>(result: Result<T, i32>) -> io::Result<T> {

@@ -69,6 +69,11 @@ impl Urgent {
         true
     }
 
+    /// Nothing urgent is on its way, or waits to be read.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.out.is_none() && matches!(self.came, Came::None | Came::Read)
+    }
+
     /// Where the byte stands that was announced and has not arrived.
     pub(super) fn awaited(&self) -> Option<u32> {
         (self.came == Came::Announced).then_some(self.at)

@@ -5,12 +5,14 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use pernet::NetRef;
 
 use super::info::Counts;
 use super::smoltcp::Engine;
 use super::sock::{Due, FIN_TIMEOUT, Inner, Listen, Sequence, Sock, is_link_local, plain};
+use super::splice::Skip;
 use super::state::State;
 use super::urgent::{NoUrgent, Urgent};
 use crate::errno;
@@ -193,6 +195,8 @@ impl Sock {
         inner.state = State::SynSent;
         inner.counts = Counts::new(cx.now());
         (inner.sequence, inner.urgent) = (Sequence::default(), Urgent::default());
+        (inner.skip, inner.trail, inner.ask_at) = (Skip::default(), None, Duration::ZERO);
+        self.forget_way();
         (inner.shut_read, inner.shut_write, inner.done, inner.connecting) = (false, false, false, true);
         (inner.error, inner.soft_error) = (0, 0);
         inner.due = Due { handshake: Some(cx.now() + inner.options.handshake_limit()), ..Due::default() };
