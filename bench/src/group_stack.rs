@@ -6,6 +6,8 @@
 //! | `ping` | round trip, by `ping` |
 //! | `tcp_connect` | a new connection, made and closed |
 //! | `tcp_round_trip`, `udp_round_trip`, `udp_connected_round_trip` | a byte or a datagram of 64 there and back |
+//!
+//! And, of pernet alone, those of [`crate::in_process`].
 
 use crate::group_run::beside_this_program;
 use crate::report;
@@ -70,7 +72,20 @@ pub(crate) fn run(args: &Args) -> Result<()> {
             (Err(error), Side::Pernet) => return Err(error),
         }
     }
+    if args.only != Some(Side::Kernel) {
+        rows.extend(in_process(args)?);
+    }
     report::print(&rows, args.json, "")
+}
+
+/// Packets of one process, in one of their own: they measure memory, too.
+fn in_process(args: &Args) -> Result<Vec<Row>> {
+    let mut command = Command::new(env::current_exe().context("where is this program?")?);
+    let out = command.args(["in-process", "--ms", &(args.seconds * 1000).to_string()]).output()?;
+    if !out.status.success() {
+        bail!("in process: {}: {}", out.status, String::from_utf8_lossy(&out.stderr).trim());
+    }
+    String::from_utf8_lossy(&out.stdout).lines().map(|line| read(Side::Pernet, args, line)).collect()
 }
 
 fn measure(side: Side, args: &Args) -> Result<Vec<Row>> {

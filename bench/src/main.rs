@@ -29,6 +29,7 @@ mod group_depth;
 mod group_gates;
 mod group_run;
 mod group_stack;
+mod in_process;
 mod kernel;
 mod life;
 mod limits;
@@ -72,6 +73,9 @@ enum Group {
     /// The two ends of the traffic of `stack`, in the namespaces that it makes.
     #[command(hide = true)]
     Traffic(traffic::Args),
+    /// The rows of `stack` that need one process only.
+    #[command(hide = true)]
+    InProcess(in_process::Args),
     /// One workload whose instructions are counted.
     #[command(hide = true)]
     Counted(counted::Args),
@@ -87,6 +91,7 @@ fn main() -> ExitCode {
         Group::Run(args) => group_run::run(&args),
         Group::Half(args) => child::run(&args),
         Group::Traffic(args) => traffic::run(&args),
+        Group::InProcess(args) => in_process::run(&args),
         Group::Counted(args) => counted::run(&args),
     };
     match done {

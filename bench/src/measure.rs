@@ -50,6 +50,12 @@ pub(crate) fn timed<T>(work: impl FnOnce() -> Result<T>) -> Result<(Duration, T)
     Ok((start.elapsed(), made))
 }
 
+/// How long this thread has had a processor.
+pub(crate) fn busy() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(now.tv_sec.unsigned_abs(), u32::try_from(now.tv_nsec).unwrap_or(0))
+}
+
 /// Microseconds for each of `n`.
 pub(crate) fn us_each(total: Duration, n: u64) -> f64 {
     total.as_secs_f64() * 1e6 / n.max(1) as f64

@@ -42,6 +42,7 @@ mod rules;
 mod state;
 mod sysctl;
 mod sysfs;
+mod wait;
 
 pub use dev::{
     BRIDGE, Blame, Bridge, BridgeChange, BridgePort, BridgePortChange, Counters, DUMMY, FdbChange, FdbEntry, FdbFilter,
@@ -106,3 +107,4 @@ pub use sysctl::{SysctlError, SysctlNode};
 pub use sysfs::{
     AttrError, Entry, EntryKind, SYSFS_DIR_MODE, SysfsError, sysfs_attr, sysfs_dir, sysfs_entries, sysfs_mode,
 };
+pub use wait::Driver;

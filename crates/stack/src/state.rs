@@ -1,5 +1,7 @@
 //! What a namespace's stack consists of, and the handle by which configuration reaches it.
 
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use pernet::{Net, NetRef};
@@ -24,20 +26,78 @@ use crate::sysctl::Sysctls;
 /// go and write without anything having changed in between; it is read by anyone. Nothing is called and no other lock is
 /// taken while it is held.
 #[derive(Debug)]
-pub(crate) struct Part<T>(OnceLock<Box<RwLock<T>>>);
+pub(crate) struct Part<T> {
+    place: OnceLock<Box<RwLock<T>>>,
+    generation: Generation,
+}
+
+/// Counts changes, so that what was worked out before one is not used after it.
+///
+/// It moves while the change is still under its lock. Whoever reads it before he looks has looked at something at least as
+/// new: if the change came in between, what he found is thrown away although it may be right, and never the other way round.
+#[derive(Debug, Default)]
+pub(crate) struct Generation(AtomicU64);
+
+impl Generation {
+    pub(crate) const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn moved(&self) {
+        self.0.fetch_add(1, Ordering::Release);
+    }
+}
+
+/// The right to change something, whose [`Generation`] moves with it.
+#[derive(Debug)]
+pub(crate) struct Changing<'a, T> {
+    guard: RwLockWriteGuard<'a, T>,
+    generation: &'a Generation,
+}
+
+impl<'a, T> Changing<'a, T> {
+    // A panic inside is a fault of ours; what it left is as whole as single assignments can leave it.
+    pub(crate) fn new(lock: &'a RwLock<T>, generation: &'a Generation) -> Self {
+        Self { guard: lock.write().unwrap_or_else(PoisonError::into_inner), generation }
+    }
+}
+
+impl<T> Deref for Changing<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.guard
+    }
+}
+
+impl<T> DerefMut for Changing<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.guard
+    }
+}
+
+impl<T> Drop for Changing<'_, T> {
+    fn drop(&mut self) {
+        self.generation.moved();
+    }
+}
 
 impl<T: Default> Part<T> {
     pub(crate) const fn new() -> Self {
-        Self(OnceLock::new())
+        Self { place: OnceLock::new(), generation: Generation::new() }
     }
 
     /// Of a namespace that is just being made: it begins as this.
     pub(crate) fn begin(&self, value: T) {
-        let _ = self.0.set(Box::new(RwLock::new(value)));
+        let _ = self.place.set(Box::new(RwLock::new(value)));
     }
 
     fn lock(&self) -> &RwLock<T> {
-        self.0.get_or_init(Box::default)
+        self.place.get_or_init(Box::default)
     }
 
     // A panic inside is a fault of ours; what it left is as whole as single assignments can leave it.
@@ -46,13 +106,13 @@ impl<T: Default> Part<T> {
     }
 
     /// Under rtnl only.
-    pub(crate) fn write(&self) -> RwLockWriteGuard<'_, T> {
-        self.lock().write().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn write(&self) -> Changing<'_, T> {
+        Changing::new(self.lock(), &self.generation)
     }
 
     /// Looks without making one.
     fn peek(&self) -> Option<RwLockReadGuard<'_, T>> {
-        self.0.get().map(|lock| lock.read().unwrap_or_else(PoisonError::into_inner))
+        self.place.get().map(|lock| lock.read().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -137,6 +197,28 @@ impl NetState {
         Self { links, parts: OnceLock::new() }
     }
 
+    /// Moves with every change of what ways are found by: devices, addresses, routes, rules, settings. Not with neighbours.
+    pub(crate) fn generation(&self) -> u64 {
+        let links = self.links.generation_of_all();
+        // Each only grows, so their sum stays the same only if all do.
+        self.parts.get().map_or(links, |parts| {
+            let of = [
+                parts.inet.generation.get(),
+                parts.inet6.generation.get(),
+                parts.fib.generation.get(),
+                parts.rules.generation.get(),
+                parts.nexthops.generation.get(),
+                parts.sysctl.generation.get(),
+            ];
+            of.into_iter().fold(links, u64::wrapping_add)
+        })
+    }
+
+    /// Moves with every change of a neighbour.
+    pub(crate) fn neigh_generation(&self) -> u64 {
+        self.parts.get().map_or(0, |parts| parts.neigh.generation.get())
+    }
+
     pub(crate) fn peek_inet(&self) -> Peek<'_, Inet> {
         self.parts.get()?.inet.peek()
     }
@@ -170,7 +252,7 @@ impl NetState {
     }
 }
 
-impl std::ops::Deref for NetState {
+impl Deref for NetState {
     type Target = Parts;
 
     /// Makes the parts' places, not the parts.
@@ -228,7 +310,7 @@ impl<'n> Ns<'n> {
     }
 }
 
-impl std::ops::Deref for Ns<'_> {
+impl Deref for Ns<'_> {
     type Target = NetState;
 
     fn deref(&self) -> &NetState {

@@ -261,7 +261,7 @@ impl Caller<'_> {
         let Some(socket) = self.copy()? else { return Ok(Attempt::Native) };
         let own = self.call.nr == libc::SYS_getsockname;
         let Ok(name) =
-            (if own { getsockname(&socket) } else { getpeername(&socket).map(|n| n.unwrap_or_else(|| no_name())) })
+            (if own { getsockname(&socket) } else { getpeername(&socket).map(|n| n.unwrap_or_else(no_name)) })
         else {
             return Ok(Attempt::Native);
         };

@@ -238,12 +238,12 @@ impl Rtnl<'_> {
     }
 
     /// A number that nobody foresees.
-    pub(crate) fn random(&mut self) -> u64 {
-        self.shared().random.next()
+    pub(crate) fn random(&self) -> u64 {
+        self.stack().random()
     }
 
     /// A random address of a single device, locally administered (`eth_hw_addr_random`).
-    pub(super) fn random_address(&mut self) -> HwAddr {
+    pub(super) fn random_address(&self) -> HwAddr {
         let mut bytes = self.random().to_ne_bytes();
         bytes[0] = bytes[0] & !1 | 2;
         HwAddr::new(&bytes[..6]).unwrap_or(HwAddr::ZERO6)

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWrite
 use super::relations::Relations;
 use super::{IfName, LOOPBACK, Link, LinkError, LinkRefused, NameAssign};
 use crate::errno;
+use crate::state::{Changing, Generation};
 
 /// Names are looked up by walking the table up to this many devices; beyond, an index is kept. Most namespaces have a
 /// handful of devices and should not pay for a hash table.
@@ -32,11 +33,17 @@ pub struct Links {
     /// The lock protects the whole table, and nothing else. It ranks with its namespace's stack in the lock order (below
     /// the namespace list, above the peer table and the netlink bus). Nothing is called while it is held but the closure
     /// of [`Links::update`], which only edits a value.
-    table: OnceLock<Box<RwLock<Table>>>,
+    table: OnceLock<Box<Place>>,
     /// A number that differs between namespaces; see [`Links::salt`].
     salt: u32,
     /// When the loopback device came, in hundredths of a second of the monotonic clock; `None` for a table without.
     born: Option<u32>,
+}
+
+#[derive(Debug)]
+struct Place {
+    table: RwLock<Table>,
+    changes: Generation,
 }
 
 #[derive(Debug)]
@@ -274,15 +281,29 @@ impl Links {
 
     // A panic while the lock is held can only be one of `edit`'s, which works on a copy: the table is whole.
     pub(super) fn read(&self) -> RwLockReadGuard<'_, Table> {
-        self.table().read().unwrap_or_else(PoisonError::into_inner)
+        self.place().table.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn write(&self) -> RwLockWriteGuard<'_, Table> {
-        self.table().write().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn write(&self) -> Changing<'_, Table> {
+        let place = self.place();
+        Changing::new(&place.table, &place.changes)
     }
 
-    fn table(&self) -> &RwLock<Table> {
-        self.table.get_or_init(|| Box::new(RwLock::new(Table::new(self.born.map(|born| loopback(self.salt, born))))))
+    /// To change who is stacked on whom, and who is behind which port: packets do that, and no way is found by it.
+    pub(super) fn write_relations(&self) -> RwLockWriteGuard<'_, Table> {
+        self.place().table.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Moves with every change of any device.
+    pub(crate) fn generation_of_all(&self) -> u64 {
+        self.table.get().map_or(0, |place| place.changes.get())
+    }
+
+    fn place(&self) -> &Place {
+        self.table.get_or_init(|| {
+            let table = Table::new(self.born.map(|born| loopback(self.salt, born)));
+            Box::new(Place { table: RwLock::new(table), changes: Generation::new() })
+        })
     }
 }
 

@@ -42,7 +42,6 @@ pub use link::{Link, NameAssign, OperState};
 pub use links::{LinkPage, Links};
 pub use name::{IFNAMSIZ, IfName, NameError};
 pub use pernet::{LinkDevices, Stack};
-pub(crate) use random::Random;
 pub use refused::{Blame, LinkRefused};
 pub(crate) use relations::FdbFound;
 pub use request::{FlagChange, LinkChange, NewLink, OffloadChange};

@@ -7,12 +7,14 @@ use std::time::Duration;
 use pernet::{DyingNet, InitError, Key, KillList, Namespaces, Net, RegisterError, Subsystem};
 
 use super::Links;
+use super::random::Random;
 use crate::clock;
 use crate::inet::{Births, Inet};
 use crate::l2::Softnet;
 use crate::l4::tcp::SockTimers;
 use crate::rtnl::{Clock, NoticeSink, Shared, SystemClock};
 use crate::state::{NetState, Ns};
+use crate::wait::Sleepers;
 
 /// The device that registers the stack: each namespace is born with its loopback device, index 1
 /// (`loopback_net_ops`, which Linux registers as the first pernet *device*). What it costs at birth is to note the time;
@@ -24,7 +26,9 @@ impl Subsystem for LinkDevices {
     type State = NetState;
 
     fn init(&self, net: &Net) -> Result<NetState, InitError> {
-        let state = NetState::new(Links::with_loopback(net.hash_mix(), clock::monotonic_centiseconds()));
+        let random = &self.0.random;
+        let salt = if random.is_seeded() { random.next() as u32 } else { net.hash_mix() };
+        let state = NetState::new(Links::with_loopback(salt, clock::monotonic_centiseconds()));
         if let Some(settings) = self.0.births.shared() {
             state.inet.begin(Inet::inheriting(settings));
         }
@@ -49,10 +53,13 @@ pub(crate) struct Inner {
     /// A leaf: read to copy the handle.
     pub(crate) sink: RwLock<Option<Arc<dyn NoticeSink>>>,
     pub(crate) clock: Box<dyn Clock>,
+    random: Random,
     /// Who has something to receive.
     pub(crate) softnet: Softnet,
     /// When connections want to be looked at.
     pub(crate) sock_timers: SockTimers,
+    /// Who waits in calls.
+    pub(crate) sleepers: Sleepers,
     /// How often something was changed that bears on where packets go: see [`Stack::changes`].
     changes: AtomicU64,
     /// The settings that namespaces are born with.
@@ -85,12 +92,28 @@ impl Stack {
     /// # Errors
     /// As there.
     pub fn register_with_clock(ns: &Namespaces, clock: Box<dyn Clock>) -> Result<Self, RegisterError> {
+        Self::register_with(ns, clock, Random::new(None))
+    }
+
+    /// As [`Stack::register_with_clock`], and every number that would be drawn at random follows from `seed`: addresses,
+    /// ports, sequence numbers, delays. With a clock that is moved by hand, and one thread that does the same each time, all
+    /// packets are the same each time.
+    ///
+    /// # Errors
+    /// As [`Stack::register`].
+    pub fn register_with_seed(ns: &Namespaces, clock: Box<dyn Clock>, seed: u64) -> Result<Self, RegisterError> {
+        Self::register_with(ns, clock, Random::new(Some(seed)))
+    }
+
+    fn register_with(ns: &Namespaces, clock: Box<dyn Clock>, random: Random) -> Result<Self, RegisterError> {
         let inner = Arc::new(Inner {
             rtnl: Mutex::default(),
             sink: RwLock::default(),
             clock,
+            random,
             softnet: Softnet::default(),
             sock_timers: SockTimers::default(),
+            sleepers: Sleepers::default(),
             changes: AtomicU64::new(0),
             births: Births::default(),
             on_timer: RwLock::default(),
@@ -133,6 +156,11 @@ impl Stack {
         &self.inner
     }
 
+    /// A number that nobody foresees, unless the stack has a seed.
+    pub(crate) fn random(&self) -> u64 {
+        self.inner.random.next()
+    }
+
     /// Calls `callback` when [`Stack::run_timers`] is wanted sooner than it last said. It is called under rtnl: it may
     /// wake somebody, and nothing else.
     pub fn on_timer(&self, callback: Arc<dyn Fn() + Send + Sync>) {
@@ -144,6 +172,7 @@ impl Stack {
         if let Some(callback) = callback {
             callback();
         }
+        self.inner.sleepers.wake_keeper();
     }
 
     /// How long until [`Stack::run_timers`] has something to do.

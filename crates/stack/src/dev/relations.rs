@@ -69,7 +69,7 @@ impl Relations {
 
 impl Links {
     fn relate<R>(&self, edit: impl FnOnce(&mut Relations) -> R) -> R {
-        edit(self.write().relations.get_or_insert_default())
+        edit(self.write_relations().relations.get_or_insert_default())
     }
 
     fn related<R: Default>(&self, look: impl FnOnce(&Relations) -> R) -> R {

@@ -36,6 +36,18 @@ pub struct EthFeatures {
     pub nochange: u64,
 }
 
+impl EthFeatures {
+    /// Whether the device computes the checksums of transport headers, or leaves them to whoever takes the packet.
+    pub(crate) const fn takes_checksums(&self) -> bool {
+        self.active & HW_CSUM != 0
+    }
+
+    /// Whether the device takes packets of TCP that stand for many, over IPv4 or IPv6.
+    pub(crate) const fn takes_tso(&self, v6: bool) -> bool {
+        self.active & 1 << if v6 { 20 } else { 16 } != 0
+    }
+}
+
 /// What a change of features came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EthFeaturesChange {

@@ -184,7 +184,7 @@ pub(crate) fn generate(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
         let route = Route6::of_kernel(all, rtn::MULTICAST, METRIC_ADDRCONF, link.index());
         change::add_own(rtnl, ns, table::LOCAL, route);
     }
-    let Some(addr) = link_local(ns, link) else { return };
+    let Some(addr) = link_local(rtnl, ns, link) else { return };
     if ns.state().inet6.read().dev(link.index()).is_some_and(|idev| idev.find(addr).is_some()) {
         return;
     }
@@ -216,35 +216,35 @@ fn loopback(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
 }
 
 /// The link-local address that the device's mode gives; `None` for none (`addrconf_addr_gen`).
-fn link_local(ns: Ns<'_>, link: &Link) -> Option<Ipv6Addr> {
+fn link_local(rtnl: &Rtnl<'_>, ns: Ns<'_>, link: &Link) -> Option<Ipv6Addr> {
     let prefix = Ipv6Addr::from_bits(0xfe80 << 112);
-    let interface = interface(ns, link, prefix)?;
+    let interface = interface(rtnl, ns, link, prefix)?;
     Some(Ipv6Addr::from_bits(prefix.to_bits() | u128::from(interface)))
 }
 
 /// The lower half of the address that is made from a router's prefix: a token, if there is one, or as the device's mode says.
-pub(crate) fn interface_of(ns: Ns<'_>, link: &Link, prefix: Ipv6Addr) -> Option<u64> {
+pub(crate) fn interface_of(rtnl: &Rtnl<'_>, ns: Ns<'_>, link: &Link, prefix: Ipv6Addr) -> Option<u64> {
     let (token, mode) = {
         let inet6 = ns.state().inet6.read();
         let token = inet6.dev(link.index()).map_or(0, |idev| idev.token.to_bits() as u64);
         (token, inet6.dev_conf(link, devconf::ADDR_GEN_MODE))
     };
     // "None" means the link-local address only.
-    let of_mac = || if mode == gen_mode::NONE { eui64(link) } else { interface(ns, link, prefix) };
+    let of_mac = || if mode == gen_mode::NONE { eui64(link) } else { interface(rtnl, ns, link, prefix) };
     if token != 0 { Some(token) } else { of_mac() }
 }
 
-fn interface(ns: Ns<'_>, link: &Link, prefix: Ipv6Addr) -> Option<u64> {
+fn interface(rtnl: &Rtnl<'_>, ns: Ns<'_>, link: &Link, prefix: Ipv6Addr) -> Option<u64> {
     let mode = ns.state().inet6.read().dev_conf(link, devconf::ADDR_GEN_MODE);
     Some(match mode {
-        gen_mode::EUI64 if link.class().arp_type == ARPHRD_NONE => dad::random(),
+        gen_mode::EUI64 if link.class().arp_type == ARPHRD_NONE => rtnl.random(),
         gen_mode::EUI64 => eui64(link)?,
         gen_mode::STABLE_PRIVACY => stable(settings::secret_for(ns, ConfOf::Dev(link.index()))?, link, prefix),
         gen_mode::RANDOM => {
             let mut inet6 = ns.state().inet6.write();
             let idev = inet6.dev_mut(link);
             let secret = *idev.stable_secret.get_or_insert_with(|| {
-                Ipv6Addr::from_bits(u128::from(dad::random()) << 64 | u128::from(dad::random()))
+                Ipv6Addr::from_bits(u128::from(rtnl.random()) << 64 | u128::from(rtnl.random()))
             });
             drop(inet6);
             stable(secret, link, prefix)

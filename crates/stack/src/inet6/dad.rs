@@ -1,7 +1,6 @@
 //! Duplicate address detection (RFC 4862) as far as it is a matter of time: an address is good when nobody has claimed it
 //! while it was asked for. Who sends and hears packets calls [`disputed`] when somebody does.
 
-use std::hash::{BuildHasher, RandomState};
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,11 +14,6 @@ use crate::l2::Work;
 use crate::neigh::{self, NeighFamily, NeighParm};
 use crate::rtnl::Rtnl;
 use crate::state::Ns;
-
-/// A number nobody can foresee.
-pub(crate) fn random() -> u64 {
-    RandomState::new().hash_one(0_u8)
-}
 
 /// Begins to check an address that is not in use yet; at once in use if it needs no check.
 pub(crate) fn start(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, addr: Ipv6Addr) {
@@ -40,7 +34,7 @@ pub(crate) fn start(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, addr: Ipv
         let alone = link.stored_flags.contains(IfFlags::LOOPBACK) || link.stored_flags.contains(IfFlags::NOARP);
         let unchecked = alone || accept < 1 || transmits == 0 || ifa.has(ifa_flag::NODAD);
         ifa.dad_round = ifa.dad_round.wrapping_add(1);
-        let wait = (!unchecked).then(|| (Duration::from_millis(random() % (u64::from(delay) + 1)), transmits));
+        let wait = (!unchecked).then(|| (Duration::from_millis(rtnl.random() % (u64::from(delay) + 1)), transmits));
         (ready, wait, ifa.dad_round, ifa.clone())
     };
     match wait {

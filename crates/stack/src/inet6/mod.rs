@@ -37,7 +37,7 @@ pub use addr::AddrError6;
 pub use change::{RouteKeys6, RouteSpec6};
 pub(crate) use change::{check_nexthop, nexthop_gone, nexthop_replaced, nexthop_shrunk};
 pub(crate) use conf::devconf;
-pub(crate) use dad::{disputed, random};
+pub(crate) use dad::disputed;
 pub use fib::Placing;
 pub(crate) use groups::{join as join_group, leave as leave_group};
 pub(crate) use hop::check_hop;

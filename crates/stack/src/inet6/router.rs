@@ -9,7 +9,7 @@ use super::conf::{MIN_MTU, devconf};
 use super::idev::{FOREVER, Ifa6, PROTO_KERNEL_RA, ifa_flag};
 use super::prefix::Prefix6;
 use super::route::{METRIC_ADDRCONF, METRIC_USER, PROTO_KERNEL, PROTO_RA, Route6, rtn, table};
-use super::{Inet6Notice, Timer, addr, change, config, dad};
+use super::{Inet6Notice, Timer, addr, change, config};
 use crate::Notice;
 use crate::clock;
 use crate::dev::{IfFlags, Link};
@@ -293,7 +293,7 @@ fn prefix(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, info: PrefixInfo) {
         if info.len != 64 {
             return;
         }
-        let Some(interface) = config::interface_of(ns, link, info.prefix) else { return };
+        let Some(interface) = config::interface_of(rtnl, ns, link, info.prefix) else { return };
         let high = info.prefix.to_bits() >> 64 << 64;
         address(rtnl, ns, link, Ipv6Addr::from_bits(high | u128::from(interface)), info);
     }
@@ -368,7 +368,7 @@ fn solicit(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, nth: i32, waited: 
     let (first, longest) = (time(devconf::RTR_SOLICIT_INTERVAL), time(devconf::RTR_SOLICIT_MAX_INTERVAL));
     // Up to a tenth more or less, so that not all ask at once.
     let spread = |time: Duration, by: Duration| {
-        time.saturating_sub(by / 10) + (by / 5).mul_f64((dad::random() % 1024) as f64 / 1024.0)
+        time.saturating_sub(by / 10) + (by / 5).mul_f64((rtnl.random() % 1024) as f64 / 1024.0)
     };
     let wait = match waited {
         None => spread(first, first),

@@ -166,7 +166,7 @@ fn answered(cx: Cx<'_>, link: &Arc<Link>, frame: &Frame, message: &Message) -> b
     if frame.kind == PacketType::Host || delay == 0 {
         reply(cx, link, message);
     } else {
-        let wait = Duration::from_millis(crate::inet6::random() % u64::try_from(delay.max(1)).unwrap_or(1));
+        let wait = Duration::from_millis(cx.stack.random() % u64::try_from(delay.max(1)).unwrap_or(1));
         work_at(cx, cx.now() + wait, Work::ArpProxied(link.index(), frame.clone()));
     }
     true

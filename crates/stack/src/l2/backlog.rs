@@ -66,6 +66,21 @@ impl Backlog {
         true
     }
 
+    /// Takes frames in that arrived one after the other by the same device, as far as there is room: how many, and bytes of
+    /// them. The rest is dropped.
+    fn push_list(&self, ifindex: u32, frames: impl Iterator<Item = (usize, Frame)>, schedule: &mut bool) -> (u64, u64) {
+        let mut waiting = locked(&self.0);
+        let (mut count, mut bytes) = (0, 0);
+        for (len, frame) in frames {
+            if waiting.items.len() < MAX_BACKLOG {
+                waiting.items.push_back(Item::Received(ifindex, frame));
+                (count, bytes) = (count + 1, bytes + len as u64);
+            }
+        }
+        *schedule = count > 0 && !std::mem::replace(&mut waiting.scheduled, true);
+        (count, bytes)
+    }
+
     /// The next items; none at all, and it is no longer scheduled, if there are none.
     fn take(&self, into: &mut Vec<Item>) {
         let mut waiting = locked(&self.0);
@@ -84,23 +99,39 @@ fn enqueue(cx: Cx<'_>, item: Item) -> bool {
     let mut schedule = false;
     let taken = cx.state.backlog.push(item, &mut schedule);
     if schedule {
-        let softnet = &cx.stack.inner().softnet;
-        let mut ready = locked(&softnet.ready);
-        ready.push_back(cx.net.handle());
-        let first = ready.len() == 1;
-        drop(ready);
-        if first {
-            // Whoever is to run packets in the background may be asleep.
-            cx.stack.timer_moved();
-        }
+        scheduled(cx);
     }
     taken
+}
+
+/// There is something to receive again.
+fn scheduled(cx: Cx<'_>) {
+    let softnet = &cx.stack.inner().softnet;
+    let mut ready = locked(&softnet.ready);
+    ready.push_back(cx.net.handle());
+    let first = ready.len() == 1;
+    drop(ready);
+    if first {
+        // Whoever is to run packets in the background may be asleep.
+        cx.stack.timer_moved();
+    }
 }
 
 /// A frame arrives at the device with index `ifindex` (`netif_rx`): it is received when [`Stack::run_packets`] comes to
 /// it. `false` if there was no room, which the caller counts.
 pub(crate) fn netif_rx(cx: Cx<'_>, ifindex: u32, frame: Frame) -> bool {
     enqueue(cx, Item::Received(ifindex, frame))
+}
+
+/// Frames arrive one after the other at the device with index `ifindex`, each with the bytes that it counts: how many there
+/// was room for, and bytes of them. The iterator takes no lock.
+pub(super) fn netif_rx_list(cx: Cx<'_>, ifindex: u32, frames: impl Iterator<Item = (usize, Frame)>) -> (u64, u64) {
+    let mut schedule = false;
+    let taken = cx.state.backlog.push_list(ifindex, frames, &mut schedule);
+    if schedule {
+        scheduled(cx);
+    }
+    taken
 }
 
 /// Has something done in the namespace when nobody holds a lock: so those who hold rtnl send. Nobody is left in a dying
@@ -118,7 +149,7 @@ impl Stack {
     /// Every operation of a socket calls it at its end, so that what a program sends has arrived when its call returns, as
     /// on Linux. Whoever waits in the background calls it with the timers: [`Stack::run_timers`] does. No lock may be held.
     pub fn run_packets(&self) {
-        let mut items = Vec::new();
+        let (mut items, mut frames) = (Vec::new(), Vec::new());
         let mut received = 0;
         while received < BUDGET {
             let next = locked(&self.inner().softnet.ready).pop_front();
@@ -131,12 +162,23 @@ impl Stack {
                 continue;
             }
             received += items.len();
-            for item in items.drain(..) {
+            let mut rest = items.drain(..).peekable();
+            while let Some(item) = rest.next() {
                 match item {
-                    Item::Received(ifindex, frame) => receive::netif_receive(cx, ifindex, frame),
+                    Item::Received(ifindex, frame) => {
+                        frames.push(frame);
+                        // Those that came by the same device go the next steps together.
+                        while let Some(Item::Received(_, frame)) =
+                            rest.next_if(|next| matches!(next, Item::Received(other, _) if *other == ifindex))
+                        {
+                            frames.push(frame);
+                        }
+                        receive::netif_receive_list(cx, ifindex, &mut frames);
+                    }
                     Item::Work(work) => work.run(cx),
                 }
             }
+            drop(rest);
             // It stays scheduled until it is found empty.
             locked(&self.inner().softnet.ready).push_back(handle);
         }

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU16;
 
+use super::buffer::Buffer;
 use super::{Noted, Tag};
 use crate::l3::Reach;
 
@@ -45,7 +46,7 @@ pub(crate) enum PacketType {
 /// What is before [`data`](Self::data) is either room or headers that were taken off; those can be put back.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Frame {
-    bytes: Vec<u8>,
+    bytes: Buffer,
     head: usize,
     /// Where the network header begins, from the beginning of `bytes`.
     network: usize,
@@ -77,7 +78,7 @@ impl Frame {
 
     /// Of a payload, with [`HEADROOM`](Self::HEADROOM) before it.
     pub(crate) fn with_payload(payload: &[u8]) -> Self {
-        let mut bytes = Vec::with_capacity(Self::HEADROOM + payload.len());
+        let mut bytes = Buffer::with_capacity(Self::HEADROOM + payload.len());
         bytes.resize(Self::HEADROOM, 0);
         bytes.extend_from_slice(payload);
         Self { bytes, head: Self::HEADROOM, network: Self::HEADROOM, mac: Self::HEADROOM, ..Self::default() }
@@ -86,7 +87,30 @@ impl Frame {
     /// `len` bytes of zeros, with [`HEADROOM`](Self::HEADROOM) before them.
     pub(crate) fn zeroed(len: usize) -> Self {
         let at = Self::HEADROOM;
-        Self { bytes: vec![0; at + len], head: at, network: at, mac: at, ..Self::default() }
+        Self { bytes: Buffer::dirty(at + len, at + len), head: at, network: at, mac: at, ..Self::default() }
+    }
+
+    /// `len` bytes that the caller is going to write, but for the first `zeroed` of them, with
+    /// [`HEADROOM`](Self::HEADROOM) before them.
+    pub(crate) fn to_be_written(len: usize, zeroed: usize) -> Self {
+        let at = Self::HEADROOM;
+        Self { bytes: Buffer::dirty(at + len, at + zeroed), head: at, network: at, mac: at, ..Self::default() }
+    }
+
+    /// Where the network header begins in [`data`](Self::data).
+    pub(crate) const fn network_at(&self) -> usize {
+        self.network.saturating_sub(self.head)
+    }
+
+    /// The network header begins so far into [`data`](Self::data), and what is before it there is the link-layer header.
+    pub(crate) const fn set_network_at(&mut self, at: usize) {
+        (self.mac, self.network) = (self.head, self.head + at);
+    }
+
+    /// Of how many packets it stands for.
+    pub(crate) fn segments(&self, headers: usize) -> usize {
+        let payload = self.len().saturating_sub(headers);
+        self.segment.map_or(1, |segment| payload.div_ceil(usize::from(segment.get())).max(1))
     }
 
     /// The bytes from the header that is to be read next.
@@ -126,7 +150,8 @@ impl Frame {
 
     /// Cuts the end off (`skb_trim`): padding of short frames.
     pub(crate) fn trim(&mut self, len: usize) {
-        self.bytes.truncate(self.head.saturating_add(len).min(self.bytes.len()));
+        let end = self.head.saturating_add(len);
+        self.bytes.truncate(end);
     }
 
     /// The network header begins where [`data`](Self::data) does now.

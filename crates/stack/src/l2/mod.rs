@@ -10,6 +10,7 @@
 mod arp;
 mod backlog;
 mod bridge;
+mod buffer;
 mod count;
 mod eth;
 mod frame;
@@ -37,7 +38,7 @@ pub use tun::TunQueue;
 pub(crate) use upper::Tag;
 pub(crate) use vxlan::vxlan_rcv;
 pub(crate) use work::{Work, work_at};
-pub(crate) use xmit::{dev_queue_xmit, receive_again};
+pub(crate) use xmit::{dev_queue_xmit, receive_again, xmit_list};
 
 use pernet::Net;
 

@@ -75,6 +75,11 @@ impl Clone for Noted {
 }
 
 impl Noted {
+    /// Whether somebody wants to know.
+    pub(super) const fn is_noted(&self) -> bool {
+        self.0.is_some()
+    }
+
     pub(crate) fn put(&mut self, trail: Box<Trail>) {
         self.0 = Some(trail);
     }

@@ -104,6 +104,11 @@ impl Exceptions {
     }
 }
 
+/// Whether anything was ever learnt in the namespace.
+pub(crate) fn learned_any(state: &NetState) -> bool {
+    state.l3.peek().is_some_and(|l3| l3.exceptions.any.load(Ordering::Relaxed))
+}
+
 /// What was learnt of a path in the namespace.
 pub(crate) fn learned(state: &NetState, path: &Path, now: Duration) -> Option<Learned> {
     state.l3.peek()?.exceptions.find(path, now)

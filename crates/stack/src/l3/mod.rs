@@ -8,6 +8,7 @@
 mod checksum;
 mod exception;
 mod frag;
+mod gso;
 mod limit;
 mod report;
 mod state;
@@ -18,8 +19,9 @@ mod v6;
 
 pub(crate) use checksum::{finish_checksum, internet_checksum, pseudo_header_sum};
 pub use exception::Learned;
-pub(crate) use exception::{Path, flush as flush_exceptions, learned};
+pub(crate) use exception::{Path, flush as flush_exceptions, learned, learned_any};
 pub(crate) use frag::{Key as FragKey, expire as frag_expire};
+pub(crate) use gso::{cut, exceeds};
 pub(crate) use report::{On as GroupsOn, answer as answer_groups, changed as group_changed, tell as tell_groups};
 pub(crate) use state::L3;
 pub(crate) use v4::echo_options;
@@ -174,14 +176,14 @@ pub(crate) struct IcmpError<'a> {
 }
 
 /// What became of a packet for this host.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Delivered {
     /// Somebody has it, or it was thrown away in silence.
     Done,
-    /// Nobody is there: "port unreachable" goes back.
-    NoPort,
-    /// Nobody knows the protocol: "protocol unreachable" goes back.
-    NoProtocol,
+    /// Nobody is there: "port unreachable" goes back, which quotes this packet.
+    NoPort(Frame),
+    /// Nobody knows the protocol: "protocol unreachable" goes back, likewise.
+    NoProtocol(Frame),
 }
 
 /// A packet of layer 2's for one of the two protocols; its data begin at the network header.
@@ -190,6 +192,11 @@ pub(crate) fn ip_rcv(cx: Cx<'_>, link: &Arc<Link>, frame: Frame) {
         ethertype::IP => v4::ip_rcv(cx, link, frame),
         _ => v6::ipv6_rcv(cx, link, frame),
     }
+}
+
+/// Packets of IPv4 of layer 2's, one after the other; the data of each begin at the network header.
+pub(crate) fn ip_list_rcv(cx: Cx<'_>, link: &Arc<Link>, frames: impl Iterator<Item = Frame>) {
+    v4::ip_list_rcv(cx, link, frames);
 }
 
 /// Finds the way out (`ip_route_output_flow`, `ip6_dst_lookup_flow`).

@@ -146,14 +146,14 @@ pub(crate) fn tell(cx: Cx<'_>, on: On) {
     };
     say(cx, &link, on, &changes);
     if again {
-        work_at(cx, cx.now() + within(Duration::from_secs(1)), Work::TellGroups(on));
+        work_at(cx, cx.now() + within(cx, Duration::from_secs(1)), Work::TellGroups(on));
     }
 }
 
 /// Some time within `most`.
-fn within(most: Duration) -> Duration {
+fn within(cx: Cx<'_>, most: Duration) -> Duration {
     let micros = u64::try_from(most.as_micros()).unwrap_or(u64::MAX).max(1);
-    Duration::from_micros(inet6::random() % micros)
+    Duration::from_micros(cx.stack.random() % micros)
 }
 
 /// Sends records, in the version that is spoken.
@@ -282,7 +282,7 @@ fn asked(cx: Cx<'_>, on: On, message: &[u8], group: IpAddr) {
             return;
         }
     }
-    work_at(cx, now + within(most), Work::AnswerGroups(on, group));
+    work_at(cx, now + within(cx, most), Work::AnswerGroups(on, group));
 }
 
 /// What a router asked for is answered, if it still holds.

@@ -7,6 +7,7 @@ use super::exception::Exceptions;
 use super::frag::{Fragments, Key};
 use super::limit::{IcmpLimit, RedirectLimit};
 use super::report::AllReports;
+use super::v4::Flows;
 
 /// All of it. Its locks are leaves: nothing is called while one is held.
 #[derive(Debug, Default)]
@@ -17,6 +18,8 @@ pub(crate) struct L3 {
     pub(super) icmp6: Leaf<IcmpLimit>,
     pub(super) redirects: Leaf<RedirectLimit>,
     pub(super) exceptions: Exceptions,
+    /// Where packets of IPv4 went lately.
+    pub(super) flows: Leaf<Flows>,
     pub(super) reports: Leaf<AllReports>,
     /// Packets of IPv4 and of IPv6 that are not whole yet: each has its own limit.
     fragments: [Leaf<Fragments>; 2],

@@ -133,7 +133,7 @@ pub(crate) fn deliver(cx: Cx<'_>, packet: Received) -> Delivered {
             Delivered::Done
         }
         _ if heard => Delivered::Done,
-        _ => Delivered::NoProtocol,
+        _ => Delivered::NoProtocol(packet.frame),
     }
 }
 

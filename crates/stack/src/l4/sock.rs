@@ -9,7 +9,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 
 use pernet::{Cap, NetRef};
 
@@ -167,8 +168,8 @@ pub(crate) struct Sock {
     /// Asked for the memory of what waits outside of the stack to be received. A leaf lock: read to copy the handle.
     outside: Mutex<Option<Outside>>,
     state: Mutex<State>,
-    /// Whoever waits in a call of this process.
-    pub(crate) arrived: Condvar,
+    /// Whoever waits in this process. A leaf lock.
+    wakers: Mutex<Vec<Waker>>,
     /// A leaf lock: read to copy the handle.
     ready: Mutex<Option<OnReady>>,
 }
@@ -229,7 +230,7 @@ impl Sock {
             inode: AtomicU64::new(0),
             outside: Mutex::new(None),
             state: Mutex::new(state),
-            arrived: Condvar::new(),
+            wakers: Mutex::default(),
             ready: Mutex::new(None),
         });
         if let (Proto::Raw(_), Some(cx)) = (kind.proto, sock.cx()) {
@@ -265,11 +266,28 @@ impl Sock {
 
     /// Tells those who wait that something is another than before. No lock is held.
     pub(crate) fn wake(&self) {
-        self.arrived.notify_all();
+        self.wake_tasks();
         let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(ready) = ready {
             ready();
         }
+    }
+
+    fn wakers(&self) -> MutexGuard<'_, Vec<Waker>> {
+        self.wakers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes `waker` when something is another than before, once.
+    pub(crate) fn register(&self, waker: &Waker) {
+        let mut wakers = self.wakers();
+        if !wakers.iter().any(|known| known.will_wake(waker)) {
+            wakers.push(waker.clone());
+        }
+    }
+
+    fn wake_tasks(&self) {
+        let wakers = std::mem::take(&mut *self.wakers());
+        wakers.into_iter().for_each(Waker::wake);
     }
 
     /// A packet for this socket (`__udp_enqueue_schedule_skb`, `sock_queue_rcv_skb`).
@@ -482,7 +500,7 @@ impl Sock {
             cx.state.l4.raw.remove(self);
         }
         super::member::leave_all(cx, members);
-        self.arrived.notify_all();
+        self.wake_tasks();
     }
 
     /// The error that the next call is to tell, taken.

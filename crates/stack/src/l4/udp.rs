@@ -92,7 +92,7 @@ pub(super) fn rcv(cx: Cx<'_>, mut packet: Received) -> Delivered {
         device: packet.iif,
     };
     let Some(ports) = cx.state.l4.peek_udp(proto) else {
-        return if packet.reach == Reach::Local { Delivered::NoPort } else { Delivered::Done };
+        return if packet.reach == Reach::Local { Delivered::NoPort(packet.frame) } else { Delivered::Done };
     };
     let meta = Meta {
         from: ends.src,
@@ -112,7 +112,7 @@ pub(super) fn rcv(cx: Cx<'_>, mut packet: Received) -> Delivered {
         }
         return Delivered::Done;
     }
-    let Some(sock) = ports.lookup(&ends) else { return Delivered::NoPort };
+    let Some(sock) = ports.lookup(&ends) else { return Delivered::NoPort(packet.frame) };
     if !expects(&sock, &packet, checksum, partly) || packet.frame.pull(HEADER).is_none() {
         return Delivered::Done;
     }

@@ -1,8 +1,10 @@
 //! Sockets without connections for those who have a namespace in hand: the programs of this process, and the supervisor
 //! that stands between a stack and programs that know nothing of it.
 
+use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use pernet::{Net, NetRef};
@@ -16,6 +18,7 @@ use super::{ping, sockopt};
 use crate::dev::Stack;
 use crate::errno;
 use crate::l2::netif_rx;
+use crate::wait;
 
 /// What a socket speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -338,22 +341,11 @@ impl InetSocket {
 
     /// Waits until something is there to be received, or the time is over; says whether.
     fn wait(&self, deadline: Option<Instant>) -> bool {
-        loop {
-            // Whoever waits also does what is due: there may be nobody else.
-            let next = self.0.stack.run_timers();
+        let ready = || {
             let state = self.0.lock();
-            if state.queue.front().is_some() || state.no_more_in || state.error.is_some() {
-                return true;
-            }
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if left == Some(Duration::ZERO) {
-                return false;
-            }
-            let wait = left.into_iter().chain(next).min();
-            // A clock that is moved by hand stands still meanwhile: then it is looked at again.
-            let wait = wait.unwrap_or(Duration::from_secs(1)).max(Duration::from_micros(100));
-            drop(self.0.arrived.wait_timeout(state, wait).unwrap_or_else(PoisonError::into_inner));
-        }
+            (state.queue.front().is_some() || state.no_more_in || state.error.is_some()).then_some(())
+        };
+        wait::wait_for(&self.0.stack, deadline, |waker| self.0.register(waker), ready).is_some()
     }
 }
 
@@ -413,6 +405,28 @@ macro_rules! blocking {
             pub fn try_recv_from(&self) -> Result<(Vec<u8>, SocketAddr), SocketError> {
                 let packet = self.0.recv()?.ok_or(WOULD_BLOCK)?;
                 Ok((packet.payload().to_vec(), packet.meta().from))
+            }
+
+            /// A packet for an async task, and who sent it. Somebody must run the stack meanwhile: see
+            /// [`Stack::drive`](crate::Stack::drive).
+            ///
+            /// # Errors
+            /// An error that was to be told.
+            pub fn poll_recv_from(&self, cx: &mut Context<'_>) -> Poll<Result<(Vec<u8>, SocketAddr), SocketError>> {
+                // First the one, then the other: what comes in between wakes.
+                self.0.0.register(cx.waker());
+                match self.try_recv_from() {
+                    Err(error) if error == WOULD_BLOCK && !self.0.no_more_in() => Poll::Pending,
+                    other => Poll::Ready(other),
+                }
+            }
+
+            /// A packet, awaited, and who sent it. Somebody must run the stack meanwhile.
+            ///
+            /// # Errors
+            /// An error that was to be told.
+            pub async fn recv_from_async(&self) -> Result<(Vec<u8>, SocketAddr), SocketError> {
+                poll_fn(|cx| self.poll_recv_from(cx)).await
             }
 
             /// Waits for a packet, and tells who sent it.

@@ -26,7 +26,7 @@ pub(crate) use device::{ifdown, netdev_event};
 pub use entry::{NeighFamily, NeighFlags, NeighProxy, NeighReport};
 pub use ioctl::{ArpError, ArpFlags, ArpRequest};
 pub(crate) use kind::does;
-pub(crate) use output::{Heard, ask_for, heard, is_valid, output};
+pub(crate) use output::{Heard, ask_for, connected, heard, is_valid, output};
 pub use parms::{NeighParm, NeighParms};
 pub(crate) use parms::{queue_bytes, queue_packets, ticks};
 pub(crate) use proc::proc_arp;

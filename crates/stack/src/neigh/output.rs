@@ -42,6 +42,13 @@ pub(crate) fn output(cx: Cx<'_>, link: &Arc<Link>, dst: IpAddr, frame: Frame) ->
     }
 }
 
+/// Where a neighbour is, if that is known and need not be confirmed: so it stays until the table changes.
+pub(crate) fn connected(cx: Cx<'_>, link: &Link, dst: IpAddr) -> Option<HwAddr> {
+    let key = kind::key(link, dst);
+    let table = cx.state.peek_neigh()?;
+    table.find(link.index(), key).filter(|entry| entry.state.is(NeighState::CONNECTED)).map(|entry| entry.address)
+}
+
 fn send(cx: Cx<'_>, link: &Arc<Link>, address: &HwAddr, mut frame: Frame) -> Result<(), i32> {
     l2::hard_header(&mut frame, link, address.as_bytes());
     l2::dev_queue_xmit(cx, link, frame)

@@ -32,7 +32,6 @@ pub(crate) struct Shared {
     pub(crate) timers: Timers,
     /// Devices whose carrier changed and whose operational state has not followed yet.
     pub(crate) linkwatch: crate::dev::Linkwatch,
-    pub(crate) random: crate::dev::Random,
 }
 
 /// Who hears of changes. Called under rtnl: it may queue messages and wake their readers, and ask core for peer ids; it

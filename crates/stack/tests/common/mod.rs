@@ -1,4 +1,5 @@
 //! Two namespaces with a wire between them, on a clock that the test moves.
+#![allow(dead_code, reason = "no test needs all of it")]
 
 use std::sync::Arc;
 use std::time::Duration;

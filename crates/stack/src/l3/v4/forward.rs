@@ -8,21 +8,27 @@ use super::options::Options;
 use super::{input, options, output, redirect, route};
 use crate::dev::Link;
 use crate::errno;
-use crate::fib::{self, rtcf};
+use crate::fib::{self, RouteAnswer, rtcf};
 use crate::inet;
 use crate::l2::{Cx, Frame, PacketType};
-use crate::l3::Reach;
+use crate::l3::{Reach, exceeds};
 
-/// Sends a packet on, or tells its sender why not.
-pub(super) fn ip_forward(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame, header: &Ipv4Header, found: Options) {
+/// Sends a packet on the way that was found, or tells its sender why not.
+pub(super) fn ip_forward(
+    cx: Cx<'_>,
+    link: &Arc<Link>,
+    mut frame: Frame,
+    header: &Ipv4Header,
+    found: Options,
+    way: Result<RouteAnswer, i32>,
+) {
     if !input::forwards(cx, link) {
         return;
     }
     let refuse = |frame: &Frame, ty, code, info| {
         icmp::icmp_send(cx, &Quote::of(frame, link.index(), Reach::Unicast), ty, code, info);
     };
-    let query = input::query(link, &frame, header);
-    let way = match fib::route_input(cx.ns(), &query, &mut None) {
+    let way = match way {
         Ok(way) => way,
         Err(errno::ENETUNREACH) => return refuse(&frame, ty::DEST_UNREACH, code::NET_UNREACH, 0),
         Err(errno::EHOSTUNREACH) => return refuse(&frame, ty::DEST_UNREACH, code::HOST_UNREACH, 0),
@@ -38,7 +44,7 @@ pub(super) fn ip_forward(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame, header:
     }
     let Some(out) = cx.state.links.by_index(way.oif) else { return };
     let mtu = route::mtu(&out, way.info.as_deref());
-    if header.df && frame.len() > mtu as usize && frame.segment.is_none() {
+    if header.df && exceeds(&frame, mtu as usize) {
         return refuse(&frame, ty::DEST_UNREACH, code::FRAG_NEEDED, mtu);
     }
     if way.flags & rtcf::DOREDIRECT != 0 && frame.data().len() >= header.len {

@@ -8,7 +8,7 @@ use super::options::Options;
 use super::{forward, icmp, options};
 use crate::dev::Link;
 use crate::errno;
-use crate::fib::{self, RouteQuery, route_type};
+use crate::fib::{self, RouteAnswer, RouteQuery, route_type};
 use crate::inet;
 use crate::l2::{self, Checksum, Cx, Frame, PacketType};
 use crate::l3::frag::{self, Part};
@@ -52,10 +52,13 @@ pub(in crate::l3) fn ip_rcv(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame) {
     }
     let reach = match frame.routed {
         Some(reach) => reach,
-        None => match input_route(cx, link, &frame, &header) {
-            Some(reach) => reach,
-            None => return forward::ip_forward(cx, link, frame, &header, found),
-        },
+        None => {
+            let way = fib::route_input(cx.ns(), &query(link, &frame, &header), &mut None);
+            match reach_of(&way) {
+                Some(reach) => reach,
+                None => return forward::ip_forward(cx, link, frame, &header, found, way),
+            }
+        }
     };
     if reach == Reach::Unicast {
         return;
@@ -79,9 +82,8 @@ fn obeys(cx: Cx<'_>, link: &Link) -> bool {
 }
 
 /// What the packet is to this host; [`Reach::Unicast`] if it is to be dropped, `None` if it is for others.
-fn input_route(cx: Cx<'_>, link: &Link, frame: &Frame, header: &Ipv4Header) -> Option<Reach> {
-    let query = query(link, frame, header);
-    match fib::route_input(cx.ns(), &query, &mut None) {
+fn reach_of(found: &Result<RouteAnswer, i32>) -> Option<Reach> {
+    match found {
         Ok(way) => match way.kind {
             route_type::LOCAL => Some(Reach::Local),
             route_type::BROADCAST => Some(Reach::Broadcast),
@@ -119,7 +121,7 @@ pub(super) fn forwards(cx: Cx<'_>, link: &Link) -> bool {
 }
 
 /// It is for this host (`ip_local_deliver`).
-fn local_deliver(cx: Cx<'_>, link: &Arc<Link>, frame: Frame, header: &Ipv4Header, reach: Reach) {
+pub(super) fn local_deliver(cx: Cx<'_>, link: &Arc<Link>, frame: Frame, header: &Ipv4Header, reach: Reach) {
     if !header.is_fragment() {
         return deliver_whole(cx, link, frame, header, reach);
     }
@@ -150,8 +152,6 @@ fn local_deliver(cx: Cx<'_>, link: &Arc<Link>, frame: Frame, header: &Ipv4Header
 
 fn deliver_whole(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame, header: &Ipv4Header, reach: Reach) {
     frame.set_network_here();
-    // What an error would quote: whoever takes the packet does not give it back.
-    let quote = icmp::Quote::of(&frame, link.index(), reach);
     if frame.pull(header.len).is_none() {
         return;
     }
@@ -179,11 +179,13 @@ fn deliver_whole(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame, header: &Ipv4He
         icmp::icmp_rcv(cx, received);
         return;
     }
-    let unreachable = match l4::deliver(cx, received) {
+    let (mut frame, unreachable) = match l4::deliver(cx, received) {
         Delivered::Done => return,
-        Delivered::NoPort => icmp::code::PORT_UNREACH,
-        Delivered::NoProtocol => icmp::code::PROT_UNREACH,
+        Delivered::NoPort(frame) => (frame, icmp::code::PORT_UNREACH),
+        Delivered::NoProtocol(frame) => (frame, icmp::code::PROT_UNREACH),
     };
+    frame.pull_back_to_network();
+    let quote = icmp::Quote::of(&frame, link.index(), reach);
     icmp::icmp_send(cx, &quote, icmp::ty::DEST_UNREACH, unreachable, 0);
 }
 

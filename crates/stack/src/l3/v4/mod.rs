@@ -1,16 +1,20 @@
 //! IPv4 (`net/ipv4`).
 
+mod flows;
 mod forward;
 mod header;
 mod icmp;
 mod input;
+mod list;
 mod options;
 mod output;
 mod redirect;
 mod route;
 
+pub(super) use flows::Flows;
 pub(super) use icmp::{link_failure, parts_missing};
 pub(super) use input::ip_rcv;
+pub(super) use list::ip_list_rcv;
 pub(crate) use options::echo as echo_options;
 pub(super) use output::{alert_packet, ip_output, ip_output_raw};
 pub(super) use route::route_output;

@@ -8,7 +8,7 @@ use crate::dev::Link;
 use crate::errno;
 use crate::inet;
 use crate::l2::{self, Checksum, Cx, Frame, PacketType, ethertype};
-use crate::l3::{Header, PmtuDiscovery, Reach, Route, finish_checksum};
+use crate::l3::{Header, PmtuDiscovery, Reach, Route, cut, exceeds, finish_checksum};
 use crate::neigh;
 use crate::sysctl;
 
@@ -178,10 +178,10 @@ pub(super) fn finish_output(
     mtu: usize,
     frame: Frame,
 ) -> Result<(), i32> {
-    if frame.len() <= mtu || frame.segment.is_some() {
+    if !exceeds(&frame, mtu) {
         return neigh::output(cx, link, next_hop, frame);
     }
-    fragment(cx, link, next_hop, mtu, frame)
+    cut(frame).into_iter().try_for_each(|frame| fragment(cx, link, next_hop, mtu, frame))
 }
 
 /// A message of IGMP, at which routers on the way look (RFC 2113).

@@ -8,7 +8,7 @@ use super::{input, output, redirect, route};
 use crate::dev::Link;
 use crate::inet6::{self, RouteError6, Way6, devconf};
 use crate::l2::{Cx, Frame, PacketType};
-use crate::l3::Reach;
+use crate::l3::{Reach, exceeds};
 
 /// Sends a packet on the way that was found, or tells its sender why not.
 pub(super) fn ip6_forward(
@@ -44,7 +44,7 @@ pub(super) fn ip6_forward(
     }
     let Some(out) = cx.state.links.by_index(way.oif) else { return };
     let mtu = route::mtu(cx, &out, way.metrics.as_deref());
-    if frame.len() > mtu as usize && frame.segment.is_none() {
+    if exceeds(&frame, mtu as usize) {
         return refuse(&frame, ty::PACKET_TOO_BIG, 0, mtu);
     }
     // The sender could have handed it to the next router himself.

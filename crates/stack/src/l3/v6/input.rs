@@ -226,8 +226,6 @@ fn deliver(
     (reach, device): (Reach, u32),
 ) {
     frame.set_network_here();
-    // What an error would quote: whoever takes the packet does not give it back.
-    let quote = icmp::Quote::of(&frame, link.index(), reach);
     if frame.pull(at).is_none() {
         return;
     }
@@ -248,14 +246,15 @@ fn deliver(
         icmp::icmpv6_rcv(cx, link, received);
         return;
     }
-    match l4::deliver(cx, received) {
-        Delivered::Done => {}
-        Delivered::NoPort => icmp::icmpv6_send(cx, &quote, icmp::ty::DEST_UNREACH, icmp::code::PORT_UNREACH, 0),
-        Delivered::NoProtocol => {
-            let field = u32::try_from(field).unwrap_or(0);
-            icmp::icmpv6_send(cx, &quote, icmp::ty::PARAMETER_PROBLEM, icmp::code::UNKNOWN_HEADER, field);
+    let (mut frame, ty, code, info) = match l4::deliver(cx, received) {
+        Delivered::Done => return,
+        Delivered::NoPort(frame) => (frame, icmp::ty::DEST_UNREACH, icmp::code::PORT_UNREACH, 0),
+        Delivered::NoProtocol(frame) => {
+            (frame, icmp::ty::PARAMETER_PROBLEM, icmp::code::UNKNOWN_HEADER, u32::try_from(field).unwrap_or(0))
         }
-    }
+    };
+    frame.pull_back_to_network();
+    icmp::icmpv6_send(cx, &icmp::Quote::of(&frame, link.index(), reach), ty, code, info);
 }
 
 /// Whether it is an address that nobody answers to.

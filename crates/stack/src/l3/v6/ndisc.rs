@@ -134,7 +134,7 @@ pub(in crate::l3) fn dad_solicit(cx: Cx<'_>, ifindex: u32, addr: Ipv6Addr, round
     message[0] = ty::NEIGHBOUR_SOLICIT;
     message[8..24].copy_from_slice(&addr.octets());
     if inet6::setting(ns, &link, ENHANCED_DAD) != 0 {
-        message.extend(option(opt::NONCE, &inet6::random().to_be_bytes()[..6]));
+        message.extend(option(opt::NONCE, &cx.stack.random().to_be_bytes()[..6]));
     }
     let dst = inet6::solicited_node(addr);
     let mut frame = packet(Ipv6Addr::UNSPECIFIED, dst, &message);

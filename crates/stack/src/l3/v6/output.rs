@@ -8,7 +8,9 @@ use crate::dev::{IfFlags, Link};
 use crate::errno;
 use crate::inet6::{self, devconf};
 use crate::l2::{self, Checksum, Cx, Frame, PacketType, ethertype};
-use crate::l3::{Header, PmtuDiscovery, Reach, Route, finish_checksum, internet_checksum, pseudo_header_sum};
+use crate::l3::{
+    Header, PmtuDiscovery, Reach, Route, cut, exceeds, finish_checksum, internet_checksum, pseudo_header_sum,
+};
 use crate::neigh;
 
 /// Longest payload.
@@ -171,10 +173,10 @@ pub(super) fn finish_output(
     mtu: usize,
     frame: Frame,
 ) -> Result<(), i32> {
-    if frame.len() <= mtu || frame.segment.is_some() {
+    if !exceeds(&frame, mtu) {
         return neigh::output(cx, link, next_hop, frame);
     }
-    fragment(cx, link, next_hop, mtu, frame)
+    cut(frame).into_iter().try_for_each(|frame| fragment(cx, link, next_hop, mtu, frame))
 }
 
 /// Cuts a packet (RFC 8200, 4.5): only who sends it may.

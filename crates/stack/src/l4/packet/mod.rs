@@ -10,7 +10,7 @@ mod ring;
 mod send;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -112,6 +112,8 @@ pub(crate) struct PacketSock {
     /// Who made it, and what programs know it by.
     uid: u32,
     inode: AtomicU64,
+    /// It has a protocol. Changed before the socket is placed anew, under whose lock it is read.
+    listens: AtomicBool,
     /// Before the table's and before rtnl.
     state: Mutex<State>,
     /// A leaf lock: read to copy the handle.
@@ -129,6 +131,8 @@ impl std::fmt::Debug for PacketSock {
 pub(crate) struct Packets {
     /// A leaf lock.
     by_device: Mutex<HashMap<u32, Vec<Arc<PacketSock>>>>,
+    /// How many of them hear anything: it is changed under the lock, and read with every frame.
+    listening: AtomicUsize,
 }
 
 impl Packets {
@@ -136,12 +140,18 @@ impl Packets {
         self.by_device.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remove(&self, sock: &PacketSock) {
+    /// Puts the socket where it belongs, or takes it away.
+    fn place(&self, sock: &Arc<PacketSock>, ifindex: Option<u32>) {
         let mut all = self.lock();
         all.retain(|_, socks| {
             socks.retain(|other| other.id != sock.id);
             !socks.is_empty()
         });
+        if let Some(ifindex) = ifindex {
+            all.entry(ifindex).or_default().push(Arc::clone(sock));
+        }
+        let listening = all.values().flatten().filter(|sock| sock.listens.load(Ordering::Relaxed)).count();
+        self.listening.store(listening, Ordering::Release);
     }
 
     /// Everybody, the oldest first.
@@ -158,9 +168,14 @@ impl Packets {
     }
 }
 
+/// Whether any socket of the namespace hears frames.
+pub(crate) fn watched(cx: Cx<'_>) -> bool {
+    cx.state.l4.packets.peek().is_some_and(|packets| packets.listening.load(Ordering::Acquire) != 0)
+}
+
 /// A frame passes a device (`dev_queue_xmit_nit`, `packet_rcv`). Its data begin at the link-layer header when it goes out.
 pub(crate) fn tap(cx: Cx<'_>, link: &Link, frame: &Frame, outgoing: bool) {
-    let Some(packets) = cx.state.l4.packets.peek() else { return };
+    let Some(packets) = cx.state.l4.packets.peek().filter(|_| watched(cx)) else { return };
     for sock in packets.of(link.index()) {
         sock.take(cx, link, frame, outgoing);
     }
@@ -394,6 +409,7 @@ impl PacketSocket {
             id: super::next_cookie(),
             uid,
             inode: AtomicU64::new(0),
+            listens: AtomicBool::new(protocol != 0),
             state: Mutex::new(state),
             ready: Mutex::new(None),
         });
@@ -405,10 +421,7 @@ impl PacketSocket {
     /// Hears of the device from now on, and of no other.
     fn hook(&self, ifindex: u32) {
         let Some(cx) = self.0.cx() else { return };
-        if let Some(packets) = cx.state.l4.packets.peek() {
-            packets.remove(&self.0);
-        }
-        cx.state.l4.packets.lock().entry(ifindex).or_default().push(Arc::clone(&self.0));
+        cx.state.l4.packets.place(&self.0, Some(ifindex));
         cx.stack.changed();
     }
 
@@ -438,6 +451,7 @@ impl PacketSocket {
         if link.is_some_and(|link| !link.is_up()) {
             state.error = Some(errno::ENETDOWN);
         }
+        self.0.listens.store(protocol != 0, Ordering::Relaxed);
         drop(state);
         self.hook(ifindex);
         self.0.wake();
@@ -530,7 +544,7 @@ impl Drop for PacketSocket {
         self.on_ready(None);
         let Some(cx) = self.0.cx() else { return };
         if let Some(packets) = cx.state.l4.packets.peek() {
-            packets.remove(&self.0);
+            packets.place(&self.0, None);
         }
         for member in members {
             watch(cx, &member, false);

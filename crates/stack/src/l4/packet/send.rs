@@ -7,9 +7,11 @@ use super::options::{PACKET_LOSS, PACKET_TX_HAS_OFF, VNET};
 use super::{ETH_P_ALL, ETHERNET_HEADER, LinkAddr, PacketSocket};
 use crate::dev::Link;
 use crate::errno;
-use crate::l2::{Checksum, Cx, Frame, dev_queue_xmit};
+use crate::l2::{Checksum, Cx, Frame, dev_queue_xmit, xmit_list};
 use crate::l4::user::SocketError;
 
+/// Frames of a batch that leave together.
+const AT_ONCE: usize = 64;
 /// Of `struct virtio_net_hdr`: the checksum is still to be computed.
 const NEEDS_CSUM: u8 = 1;
 
@@ -66,10 +68,48 @@ impl PacketSocket {
         Ok((link, protocol))
     }
 
+    /// Sends frames one after the other, as [`send`](Self::send) does, and lets them arrive when all are on their way
+    /// (`sendmmsg`). How many were sent.
+    ///
+    /// # Errors
+    /// As there, if it is the first that cannot be sent; those behind one that cannot are not tried.
+    pub fn send_batch<'a>(
+        &self,
+        frames: impl IntoIterator<Item = &'a [u8]>,
+        to: Option<&LinkAddr>,
+    ) -> Result<usize, SocketError> {
+        let sent = self.transmit_all(frames, to);
+        self.0.stack.run_packets();
+        Ok(sent?)
+    }
+
+    fn transmit_all<'a>(
+        &self,
+        frames: impl IntoIterator<Item = &'a [u8]>,
+        to: Option<&LinkAddr>,
+    ) -> Result<usize, i32> {
+        let cx = self.0.cx().ok_or(errno::ENODEV)?;
+        let (link, protocol) = self.way(cx, to)?;
+        let (mut sent, mut leaving) = (0, Vec::new());
+        for bytes in frames {
+            match self.frame(&link, protocol, bytes, to) {
+                Ok(frame) => leaving.push(frame),
+                Err(error) if sent == 0 => return Err(error),
+                Err(_) => break,
+            }
+            sent += 1;
+            if leaving.len() == AT_ONCE {
+                xmit_list(cx, &link, &mut leaving);
+            }
+        }
+        xmit_list(cx, &link, &mut leaving);
+        Ok(sent)
+    }
+
     fn transmit(&self, bytes: &[u8], to: Option<&LinkAddr>) -> Result<usize, i32> {
         let cx = self.0.cx().ok_or(errno::ENODEV)?;
         let (link, protocol) = self.way(cx, to)?;
-        self.put_out(cx, &link, protocol, bytes, to)?;
+        dev_queue_xmit(cx, &link, self.frame(&link, protocol, bytes, to)?)?;
         Ok(bytes.len())
     }
 
@@ -95,7 +135,7 @@ impl PacketSocket {
             // Not held while a frame is sent: it may come back to this same socket.
             drop(state);
             let result = bytes.and_then(|bytes| {
-                self.put_out(cx, &link, protocol, &bytes, to)?;
+                dev_queue_xmit(cx, &link, self.frame(&link, protocol, &bytes, to)?)?;
                 Ok(bytes.len())
             });
             let mut state = self.0.lock();
@@ -110,14 +150,8 @@ impl PacketSocket {
         }
     }
 
-    fn put_out(
-        &self,
-        cx: Cx<'_>,
-        link: &Arc<Link>,
-        protocol: u16,
-        bytes: &[u8],
-        to: Option<&LinkAddr>,
-    ) -> Result<(), i32> {
+    /// The frame that `bytes` are, or are the payload of.
+    fn frame(&self, link: &Arc<Link>, protocol: u16, bytes: &[u8], to: Option<&LinkAddr>) -> Result<Frame, i32> {
         let (said, bytes) = match self.0.lock().vnet() {
             0 => (None, bytes),
             _ => {
@@ -156,7 +190,7 @@ impl PacketSocket {
             frame.set_network_here();
             frame.push(ETHERNET_HEADER);
         }
-        dev_queue_xmit(cx, link, frame)
+        Ok(frame)
     }
 }
 

@@ -44,27 +44,28 @@ impl Counts {
         Self { last_sent: now, last_data: now, last_ack: now, last_heard: now, ..Self::default() }
     }
 
-    pub(super) fn sent(&mut self, header: &Header, repeated: bool, now: Duration) {
-        self.segments_out += 1;
+    /// Of a piece that stands for several, `segments` are counted.
+    pub(super) fn sent(&mut self, header: &Header, segments: u32, repeated: bool, now: Duration) {
+        self.segments_out += segments;
         if header.payload > 0 {
-            self.data_segments_out += 1;
+            self.data_segments_out += segments;
             self.bytes_sent += header.payload as u64;
             self.last_sent = now;
         }
         if repeated {
-            self.retransmitted += 1;
+            self.retransmitted += segments;
             self.retransmits = self.retransmits.saturating_add(1);
             self.bytes_retransmitted += header.payload as u64;
         }
     }
 
-    pub(super) fn received(&mut self, header: &Header, tos: u8, now: Duration) {
-        self.segments_in += 1;
+    pub(super) fn received(&mut self, header: &Header, segments: u32, tos: u8, now: Duration) {
+        self.segments_in += segments;
         self.last_heard = now;
         self.peer_window = header.window;
         self.tos = tos;
         if header.payload > 0 {
-            self.data_segments_in += 1;
+            self.data_segments_in += segments;
             self.bytes_received += header.payload as u64;
             self.last_data = now;
         }

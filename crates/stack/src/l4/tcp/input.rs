@@ -125,7 +125,7 @@ impl Sock {
         ));
         let mut inner = child.lock();
         let Ok(route) = child.route(cx, &inner, Some(local.ip()), peer.ip()) else { return };
-        let begin = child.begin(&route, &inner, child.seed());
+        let begin = child.begin(cx, &route, &inner, child.seed());
         let Some(engine) = Engine::listen(&begin, cx.now()) else { return };
         inner.engine = Some(Box::new(engine));
         // Somebody else may have made the same connection of a copy of this segment.
@@ -171,8 +171,7 @@ impl Sock {
 
     /// Where a connection's sequence numbers begin: nobody outside can tell (RFC 6528).
     pub(super) fn seed(&self) -> u64 {
-        use std::hash::{BuildHasher, RandomState};
-        RandomState::new().hash_one(self.cookie)
+        self.stack.random()
     }
 }
 
@@ -209,7 +208,8 @@ impl Inner {
                 self.counts.round_trip((now.as_millis() as u32).wrapping_sub(echo));
             }
         }
-        self.counts.received(header, packet.tos, now);
+        let segments = packet.frame.segments(header.len) as u32;
+        self.counts.received(header, segments, packet.tos, now);
         let announced = self.sequence.theirs && self.urgent.note(header, self.sequence.read);
         self.skip.incoming(header, &self.sequence, packet.frame.data_mut());
         engine.input(packet.frame, now, out);

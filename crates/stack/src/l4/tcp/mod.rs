@@ -26,6 +26,8 @@ mod stream;
 mod tests;
 mod timer;
 mod timewait;
+#[cfg(feature = "tokio")]
+mod tokio;
 mod urgent;
 mod user;
 
@@ -50,9 +52,6 @@ use self::timewait::{Late, TimeWait};
 use super::ports::{Ends, Ports, Rules};
 use crate::l2::{Cx, Frame};
 use crate::l3::{self, Delivered, Flow, IcmpError, Reach, Received};
-
-/// Whether segments travel whole between namespaces of the stack, to be cut where they leave it.
-const OFFLOAD: bool = false;
 
 /// Who has a port.
 #[derive(Clone, Debug)]

@@ -29,6 +29,10 @@ const THERE: (Ipv4Address, u16) = (Ipv4Address::new(192, 0, 2, 2), 2);
 const IP_HEADER: usize = 20;
 /// Of both headers.
 const HEADERS: usize = IP_HEADER + 20;
+/// With all the options that there is room for.
+const MOST_HEADERS: usize = IP_HEADER + 60;
+/// What a longer network header than the one that the engine is shown takes.
+const LONGER: usize = 20;
 /// Bytes of a timestamp option, padded.
 const TIMESTAMP: usize = 12;
 /// How much faster the engine's time runs on an established connection.
@@ -64,8 +68,9 @@ pub(super) struct Begin {
     pub(super) timestamps: bool,
     pub(super) nodelay: bool,
     pub(super) congestion: Congestion,
-    /// Segments go out whole, to be cut by whoever takes them off the machine.
-    pub(super) offload: bool,
+    /// Bytes of the largest packet that goes out whole, to be cut by whoever takes it off the stack; 0 if each segment goes
+    /// out by itself.
+    pub(super) offload: usize,
     /// Where sequence numbers begin follows from it.
     pub(super) seed: u64,
 }
@@ -76,6 +81,7 @@ pub(super) struct Engine {
     sockets: SocketSet<'static>,
     handle: SocketHandle,
     capabilities: DeviceCapabilities,
+    offload: usize,
     seed: u64,
     /// A moment of the stack's clock, what the engine's time was then, and how fast it runs since.
     epoch: (Duration, i64),
@@ -113,7 +119,8 @@ impl RxToken for Incoming<'_> {
 
 impl TxToken for Outgoing<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        let mut frame = Frame::zeroed(len);
+        // The engine writes all of it but the padding of options.
+        let mut frame = Frame::to_be_written(len, len.min(MOST_HEADERS));
         let made = f(frame.data_mut());
         // The engine's idea of a network header: the place it took is room for the real one.
         if frame.pull(IP_HEADER).is_some() {
@@ -165,15 +172,22 @@ fn interface(capabilities: &DeviceCapabilities, seed: u64) -> Interface {
     interface
 }
 
+/// The largest packet, as the engine counts it, that holds a whole number of segments and is no longer than `limit` when it
+/// has its own header; `None` if that is not more than one.
+fn unit(limit: usize, mss: u16, options: usize) -> Option<NonZeroUsize> {
+    let segment = usize::from(mss).saturating_sub(options).max(1);
+    let segments = limit.saturating_sub(HEADERS + LONGER + options) / segment;
+    NonZeroUsize::new(HEADERS + options + segments * segment).filter(|_| segments > 1)
+}
+
 impl Engine {
     fn new(begin: &Begin, now: Duration) -> Self {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ip;
         capabilities.max_transmission_unit = usize::from(begin.mss) + HEADERS;
         capabilities.checksum = ChecksumCapabilities::ignored();
-        if begin.offload {
-            capabilities.segmentation.tcpv4 = NonZeroUsize::new(usize::from(u16::MAX));
-        }
+        let options = if begin.timestamps { TIMESTAMP } else { 0 };
+        capabilities.segmentation.tcpv4 = unit(begin.offload, begin.mss, options);
         let buffer = |len: usize| tcp::SocketBuffer::new(vec![0; len]);
         let mut socket = tcp::Socket::new(buffer(begin.receive_buffer), buffer(begin.send_buffer));
         socket.set_congestion_control(match begin.congestion {
@@ -194,6 +208,7 @@ impl Engine {
             sockets,
             handle,
             capabilities,
+            offload: begin.offload,
             seed: begin.seed,
             epoch: (now, 1),
             pace: 1,
@@ -281,10 +296,20 @@ impl Engine {
                 self.socket_mut().set_ack_delay(Some(DELAYED_ACK));
             }
         }
+        // Every second segment is acknowledged at once. The engine counts what stands for many as one, for which it would
+        // wait; and so would the sender.
+        let delay = self.socket().ack_delay();
+        let many = segment.segment.is_some() && delay.is_some();
+        if many {
+            self.socket_mut().set_ack_delay(Some(time::Duration::ZERO));
+        }
         let mut wire = Wire { incoming: Some(segment.data()), outgoing: out, capabilities: &self.capabilities };
         self.interface.poll_ingress_single(at, &mut wire, &mut self.sockets);
         self.keep_pace(now);
         self.poll(now, out);
+        if many {
+            self.socket_mut().set_ack_delay(delay);
+        }
     }
 
     /// The next segments with data are acknowledged at once: somebody waits for that.
@@ -379,6 +404,7 @@ impl Engine {
         let mtu = usize::from(mss) + HEADERS;
         if mtu != self.capabilities.max_transmission_unit {
             self.capabilities.max_transmission_unit = mtu;
+            self.capabilities.segmentation.tcpv4 = unit(self.offload, mss, usize::from(self.options_len()));
             self.interface = interface(&self.capabilities, self.seed);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::time::Duration;
 
@@ -33,6 +33,8 @@ pub(super) const BUFFER: usize = 256 << 10;
 /// What a network header takes of each packet, with TCP's.
 const HEADERS4: u32 = 40;
 const HEADERS6: u32 = 60;
+/// And a link-layer header.
+const LINK_HEADER: usize = 14;
 
 /// Called when something about a socket has changed.
 pub(crate) type Ready = Arc<dyn Fn() + Send + Sync>;
@@ -57,8 +59,6 @@ pub(crate) struct Sock {
     pub(super) path: Mutex<Option<Arc<splice::Path>>>,
     /// Everything that changes.
     inner: Mutex<Inner>,
-    /// Told of every change, for those who wait.
-    changed: Condvar,
 }
 
 impl std::fmt::Debug for Sock {
@@ -158,6 +158,8 @@ pub(super) struct Inner {
     pub(super) ask_at: Duration,
     pub(super) counts: Counts,
     pub(super) due: Due,
+    /// The way that the last segment took, what it was asked for, and of which generation of configuration it is.
+    pub(super) way: Option<Box<(u64, Flow, Route)>>,
     /// When the entry in the list of timers comes up that counts.
     pub(super) armed: Option<Duration>,
     /// Somebody is to be told.
@@ -186,7 +188,7 @@ impl Sock {
 
     pub(super) fn with(stack: Stack, net: NetHandle, v6: bool, inner: Inner) -> Self {
         let cookie = crate::l4::next_cookie();
-        Self { stack, net, v6, cookie, path: Mutex::new(None), inner: Mutex::new(inner), changed: Condvar::new() }
+        Self { stack, net, v6, cookie, path: Mutex::new(None), inner: Mutex::new(inner) }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -213,7 +215,6 @@ impl Sock {
         let wakers = std::mem::take(&mut inner.wakers);
         let ready = inner.ready.clone();
         drop(inner);
-        self.changed.notify_all();
         for waker in wakers {
             waker.wake();
         }
@@ -222,9 +223,12 @@ impl Sock {
         }
     }
 
-    /// Waits for a change, at most for a while.
-    pub(super) fn wait<'a>(&self, inner: MutexGuard<'a, Inner>, limit: Duration) -> MutexGuard<'a, Inner> {
-        self.changed.wait_timeout(inner, limit).unwrap_or_else(PoisonError::into_inner).0
+    /// Wakes `waker` with the next change.
+    pub(super) fn register(&self, waker: &Waker) {
+        let mut inner = self.lock();
+        if !inner.wakers.iter().any(|known| known.will_wake(waker)) {
+            inner.wakers.push(waker.clone());
+        }
     }
 
     /// Sets the timer for whatever comes first.
@@ -416,7 +420,7 @@ impl Sock {
             return;
         }
         let (Some(local), Some(peer)) = (inner.local, inner.peer) else { return };
-        let route = self.route(cx, inner, Some(local.ip()), peer.ip());
+        let route = self.known_route(cx, inner, local.ip(), peer.ip());
         if let (Ok(route), Some(engine)) = (&route, &mut inner.engine) {
             // What was learnt of the path since. What is too large for it already is cut by layer 3 or lost.
             engine.set_mss(largest_segment(route, &inner.options));
@@ -426,7 +430,7 @@ impl Sock {
         for (n, mut frame) in out.into_iter().enumerate() {
             inner.skip.outgoing(frame.data_mut());
             let Some(sent) = Header::parse(frame.data()) else { continue };
-            inner.note_sent(&sent, cx.now());
+            inner.note_sent(&sent, frame.segments(sent.len) as u32, cx.now());
             if n == last {
                 self.leave_trail(cx, inner, &sent, &mut frame);
             }
@@ -444,11 +448,32 @@ impl Sock {
         }
     }
 
+    /// The way to the peer of a connection, which is looked up again when configuration has changed (`sk_dst_check`).
+    fn known_route(&self, cx: Cx<'_>, inner: &mut Inner, src: IpAddr, dst: IpAddr) -> Result<Route, i32> {
+        // Before it is looked up: see there.
+        let generation = cx.state.generation();
+        let flow = self.flow(inner, Some(src), dst);
+        if let Some(known) = &inner.way
+            && known.0 == generation
+            && known.1 == flow
+            && !l3::learned_any(cx.state)
+        {
+            return Ok(known.2.clone());
+        }
+        let route = l3::route_output(cx, &flow)?;
+        inner.way = Some(Box::new((generation, flow, route.clone())));
+        Ok(route)
+    }
+
     /// The way to the peer.
     pub(super) fn route(&self, cx: Cx<'_>, inner: &Inner, src: Option<IpAddr>, dst: IpAddr) -> Result<Route, i32> {
+        l3::route_output(cx, &self.flow(inner, src, dst))
+    }
+
+    fn flow(&self, inner: &Inner, src: Option<IpAddr>, dst: IpAddr) -> Flow {
         let oif = if inner.options.device != 0 { inner.options.device } else { inner.scope };
         let port = |addr: Option<SocketAddr>| addr.map_or(0, |addr| addr.port());
-        let flow = Flow {
+        Flow {
             dst,
             src,
             oif,
@@ -461,11 +486,10 @@ impl Sock {
             flow_label: 0,
             on_link: inner.options.dont_route,
             any_source: inner.options.any_source,
-        };
-        l3::route_output(cx, &flow)
+        }
     }
 
-    pub(super) fn begin(&self, route: &Route, inner: &Inner, seed: u64) -> Begin {
+    pub(super) fn begin(&self, cx: Cx<'_>, route: &Route, inner: &Inner, seed: u64) -> Begin {
         Begin {
             mss: largest_segment(route, &inner.options),
             send_buffer: inner.options.send_buffer.min(super::buffers::MOST),
@@ -473,7 +497,7 @@ impl Sock {
             timestamps: inner.options.timestamps,
             nodelay: inner.options.nodelay,
             congestion: inner.options.congestion,
-            offload: super::OFFLOAD,
+            offload: largest_unit(cx, route),
             seed,
         }
     }
@@ -492,6 +516,15 @@ impl Sock {
     pub(super) fn holder(self: &Arc<Self>) -> Holder {
         Holder::Sock(Arc::clone(self))
     }
+}
+
+/// Bytes of the largest packet that the device on the way takes whole, to be cut where it leaves the stack; 0 if none.
+fn largest_unit(cx: Cx<'_>, route: &Route) -> usize {
+    let Some(link) = cx.state.links.by_index(route.oif) else { return 0 };
+    let takes = cx.stack.eth_features(cx.net, &link).takes_tso(route.dst.is_ipv6());
+    // The device counts its own header, too, and no packet of IPv4 is longer than this.
+    let limit = (link.offload().gso_max_size as usize).min(usize::from(u16::MAX));
+    if takes { limit.saturating_sub(LINK_HEADER) } else { 0 }
 }
 
 /// Bytes of data in the largest segment that fits.
@@ -525,7 +558,7 @@ impl Inner {
         }
     }
 
-    fn note_sent(&mut self, sent: &Header, now: Duration) {
+    fn note_sent(&mut self, sent: &Header, segments: u32, now: Duration) {
         let sequence = &mut self.sequence;
         if !sequence.ours {
             sequence.ours = true;
@@ -540,7 +573,7 @@ impl Inner {
             sequence.rcv_nxt = sent.ack;
         }
         sequence.window = sent.window;
-        self.counts.sent(sent, repeated, now);
+        self.counts.sent(sent, segments, repeated, now);
     }
 
     /// Takes the pending error (`sock_error`).

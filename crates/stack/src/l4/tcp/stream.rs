@@ -5,7 +5,6 @@ use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
 
 use pernet::NetRef;
 
@@ -16,9 +15,7 @@ use super::state::State;
 use super::user::Read;
 use crate::dev::Stack;
 use crate::errno;
-
-/// How long at most somebody waits before looking at the clock: one that is moved by hand tells nobody.
-const LOOK: Duration = Duration::from_millis(20);
+use crate::wait::wait_for;
 
 /// A TCP socket of a namespace, with the calls that Linux has for it. None of them waits; errors are positive errnos, with
 /// `EAGAIN` and `EINPROGRESS` for what cannot be done yet.
@@ -363,35 +360,19 @@ impl TcpSocket {
 
     /// Waits until `f` says something else than `EAGAIN` or `EINPROGRESS`, and runs the stack meanwhile: it needs no other
     /// thread for that.
-    fn wait<R>(&self, limit: Option<Duration>, mut f: impl FnMut() -> Result<R, i32>) -> Result<R, i32> {
-        let deadline = limit.map(|limit| Instant::now() + limit);
-        loop {
-            let result = f();
-            self.sock.stack.run_packets();
-            match result {
-                Err(errno::EAGAIN | errno::EINPROGRESS | errno::EALREADY) => {}
-                other => return other,
-            }
-            let next = self.sock.stack.run_timers().unwrap_or(LOOK).min(LOOK);
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) {
-                return Err(errno::ETIMEDOUT);
-            }
-            // What came after `f` was asked is seen within this time: a wake-up may be missed, and is not what is relied on.
-            let inner = self.sock.lock();
-            drop(self.sock.wait(inner, left.map_or(next, |left| left.min(next))));
-        }
+    fn wait<R>(&self, mut f: impl FnMut() -> Result<R, i32>) -> Result<R, i32> {
+        let mut ask = || match self.and_run(f()) {
+            Err(errno::EAGAIN | errno::EINPROGRESS | errno::EALREADY) => None,
+            other => Some(other),
+        };
+        // Without a deadline there is always an answer.
+        wait_for(&self.sock.stack, None, |waker| self.sock.register(waker), &mut ask).unwrap_or(Err(errno::EAGAIN))
     }
 
     /// Asks again when something has changed.
     fn poll<R>(&self, cx: &mut Context<'_>, mut f: impl FnMut() -> Result<R, i32>) -> Poll<Result<R, i32>> {
         // Before it is asked: what comes in between wakes.
-        {
-            let mut inner = self.sock.lock();
-            if !inner.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-                inner.wakers.push(cx.waker().clone());
-            }
-        }
+        self.sock.register(cx.waker());
         let result = f();
         self.sock.stack.run_packets();
         match result {
@@ -441,7 +422,7 @@ impl TcpListener {
     /// # Errors
     /// As [`TcpSocket::accept`].
     pub fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let (socket, peer) = checked(self.0.wait(None, || self.0.accept()))?;
+        let (socket, peer) = checked(self.0.wait(|| self.0.accept()))?;
         Ok((TcpStream(socket), peer))
     }
 
@@ -479,7 +460,7 @@ impl TcpListener {
 /// A connection of a namespace.
 ///
 /// It reads and writes as those of [`std::net`], and runs the stack while it waits; or it is polled by async tasks, while
-/// somebody calls [`Stack::run_timers`] when it wants that.
+/// somebody runs the stack: [`Stack::drive`] does.
 #[derive(Debug)]
 pub struct TcpStream(TcpSocket);
 
@@ -498,7 +479,7 @@ impl TcpStream {
     /// # Errors
     /// As [`connect`](Self::connect).
     pub fn connect_socket(socket: TcpSocket, to: SocketAddr) -> io::Result<Self> {
-        checked(socket.wait(None, || socket.connect(to)))?;
+        checked(socket.wait(|| socket.connect(to)))?;
         Ok(Self(socket))
     }
 
@@ -561,13 +542,13 @@ impl TcpStream {
 
 impl io::Read for &TcpStream {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        checked(self.0.wait(None, || self.0.recv(into)))
+        checked(self.0.wait(|| self.0.recv(into)))
     }
 }
 
 impl io::Write for &TcpStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        checked(self.0.wait(None, || self.0.send(bytes)))
+        checked(self.0.wait(|| self.0.send(bytes)))
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -14,7 +14,7 @@ const BEGIN: Begin = Begin {
     timestamps: true,
     nodelay: true,
     congestion: Congestion::Cubic,
-    offload: false,
+    offload: 0,
     seed: 7,
 };
 
@@ -145,7 +145,7 @@ fn a_probe_is_answered_and_not_repeated() {
 
 #[test]
 fn segments_have_the_announced_size_unless_somebody_else_cuts_them() {
-    for (offload, most) in [(false, 1448), (true, 65_000)] {
+    for (offload, most) in [(0, 1448), (65_000, 64_500)] {
         let mut pair = Pair::new(Begin { offload, congestion: Congestion::None, ..BEGIN });
         pair.run(|_| true);
         pair.a.send(&[1; 50_000]);

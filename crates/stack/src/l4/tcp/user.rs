@@ -189,7 +189,7 @@ impl Sock {
         inner.ticket = Some(ticket);
         inner.local = Some(SocketAddr::new(route.src, ports.port_of(ticket)));
         inner.peer = Some(peer);
-        let begin = self.begin(&route, inner, self.seed());
+        let begin = self.begin(cx, &route, inner, self.seed());
         let Some(engine) = Engine::connect(&begin, cx.now()) else { return Err(errno::EADDRNOTAVAIL) };
         inner.engine = Some(Box::new(engine));
         inner.state = State::SynSent;

@@ -1,0 +1,118 @@
+//! Namespaces wired together in this process.
+
+use anyhow::{Result, anyhow};
+use pernet::{Cred, Namespaces, NetRef, Origin};
+use pernet_stack::{
+    FlagChange, Gateway, IfFlags, Insert, KindSpec, Lifetime4, LinkChange, NeighFlags, NeighKey, NeighState, NewAddr4,
+    NewLink, NewNeigh, RouteConfig, Stack, VethPeer, route_type,
+};
+use std::net::Ipv4Addr;
+
+/// A system of its own.
+pub(crate) struct World {
+    namespaces: Namespaces,
+    pub(crate) stack: Stack,
+}
+
+/// An end of a cable: where, what it is called there, and the last byte of its hardware address.
+pub(crate) type End<'a> = (&'a NetRef, &'a str, u8);
+
+impl World {
+    pub(crate) fn new() -> Result<Self> {
+        let namespaces = Namespaces::new();
+        let stack = Stack::register(&namespaces).map_err(|error| anyhow!("{error:?}"))?;
+        Ok(Self { namespaces, stack })
+    }
+
+    pub(crate) fn net(&self) -> Result<NetRef> {
+        Ok(self.namespaces.create(&Cred::root(self.namespaces.init_user_ns()))?)
+    }
+
+    pub(crate) fn index(&self, net: &NetRef, name: &str) -> Result<u32> {
+        let links = self.stack.links(net).ok_or_else(|| anyhow!("no devices"))?;
+        Ok(links.by_name(name).ok_or_else(|| anyhow!("no device {name}"))?.index())
+    }
+
+    /// A cable between two namespaces, up at both ends.
+    pub(crate) fn wire(&self, a: End<'_>, b: End<'_>) -> Result<()> {
+        let end = |(net, name, last): End<'_>| LinkChange {
+            name: Some(name.into()),
+            address: Some(Box::from([2, 0, 0, 0, 0, last])),
+            addr_gen_mode: Some(1),
+            net: Some(net.clone()),
+            ..LinkChange::default()
+        };
+        let peer = VethPeer { change: Some(end(b)), ..VethPeer::default() };
+        let mut new = NewLink::new(KindSpec::Veth(Box::new(peer)));
+        new.change = LinkChange { net: None, ..end(a) };
+        self.stack.rtnl(Origin::KERNEL).new_link(a.0, &new).map_err(|error| anyhow!("{error:?}"))?;
+        for (net, name, _) in [a, b] {
+            let up = FlagChange { flags: IfFlags::UP, mask: IfFlags::UP };
+            let change = LinkChange { flags: Some(up), ..LinkChange::default() };
+            let index = self.index(net, name)?;
+            self.stack.rtnl(Origin::KERNEL).set_link(net, index, &change).map_err(|error| anyhow!("{error:?}"))?;
+        }
+        let _ = self.stack.run_timers();
+        Ok(())
+    }
+
+    /// `ip addr add LOCAL/24 dev DEVICE`.
+    pub(crate) fn addr(&self, net: &NetRef, device: &str, local: [u8; 4]) -> Result<()> {
+        let [a, b, c, _] = local;
+        let new = NewAddr4 {
+            ifindex: self.index(net, device)?,
+            local: local.into(),
+            address: None,
+            prefix_len: 24,
+            broadcast: Some([a, b, c, 255].into()),
+            scope: 0,
+            flags: 0,
+            label: None,
+            rt_priority: 0,
+            proto: 0,
+            lifetime: Lifetime4::FOREVER,
+            replace: false,
+        };
+        self.stack.rtnl(Origin::KERNEL).new_addr4(net, &new).map_err(|error| anyhow!("{error:?}"))
+    }
+
+    /// `ip route add DST/LEN via GATEWAY`.
+    pub(crate) fn route(&self, net: &NetRef, dst: [u8; 4], dst_len: u8, via: [u8; 4]) -> Result<()> {
+        let config = RouteConfig {
+            dst: Some(dst.into()),
+            dst_len,
+            protocol: 3,
+            kind: route_type::UNICAST,
+            gateway: Gateway::V4(Ipv4Addr::from(via)),
+            ..RouteConfig::default()
+        };
+        let how = Insert { create: true, exclusive: true, replace: false, append: false };
+        self.stack.rtnl(Origin::KERNEL).new_route4(net, &config, how).map_err(|error| anyhow!("{error:?}"))
+    }
+
+    /// `ip neigh add DST lladdr ADDRESS dev DEVICE`.
+    pub(crate) fn neighbour(&self, net: &NetRef, device: &str, dst: [u8; 4], address: [u8; 6]) -> Result<()> {
+        let key = NeighKey { ifindex: self.index(net, device)?, dst: Ipv4Addr::from(dst).into() };
+        let new = NewNeigh {
+            key,
+            state: NeighState::PERMANENT,
+            flags: NeighFlags::default(),
+            address: Some(&address),
+            protocol: 0,
+            create: true,
+            exclusive: true,
+            replace: false,
+        };
+        Ok(self.stack.rtnl(Origin::KERNEL).new_neigh(net, &new)?)
+    }
+
+    pub(crate) fn sysctl(&self, net: &NetRef, path: &str, value: &str) -> Result<()> {
+        Ok(self.stack.rtnl(Origin::KERNEL).sysctl_write(net, path, value.as_bytes())?)
+    }
+
+    /// Frames that came in by a device so far.
+    pub(crate) fn received(&self, net: &NetRef, device: &str) -> u64 {
+        let link = self.stack.links(net).and_then(|links| links.by_name(device));
+        link.map_or(0, |link| link.stats().rx_packets)
+    }
+}

@@ -1,0 +1,213 @@
+//! Where packets went lately (`struct dst_entry` of what comes in): of the many packets between the same two ends one is
+//! looked up, and the rest follow it.
+//!
+//! What is kept holds as long as no configuration changes: the namespace counts changes ([`crate::state::Generation`]), and
+//! all is forgotten with the next. There is a limit, so that whoever sends to and from ever other addresses costs as much as
+//! without.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::header::Ipv4Header;
+use super::{input, route};
+use crate::dev::Link;
+use crate::fib::{self, route_type, rtcf};
+use crate::l2::{Cx, Frame};
+use crate::neigh;
+
+/// Places that an end's hash leads to.
+const WAYS: usize = 4;
+/// Places at first, and at most: 300 KiB.
+const FIRST: usize = 16;
+const MOST: usize = 4096;
+
+/// What a way is found by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Key {
+    ends: (u32, u32),
+    iif: u32,
+    mark: u32,
+    /// Protocol and ports, where there are rules that may ask for them.
+    ports: (u32, u8),
+    tos: u8,
+}
+
+/// Where a packet goes on to.
+#[derive(Debug)]
+pub(super) struct Onward {
+    pub(super) out: Arc<Link>,
+    pub(super) mtu: usize,
+    next_hop: IpAddr,
+    /// Hardware addresses of the neighbour and of the device, as of this generation of neighbours.
+    addresses: Option<(u64, [u8; 6], [u8; 6])>,
+}
+
+#[derive(Debug)]
+pub(super) enum To {
+    /// To this host.
+    Here,
+    /// To another.
+    On(Onward),
+}
+
+/// The table of a namespace.
+#[derive(Debug, Default)]
+pub(in crate::l3) struct Flows {
+    /// Empty, or some power of two.
+    places: Vec<Option<(Key, To)>>,
+    generation: u64,
+    seed: u64,
+    /// Which of the places is given up next, and how many were since the table last grew.
+    turn: usize,
+    given_up: usize,
+}
+
+impl Flows {
+    fn set(&self, key: &Key) -> usize {
+        let words = [
+            u64::from(key.ends.0) << 32 | u64::from(key.ends.1),
+            u64::from(key.iif) << 32 | u64::from(key.mark),
+            u64::from(key.ports.0) << 16 | u64::from(key.ports.1) << 8 | u64::from(key.tos),
+        ];
+        let mix = |hash: u64, word: u64| {
+            let hash = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            hash ^ hash >> 32
+        };
+        let hash = words.into_iter().fold(self.seed, mix);
+        (hash as usize & (self.places.len() / WAYS - 1)) * WAYS
+    }
+
+    fn find(&self, key: &Key) -> Option<usize> {
+        if self.places.is_empty() {
+            return None;
+        }
+        let set = self.set(key);
+        (set..set + WAYS).find(|&at| matches!(&self.places[at], Some((known, _)) if known == key))
+    }
+
+    fn insert(&mut self, key: Key, to: To) -> usize {
+        if self.places.is_empty() {
+            self.seed = RandomState::new().hash_one(0);
+            self.places.resize_with(FIRST, || None);
+        }
+        let set = self.set(&key);
+        let free = (set..set + WAYS).find(|&at| self.places[at].is_none());
+        if free.is_none() {
+            self.given_up += 1;
+            if self.given_up > self.places.len() / 2 && self.places.len() < MOST {
+                return self.grow(key, to);
+            }
+        }
+        let at = free.unwrap_or_else(|| {
+            self.turn = self.turn.wrapping_add(1);
+            set + self.turn % WAYS
+        });
+        self.places[at] = Some((key, to));
+        at
+    }
+
+    fn grow(&mut self, key: Key, to: To) -> usize {
+        let larger = (self.places.len() * 4).min(MOST);
+        let old = std::mem::take(&mut self.places);
+        self.places.resize_with(larger, || None);
+        self.given_up = 0;
+        for (key, to) in old.into_iter().flatten() {
+            self.insert(key, to);
+        }
+        self.insert(key, to)
+    }
+
+    /// Forgets everything if configuration is another than it was.
+    fn keep_up(&mut self, generation: u64) {
+        if self.generation != generation {
+            self.generation = generation;
+            self.places.fill_with(|| None);
+        }
+    }
+
+    /// Where a packet that came in by `link` goes; `None` if that is to be found out as for any, because it goes nowhere or
+    /// somebody is to be told of it.
+    pub(super) fn way(&mut self, cx: Cx<'_>, link: &Link, frame: &Frame, header: &Ipv4Header) -> Option<&mut To> {
+        // Before anything is looked up: what changes after that is found out of date by the next.
+        self.keep_up(cx.state.generation());
+        let query = input::query(link, frame, header);
+        let plain = cx.state.peek_rules().is_none();
+        let ports = u32::from(query.sport) << 16 | u32::from(query.dport);
+        let key = Key {
+            ends: (query.src.into(), query.dst.into()),
+            iif: query.iif,
+            mark: query.mark,
+            ports: if plain { (0, 0) } else { (ports, query.protocol) },
+            tos: query.tos,
+        };
+        let at = match self.find(&key) {
+            Some(at) => at,
+            None => {
+                let way = fib::route_input(cx.ns(), &query, &mut None).ok()?;
+                let to = match way.kind {
+                    route_type::LOCAL => To::Here,
+                    route_type::UNICAST if way.flags & rtcf::DOREDIRECT == 0 => {
+                        let out = cx.state.links.by_index(way.oif)?;
+                        let mtu = route::mtu(&out, way.info.as_deref()) as usize;
+                        To::On(Onward { out, mtu, next_hop: route::next_hop(way.gateway, header.dst), addresses: None })
+                    }
+                    _ => return None,
+                };
+                self.insert(key, to)
+            }
+        };
+        self.places[at].as_mut().map(|(_, to)| to)
+    }
+}
+
+impl Onward {
+    /// Hardware addresses of the neighbour and of the device, if the neighbour is known and need not be asked whether he is
+    /// still there.
+    pub(super) fn addresses(&mut self, cx: Cx<'_>) -> Option<([u8; 6], [u8; 6])> {
+        let generation = cx.state.neigh_generation();
+        if let Some((known, dst, src)) = &self.addresses
+            && *known == generation
+        {
+            return Some((*dst, *src));
+        }
+        let dst = neigh::connected(cx, &self.out, self.next_hop)?.as_bytes().try_into().ok()?;
+        let src = self.out.address.as_bytes().try_into().ok()?;
+        self.addresses = Some((generation, dst, src));
+        Some((dst, src))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(n: u32) -> Key {
+        Key { ends: (n, 1), iif: 2, mark: 0, ports: (0, 0), tos: 0 }
+    }
+
+    #[test]
+    fn there_is_a_limit_and_what_was_used_lately_is_there() {
+        let mut flows = Flows::default();
+        assert_eq!(flows.find(&key(1)), None);
+        for n in 0..10_000 {
+            let at = flows.insert(key(n), To::Here);
+            assert_eq!(flows.find(&key(n)), Some(at));
+        }
+        assert_eq!(flows.places.len(), MOST);
+        flows.keep_up(1);
+        assert!(flows.places.iter().all(Option::is_none));
+    }
+
+    #[test]
+    fn a_thousand_have_room() {
+        let mut flows = Flows::default();
+        for _ in 0..8 {
+            (0..1000).filter(|n| flows.find(&key(*n)).is_none()).collect::<Vec<_>>().into_iter().for_each(|n| {
+                flows.insert(key(n), To::Here);
+            });
+        }
+        let there = (0..1000).filter(|n| flows.find(&key(*n)).is_some()).count();
+        assert!(there > 980, "{there} of 1000");
+    }
+}
