@@ -122,8 +122,8 @@ mod tests {
     #[test]
     fn those_of_the_run_are_ended_and_no_others() {
         let run = u64::from(std::process::id() & 0xfff_ffff) << 1 | 1;
-        let mut all =
-            ["sleep 60", "trap '' TERM; sleep 60 & wait; sleep 60", "kill -STOP $$; sleep 60"].map(|script| tagged(run, script));
+        let mut all = ["sleep 60", "trap '' TERM; sleep 60 & wait; sleep 60", "kill -STOP $$; sleep 60"]
+            .map(|script| tagged(run, script));
         let mut other = tagged(run + 1, "sleep 60");
         // They are there before they are looked for: a tag is written before `spawn` returns.
         end_all(run);
