@@ -180,6 +180,9 @@ impl Slot {
     }
 }
 
+/// A table with room for fewer than this keeps it.
+const MUCH: usize = 128;
+
 #[derive(Debug)]
 struct Table<T> {
     entries: HashMap<u64, Entry<T>>,
@@ -317,8 +320,13 @@ impl<T: Clone> Ports<T> {
 
     /// The claim is given back.
     pub(crate) fn release(&self, ticket: Ticket) {
+        let gone = {
+            let mut table = self.lock();
+            let gone = table.remove(ticket.0);
+            table.give_back();
+            gone
+        };
         // The holder may be the last one of its socket: it is dropped with no lock held.
-        let gone = self.lock().remove(ticket.0);
         drop(gone);
     }
 
@@ -448,6 +456,18 @@ impl<T> Table<T> {
             self.peers.entry((SocketAddr::new(entry.claim.addr, entry.claim.port), peer)).or_default().push(id);
         }
         self.entries.insert(id, entry);
+    }
+
+    /// Gives back what a crowd that has left took, and not each time that one leaves: room for as many more stays.
+    fn give_back(&mut self) {
+        fn shrink<K: Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>) {
+            if map.capacity() > MUCH && map.len() < map.capacity() / 8 {
+                map.shrink_to(map.len() * 2);
+            }
+        }
+        shrink(&mut self.entries);
+        shrink(&mut self.ports);
+        shrink(&mut self.peers);
     }
 
     fn remove(&mut self, id: u64) -> Option<Entry<T>> {

@@ -105,7 +105,7 @@ impl<'s> Rtnl<'s> {
     /// cancelling: the part looks whether the object still wants it.
     pub(crate) fn set_timer(&mut self, ns: Ns<'_>, when: std::time::Duration, timer: Timer) {
         let Some(net) = ns.net() else { return };
-        if self.shared.timers.add(when, (net.handle(), timer)) {
+        if self.shared.timers.add(when, (net.handle(), timer)).1 {
             self.stack.timer_moved();
         }
     }

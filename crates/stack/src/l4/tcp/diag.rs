@@ -119,7 +119,8 @@ impl Sock {
         let over = inner.orphan && inner.state == State::FinWait2;
         let options = &inner.options;
         let left = |at: Option<Duration>| at.map(|at| at.saturating_sub(now));
-        let retransmit = inner.due.unheard.and(inner.armed).or_else(|| inner.due.handshake.and(inner.armed));
+        let armed = inner.armed.map(|place| place.when);
+        let retransmit = inner.due.unheard.and(armed).or_else(|| inner.due.handshake.and(armed));
         let (timer, retransmits, expires) = if let Some(left) = left(inner.due.forget) {
             (TcpTimer::TimeWait, 0, left)
         } else if let Some(left) = left(retransmit) {

@@ -99,6 +99,11 @@ impl Tcp {
                 break;
             }
         }
+        // What a crowd that has left took; room for as many more stays, so it is not moved each time.
+        if waiting.len() < waiting.capacity() / 8 {
+            let twice = waiting.len() * 2;
+            waiting.shrink_to(twice);
+        }
     }
 
     fn forget(&self, connection: &TimeWait) {

@@ -15,6 +15,7 @@ use super::smoltcp::{Begin, Engine};
 use super::state::State;
 use super::timewait::{Remains, TimeWait};
 use super::{Holder, splice, urgent};
+use crate::agenda::Place;
 use crate::dev::Stack;
 use crate::errno;
 use crate::l2::{Cx, Frame, Trail};
@@ -160,8 +161,8 @@ pub(super) struct Inner {
     pub(super) due: Due,
     /// The way that the last segment took, what it was asked for, and of which generation of configuration it is.
     pub(super) way: Option<Box<(u64, Flow, Route)>>,
-    /// When the entry in the list of timers comes up that counts.
-    pub(super) armed: Option<Duration>,
+    /// The entry in the list of timers.
+    pub(super) armed: Option<Place>,
     /// Somebody is to be told.
     pub(super) news: bool,
     pub(super) wakers: Vec<Waker>,
@@ -244,21 +245,30 @@ impl Sock {
         let next = [engine, due.handshake, unheard, due.keepalive, due.forget].into_iter().flatten().min();
         let Some(next) = next else { return };
         // An entry that comes earlier finds nothing to do and sets the next.
-        if inner.armed.is_some_and(|armed| armed <= next) {
+        if inner.armed.is_some_and(|armed| armed.when <= next) {
             return;
         }
-        inner.armed = Some(next);
-        if self.stack.inner().sock_timers.add(next, self) {
+        self.disarm(inner);
+        let (place, first) = self.stack.inner().sock_timers.add(next, self);
+        inner.armed = Some(place);
+        if first {
             self.stack.timer_moved();
         }
     }
 
-    /// The entry set for `when` came up.
-    pub(super) fn timer(self: &Arc<Self>, when: Duration) {
+    fn disarm(&self, inner: &mut Inner) {
+        if let Some(place) = inner.armed.take() {
+            self.stack.inner().sock_timers.remove(place);
+        }
+    }
+
+    /// The entry that stood at `place` came up.
+    pub(super) fn timer(self: &Arc<Self>, place: Place) {
         let Some(net) = self.net.upgrade() else { return };
         let Some(cx) = Cx::new(&self.stack, &net) else { return };
         self.act(cx, |inner, out| {
-            if inner.armed != Some(when) {
+            if inner.armed != Some(place) {
+                // It was replaced after it was taken out.
                 return;
             }
             inner.armed = None;
@@ -394,6 +404,7 @@ impl Sock {
             inner.error = error;
         }
         inner.due = Due::default();
+        self.disarm(inner);
         inner.news = true;
         inner.counts.segment = inner.send_mss();
         if inner.orphan || inner.engine.as_ref().is_some_and(|engine| engine.received() == 0) {

@@ -1,0 +1,86 @@
+//! What connections cost in memory, and that they leave nothing.
+//!
+//! The counting allocator counts for each thread, and everything here runs on the test's.
+
+use std::time::Duration;
+
+use allocation_counter::measure;
+use pernet_stack::{TcpSocket, TcpState};
+
+mod common;
+
+use common::{World, world};
+
+const EINPROGRESS: i32 = 115;
+/// What an end may have under way each way; see `SO_SNDBUF`. Where the allocator takes its zeros from the machine, only the
+/// pages that were written cost something.
+const BUFFERS: i64 = 2 * (256 << 10);
+
+fn listener(w: &World) -> TcpSocket {
+    let listener = TcpSocket::new_v4(&w.stack, &w.b);
+    listener.bind("10.0.0.2:80".parse().unwrap(), true).unwrap();
+    listener.listen(128).unwrap();
+    listener
+}
+
+/// A connection on which a thousand bytes went there and back.
+fn echoed(w: &World, listener: &TcpSocket) -> (TcpSocket, TcpSocket) {
+    let a = TcpSocket::new_v4(&w.stack, &w.a);
+    assert_eq!(a.connect("10.0.0.2:80".parse().unwrap()), Err(EINPROGRESS));
+    w.settle();
+    let (b, _) = listener.accept().unwrap();
+    let mut piece = [0; 2000];
+    for (from, to) in [(&a, &b), (&b, &a)] {
+        assert_eq!(from.send(&[7; 1000]), Ok(1000));
+        w.settle();
+        assert_eq!(to.recv(&mut piece), Ok(1000));
+    }
+    (a, b)
+}
+
+/// `rounds` times a hundred at once, echoed and closed.
+fn crowds(w: &World, listener: &TcpSocket, rounds: usize) {
+    for _ in 0..rounds {
+        let all: Vec<_> = (0..100).map(|_| echoed(w, listener)).collect();
+        for (a, b) in all {
+            drop(a);
+            w.settle();
+            assert_eq!(b.state(), TcpState::CloseWait);
+            drop(b);
+            w.settle();
+        }
+    }
+}
+
+#[test]
+fn an_idle_connection_costs_its_buffers_and_little_else() {
+    let w = world();
+    let listener = listener(&w);
+    drop(echoed(&w, &listener));
+    let mut held = Vec::with_capacity(10);
+    let cost = measure(|| held.extend((0..10).map(|_| echoed(&w, &listener))));
+    let each = cost.bytes_current / 20 - BUFFERS;
+    println!("each end, beside its buffers: {each} bytes");
+    assert!((0..=4096).contains(&each), "{each} bytes beside the buffers");
+}
+
+#[test]
+fn a_thousand_connections_leave_nothing() {
+    let w = world();
+    let listener = listener(&w);
+    crowds(&w, &listener, 1);
+    w.pass(Duration::from_secs(61));
+    let cost = measure(|| crowds(&w, &listener, 10));
+    let each = cost.bytes_current / 1000;
+    println!("each, in TIME-WAIT: {each} bytes");
+    // What TIME-WAIT remembers and the place in the table of ports: of neither end a socket, and nothing of an engine.
+    assert!(each <= 1280, "{each} bytes of each in TIME-WAIT");
+    let rest = measure(|| {
+        w.pass(Duration::from_secs(61));
+        // Those whose time is over are forgotten when another comes.
+        crowds(&w, &listener, 1);
+    });
+    let left = cost.bytes_current + rest.bytes_current;
+    println!("left of a thousand: {left} bytes");
+    assert!(left <= 16 << 10, "{left} bytes are left");
+}
