@@ -14,11 +14,11 @@ use crate::sys;
 /// What is kept free for the length of calls.
 const RESERVE: u64 = 64;
 
-/// Raises the limit as far as it goes.
+/// Raises the limit as far as it goes: to `fs.nr_open` with CAP_SYS_RESOURCE of the machine's first user namespace, which root
+/// of a container often lacks, and to the hard limit without.
 pub(crate) fn raise_limit() {
     let Ok(old) = sys::get_limit(0, libc::RLIMIT_NOFILE) else { return };
     let most = fs::read_to_string("/proc/sys/fs/nr_open").ok().and_then(|text| text.trim().parse().ok());
-    // Beyond the hard limit only the privileged get.
     for max in most.into_iter().filter(|&most| most > old.rlim_max).chain([old.rlim_max]) {
         if sys::set_limit(0, libc::RLIMIT_NOFILE, libc::rlimit64 { rlim_cur: max, rlim_max: max }).is_ok() {
             return;

@@ -330,9 +330,13 @@ fn supervise(
     drop((status_in, status_out, go_in, go_out));
     leave_terminal(&start.inherited)?;
     crate::descriptors::raise_limit();
+    sys::give_back_from(LARGE);
     let mut children = Children { program, ended: false, report, listener: supervisor.listener() };
     supervisor.run(Signals::children()?, front, &mut children).map_err(|e| RunError::Setup(e.to_string()))
 }
+
+/// Smaller than each buffer of a connection, and larger than any packet.
+const LARGE: i32 = 128 << 10;
 
 /// Differs between runs of one user at one time, and is never 0: two supervisors must not read each other's marks.
 fn run_number() -> u64 {
