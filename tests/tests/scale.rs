@@ -1,6 +1,7 @@
 //! Many of what there is mostly one: connections at once, namespaces in a row.
 //!
-//! The sizes are those that a test may take; `E2E_SCALE=full` asks for 10,000 connections and 1,000 namespaces.
+//! The sizes are those that a test may take; `E2E_SCALE=full` asks for 10,000 connections, or as many as the machine lets the
+//! supervisor have descriptors for, and 1,000 namespaces.
 #![forbid(unsafe_code)]
 
 use e2e::{Scratch, compiled, package_dir, said_by_all, said_by_us};
@@ -8,6 +9,22 @@ use e2e::{Scratch, compiled, package_dir, said_by_all, said_by_us};
 /// The small size, or the full one if it was asked for.
 fn size(small: u32, full: u32) -> u32 {
     if std::env::var("E2E_SCALE").is_ok_and(|value| value == "full") { full } else { small }
+}
+
+/// How many connections fit: the supervisor has both ends of each.
+fn room_for_connections() -> u32 {
+    const CAP_SYS_RESOURCE: u64 = 1 << 24;
+    let of_self = |file: &str, line: &str| {
+        let text = std::fs::read_to_string(format!("/proc/self/{file}")).expect("procfs");
+        text.lines().find_map(|l| l.strip_prefix(line).map(str::to_owned)).expect("a line")
+    };
+    let rights = u64::from_str_radix(of_self("status", "CapEff:").trim(), 16).expect("a set of capabilities");
+    if rights & CAP_SYS_RESOURCE != 0 {
+        return u32::MAX;
+    }
+    let hard = of_self("limits", "Max open files").split_whitespace().nth(1).map(str::parse);
+    // Some are for other things, and a reserve is kept.
+    hard.and_then(Result::ok).map_or(u32::MAX, |hard: u32| hard.saturating_sub(300) / 2)
 }
 
 /// Two namespaces and a cable; in one a server, in the other a client that has all its connections at once.
@@ -22,11 +39,35 @@ $p ask 10.99.0.2 $n 3; kill $server; wait $server 2>/dev/null; :";
 
 #[test]
 fn a_crowd_of_connections() {
-    let n = size(300, 10_000).to_string();
+    let n = size(300, 10_000).min(room_for_connections()).to_string();
     let scratch = Scratch::new().expect("a scratch folder");
     let Some(program) = compiled(&scratch, "crowd") else { return };
     let command = ["/bin/bash", "-c", CROWD, "bash", &program.to_string_lossy(), &n];
     said_by_all(&scratch, &command, &format!("{n} at once\n{n} echoed\n"));
+}
+
+/// One crowd after another, each of which leaves; then what the supervisor, which is the shell's parent, has in memory. `$3`
+/// kB is allowed.
+const CROWDS: &str = "
+p=$1; n=$2; rm -f $W/serves; ulimit -n $(ulimit -Hn); ip link set lo up
+$p serve >$W/serves & server=$!
+until [ -s $W/serves ]; do sleep 0.02; done
+for round in 1 2 3 4 5 6 7 8; do $p ask 127.0.0.1 $n 3 >/dev/null || echo failed; done
+kill $server; wait $server 2>/dev/null
+grep -q pernet /proc/$PPID/comm || echo not ours
+while read name kilobytes _; do [ $name = VmRSS: ] && [ $kilobytes -gt $3 ] && echo $kilobytes kB; done </proc/$PPID/status
+echo over";
+
+#[test]
+fn crowds_that_have_left_cost_nothing() {
+    let n = size(250, 1000).min(room_for_connections());
+    let scratch = Scratch::new().expect("a scratch folder");
+    let Some(program) = compiled(&scratch, "crowd") else { return };
+    let program = program.to_string_lossy().into_owned();
+    // Each leaves a kB for a minute, and there is more than its connections to a process; but a crowd's buffers are four times
+    // as much at least.
+    let allowed = 64_000.max(64 * n).to_string();
+    said_by_us(&["/bin/bash", "-c", CROWDS, "bash", &program, &n.to_string(), &allowed], "over\n");
 }
 
 #[test]
