@@ -221,7 +221,8 @@ fn lifetimes_run_out() {
 fn ended_routes_outlive_the_request_that_takes_a_device_down() {
     let world = World::new();
     let (va, vb) = (world.device("va"), world.device("vb"));
-    (world.up(va), world.up(vb));
+    world.up(va);
+    world.up(vb);
     let short = |ifa: &mut Ifa6| (ifa.preferred_lft, ifa.valid_lft, ifa.flags) = (5, 5, ifa_flag::NODAD);
     world.add(va, "2001:db8::1/64", short).unwrap();
     world.pass(6 * SECOND);
