@@ -53,7 +53,7 @@ impl Path {
         let taker = taken.then(|| UdpSocket::bind(&world.stack, &to, ([0, 0, 0, 0], PORT).into())).transpose()?;
         let socket = PacketSocket::new(&world.stack, from.clone(), false, 0, 0);
         socket.bind(world.index(&from, "a")?, 0)?;
-        let dst = |n: u32| if taken { [10, 2, 0, 2].into() } else { (0x0a03_0001 + n).to_be_bytes() };
+        let dst = |n: u32| if taken { [10, 2, 0, 2] } else { (0x0a03_0001 + n).to_be_bytes() };
         let frames = (0..flows).map(|n| frame(dst(n))).collect();
         let mut path = Self { world, _router: router, to, socket, frames, next: 0, taker, sent: 0, before: 0 };
         // Where somebody takes them, the router learns where he is, and what belongs to coming up is over.

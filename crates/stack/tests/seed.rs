@@ -76,7 +76,7 @@ fn run(seed: u64) -> Vec<(Duration, Vec<u8>)> {
         for (from, to) in [(&ends[0], &ends[1]), (&ends[1], &ends[0])] {
             while let Some(frame) = from.next_frame().filter(|frame| frame.from.kind != 4) {
                 capture.push((clock.now(), frame.bytes.clone()));
-                if capture.len() % 11 != 0 {
+                if !capture.len().is_multiple_of(11) {
                     to.send(&frame.bytes, None).unwrap();
                 }
                 any = true;

@@ -506,6 +506,14 @@ pub(crate) fn collect(rtnl: &mut Rtnl<'_>, ns: Ns<'_>) {
     }
 }
 
+/// The same as soon as whoever holds rtnl is done.
+pub(crate) fn collect_soon(rtnl: &mut Rtnl<'_>, ns: Ns<'_>) {
+    let some = ns.state().inet6.read().fib.collecting;
+    if some {
+        rtnl.set_timer(ns, rtnl.now(), super::timer_of(Timer::CollectOnce));
+    }
+}
+
 /// Says whether some are left whose time will come.
 pub(crate) fn collect_now(rtnl: &mut Rtnl<'_>, ns: Ns<'_>) -> bool {
     let now = rtnl.now();

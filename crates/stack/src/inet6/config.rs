@@ -326,5 +326,7 @@ fn down(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, depth: Depth) {
     if depth == Depth::Gone {
         ns.state().inet6.write().devs.remove(&link.index());
     }
-    change::collect_now(rtnl, ns);
+    // As neighbour discovery does when it loses a device (`ndisc_netdev_event`), but behind what is being done: the device may
+    // be one that was made and refused in one request, and that changes nothing.
+    change::collect_soon(rtnl, ns);
 }

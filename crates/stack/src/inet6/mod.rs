@@ -167,13 +167,26 @@ pub(crate) fn netdev_event(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, ev
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Timer {
     /// Nobody claimed the address while it was checked.
-    Dad { ifindex: u32, addr: Ipv6Addr, round: u32 },
+    Dad {
+        ifindex: u32,
+        addr: Ipv6Addr,
+        round: u32,
+    },
     /// A lifetime may have run out.
-    Lifetime { ifindex: u32, addr: Ipv6Addr },
-    /// Ended routes are to be collected.
+    Lifetime {
+        ifindex: u32,
+        addr: Ipv6Addr,
+    },
+    /// Ended routes are to be collected, and again while there are others that end; or just now.
     Collect,
+    CollectOnce,
     /// A router may not have answered: to which of how many questions, asked after how long.
-    RouterSolicit { ifindex: u32, round: u32, nth: i32, waited: Duration },
+    RouterSolicit {
+        ifindex: u32,
+        round: u32,
+        nth: i32,
+        waited: Duration,
+    },
 }
 
 /// A timer is due.
@@ -182,6 +195,7 @@ pub(crate) fn timer(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, timer: Timer) {
         Timer::Dad { ifindex, addr, round } => dad::undisputed(rtnl, ns, ifindex, addr, round),
         Timer::Lifetime { ifindex, addr } => addr::lifetime_over(rtnl, ns, ifindex, addr),
         Timer::Collect => change::collect(rtnl, ns),
+        Timer::CollectOnce => _ = change::collect_now(rtnl, ns),
         Timer::RouterSolicit { ifindex, round, nth, waited } => {
             router::unanswered(rtnl, ns, (ifindex, round), nth, waited);
         }

@@ -216,6 +216,23 @@ fn lifetimes_run_out() {
     assert_eq!(world.heard(), ["no route 2001:db8::/64"]);
 }
 
+/// Found by mutated requests: a device that was made, brought up and refused in one request took an ended route along.
+#[test]
+fn ended_routes_outlive_the_request_that_takes_a_device_down() {
+    let world = World::new();
+    let (va, vb) = (world.device("va"), world.device("vb"));
+    world.up(va);
+    world.up(vb);
+    let short = |ifa: &mut Ifa6| (ifa.preferred_lft, ifa.valid_lft, ifa.flags) = (5, 5, ifa_flag::NODAD);
+    world.add(va, "2001:db8::1/64", short).unwrap();
+    world.pass(6 * SECOND);
+    let prefix = || world.routes().iter().any(|route| route.starts_with("2001:db8::/64"));
+    world.down(vb);
+    assert!(prefix());
+    world.pass(Duration::ZERO);
+    assert!(!prefix());
+}
+
 #[test]
 fn a_longer_life_is_not_cut_short_by_the_timer_of_a_shorter_one() {
     let world = World::new();
