@@ -130,6 +130,7 @@ scenarios! {
     links_set
     listings
     maddr4
+    marks
     monitor
     mount_tool
     names

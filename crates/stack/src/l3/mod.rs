@@ -236,6 +236,14 @@ pub(crate) fn ip_output_raw(cx: Cx<'_>, route: &Route, header: &Header, frame: F
     }
 }
 
+/// The mark of an answer to a packet with this one, from `addr`.
+pub(crate) fn reply_mark(cx: Cx<'_>, addr: IpAddr, mark: u32) -> u32 {
+    match addr {
+        IpAddr::V4(_) => v4::reply_mark(cx, mark),
+        IpAddr::V6(_) => v6::reply_mark(cx, mark),
+    }
+}
+
 /// The neighbour that a packet was for did not answer (`dst_link_failure`): its sender is told.
 pub(crate) fn link_failure(cx: Cx<'_>, ifindex: u32, frame: Frame) {
     match frame.protocol {

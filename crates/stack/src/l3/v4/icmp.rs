@@ -53,6 +53,7 @@ pub(super) struct Quote {
     iif: u32,
     reach: Reach,
     kind: PacketType,
+    mark: u32,
 }
 
 impl Quote {
@@ -61,7 +62,7 @@ impl Quote {
         let mut bytes = [0; MAX_ERROR];
         let len = frame.len().min(MAX_ERROR);
         bytes[..len].copy_from_slice(&frame.data()[..len]);
-        Self { bytes, len, iif, reach, kind: frame.kind }
+        Self { bytes, len, iif, reach, kind: frame.kind, mark: frame.mark }
     }
 
     fn bytes(&self) -> &[u8] {
@@ -100,7 +101,7 @@ pub(super) fn icmp_send(cx: Cx<'_>, packet: &Quote, ty: u8, code: u8, info: u32)
     let flow = Flow {
         src: src.filter(|src| !src.is_unspecified()).map(IpAddr::V4),
         any_source: true,
-        ..reply_flow(header.src, tos, mark(cx, packet))
+        ..reply_flow(header.src, tos, reply_mark(cx, packet.mark))
     };
     let Ok(route) = route_output(cx, &flow) else { return };
     if !allowed(cx, route.oif, header.src, ty, code) {
@@ -117,9 +118,8 @@ pub(super) fn icmp_send(cx: Cx<'_>, packet: &Quote, ty: u8, code: u8, info: u32)
 }
 
 /// Answers bear the mark of what they answer, if the namespace says so (`fwmark_reflect`).
-fn mark(cx: Cx<'_>, _packet: &Quote) -> u32 {
-    let _ = cx;
-    0
+pub(in crate::l3) fn reply_mark(cx: Cx<'_>, mark: u32) -> u32 {
+    if mark != 0 && sysctl::number_or(cx.ns(), "ipv4/fwmark_reflect", 0) != 0 { mark } else { 0 }
 }
 
 fn reply_flow(dst: Ipv4Addr, tos: u8, mark: u32) -> Flow {
@@ -204,8 +204,7 @@ pub(super) fn icmp_rcv(cx: Cx<'_>, packet: Received) {
     l4::deliver(cx, packet);
     if let Some(message) = answer {
         let source = (!to_all).then_some(dst);
-        let mark = if sysctl::number_or(ns, "ipv4/fwmark_reflect", 0) != 0 { mark } else { 0 };
-        reply(cx, (src, source), (tos, mark), options, message);
+        reply(cx, (src, source), (tos, reply_mark(cx, mark)), options, message);
     }
 }
 

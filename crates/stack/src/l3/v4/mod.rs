@@ -12,7 +12,7 @@ mod redirect;
 mod route;
 
 pub(super) use flows::Flows;
-pub(super) use icmp::{link_failure, parts_missing};
+pub(super) use icmp::{link_failure, parts_missing, reply_mark};
 pub(super) use input::ip_rcv;
 pub(super) use list::ip_list_rcv;
 pub(crate) use options::echo as echo_options;

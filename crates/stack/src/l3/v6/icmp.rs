@@ -59,13 +59,14 @@ pub(super) struct Quote {
     iif: u32,
     reach: Reach,
     kind: PacketType,
+    mark: u32,
 }
 
 impl Quote {
     /// Of a packet whose data begin at the network header.
     pub(super) fn of(frame: &Frame, iif: u32, reach: Reach) -> Self {
         let len = frame.len().min(MAX_ERROR - HLEN - LEN);
-        Self { bytes: frame.data()[..len].to_vec(), iif, reach, kind: frame.kind }
+        Self { bytes: frame.data()[..len].to_vec(), iif, reach, kind: frame.kind, mark: frame.mark }
     }
 }
 
@@ -87,7 +88,7 @@ pub(super) fn icmpv6_send(cx: Cx<'_>, packet: &Quote, ty: u8, code: u8, info: u3
     let flow = Flow {
         src: src.map(IpAddr::V6),
         oif: if !ours && inet6::needs_device(header.src) { packet.iif } else { 0 },
-        ..reply_flow(header.src)
+        ..reply_flow(header.src, reply_mark(cx, packet.mark))
     };
     let Ok(route) = route_output(cx, &flow) else { return };
     if !allowed(cx, &route, header.src, ty) {
@@ -112,12 +113,17 @@ fn is_anycast(cx: Cx<'_>, iif: u32, addr: Ipv6Addr) -> bool {
     inet6::target(cx.ns(), iif, addr) == Some(inet6::Target::Anycast)
 }
 
-fn reply_flow(dst: Ipv6Addr) -> Flow {
+/// Answers bear the mark of what they answer, if the namespace says so (`fwmark_reflect`).
+pub(in crate::l3) fn reply_mark(cx: Cx<'_>, mark: u32) -> u32 {
+    if mark != 0 && sysctl::number_or(cx.ns(), "ipv6/fwmark_reflect", 0) != 0 { mark } else { 0 }
+}
+
+fn reply_flow(dst: Ipv6Addr, mark: u32) -> Flow {
     Flow {
         dst: dst.into(),
         src: None,
         oif: 0,
-        mark: 0,
+        mark,
         tos: 0,
         protocol: next::ICMPV6,
         sport: 0,
@@ -199,14 +205,14 @@ pub(super) fn icmpv6_rcv(cx: Cx<'_>, link: &Arc<Link>, packet: Received) {
         ty::MLD_QUERY..=ty::MLD_DONE => report::receive(cx, link, &packet),
         _ => {}
     }
-    let (tclass, iif) = (packet.tos, packet.iif);
+    let (tclass, iif, mark) = (packet.tos, packet.iif, packet.frame.mark);
     let own = packet.reach == Reach::Local && !is_anycast(cx, iif, dst);
     l4::deliver(cx, packet);
     if let Some(message) = answer {
         let flow = Flow {
             src: own.then_some(IpAddr::V6(dst)),
             oif: if inet6::needs_device(src) { iif } else { 0 },
-            ..reply_flow(src)
+            ..reply_flow(src, reply_mark(cx, mark))
         };
         let Ok(route) = route_output(cx, &flow) else { return };
         if allowed(cx, &route, src, ty::ECHO_REPLY) {

@@ -10,7 +10,7 @@ mod redirect;
 mod route;
 mod router;
 
-pub(super) use icmp::{link_failure, parts_missing};
+pub(super) use icmp::{link_failure, parts_missing, reply_mark};
 pub(super) use input::ipv6_rcv;
 pub(super) use ndisc::dad_solicit;
 pub(crate) use ndisc::solicit;

@@ -170,7 +170,7 @@ fn reply(cx: Cx<'_>, packet: &Received, mut frame: Frame) {
         dst: packet.src,
         src: Some(packet.dst),
         oif: if sock::is_link_local(packet.src) { packet.iif } else { 0 },
-        mark: 0,
+        mark: l3::reply_mark(cx, packet.src, packet.frame.mark),
         tos: packet.tos & !3,
         protocol: segment::PROTOCOL,
         sport: header.sport,

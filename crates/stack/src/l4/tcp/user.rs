@@ -116,7 +116,8 @@ impl Sock {
                     }
                 }
                 let anywhere = free || sysctl::number_or(cx.ns(), "ipv6/ip_nonlocal_bind", 0) != 0;
-                let ours = || self.route(cx, inner, None, addr).is_ok_and(|route| route.reach == Reach::Local);
+                let device = if v6.is_unicast_link_local() { inner.scope.max(inner.options.device) } else { 0 };
+                let ours = || cx.state.peek_inet6().is_some_and(|inet6| inet6.has_addr(v6, device));
                 if !anywhere && !ours() {
                     return Err(errno::EADDRNOTAVAIL);
                 }
