@@ -19,7 +19,7 @@ use smoltcp::socket::tcp;
 use smoltcp::time;
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, Ipv4Address};
 
-use super::segment;
+use super::segment::{self, ACK, Header};
 use super::state::State;
 use crate::l2::Frame;
 
@@ -41,6 +41,11 @@ const PACE: i64 = 5;
 const DELAYED_ACK: time::Duration = time::Duration::from_millis(200);
 /// Segments with data that are acknowledged at once, before a connection is trusted to talk.
 const QUICK_ACKS: u32 = 16;
+/// How long what was sent may stay unacknowledged while the engine waits for nothing, before it is sent again: the shortest
+/// retransmission timeout of Linux.
+const FORGOTTEN: Duration = Duration::from_millis(200);
+/// Acknowledgements of the same byte after which a segment is taken for lost (RFC 5681, 3.2).
+const DUPLICATES: usize = 3;
 /// What the engine says when it wants to be polled, and has nothing to send when it is: look again after this.
 const IDLE_LOOK: Duration = Duration::from_millis(10);
 
@@ -89,6 +94,11 @@ pub(super) struct Engine {
     data_segments: u32,
     /// No more than this waits to be acknowledged, whatever there is room for.
     send_limit: usize,
+    /// What the peer acknowledged last and the window that it gave, unscaled; what we acknowledged last.
+    heard: Option<(u32, u16)>,
+    said: Option<u32>,
+    /// When something is sent again that the engine has forgotten.
+    forgotten: Option<Duration>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -214,6 +224,9 @@ impl Engine {
             pace: 1,
             data_segments: 0,
             send_limit: begin.send_buffer,
+            heard: None,
+            said: None,
+            forgotten: None,
         }
     }
 
@@ -280,16 +293,11 @@ impl Engine {
 
     /// A segment of this connection came; its frame's data begin at its header. What it causes to be sent is put into
     /// `out`, each frame likewise; the ports in it are still to be [set](segment::set_ports).
-    pub(super) fn input(&mut self, mut segment: Frame, now: Duration, out: &mut Vec<Frame>) {
-        let Ok(total) = u16::try_from(segment.len() + IP_HEADER) else { return };
+    pub(super) fn input(&mut self, segment: Frame, now: Duration, out: &mut Vec<Frame>) {
+        if let Some(header) = Header::parse(segment.data()).filter(|header| header.has(ACK)) {
+            self.heard = Some((header.ack, header.window));
+        }
         let has_data = segment.len() > usize::from(segment.data().get(12).map_or(0, |b| b >> 4)) * 4;
-        let [high, low] = total.to_be_bytes();
-        let ([a, b, c, d], [e, f, g, h]) = (THERE.0.octets(), HERE.0.octets());
-        segment::set_ports(segment.data_mut(), THERE.1, HERE.1);
-        segment
-            .push(IP_HEADER)
-            .copy_from_slice(&[0x45, 0, high, low, 0, 0, 0x40, 0, 64, 6, 0, 0, a, b, c, d, e, f, g, h]);
-        let at = self.engine_time(now);
         if has_data && self.data_segments <= QUICK_ACKS {
             self.data_segments += 1;
             if self.data_segments > QUICK_ACKS {
@@ -303,13 +311,26 @@ impl Engine {
         if many {
             self.socket_mut().set_ack_delay(Some(time::Duration::ZERO));
         }
-        let mut wire = Wire { incoming: Some(segment.data()), outgoing: out, capabilities: &self.capabilities };
-        self.interface.poll_ingress_single(at, &mut wire, &mut self.sockets);
+        self.take_in(segment, now, out);
         self.keep_pace(now);
         self.poll(now, out);
         if many {
             self.socket_mut().set_ack_delay(delay);
         }
+    }
+
+    /// Shows the engine a segment, in a packet from the peer.
+    fn take_in(&mut self, mut segment: Frame, now: Duration, out: &mut Vec<Frame>) {
+        let Ok(total) = u16::try_from(segment.len() + IP_HEADER) else { return };
+        let [high, low] = total.to_be_bytes();
+        let ([a, b, c, d], [e, f, g, h]) = (THERE.0.octets(), HERE.0.octets());
+        segment::set_ports(segment.data_mut(), THERE.1, HERE.1);
+        segment
+            .push(IP_HEADER)
+            .copy_from_slice(&[0x45, 0, high, low, 0, 0, 0x40, 0, 64, 6, 0, 0, a, b, c, d, e, f, g, h]);
+        let at = self.engine_time(now);
+        let mut wire = Wire { incoming: Some(segment.data()), outgoing: out, capabilities: &self.capabilities };
+        self.interface.poll_ingress_single(at, &mut wire, &mut self.sockets);
     }
 
     /// The next segments with data are acknowledged at once: somebody waits for that.
@@ -323,13 +344,55 @@ impl Engine {
         let at = self.engine_time(now);
         let mut wire = Wire { incoming: None, outgoing: out, capabilities: &self.capabilities };
         while self.interface.poll_egress(at, &mut wire, &mut self.sockets) == PollResult::SocketStateChanged {}
+        let last = out.last().and_then(|frame| Header::parse(frame.data()));
+        if let Some(header) = last.filter(|header| header.has(ACK)) {
+            self.said = Some(header.ack);
+        }
         self.keep_pace(now);
+        if self.forgotten.is_some_and(|at| at <= now) {
+            self.forgotten = None;
+            self.remind(now, out);
+        }
+    }
+
+    /// Has the first segment sent again that was not acknowledged.
+    ///
+    /// smoltcp has one timer for retransmissions and for probes of a closed window. A window that closes while segments are
+    /// under way, and opens again, leaves it with neither: if those were lost, nobody would ever know. Three acknowledgements
+    /// that say nothing new make it send, and with that it waits again. It counts them from the last new one or change of
+    /// window on, so a change that is taken back comes first.
+    fn remind(&mut self, now: Duration, out: &mut Vec<Frame>) {
+        let (Some((ack, window)), Some(seq)) = (self.heard, self.said) else { return };
+        // Of a closed window it is enough to say so once more: it is probed then.
+        let same = if window == 0 { 0 } else { DUPLICATES };
+        for window in [window ^ 1, window].into_iter().chain(std::iter::repeat_n(window, same)) {
+            let header = Header {
+                sport: THERE.1,
+                dport: HERE.1,
+                seq,
+                ack,
+                flags: ACK,
+                window,
+                urgent: 0,
+                len: segment::HEADER_LEN,
+                payload: 0,
+            };
+            self.take_in(segment::bare(&header, None), now, out);
+        }
+        let at = self.engine_time(now);
+        let mut wire = Wire { incoming: None, outgoing: out, capabilities: &self.capabilities };
+        while self.interface.poll_egress(at, &mut wire, &mut self.sockets) == PollResult::SocketStateChanged {}
     }
 
     /// When the engine wants to be polled next, after it was polled.
     pub(super) fn poll_at(&mut self, now: Duration) -> Option<Duration> {
         let at = self.engine_time(now);
-        let next = self.interface.poll_at(at, &self.sockets)?;
+        let Some(next) = self.interface.poll_at(at, &self.sockets) else {
+            let waits = self.unacknowledged() > 0 && !matches!(self.state(), State::Close | State::TimeWait);
+            self.forgotten = waits.then(|| self.forgotten.unwrap_or(now + FORGOTTEN));
+            return self.forgotten;
+        };
+        self.forgotten = None;
         if next.total_micros() == 0 {
             // It was polled until it had nothing to send.
             return Some(now + IDLE_LOOK);

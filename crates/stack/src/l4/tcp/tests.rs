@@ -115,6 +115,45 @@ fn what_is_lost_comes_again_after_a_fifth_of_a_second() {
     assert_eq!(pair.now - begin, Duration::from_millis(200));
 }
 
+/// A window that closed while segments were under way, and opened again: they were lost, and nobody else says so.
+#[test]
+fn what_a_closed_window_made_forget_comes_again() {
+    let mut pair = Pair::new(Begin { timestamps: false, ..BEGIN });
+    let mut last = None;
+    pair.run(|header| {
+        last = Some(*header);
+        true
+    });
+    let mut out = Vec::new();
+    for piece in [b"one", b"two", b"six"] {
+        pair.a.send(piece);
+        pair.a.poll(pair.now, &mut out);
+    }
+    let sent: Vec<Header> = out.iter().map(|frame| Header::parse(frame.data()).unwrap()).collect();
+    assert_eq!(sent.iter().map(|header| header.payload).collect::<Vec<_>>(), [3, 3, 3]);
+    // Only the first arrives, and is acknowledged with a closed window, which opens later.
+    pair.b.input(out.remove(0), pair.now, &mut Vec::new());
+    for window in [0, last.unwrap().window] {
+        let answer = Header {
+            ack: sent[0].end(),
+            seq: sent[0].ack,
+            flags: segment::ACK,
+            window,
+            payload: 0,
+            len: 20,
+            ..sent[0]
+        };
+        pair.a.input(segment::bare(&answer, None), pair.now, &mut Vec::new());
+    }
+    let begin = pair.now;
+    while pair.a.unacknowledged() > 0 && pair.now - begin < Duration::from_secs(5) {
+        pair.sleep();
+        pair.run(|_| true);
+    }
+    assert_eq!(take(&mut pair.b), b"onetwosix");
+    assert_eq!(pair.a.unacknowledged(), 0);
+}
+
 #[test]
 fn a_handshake_is_repeated_after_a_second_and_two_more() {
     let mut pair = Pair::new(BEGIN);
