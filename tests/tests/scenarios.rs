@@ -147,10 +147,10 @@ scenarios! {
     reset_after_accept
     route_get
     route_tables
+    router_advert
     routes4
     routes6
     rule_forms
-    router_advert
     rules
     setns
     splice
