@@ -138,6 +138,18 @@ fn the_knobs_of_the_host_cannot_be_turned() {
     assert!(ways.lines().all(|way| way.ends_with(KNOB) || way == "written in place"), "{out}");
 }
 
+/// One shell after another opens the next file before we are done with the last, and many do so at once.
+#[test]
+fn every_refusal_of_a_setting_is_said() {
+    everybody("refusals of settings", |session| {
+        let script = "for shell in 1 2 3 4; do
+            (for i in $(seq 50); do echo x > /proc/sys/net/ipv4/tcp_sack || echo said; done 2>/dev/null) &
+        done; wait";
+        let done = session.sh(script, &[]);
+        assert_eq!(done.expect_quiet().lines().filter(|line| *line == "said").count(), 200);
+    });
+}
+
 #[test]
 fn no_devices_and_no_sockets_of_the_host() {
     const PROGRAM: &str = r"

@@ -5,8 +5,12 @@
 //! otherwise (by a child that inherited the descriptor, or where nobody may trace) is found in the file at the next
 //! trapped call of anyone, before that is answered: nobody can see the difference but for a refusal that goes unsaid.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -18,7 +22,7 @@ use crate::rewrite;
 use crate::sockets::identity;
 use crate::sys;
 use crate::task::{FileId, Task};
-use crate::world::{World, lock};
+use crate::world::{World, lock, shared};
 
 /// Most that one write is looked at.
 const LONGEST: usize = 65_536;
@@ -39,13 +43,15 @@ pub(crate) struct Knobs {
     any: AtomicBool,
     /// A leaf lock, but for the stack's.
     open: Mutex<Vec<Arc<OpenKnob>>>,
+    /// Threads that are followed, and the files on account of which.  A leaf lock.
+    followed: Mutex<HashMap<u32, Vec<Arc<OpenKnob>>>>,
 }
 
 struct OpenKnob {
     knob: Knob,
     net: NetHandle,
     /// Ours, opened to read.
-    file: OwnedFd,
+    file: File,
     id: FileId,
     /// What the file held when it was last looked at.
     seen: Mutex<Vec<u8>>,
@@ -56,8 +62,12 @@ fn os(e: rustix::io::Errno) -> i32 {
 }
 
 impl OpenKnob {
+    /// Read where it is: opened once more it would seem, to who asks at this moment, to be held by somebody else.
     fn content(&self) -> Vec<u8> {
-        std::fs::read(format!("/proc/self/fd/{}", self.file.as_raw_fd())).unwrap_or_default()
+        let mut content = vec![0; self.file.metadata().map_or(0, |meta| meta.len() as usize)];
+        let read = self.file.read_at(&mut content, 0).unwrap_or(0);
+        content.truncate(read);
+        content
     }
 
     fn apply(&self, world: &World, text: &[u8]) -> Result<(), i32> {
@@ -110,7 +120,7 @@ pub(crate) fn open(
     };
     let theirs = again(if text.is_some() { OFlags::RDWR } else { OFlags::WRONLY })?;
     // A lease counts openers: ours must not be one that could write.
-    let file = again(OFlags::RDONLY)?;
+    let file = File::from(again(OFlags::RDONLY)?);
     let id = identity(&file)?;
     let open = Arc::new(OpenKnob { knob, net: net.handle(), file, id, seen: Mutex::new(start) });
     lock(&world.knobs.open).push(open.clone());
@@ -139,36 +149,40 @@ pub(crate) fn settle(world: &World) {
     world.knobs.any.store(!left.is_empty(), Ordering::Release);
 }
 
-/// Follows the thread that gets the file, on a thread of ours, until nobody has it any more.
+/// Follows the thread that gets the file, on a thread of ours, until it has none any more.
 fn follow(world: &Arc<World>, task: Task, open: Arc<OpenKnob>) {
+    match lock(&world.knobs.followed).entry(task.tid) {
+        // It has another open, or has closed it so lately that we had not yet let go of our copy.
+        Entry::Occupied(followed) => return followed.into_mut().push(open),
+        Entry::Vacant(free) => drop(free.insert(vec![open])),
+    }
     let (ready, attached) = std::sync::mpsc::sync_channel(1);
-    let world = world.clone();
+    let follower = world.clone();
     let thread = std::thread::Builder::new().name("pernet-knob".into()).spawn(move || {
-        // One at a time; who comes second is caught up with.
-        let Ok(tracing) = world.tracing.try_lock() else {
-            let _ = ready.send(());
-            return;
-        };
+        let world = follower;
+        let tracing = shared(&world.tracing);
+        // Whom a debugger follows already is caught up with.
         let seized = rewrite::seize(task.tid);
         let _ = ready.send(());
-        if seized.is_ok() {
-            // The stop comes when the call that opens is over.
-            let stopped = rewrite::wait(task.tid).and_then(|_| watch(&world, task, &open));
-            if stopped.is_ok() {
-                rewrite::detach(task.tid);
-            }
+        // The stop comes when the call that opens is over.
+        let stopped = seized.and_then(|()| rewrite::wait(task.tid)).and_then(|_| watch(&world, task));
+        lock(&world.knobs.followed).remove(&task.tid);
+        if stopped.is_ok() {
+            // Until here it stands still: it opens nothing that we would not hear of.
+            rewrite::detach(task.tid);
         }
         drop(tracing);
         // Children that ended meanwhile wait to be reaped.
         world.reactor.wake();
     });
-    if thread.is_ok() {
-        let _ = attached.recv();
+    match thread {
+        Ok(_) => drop(attached.recv()),
+        Err(_) => drop(lock(&world.knobs.followed).remove(&task.tid)),
     }
 }
 
 /// From stop to stop. The thread is stopped when this returns `Ok`, and gone otherwise.
-fn watch(world: &World, task: Task, open: &OpenKnob) -> io::Result<()> {
+fn watch(world: &World, task: Task) -> io::Result<()> {
     let mut signal = 0;
     let mut inside = false;
     let mut answer: Option<i64> = None;
@@ -185,7 +199,7 @@ fn watch(world: &World, task: Task, open: &OpenKnob) -> io::Result<()> {
         }
         let mut regs = rewrite::registers(task.tid)?;
         if inside {
-            answer = written(world, task, open, &regs);
+            answer = written(world, task, &regs);
             if answer.is_some() {
                 // No call has this number: it is skipped, and what it returns is written over below.
                 regs.orig_rax = u64::MAX;
@@ -196,7 +210,7 @@ fn watch(world: &World, task: Task, open: &OpenKnob) -> io::Result<()> {
         if let Some(value) = answer.take() {
             regs.rax = value as u64;
             rewrite::set_registers(task.tid, &regs)?;
-        } else if closes(regs.orig_rax as i64) && !sys::open_elsewhere(open.file.as_fd()) {
+        } else if closes(regs.orig_rax as i64) && !has_any(world, task) {
             return Ok(());
         }
     }
@@ -207,15 +221,23 @@ fn closes(call: i64) -> bool {
     [SYS_close, SYS_dup2, SYS_dup3, SYS_close_range, SYS_execve, SYS_execveat].contains(&call)
 }
 
-/// What a call that is about to be made is answered, if it writes to the file.
-fn written(world: &World, task: Task, open: &OpenKnob, regs: &libc::user_regs_struct) -> Option<i64> {
+/// Does a followed thread still have one of the files, or anybody for whom it opened one?
+fn has_any(world: &World, task: Task) -> bool {
+    let mut followed = lock(&world.knobs.followed);
+    followed.get_mut(&task.tid).is_some_and(|files| {
+        files.retain(|open| sys::open_elsewhere(open.file.as_fd()));
+        !files.is_empty()
+    })
+}
+
+/// What a call that is about to be made is answered, if it writes to one of the files.
+fn written(world: &World, task: Task, regs: &libc::user_regs_struct) -> Option<i64> {
     let call = regs.orig_rax as i64;
     if ![libc::SYS_write, libc::SYS_pwrite64, libc::SYS_writev].contains(&call) {
         return None;
     }
-    if task.file(regs.rdi as i32) != Some(open.id) {
-        return None;
-    }
+    let written = task.file(regs.rdi as i32)?;
+    let open = lock(&world.knobs.followed).get(&task.tid)?.iter().find(|open| open.id == written)?.clone();
     let memory = Memory::of(task.tid);
     let text =
         if call == libc::SYS_writev { gather(memory, regs.rsi, regs.rdx) } else { plain(memory, regs.rsi, regs.rdx) };

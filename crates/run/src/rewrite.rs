@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use crate::listener::Notification;
 use crate::task::Task;
-use crate::world::{World, lock};
+use crate::world::{World, lock, shared};
 
 /// Repeats the waiting `unshare` with CLONE_NEWUSER and without CLONE_NEWNET; `joined` runs if that succeeded, before the
 /// caller goes on: a child that it makes right behind is in the right place.
@@ -27,7 +27,7 @@ pub(crate) fn with_user_namespace(
     // Without a thread the notification is dropped, and the caller gets ENOSYS.
     let _ = thread.spawn(move || {
         let task = Task::new(notification.call.tid);
-        let tracing = lock(&world.tracing);
+        let tracing = shared(&world.tracing);
         lock(&world.helped).insert(task.tid);
         // If this fails, its call was not changed, or it is gone: dropping the notification answered it.
         let _ = rewrite(&world, task, notification, joined);

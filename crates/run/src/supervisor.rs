@@ -2,9 +2,8 @@
 
 use std::cell::Cell;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::{Duration, Instant};
 
 use pernet::{Cred, Namespaces};
@@ -113,7 +112,7 @@ impl Supervisor {
             busy: Busy::default(),
             reactor,
             helped: Mutex::default(),
-            tracing: Mutex::new(()),
+            tracing: RwLock::new(()),
             killable,
             can_getfd: AtomicBool::new(can_getfd),
         };
@@ -257,7 +256,7 @@ impl Supervisor {
         let world = &self.world;
         // Not while a thread of ours traces a task: waiting for any child would take its stops away from there.
         if self.unreaped.get()
-            && let Ok(_not_tracing) = world.tracing.try_lock()
+            && let Ok(_not_tracing) = world.tracing.try_write()
         {
             self.unreaped.set(false);
             family.child_changed();

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use pernet::{Cred, Event, EventSink, Namespaces, NetRef};
 use pernet_rtnl::{Client, PeerError, Rtnetlink};
@@ -61,8 +61,9 @@ pub(crate) struct World {
     pub(crate) reactor: Arc<Reactor>,
     /// Threads whose `unshare` is being repeated: it is the kernel's.  A leaf lock.
     pub(crate) helped: Mutex<HashSet<u32>>,
-    /// Held while a thread of ours traces a task: its stops are not to be reaped by another.
-    pub(crate) tracing: Mutex<()>,
+    /// Read while a thread of ours traces a task, as any number may; who reaps any child writes: it would take their stops
+    /// away, and only ever tries.
+    pub(crate) tracing: RwLock<()>,
     /// A waiting call is interrupted by fatal signals only; else by any.
     pub(crate) killable: bool,
     /// pidfd_getfd(2) works (a container's filter may refuse it).
@@ -72,6 +73,11 @@ pub(crate) struct World {
 /// A lock's content, whatever a panicking thread left: every update here is small and leaves no half-state.
 pub(crate) fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
     m.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The same, for one of many readers.
+pub(crate) fn shared<T>(l: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    l.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl World {
