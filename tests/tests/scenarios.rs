@@ -7,9 +7,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use e2e::{
-    Answer, Answers, As, Kernel, Scenario, Skip, Subject, answer_dir, compare, is_root, load_all, render, run, say,
-    scenario_dir, skip,
+    Answer, Answers, As, Difference, Kernel, Scenario, Skip, Subject, answer_dir, compare, is_root, load_all, render,
+    run, say, scenario_dir, skip,
 };
+
+/// How often a scenario is run at most.
+const LOOKS: usize = 3;
 
 /// What the kernel answers: asked now where it can be asked, else recorded.
 fn reference(scenario: &Scenario) -> Vec<Answer> {
@@ -22,6 +25,30 @@ fn reference(scenario: &Scenario) -> Vec<Answer> {
     };
     say(&format!("RECORDED: {}: compared with recorded answers: {why}", scenario.name));
     Answers::load(&answer_dir(), scenario).expect("recorded answers").answers()
+}
+
+/// Fails if a step of `scenario` differs each time that it is looked at.
+///
+/// Under load the kernel does not always agree with itself: a cable that its work queue notices late, a duplicate address
+/// that is still being looked for. What differs once and not again is said, and no more.
+fn insist(what: &str, scenario: &Scenario, look: impl Fn() -> Vec<Difference>) {
+    let mut differences = look();
+    for _ in 1..LOOKS {
+        if differences.is_empty() {
+            return;
+        }
+        say(&format!("ONCE: {what}: looked at again, because these differ:\n{}", render(scenario, &differences)));
+        let steps: BTreeSet<usize> = differences.iter().map(|difference| difference.step).collect();
+        differences = look();
+        differences.retain(|difference| steps.contains(&difference.step));
+    }
+    assert!(
+        differences.is_empty(),
+        "{what}: {} of {} steps differ, {LOOKS} times:\n{}",
+        differences.len(),
+        scenario.steps.len(),
+        render(scenario, &differences)
+    );
 }
 
 fn check(name: &str, user: As) {
@@ -44,18 +71,12 @@ fn check(name: &str, user: As) {
     }
     let subject = Subject::find().expect("a pernet binary").run_as(user);
     let named = host_names();
-    let reference = reference(&scenario);
-    let tested = run(&scenario, Some(&subject)).expect("pernet starts");
-    let differences = compare(&reference, &tested.answers);
-    assert!(
-        differences.is_empty(),
-        "{what}: {} of {} steps differ\n{}\npernet itself said: {:?}",
-        differences.len(),
-        scenario.steps.len(),
-        render(&scenario, &differences),
-        tested.said
-    );
-    assert_eq!(tested.said.trim(), "", "{what}: pernet printed something of its own");
+    insist(&what, &scenario, || {
+        let reference = reference(&scenario);
+        let tested = run(&scenario, Some(&subject)).expect("pernet starts");
+        assert_eq!(tested.said.trim(), "", "{what}: pernet printed something of its own");
+        compare(&reference, &tested.answers)
+    });
     let left: Vec<String> = host_names().difference(&named).cloned().collect();
     assert!(left.is_empty(), "{what}: names left on the host: {left:?}");
 }
@@ -197,7 +218,6 @@ fn recorded_answers_are_the_kernels() {
         Ok(kernel) => kernel,
         Err(why) => return skip("the recorded answers", &Skip::NothingToDo(why)),
     };
-    let mut changed = String::new();
     for scenario in load_all(&scenario_dir()).expect("all parse") {
         let recorded = Answers::load(&answer_dir(), &scenario).expect("recorded");
         let version = kernel.version();
@@ -208,9 +228,9 @@ fn recorded_answers_are_the_kernels() {
             ));
             continue;
         }
-        let now = run(&scenario, None).expect("the kernel side starts");
-        let differences = compare(&recorded.answers(), &now.answers);
-        changed += &render(&scenario, &differences);
+        insist(&format!("the record of {}", scenario.name), &scenario, || {
+            let now = run(&scenario, None).expect("the kernel side starts");
+            compare(&recorded.answers(), &now.answers)
+        });
     }
-    assert!(changed.is_empty(), "the kernel no longer answers as recorded:\n{changed}");
 }
