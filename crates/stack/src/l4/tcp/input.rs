@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::buffers::MOST;
 use super::info::Counts;
 use super::options::Options;
 use super::reset;
@@ -195,7 +196,7 @@ impl Inner {
     fn feed(&mut self, header: &Header, mut packet: Received, now: Duration, out: &mut Vec<Frame>) {
         let Some(engine) = &mut self.engine else { return };
         let found = segment::options(packet.frame.data(), header);
-        let was = engine.received();
+        let (was, waited) = (engine.received(), engine.unacknowledged());
         if header.has(SYN) && !self.sequence.theirs {
             self.sequence.theirs = true;
             self.sequence.rcv_nxt = header.seq.wrapping_add(1);
@@ -211,6 +212,12 @@ impl Inner {
         let segments = packet.frame.segments(header.len) as u32;
         self.counts.received(header, segments, packet.tos, now);
         let announced = self.sequence.theirs && self.urgent.note(header, self.sequence.read);
+        if let Some(at) = refused(engine, &self.sequence, self.counts.peer.window_scale.is_some(), header) {
+            let alone = Header { seq: at, flags: ACK, urgent: 0, len: segment::HEADER_LEN, payload: 0, ..*header };
+            let mut frame = segment::bare(&alone, found.timestamp);
+            self.skip.incoming(&alone, &self.sequence, frame.data_mut());
+            engine.input(frame, now, out);
+        }
         self.skip.incoming(header, &self.sequence, packet.frame.data_mut());
         engine.input(packet.frame, now, out);
         if header.has(ACK) && self.sequence.ours {
@@ -233,7 +240,8 @@ impl Inner {
                 self.news = true;
             }
         }
-        self.news |= announced || engine.received() != was;
+        // What the engine heard of late is news then, whatever was noted before.
+        self.news |= announced || engine.received() != was || engine.unacknowledged() != waited;
         self.due.probes = 0;
         if self.due.keepalive.is_some() {
             self.due.keepalive = Some(now + self.options.keep_idle);
@@ -252,4 +260,29 @@ impl Inner {
             };
         }
     }
+}
+
+/// Would the engine refuse a segment whose acknowledgement is new and valid? Then this is where one that brings nothing
+/// else would have to begin.
+///
+/// What lies outside of the window is refused with all that it says. But two ends that repeat at once are both behind: each
+/// has all of the other's, and would never hear that the other has all of its own. And an end whose window is closed takes
+/// no data, but acknowledgements all the same (RFC 9293, 3.10.7.4).
+fn refused(engine: &Engine, sequence: &Sequence, scaled: bool, header: &Header) -> Option<u32> {
+    let known = sequence.ours && sequence.theirs && engine.state().is_synchronized();
+    let new = before(sequence.snd_una, header.ack) && !before(sequence.snd_nxt, header.ack);
+    if !known || !new || !header.has(ACK) || header.has(SYN) || header.has(RST) {
+        return None;
+    }
+    let ended = matches!(engine.state(), State::CloseWait | State::Closing | State::LastAck | State::TimeWait);
+    let expected = sequence.read.wrapping_add(engine.received() as u32).wrapping_add(u32::from(ended));
+    // Who cannot know where the connection stands is not believed (RFC 5961, 5).
+    let apart = header.seq.wrapping_sub(expected) as i32;
+    if apart.unsigned_abs() as usize > MOST {
+        return None;
+    }
+    let scale = if scaled { engine.window_scale() } else { 0 };
+    let edge = sequence.rcv_nxt.wrapping_add(u32::from(sequence.window) << scale);
+    let fits = header.payload as i64 <= i64::from(edge.wrapping_sub(expected) as i32);
+    (apart != 0 || !fits).then_some(expected)
 }

@@ -1,0 +1,220 @@
+//! No connection stands still for good, whatever is lost and however slowly it is read.
+
+use std::net::{Shutdown, SocketAddr};
+use std::time::Duration;
+
+use pernet_stack::{TcpSocket, TcpState, TcpWay};
+use proptest::prelude::*;
+
+mod common;
+
+use common::{World, world};
+
+const EAGAIN: i32 = 11;
+
+fn addr(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+/// What a program at one end wrote, and what it read.
+struct End {
+    socket: TcpSocket,
+    wrote: Vec<u8>,
+    read: Vec<u8>,
+    /// It reads nothing as long as it has something to write, as whoever writes without asking whether he can.
+    stubborn: bool,
+    backlog: Vec<u8>,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    /// One end (`true`: the first) has so many bytes more to write.
+    Write(bool, usize),
+    Urgent(bool),
+    /// Reads at most so many.
+    Read(bool, usize),
+    Pass(u64),
+    Unplug,
+    Plug,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let size = prop_oneof![3 => 1..20_usize, 3 => 1..5000_usize, 1 => 20_000..400_000_usize];
+    let taken = prop_oneof![4 => 1..20_usize, 2 => 1..5000_usize, 2 => Just(400_000_usize)];
+    let time = prop_oneof![4 => 0..60_u64, 1 => 100..3000_u64, 1 => 10_000..600_000_u64];
+    prop_oneof![
+        8 => (any::<bool>(), size).prop_map(|(first, n)| Step::Write(first, n)),
+        1 => any::<bool>().prop_map(Step::Urgent),
+        8 => (any::<bool>(), taken).prop_map(|(first, n)| Step::Read(first, n)),
+        4 => time.prop_map(Step::Pass),
+        1 => Just(Step::Unplug),
+        2 => Just(Step::Plug),
+    ]
+}
+
+/// As it is asked for: with windows that need no scale, and with such as do.
+fn buffer() -> impl Strategy<Value = i32> {
+    prop_oneof![Just(1000), 20_000..60_000, 100_000..200_000]
+}
+
+impl End {
+    fn new(socket: TcpSocket, stubborn: bool) -> Self {
+        Self { socket, wrote: Vec::new(), read: Vec::new(), stubborn, backlog: Vec::new() }
+    }
+
+    /// Another stretch of bytes, each of which tells where it stands.
+    fn write(&mut self, count: usize) {
+        let from = self.wrote.len() + self.backlog.len();
+        self.backlog.extend((from..from + count).map(|at| (at % 251) as u8));
+    }
+
+    /// Writes what goes, the short way if that is the way.
+    fn flush(&mut self, other: &mut Self) {
+        while !self.backlog.is_empty() {
+            let took = match self.socket.way() {
+                TcpWay::Wait => return,
+                TcpWay::Short(way) if way.advance(self.backlog.len()) => {
+                    other.read.extend_from_slice(&self.backlog);
+                    self.backlog.len()
+                }
+                TcpWay::Ask(most) => self.send(most),
+                _ => self.send(usize::MAX),
+            };
+            if took == 0 {
+                return;
+            }
+            self.wrote.extend(self.backlog.drain(..took));
+        }
+    }
+
+    fn send(&self, most: usize) -> usize {
+        match self.socket.send(&self.backlog[..self.backlog.len().min(most)]) {
+            Ok(took) => took,
+            Err(error) => {
+                assert_eq!(error, EAGAIN);
+                0
+            }
+        }
+    }
+
+    fn read(&mut self, most: usize) {
+        if self.stubborn && !self.backlog.is_empty() {
+            return;
+        }
+        let mut piece = vec![0; most];
+        match self.socket.recv(&mut piece) {
+            Ok(got) => self.read.extend_from_slice(&piece[..got]),
+            Err(error) => assert_eq!(error, EAGAIN),
+        }
+    }
+}
+
+fn connect(w: &World, buffers: [i32; 2], stubborn: bool) -> [End; 2] {
+    let [ours, theirs] = buffers;
+    let listener = TcpSocket::new_v4(&w.stack, &w.b);
+    listener.set_receive_buffer(theirs, true);
+    listener.bind(addr("10.0.0.2:80"), true).unwrap();
+    listener.listen(5).unwrap();
+    let a = TcpSocket::new_v4(&w.stack, &w.a);
+    a.set_receive_buffer(ours, true);
+    a.set_inode(11);
+    let _ = a.connect(addr("10.0.0.2:80"));
+    w.settle();
+    let (b, _) = listener.accept().unwrap();
+    b.set_inode(22);
+    for socket in [&a, &b] {
+        socket.set_urgent_inline(true);
+    }
+    [End::new(a, false), End::new(b, stubborn)]
+}
+
+fn run(w: &World, ends: &mut [End; 2], steps: Vec<Step>) {
+    let mut plugged = true;
+    for step in steps {
+        match step {
+            Step::Write(first, count) => ends[usize::from(!first)].write(count),
+            Step::Urgent(first) => {
+                let end = &mut ends[usize::from(!first)];
+                let byte = (end.wrote.len() % 251) as u8;
+                if end.backlog.is_empty() && end.socket.send_urgent(&[byte]).is_ok() {
+                    end.wrote.push(byte);
+                }
+            }
+            Step::Read(first, most) => ends[usize::from(!first)].read(most),
+            Step::Pass(millis) => w.pass(Duration::from_millis(millis)),
+            Step::Unplug if plugged => {
+                w.unplug();
+                plugged = false;
+            }
+            Step::Plug if !plugged => {
+                w.plug();
+                plugged = true;
+            }
+            Step::Unplug | Step::Plug => {}
+        }
+        w.settle();
+        let [a, b] = &mut *ends;
+        a.flush(b);
+        b.flush(a);
+    }
+    if !plugged {
+        w.plug();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 96,
+        max_global_rejects: 100_000,
+        max_shrink_iters: 100,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn every_byte_arrives_and_the_end_does(
+        ours in buffer(),
+        theirs in buffer(),
+        stubborn in any::<bool>(),
+        steps in prop::collection::vec(step(), 1..250),
+    ) {
+        let w = world();
+        let mut ends = connect(&w, [ours, theirs], stubborn);
+        // A link that is down for longer than segments are repeated is another story. One that is up for a moment only may
+        // carry nothing, so it does not count.
+        let (mut down, mut is_down) = (0, false);
+        for step in &steps {
+            match step {
+                Step::Unplug => is_down = true,
+                Step::Plug => is_down = false,
+                Step::Pass(millis) if is_down => down += millis,
+                _ => {}
+            }
+            prop_assume!(down < 600_000);
+        }
+        run(&w, &mut ends, steps);
+        let [a, b] = &mut ends;
+        for _ in 0..3000 {
+            let written = a.backlog.is_empty() && b.backlog.is_empty();
+            if written && a.read.len() == b.wrote.len() && b.read.len() == a.wrote.len() {
+                break;
+            }
+            for _ in 0..4 {
+                a.read(400_000);
+                b.read(400_000);
+            }
+            a.flush(b);
+            b.flush(a);
+            w.pass(Duration::from_millis(100));
+        }
+        let infos = (a.socket.info(), b.socket.info());
+        prop_assert_eq!((a.backlog.len(), b.backlog.len()), (0, 0), "{:?}", infos);
+        prop_assert_eq!((a.read.len(), b.read.len()), (b.wrote.len(), a.wrote.len()), "{:?}", infos);
+        prop_assert!(a.read == b.wrote && b.read == a.wrote, "in another order");
+        a.socket.shutdown(Shutdown::Write).unwrap();
+        w.pass(Duration::from_secs(1));
+        b.socket.shutdown(Shutdown::Write).unwrap();
+        w.pass(Duration::from_secs(1));
+        prop_assert_eq!((a.socket.state(), b.socket.state()), (TcpState::Close, TcpState::Close));
+    }
+}
