@@ -92,11 +92,12 @@ impl Plan {
         let hop_limit = said.hop_limit.or_else(|| u8::try_from(options.get(hops)).ok());
         let mark = said.mark.unwrap_or_else(|| options.get(Opt::MARK).cast_unsigned());
         let writes_header = options.is_on(if v4 { Opt::IP_HDRINCL } else { Opt::IPV6_HDRINCL });
+        let pmtu = options.get(if v4 { Opt::IP_MTU_DISCOVER } else { Opt::IPV6_MTU_DISCOVER });
         let header = Header {
             protocol: sock.kind.protocol(),
             tos,
             hop_limit,
-            pmtu: pmtu(options.get(if v4 { Opt::IP_MTU_DISCOVER } else { Opt::IPV6_MTU_DISCOVER })),
+            pmtu: PmtuDiscovery::of(pmtu).unwrap_or_default(),
             options: if v4 { state.raw.ip_options.clone() } else { Vec::new() },
             flow_label: 0,
             multicast_loop: options.is_on(if v4 { Opt::IP_MULTICAST_LOOP } else { Opt::IPV6_MULTICAST_LOOP }),
@@ -110,7 +111,6 @@ impl Plan {
             to,
             sport: state.port,
             flow: Flow {
-                dst: ip,
                 src,
                 oif,
                 mark,
@@ -119,9 +119,9 @@ impl Plan {
                 sport: state.port,
                 dport: to.port(),
                 uid: sock.uid,
-                flow_label: 0,
                 on_link: options.is_on(Opt::DONTROUTE),
                 any_source: state.any_source() || (raw && writes_header),
+                ..Flow::to(ip)
             },
             header,
             broadcast: options.is_on(Opt::BROADCAST),
@@ -165,17 +165,6 @@ impl Plan {
 
     pub(crate) const fn v6(&self) -> bool {
         matches!(self.flow.dst, IpAddr::V6(_))
-    }
-}
-
-const fn pmtu(number: i32) -> PmtuDiscovery {
-    match number {
-        0 => PmtuDiscovery::Dont,
-        2 => PmtuDiscovery::Do,
-        3 => PmtuDiscovery::Probe,
-        4 => PmtuDiscovery::Interface,
-        5 => PmtuDiscovery::Omit,
-        _ => PmtuDiscovery::Want,
     }
 }
 

@@ -191,7 +191,7 @@ impl World {
     pub(crate) fn ping(&self, net: &NetRef, dst: &str, size: usize, header: Header) -> Result<(), i32> {
         let cx = Cx::new(&self.stack, net).unwrap();
         let dst: IpAddr = dst.parse().unwrap();
-        let flow = flow(dst);
+        let flow = Flow::to(dst);
         let route = route_output(cx, &flow)?;
         let mut frame = Frame::zeroed(8 + size);
         let data = frame.data_mut();
@@ -225,23 +225,6 @@ impl World {
         let of = net.cookie().get();
         let went = seen::take().into_iter().filter(|s| s.net == of && s.outgoing).map(|s| words(&s.bytes));
         went.filter(|words| !words.contains(MLD)).collect()
-    }
-}
-
-pub(super) fn flow(dst: IpAddr) -> Flow {
-    Flow {
-        dst,
-        src: None,
-        oif: 0,
-        mark: 0,
-        tos: 0,
-        protocol: 0,
-        sport: 0,
-        dport: 0,
-        uid: 0,
-        flow_label: 0,
-        on_link: false,
-        any_source: false,
     }
 }
 
