@@ -61,7 +61,8 @@ impl MsgHeader {
     /// Reads a header and its vectors.
     ///
     /// # Errors
-    /// EFAULT, EMSGSIZE for more than 1024 vectors, EINVAL for a total beyond what a call may move.
+    /// EFAULT, EMSGSIZE for more than 1024 vectors, EINVAL for a total beyond what a call may move, or for a name of less than
+    /// nothing.
     pub(crate) fn read(memory: Memory, address: u64) -> Result<Self, i32> {
         Self::read_with(memory, address, false)
     }
@@ -98,6 +99,10 @@ impl MsgHeader {
         let got = got.unwrap_or(0);
 
         let u64_at = |i: usize| u64::from_ne_bytes(raw[i..i + 8].try_into().unwrap_or_default());
+        let (named, name_len) = (u64_at(0), u64_at(8) as u32);
+        if named != 0 && name_len.cast_signed() < 0 {
+            return Err(libc::EINVAL);
+        }
         let (vectors, count) = (u64_at(16), u64_at(24) as usize);
         if count > 1024 {
             return Err(libc::EMSGSIZE);
@@ -109,21 +114,21 @@ impl MsgHeader {
             return Err(libc::EINVAL);
         }
         let buffer = iov.first().map_or(0, |&(at, _)| at);
-        let named = sent && got >= VECTOR + NAME && u64_at(0) == seen.name && seen.name != 0;
+        let early_name = sent && got >= VECTOR + NAME && named == seen.name && named != 0;
         let mut early = Vec::new();
         if sent && right && buffer == seen.buffer && got > VECTOR + NAME {
             early.extend_from_slice(&content[..got - VECTOR - NAME]);
         }
         let mut all = SEEN.get();
-        all[usize::from(sent)] = Seen { tid: memory.tid(), header: address, vectors, name: u64_at(0), buffer };
+        all[usize::from(sent)] = Seen { tid: memory.tid(), header: address, vectors, name: named, buffer };
         SEEN.set(all);
         Ok(Self {
-            name: u64_at(0),
-            name_len: u64_at(8) as u32,
+            name: named,
+            name_len,
             iov,
             control: u64_at(32),
             control_len: u64_at(40) as usize,
-            early_name: named.then_some(name),
+            early_name: early_name.then_some(name),
             early,
         })
     }
