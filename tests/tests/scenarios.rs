@@ -165,6 +165,7 @@ scenarios! {
     nsenter_unshare
     peers_and_broadcasts
     promote4
+    receive_headers
     reset_after_accept
     route_get
     route_tables

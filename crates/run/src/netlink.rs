@@ -304,7 +304,7 @@ impl NetlinkFd {
     /// Answers a receive.  What a signal kept from its caller goes back into the queue, in its old place: the call may be
     /// repeated or not, and the next one may be a native one.
     ///
-    /// The one answer that is given under a socket's lock: nobody may receive between the answer and the putting back.
+    /// The answer is given under the socket's lock: nobody may receive between the answer and the putting back.
     fn hand_over(&self, world: &World, state: &mut State, n: Notification, result: Result<i64, i32>) {
         let caller = Caller { task: Task::new(n.call.tid), fd: n.call.int(0), end: None };
         if state.sent.is_lost(deliver(n, result)) {
