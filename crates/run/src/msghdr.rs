@@ -140,7 +140,7 @@ impl MsgHeader {
 
     /// Bytes that the vectors hold.
     pub(crate) fn room(&self) -> usize {
-        self.iov.iter().map(|(_, len)| len).sum()
+        self.iov.iter().fold(0, |room, &(_, len)| room.saturating_add(len))
     }
 
     /// Gathers the vectors' content.
@@ -151,14 +151,22 @@ impl MsgHeader {
         if self.room() > LARGEST_MESSAGE {
             return Err(libc::EMSGSIZE);
         }
+        self.gather_first(memory, LARGEST_MESSAGE)
+    }
+
+    /// The first bytes of what it points to, `most` of them.
+    ///
+    /// # Errors
+    /// errno of reading them.
+    pub(crate) fn gather_first(&self, memory: Memory, most: usize) -> Result<Vec<u8>, i32> {
         if let [(_, len)] = self.iov[..]
-            && let Some(all) = self.early.get(..len)
+            && let Some(first) = self.early.get(..len.min(most))
         {
-            return Ok(all.to_vec());
+            return Ok(first.to_vec());
         }
-        let mut out = Vec::with_capacity(self.room());
+        let mut out = Vec::with_capacity(self.room().min(most));
         for &(address, len) in &self.iov {
-            out.extend(memory.bytes(address, len).map_err(|e| e.errno())?);
+            out.extend(memory.bytes(address, len.min(most - out.len())).map_err(|e| e.errno())?);
         }
         Ok(out)
     }

@@ -38,8 +38,8 @@ use crate::world::{World, lock};
 const MSG_ERRQUEUE: i32 = 0x2000;
 /// net.core.rmem_max, doubled.
 const LARGEST_BUFFER: usize = 2 * 4_194_304;
-/// The longest datagram of any of these kinds.
-const LONGEST: usize = 1 << 16;
+/// More than the longest datagram of any of these kinds: what is longer is refused, and need not be read to its end.
+const LONGEST: usize = 1 << 17;
 /// Options of level SOL_SOCKET that the stand-in has of its own: it answers what they are.
 const NATIVE_TOO: [i32; 8] = [
     libc::SO_REUSEADDR,
@@ -73,6 +73,8 @@ pub(super) struct State {
     pub(super) show_at: Option<Instant>,
     /// Since when the program's end shows that there is something in a ring.
     pub(super) ring_shown: Option<Instant>,
+    /// Since when there is nothing in it any more, if not for long.
+    pub(super) ring_emptied: Option<Instant>,
 }
 
 /// Such a socket.
@@ -182,10 +184,7 @@ impl DatagramFd {
                 done(result)
             }
             libc::SYS_sendto => {
-                let len = call.args[2] as usize;
-                if len > LONGEST {
-                    return Err(libc::EMSGSIZE);
-                }
+                let len = (call.args[2] as usize).min(LONGEST);
                 let to = match call.args[4] {
                     0 => None,
                     at => Some(super::address(task, at, call.int(5))?),
@@ -226,11 +225,8 @@ impl DatagramFd {
         } else {
             None
         };
-        if header.room() > LONGEST {
-            return Err(libc::EMSGSIZE);
-        }
         let control = control::read(memory, &header)?;
-        let bytes = header.gather(memory)?;
+        let bytes = header.gather_first(memory, LONGEST)?;
         self.send(world, task, &bytes, to.as_deref(), &control, flags)
     }
 
@@ -373,6 +369,7 @@ impl DatagramFd {
         let state = lock(&self.state);
         state.show_at.is_some()
             || state.ring_shown.is_some()
+            || state.ring_emptied.is_some()
             || state.parked.iter().any(|p| world.killable || p.deadline.is_some())
     }
 
@@ -510,7 +507,7 @@ impl DatagramFd {
         let (payload, name, control) = self.core.recv_error().ok_or(libc::EAGAIN)?;
         let bytes = &payload[..payload.len().min(target.room)];
         let cut = if bytes.len() < payload.len() { libc::MSG_TRUNC } else { 0 };
-        target.write(memory, bytes, &name, &[control], MSG_ERRQUEUE | cut)?;
+        target.write(memory, bytes, &name, &control, MSG_ERRQUEUE | cut)?;
         if let Some(header) = many {
             let len = (bytes.len() as u32).to_ne_bytes();
             memory.write(header + MsgHeader::SIZE, &len).map_err(|e| e.errno())?;

@@ -217,8 +217,8 @@ pub(crate) struct IcmpError<'a> {
     pub(crate) protocol: u8,
     pub(crate) transport: &'a [u8],
     pub(crate) iif: u32,
-    /// The whole ICMP message, for the error queue and for raw sockets.
-    pub(crate) message: &'a [u8],
+    /// The message, for the error queue and for raw sockets: its data are ICMP's.
+    pub(crate) packet: &'a Received,
 }
 
 /// A packet that an error is told of, from its network header on.

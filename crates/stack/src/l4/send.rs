@@ -9,7 +9,7 @@ use super::address::{endpoint, needs_scope, unmapped};
 use super::cmsg::{ControlMessage, Said};
 use super::options::Opt;
 use super::queue::{ErrorOrigin, QueuedError};
-use super::sock::{Caller, Kind, Proto, Sock, State};
+use super::sock::{Caller, IPPROTO_ICMPV6, Kind, Proto, Sock, State};
 use super::{ping, raw, udp};
 use crate::errno;
 use crate::l2::{Cx, Frame};
@@ -195,7 +195,8 @@ fn queue(
     flags: i32,
 ) -> Result<usize, i32> {
     let cx = sock.cx().ok_or(errno::ENODEV)?;
-    if payload.len() > LONGEST {
+    // Of IPv6 it is found too long only where packets are made of it, and then the error queue says so, too.
+    if payload.len() > LONGEST && (!sock.kind.v6 || sock.kind.proto == Proto::Ping) {
         return Err(errno::EMSGSIZE);
     }
     if flags & MSG_OOB != 0 {
@@ -221,6 +222,9 @@ fn queue(
     }
     let to = destination(sock.kind, &state, to)?;
     let v6 = unmapped(to.ip()).is_ipv6();
+    if payload.len() > LONGEST && !v6 {
+        return Err(errno::EMSGSIZE);
+    }
     let said = Said::read(v6, control, || caller.capable(Cap::NetAdmin))?;
     if !v6 && sock.kind.v6 && (state.options.is_on(Opt::IPV6_V6ONLY) || !sock.kind.proto.is_udp()) {
         return Err(if sock.kind.proto.is_udp() { errno::ENETUNREACH } else { errno::EINVAL });
@@ -276,6 +280,16 @@ fn destination(kind: Kind, state: &State, to: Option<SocketAddr>) -> Result<Sock
     Ok(to)
 }
 
+/// The port that an error names which this host finds itself: none of IPv4; where IPv6 keeps ports of UDP, it keeps an ICMP
+/// message's type and code.
+fn local_port(plan: &Plan, payload: &[u8]) -> u16 {
+    match (plan.v6(), payload) {
+        (false, _) => 0,
+        (true, &[ty, code, ..]) if plan.header.protocol == IPPROTO_ICMPV6 => u16::from_be_bytes([ty, code]),
+        (true, _) => plan.to.port(),
+    }
+}
+
 fn transmit(cx: Cx<'_>, sock: &Sock, caller: &dyn Caller, mut plan: Plan, payload: &[u8]) -> Result<(), i32> {
     if plan.kind.proto == Proto::Ping {
         ping::check(plan.v6(), payload)?;
@@ -296,6 +310,7 @@ fn transmit(cx: Cx<'_>, sock: &Sock, caller: &dyn Caller, mut plan: Plan, payloa
                 IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
                 IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             };
+            let port = local_port(&plan, payload);
             sock.report(
                 Some(QueuedError {
                     errno: errno::EMSGSIZE,
@@ -304,9 +319,11 @@ fn transmit(cx: Cx<'_>, sock: &Sock, caller: &dyn Caller, mut plan: Plan, payloa
                     code: 0,
                     info: route.mtu,
                     offender: Some(any),
-                    to: endpoint(route.dst, if sock.kind.proto.is_udp() { 0 } else { plan.to.port() }, route.oif),
+                    to: endpoint(route.dst, port, route.oif),
                     payload: Vec::new(),
                     ifindex: route.oif,
+                    at: cx.now(),
+                    heard: None,
                 }),
                 None,
             );

@@ -251,7 +251,7 @@ fn error(cx: Cx<'_>, packet: &Received, from: Ipv4Addr, ty: u8, code: u8) {
         protocol: inner.protocol,
         transport: quoted.get(inner.len..).unwrap_or(&[]),
         iif: packet.iif,
-        message,
+        packet,
     };
     l4::error(cx, &error);
 }

@@ -236,7 +236,7 @@ fn error(cx: Cx<'_>, packet: &Received, ty: u8, code: u8) {
         protocol: upper.protocol,
         transport: quoted.get(upper.at..).unwrap_or(&[]),
         iif: packet.iif,
-        message,
+        packet,
     };
     l4::error(cx, &error);
 }

@@ -176,7 +176,8 @@ fn part(
         problem(frame, 4);
         return None;
     }
-    if found.offset + len + at > 65_535 {
+    // The length of the whole leaves the header's own out.
+    if found.offset + len + at - HLEN > 65_535 {
         problem(frame, at + 2);
         return None;
     }
