@@ -28,6 +28,7 @@ impl Sock {
         match state {
             State::Listen => self.knock(cx, header, packet),
             State::Close => reset(cx, header, &packet),
+            State::SynRecv if self.must_wait(header) => {}
             _ => self.receive(cx, header, packet),
         }
     }
@@ -36,9 +37,6 @@ impl Sock {
     fn receive(self: &Arc<Self>, cx: Cx<'_>, header: &Header, mut packet: Received) {
         let now = cx.now();
         let trail = packet.frame.trail.take();
-        if self.must_wait(header) {
-            return;
-        }
         let answer = self.act(cx, |inner, out| {
             if inner.state == State::Close {
                 return (!header.has(RST)).then_some(packet);

@@ -97,6 +97,8 @@ pub(super) struct Engine {
     /// What the peer acknowledged last and the window that it gave, unscaled; what we acknowledged last.
     heard: Option<(u32, u16)>,
     said: Option<u32>,
+    /// Bytes that the program took since the peer was told of room.
+    taken: usize,
     /// When something is sent again that the engine has forgotten.
     forgotten: Option<Duration>,
 }
@@ -226,6 +228,7 @@ impl Engine {
             send_limit: begin.send_buffer,
             heard: None,
             said: None,
+            taken: 0,
             forgotten: None,
         }
     }
@@ -348,6 +351,9 @@ impl Engine {
         if let Some(header) = last.filter(|header| header.has(ACK)) {
             self.said = Some(header.ack);
         }
+        if !out.is_empty() {
+            self.taken = 0;
+        }
         self.keep_pace(now);
         if self.forgotten.is_some_and(|at| at <= now) {
             self.forgotten = None;
@@ -408,7 +414,16 @@ impl Engine {
 
     /// Lets `f` take what arrived, from a piece of it; `f` says how many bytes it took.
     pub(super) fn receive<R>(&mut self, f: impl FnOnce(&mut [u8]) -> (usize, R)) -> Option<R> {
-        self.socket_mut().recv(f).ok()
+        let before = self.received();
+        let result = self.socket_mut().recv(f).ok();
+        self.taken += before - self.received();
+        result
+    }
+
+    /// Whether the peer knows of so much room that he need not hear of more when everything is read: the engine tells him of
+    /// twice as much as he knows of, and he knows of more than half.
+    pub(super) fn is_wide_open(&self) -> bool {
+        self.taken + self.received() <= self.socket().recv_capacity() / 4
     }
 
     /// Bytes that arrived, from `offset` on, without taking them.
