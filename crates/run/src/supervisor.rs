@@ -83,7 +83,6 @@ impl Supervisor {
         fast_local: bool,
     ) -> Result<Self, SetupError> {
         let core = |e: &dyn std::fmt::Display| SetupError::Core(e.to_string());
-        let errno = |e| SetupError::Io(std::io::Error::from_raw_os_error(e));
         let reactor = Arc::new(Reactor::new()?);
         let wake = reactor.clone();
         let namespaces = Namespaces::builder().on_work(Arc::new(move || wake.wake())).build();
@@ -108,7 +107,7 @@ impl Supervisor {
             unix: crate::unix::Names::default(),
             swaps: crate::inet::ring::Swaps::default(),
             switchboard: crate::inet::stream::Switchboard::default(),
-            closings: fast_local.then(|| Closings::new(&reactor).map(Arc::new)).transpose().map_err(errno)?,
+            closings: fast_local.then(|| Arc::new(Closings::new(&reactor))),
             users,
             vfs: Vfs::new(),
             knobs: crate::knobs::Knobs::default(),

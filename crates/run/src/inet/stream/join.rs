@@ -94,7 +94,7 @@ impl StreamFd {
     /// Looks whether what is waited for can still come. A program that has left is not waited for: what it wrote goes on.
     pub(super) fn see_meeting(&self, world: &World, state: &mut State) {
         if let Phase::Meeting(meeting) = &state.phase
-            && (sys::is_hung_up(meeting.wire.as_fd()) || !self.socket.is_plain())
+            && (sys::is_hung_up(meeting.wire.as_fd()) || !self.socket.is_found_plain())
         {
             self.start(world, state);
         }
