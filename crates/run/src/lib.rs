@@ -18,6 +18,7 @@
 mod bpf;
 mod capture;
 mod census;
+mod closings;
 mod control;
 mod descriptors;
 mod front;

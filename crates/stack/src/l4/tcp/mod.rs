@@ -4,7 +4,7 @@
 //! - [`sock`] is the socket around it: its place in the port table, its timer, who waits for it. [`input`] is what segments do
 //!   to it, [`user`] what programs do. What smoltcp leaves out is done there, from what the segments show: the queues of a
 //!   listener, errors, keep-alive probes, limits of patience, [urgent](urgent) bytes, and TIME-WAIT ([`timewait`]).
-//! - [`splice`] is what becomes of a connection whose bytes need no segments.
+//! - [`splice`] is what becomes of a connection whose bytes need no segments, [`join`] of one whose bytes do not come here.
 //! - [`metrics`] is what is remembered of other hosts.
 //! - [`stream`] is what Rust programs use.
 //!
@@ -16,6 +16,7 @@ mod buffers;
 mod diag;
 mod info;
 mod input;
+mod join;
 mod metrics;
 mod options;
 mod segment;
