@@ -14,8 +14,9 @@ use super::options::Options;
 use super::segment::{self, ACK, Header, before};
 use super::smoltcp::{Begin, Engine};
 use super::state::State;
-use super::timewait::{Remains, TimeWait};
-use super::{Holder, splice, urgent};
+use super::timewait::TimeWait;
+use super::way::{largest_segment, largest_unit};
+use super::{Holder, splice, timewait, urgent};
 use crate::agenda::Place;
 use crate::dev::Stack;
 use crate::errno;
@@ -32,11 +33,6 @@ const RETRANSMIT_LIMIT: Duration = Duration::from_millis(924_600);
 const ORPHAN_LIMIT: Duration = Duration::from_secs(102);
 /// Room for what came and for what is to go, unless the program says otherwise. More leaves the processor's cache.
 pub(super) const BUFFER: usize = 256 << 10;
-/// What a network header takes of each packet, with TCP's.
-const HEADERS4: u32 = 40;
-const HEADERS6: u32 = 60;
-/// And a link-layer header.
-const LINK_HEADER: usize = 14;
 
 /// Called when something about a socket has changed.
 pub(crate) type Ready = Arc<dyn Fn() + Send + Sync>;
@@ -349,9 +345,22 @@ impl Sock {
             inner.due.handshake = None;
         }
         match after {
-            State::TimeWait => self.enter_time_wait(cx, inner),
-            State::Close | State::Listen => self.end(inner, 0),
+            State::TimeWait => {
+                // Who was closed before that, is no more than what waits for the peer's end since then.
+                if inner.due.forget.is_none() {
+                    self.remember_host(cx, inner);
+                }
+                self.enter_time_wait(cx, inner);
+            }
+            State::Close | State::Listen => {
+                // Our end was acknowledged, and it was the last.
+                if before == State::LastAck && inner.sequence.snd_una == inner.sequence.snd_nxt {
+                    self.remember_host(cx, inner);
+                }
+                self.end(inner, 0);
+            }
             State::FinWait2 if inner.orphan => {
+                self.remember_host(cx, inner);
                 inner.due.forget = Some(cx.now() + FIN_TIMEOUT);
                 // Nothing is left that somebody would miss.
                 inner.hold = None;
@@ -388,7 +397,7 @@ impl Sock {
             return self.end(inner, 0);
         };
         let timestamps = inner.engine.as_ref().is_some_and(|engine| engine.timestamps());
-        let remains = Remains {
+        let remains = TimeWait {
             local,
             peer,
             v6: self.v6,
@@ -399,8 +408,9 @@ impl Sock {
             timestamp: inner.sequence.timestamp.filter(|_| timestamps),
             mark: inner.options.mark,
             cookie: self.cookie,
+            until: Mutex::new(cx.now() + timewait::LENGTH),
         };
-        cx.state.tcp.remember(Arc::new(TimeWait::new(remains, cx.now())), cx.now());
+        cx.state.tcp.remember(Arc::new(remains), cx.now());
         self.end(inner, 0);
     }
 
@@ -467,47 +477,6 @@ impl Sock {
         }
     }
 
-    /// The way to the peer of a connection, which is looked up again when configuration has changed (`sk_dst_check`).
-    fn known_route(&self, cx: Cx<'_>, inner: &mut Inner, src: IpAddr, dst: IpAddr) -> Result<Route, i32> {
-        // Before it is looked up: see there.
-        let generation = cx.state.generation();
-        let flow = self.flow(inner, Some(src), dst);
-        if let Some(known) = &inner.way
-            && known.0 == generation
-            && known.1 == flow
-            && !l3::learned_any(cx.state)
-        {
-            return Ok(known.2.clone());
-        }
-        let route = l3::route_output(cx, &flow)?;
-        inner.way = Some(Box::new((generation, flow, route.clone())));
-        Ok(route)
-    }
-
-    /// The way to the peer.
-    pub(super) fn route(&self, cx: Cx<'_>, inner: &Inner, src: Option<IpAddr>, dst: IpAddr) -> Result<Route, i32> {
-        l3::route_output(cx, &self.flow(inner, src, dst))
-    }
-
-    fn flow(&self, inner: &Inner, src: Option<IpAddr>, dst: IpAddr) -> Flow {
-        let oif = if inner.options.device != 0 { inner.options.device } else { inner.scope };
-        let port = |addr: Option<SocketAddr>| addr.map_or(0, |addr| addr.port());
-        Flow {
-            dst,
-            src,
-            oif,
-            mark: inner.options.mark,
-            tos: inner.options.tos,
-            protocol: segment::PROTOCOL,
-            sport: port(inner.local),
-            dport: port(inner.peer),
-            uid: inner.options.uid,
-            flow_label: 0,
-            on_link: inner.options.dont_route,
-            any_source: inner.options.any_source,
-        }
-    }
-
     pub(super) fn begin(&self, cx: Cx<'_>, route: &Route, inner: &Inner, seed: u64) -> Begin {
         Begin {
             mss: largest_segment(route, &inner.options),
@@ -535,28 +504,6 @@ impl Sock {
     pub(super) fn holder(self: &Arc<Self>) -> Holder {
         Holder::Sock(Arc::clone(self))
     }
-}
-
-/// Bytes of the largest packet that the device on the way takes whole, to be cut where it leaves the stack; 0 if none.
-fn largest_unit(cx: Cx<'_>, route: &Route) -> usize {
-    let Some(link) = cx.state.links.by_index(route.oif) else { return 0 };
-    let takes = cx.stack.eth_features(cx.net, &link).takes_tso(route.dst.is_ipv6());
-    // The device counts its own header, too, and no packet of IPv4 is longer than this.
-    let limit = (link.offload().gso_max_size as usize).min(usize::from(u16::MAX));
-    if takes { limit.saturating_sub(LINK_HEADER) } else { 0 }
-}
-
-/// Bytes of data in the largest segment that fits.
-pub(super) fn largest_segment(route: &Route, options: &Options) -> u16 {
-    let headers = if route.dst.is_ipv4() { HEADERS4 } else { HEADERS6 };
-    let mut largest = route.mtu.saturating_sub(headers);
-    for limit in [route.advmss, u32::from(options.max_segment)] {
-        if limit != 0 {
-            largest = largest.min(limit);
-        }
-    }
-    // With headers no packet is longer than 65,535 bytes; shorter than 48 nobody's segments are (`TCP_MIN_MSS`).
-    largest.clamp(48 + 12, u32::from(u16::MAX) - headers) as u16
 }
 
 impl Sequence {

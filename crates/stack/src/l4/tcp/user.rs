@@ -413,6 +413,7 @@ impl Sock {
                             engine.poll(cx.now(), out);
                         }
                         if state == State::FinWait2 {
+                            self.remember_host(cx, inner);
                             inner.due.forget = Some(cx.now() + FIN_TIMEOUT);
                             inner.hold = None;
                         }
