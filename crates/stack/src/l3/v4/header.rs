@@ -13,7 +13,7 @@ const OFFSET: u16 = 0x1fff;
 
 /// A header as it was read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ipv4Header {
+pub(in crate::l3) struct Ipv4Header {
     /// Bytes of it, with its options.
     pub(super) len: usize,
     pub(super) tos: u8,

@@ -9,28 +9,20 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::header::Ipv4Header;
-use super::{input, route};
 use crate::dev::Link;
-use crate::fib::{self, route_type, rtcf};
-use crate::l2::{Cx, ETH_HLEN, Frame, ethertype};
+use crate::l2::{Cx, ETH_HLEN};
 use crate::neigh;
 
 /// Places that an end's hash leads to.
 const WAYS: usize = 4;
-/// Places at first, and at most: 300 KiB.
+/// Places at first, and at most: 400 KiB.
 const FIRST: usize = 16;
 const MOST: usize = 4096;
 
-/// What a way is found by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Key {
-    ends: (u32, u32),
-    iif: u32,
-    mark: u32,
-    /// Protocol and ports, where there are rules that may ask for them.
-    ports: (u32, u8),
-    tos: u8,
+/// What a way is found by: the ends of a packet, and whatever else routes may be chosen by.
+pub(super) trait Key: Copy + Eq {
+    /// All of it, as words.
+    fn words(&self) -> impl Iterator<Item = u64>;
 }
 
 /// Where a packet goes on to.
@@ -38,6 +30,8 @@ struct Key {
 pub(super) struct Onward {
     pub(super) out: Arc<Link>,
     pub(super) mtu: usize,
+    /// What it is a packet of, `ETH_P_*`.
+    protocol: u16,
     next_hop: IpAddr,
     /// The Ethernet header to the neighbour, as of this generation of neighbours.
     mac: Option<(u64, [u8; ETH_HLEN])>,
@@ -52,10 +46,10 @@ pub(super) enum To {
 }
 
 /// The table of a namespace.
-#[derive(Debug, Default)]
-pub(in crate::l3) struct Flows {
+#[derive(Debug)]
+pub(super) struct Flows<K> {
     /// Empty, or some power of two.
-    places: Vec<Option<(Key, To)>>,
+    places: Vec<Option<(K, To)>>,
     generation: u64,
     /// Likewise of neighbours, whose changes do not change ways.
     neighbours: u64,
@@ -69,22 +63,24 @@ pub(in crate::l3) struct Flows {
     given_up: usize,
 }
 
-impl Flows {
-    fn set(&self, key: &Key) -> usize {
-        let words = [
-            u64::from(key.ends.0) << 32 | u64::from(key.ends.1),
-            u64::from(key.iif) << 32 | u64::from(key.mark),
-            u64::from(key.ports.0) << 16 | u64::from(key.ports.1) << 8 | u64::from(key.tos),
-        ];
+impl<K> Default for Flows<K> {
+    fn default() -> Self {
+        let places = Vec::new();
+        Self { places, generation: 0, neighbours: 0, plain: false, last: 0, seed: 0, turn: 0, given_up: 0 }
+    }
+}
+
+impl<K: Key> Flows<K> {
+    fn set(&self, key: &K) -> usize {
         let mix = |hash: u64, word: u64| {
             let hash = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
             hash ^ hash >> 32
         };
-        let hash = words.into_iter().fold(self.seed, mix);
+        let hash = key.words().fold(self.seed, mix);
         (hash as usize & (self.places.len() / WAYS - 1)) * WAYS
     }
 
-    fn find(&mut self, key: &Key) -> Option<usize> {
+    fn find(&mut self, key: &K) -> Option<usize> {
         if self.is_at(self.last, key) {
             return Some(self.last);
         }
@@ -97,11 +93,11 @@ impl Flows {
         Some(found)
     }
 
-    fn is_at(&self, at: usize, key: &Key) -> bool {
+    fn is_at(&self, at: usize, key: &K) -> bool {
         matches!(self.places.get(at), Some(Some((known, _))) if known == key)
     }
 
-    fn insert(&mut self, key: Key, to: To) -> usize {
+    fn insert(&mut self, key: K, to: To) -> usize {
         if self.places.is_empty() {
             self.seed = RandomState::new().hash_one(0);
             self.places.resize_with(FIRST, || None);
@@ -122,7 +118,7 @@ impl Flows {
         at
     }
 
-    fn grow(&mut self, key: Key, to: To) -> usize {
+    fn grow(&mut self, key: K, to: To) -> usize {
         let larger = (self.places.len() * 4).min(MOST);
         let old = std::mem::take(&mut self.places);
         self.places.resize_with(larger, || None);
@@ -153,39 +149,28 @@ impl Flows {
         self.neighbours
     }
 
-    /// Where a packet that came in by `link` goes, by what [`keep_up`](Self::keep_up) saw; `None` if that is to be found out
-    /// as for any, because it goes nowhere or somebody is to be told of it.
-    pub(super) fn way(&mut self, cx: Cx<'_>, link: &Link, frame: &Frame, header: &Ipv4Header) -> Option<&mut To> {
-        let query = input::query(link, frame, header);
-        let ports = u32::from(query.sport) << 16 | u32::from(query.dport);
-        let key = Key {
-            ends: (query.src.into(), query.dst.into()),
-            iif: query.iif,
-            mark: query.mark,
-            ports: if self.plain { (0, 0) } else { (ports, query.protocol) },
-            tos: query.tos,
-        };
+    /// Whether rules ask for no more of a packet than its ends.
+    pub(super) const fn is_plain(&self) -> bool {
+        self.plain
+    }
+
+    /// Where packets with this key go, by what [`keep_up`](Self::keep_up) saw; where it is not known, as `look_up` says. `None`
+    /// if that says nothing: what is to become of such a packet is to be found out each time.
+    pub(super) fn way(&mut self, key: K, look_up: impl FnOnce() -> Option<To>) -> Option<&mut To> {
         let at = match self.find(&key) {
             Some(at) => at,
-            None => {
-                let way = fib::route_input(cx.ns(), &query, &mut None).ok()?;
-                let to = match way.kind {
-                    route_type::LOCAL => To::Here,
-                    route_type::UNICAST if way.flags & rtcf::DOREDIRECT == 0 => {
-                        let out = cx.state.links.by_index(way.oif)?;
-                        let mtu = route::mtu(&out, way.info.as_deref()) as usize;
-                        To::On(Onward { out, mtu, next_hop: route::next_hop(way.gateway, header.dst), mac: None })
-                    }
-                    _ => return None,
-                };
-                self.insert(key, to)
-            }
+            None => self.insert(key, look_up()?),
         };
         self.places[at].as_mut().map(|(_, to)| to)
     }
 }
 
 impl Onward {
+    /// Out by a device, if a packet of `protocol` is no longer than `mtu`, to a neighbour.
+    pub(super) const fn new(protocol: u16, out: Arc<Link>, mtu: usize, next_hop: IpAddr) -> Self {
+        Self { out, mtu, protocol, next_hop, mac: None }
+    }
+
     /// The header of frames to the neighbour, if he is known and need not be asked whether he is still there; `neighbours`
     /// is their [generation](Flows::neighbours).
     pub(super) fn mac_header(&mut self, cx: Cx<'_>, neighbours: u64) -> Option<&[u8; ETH_HLEN]> {
@@ -195,7 +180,7 @@ impl Onward {
             let mut header = [0; ETH_HLEN];
             header[..6].copy_from_slice(&dst);
             header[6..12].copy_from_slice(&src);
-            header[12..].copy_from_slice(&ethertype::IP.to_be_bytes());
+            header[12..].copy_from_slice(&self.protocol.to_be_bytes());
             self.mac = Some((neighbours, header));
         }
         self.mac.as_ref().map(|(_, header)| header)
@@ -206,17 +191,19 @@ impl Onward {
 mod tests {
     use super::*;
 
-    fn key(n: u32) -> Key {
-        Key { ends: (n, 1), iif: 2, mark: 0, ports: (0, 0), tos: 0 }
+    impl Key for u32 {
+        fn words(&self) -> impl Iterator<Item = u64> {
+            [u64::from(*self) << 32 | 1, 2 << 32, 0].into_iter()
+        }
     }
 
     #[test]
     fn there_is_a_limit_and_what_was_used_lately_is_there() {
-        let mut flows = Flows::default();
-        assert_eq!(flows.find(&key(1)), None);
+        let mut flows: Flows<u32> = Flows::default();
+        assert_eq!(flows.find(&1), None);
         for n in 0..10_000 {
-            let at = flows.insert(key(n), To::Here);
-            assert_eq!(flows.find(&key(n)), Some(at));
+            let at = flows.insert(n, To::Here);
+            assert_eq!(flows.find(&n), Some(at));
         }
         assert_eq!(flows.places.len(), MOST);
         flows.is_of(1);
@@ -225,13 +212,13 @@ mod tests {
 
     #[test]
     fn a_thousand_have_room() {
-        let mut flows = Flows::default();
+        let mut flows: Flows<u32> = Flows::default();
         for _ in 0..8 {
-            (0..1000).filter(|n| flows.find(&key(*n)).is_none()).collect::<Vec<_>>().into_iter().for_each(|n| {
-                flows.insert(key(n), To::Here);
+            (0..1000).filter(|n| flows.find(n).is_none()).collect::<Vec<_>>().into_iter().for_each(|n| {
+                flows.insert(n, To::Here);
             });
         }
-        let there = (0..1000).filter(|n| flows.find(&key(*n)).is_some()).count();
+        let there = (0..1000).filter(|n| flows.find(n).is_some()).count();
         assert!(there > 980, "{there} of 1000");
     }
 }
