@@ -188,12 +188,15 @@ impl Memory {
     /// Writes a value and, behind `len_address`, the size a socket call reports: the program gets at most what it made
     /// room for, and learns how much there was.
     pub(crate) fn write_sized(self, address: u64, len_address: u64, value: &[u8]) -> Result<(), MemError> {
+        let room = self.room_at(len_address)?;
+        let size = (value.len() as u32).to_ne_bytes();
+        self.write_parts(&[(address, &value[..value.len().min(room)]), (len_address, &size)])
+    }
+
+    /// For how much a program has made room, as it says there.
+    pub(crate) fn room_at(self, len_address: u64) -> Result<usize, MemError> {
         let room = self.u32(len_address)? as usize;
-        if room > i32::MAX as usize {
-            return Err(MemError::Fault);
-        }
-        self.write(address, &value[..value.len().min(room)])?;
-        self.write(len_address, &(value.len() as u32).to_ne_bytes())
+        if room > i32::MAX as usize { Err(MemError::Fault) } else { Ok(room) }
     }
 }
 

@@ -90,31 +90,35 @@ impl Target {
         mut flags: i32,
     ) -> Result<(), i32> {
         let fault = |e: crate::mem::MemError| e.errno();
+        let mut parts: Vec<(u64, &[u8])> = Vec::with_capacity(self.iov.len() + 5);
         let mut rest = bytes;
         for &(address, len) in &self.iov {
             let (now, later) = rest.split_at(len.min(rest.len()));
-            memory.write(address, now).map_err(fault)?;
+            parts.push((address, now));
             rest = later;
         }
+        let name_size = (name.len() as u32).to_ne_bytes();
         match (self.place, &self.header) {
             (Receive::Msg { header }, Some(h)) => {
                 if h.name != 0 {
-                    memory.write(h.name, &name[..name.len().min(h.name_len as usize)]).map_err(fault)?;
-                    memory.write(header + 8, &(name.len() as u32).to_ne_bytes()).map_err(fault)?;
+                    parts.push((h.name, &name[..name.len().min(h.name_len as usize)]));
+                    parts.push((header + 8, &name_size));
                 }
                 let room = if h.control == 0 { 0 } else { h.control_len };
                 let (control, cut) = control::bytes(messages, room);
                 if cut {
                     flags |= libc::MSG_CTRUNC;
                 }
-                memory.write(h.control, &control).map_err(fault)?;
-                memory.write(header + 40, &(control.len() as u64).to_ne_bytes()).map_err(fault)?;
-                memory.write(header + 48, &flags.to_ne_bytes()).map_err(fault)
+                let (size, flags) = ((control.len() as u64).to_ne_bytes(), flags.to_ne_bytes());
+                parts.extend([(h.control, &control[..]), (header + 40, &size), (header + 48, &flags)]);
+                memory.write_parts(&parts).map_err(fault)
             }
             (Receive::From { name: at, name_len, .. }, _) if at != 0 && name_len != 0 => {
-                memory.write_sized(at, name_len, name).map_err(fault)
+                let room = memory.room_at(name_len).map_err(fault)?;
+                parts.extend([(at, &name[..name.len().min(room)]), (name_len, &name_size)]);
+                memory.write_parts(&parts).map_err(fault)
             }
-            _ => Ok(()),
+            _ => memory.write_parts(&parts).map_err(fault),
         }
     }
 }
