@@ -9,13 +9,13 @@
 //! **By itself.**  A receive that finds the pair empty takes its packet from the socket of the stack; nothing is put into the
 //! pair to be taken out again.  Nobody is overtaken: what is in the pair came first.  Native receives, `poll` and filters
 //! of the program's own see the pair only; so what no receive waits for goes there.
-//! **Who sent what** a queue beside the pair knows: see [`Sent`].
+//!
+//! **Who sent what** a queue beside the pair knows: see [`Ledger`].
 //!
 //! **The end.**  Nobody reports that the program closed its end.  It is looked for from time to time, and before a port
 //! is refused; and what is put into the pair when the program's end is gone is refused by the kernel: then the socket is
 //! closed and the packet comes in once more, so that its sender hears the truth.
 
-use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -23,38 +23,45 @@ use std::time::{Duration, Instant};
 use pernet::{Cred, NetRef};
 use pernet_stack::ControlMessage;
 
+use super::caller::{TaskCaller, read_program};
 use super::core::{Beside, Core, Incoming};
 use super::ring::RingFile;
-use super::target::{NATIVE_TOO, Target, TaskCaller, read_program};
 use super::{Family, Kind, common_option, control, keep, option_value, send_many, write_name};
 use crate::caller::Caller;
-use crate::listener::{Call, Delivery, Notification};
+use crate::ledger::Ledger;
+use crate::listener::{Call, Notification};
 use crate::mem::Memory;
 use crate::msghdr::MsgHeader;
-use crate::netlink::{Receive, answer, deliver, receive_flags};
+use crate::netlink::{answer, deliver};
 use crate::reactor::Token;
+use crate::receive::{Parked, Receive, Target, receive_flags, released};
 use crate::sockets::{Emulated, datagram_pair};
 use crate::sys;
 use crate::syscalls::Outcome;
 use crate::task::{FileId, Task};
 use crate::world::{World, lock};
 
-/// "Restart, or EINTR, as the signal's handler says": the kernel's, never seen by a program.
-const ERESTARTSYS: i32 = 512;
 const MSG_ERRQUEUE: i32 = 0x2000;
 /// net.core.rmem_max, doubled.
 const LARGEST_BUFFER: usize = 2 * 4_194_304;
-/// The longest datagram of any of these kinds.
-const LONGEST: usize = 1 << 16;
+/// More than the longest datagram of any of these kinds: what is longer is refused, and need not be read to its end.
+const LONGEST: usize = 1 << 17;
+/// Options of level SOL_SOCKET that the stand-in has of its own: it answers what they are.
+const NATIVE_TOO: [i32; 8] = [
+    libc::SO_REUSEADDR,
+    libc::SO_BROADCAST,
+    libc::SO_DONTROUTE,
+    libc::SO_RCVBUF,
+    libc::SO_SNDBUF,
+    libc::SO_TIMESTAMP,
+    libc::SO_TIMESTAMPNS,
+    libc::SO_RXQ_OVFL,
+];
 
-/// A datagram in the pair: what is known of it, its length, and the space that it occupies there.
-///
-/// What the kernel says is unread tells how many entries are still ahead, whatever mixture of native and trapped receives
-/// the program uses.  Of one that is alone its size need not be asked: all that is unread is its own.
+/// What is known of a datagram in the pair.
+#[derive(Clone)]
 pub(super) struct Sent {
     beside: Beside,
-    len: usize,
-    size: usize,
     /// What Linux would have for it, of those that are listed.
     pub(super) memory: usize,
 }
@@ -65,11 +72,9 @@ thread_local! {
 
 #[derive(Default)]
 pub(super) struct State {
-    pub(super) sent: VecDeque<Sent>,
+    pub(super) sent: Ledger<Sent>,
     pub(super) held_back: Option<Incoming>,
     parked: Vec<Parked>,
-    /// What the call that is being answered took, until it is known to have heard.
-    taken: Vec<(Beside, Vec<u8>)>,
     /// Answers to be given when the lock is let go.
     answers: Vec<(Notification, Result<i64, i32>)>,
     /// Who made the last trapped call, and by which descriptor: so the program's end can be had.
@@ -80,16 +85,12 @@ pub(super) struct State {
     pub(super) show_at: Option<Instant>,
     /// Since when the program's end shows that there is something in a ring.
     pub(super) ring_shown: Option<Instant>,
+    /// Since when there is nothing in it any more, if not for long.
+    pub(super) ring_emptied: Option<Instant>,
     /// The main loop is told when the program takes something: more waits for it on our side.
     departures: bool,
     /// The program's end has a filter, which the kernel applies to what is put into the pair.
     filtered: bool,
-}
-
-struct Parked {
-    notification: Notification,
-    receive: Receive,
-    deadline: Option<Instant>,
 }
 
 /// Such a socket.
@@ -136,6 +137,15 @@ pub(crate) fn open(world: &World, cred: &Cred, kind: Kind, net: NetRef, nonblock
     Ok(pair.app)
 }
 
+/// Lets the lock go, and gives the answers that waited for that.
+fn give_answers(mut state: MutexGuard<'_, State>) {
+    let answers = std::mem::take(&mut state.answers);
+    drop(state);
+    for (notification, result) in answers {
+        deliver(notification, result);
+    }
+}
+
 /// Answers a call that does not wait.  `end`: a copy of the program's end, if there is one already.
 pub(crate) fn handle(world: &World, call: &Call, s: &DatagramFd, end: Option<OwnedFd>) -> Outcome {
     let caller = Caller::of(call, end);
@@ -159,15 +169,6 @@ pub(crate) fn handle(world: &World, call: &Call, s: &DatagramFd, end: Option<Own
         s.came(world);
     }
     Outcome::from(result)
-}
-
-/// Lets the lock go, and gives the answers that waited for that.
-fn give_answers(mut state: MutexGuard<'_, State>) {
-    let answers = std::mem::take(&mut state.answers);
-    drop(state);
-    for (notification, result) in answers {
-        deliver(notification, result);
-    }
 }
 
 /// Answers a receiving call, now or when something came.
@@ -197,8 +198,8 @@ impl DatagramFd {
     }
 
     fn call(&self, world: &World, caller: &Caller, call: &Call) -> Result<i64, i32> {
-        let done = |r: Result<(), i32>| r.map(|()| 0);
         let task = caller.task;
+        let done = |r: Result<(), i32>| r.map(|()| 0);
         match call.nr {
             libc::SYS_bind => {
                 let raw = super::address(task, call.args[1], call.int(2))?;
@@ -219,10 +220,7 @@ impl DatagramFd {
                 done(result)
             }
             libc::SYS_sendto => {
-                let len = call.args[2] as usize;
-                if len > LONGEST {
-                    return Err(libc::EMSGSIZE);
-                }
+                let len = (call.args[2] as usize).min(LONGEST);
                 let (to, bytes) = super::address_and_bytes(task, (call.args[4], call.int(5)), (call.args[1], len))?;
                 self.send(world, task, &bytes, to.as_deref(), &[], call.int(3))
             }
@@ -259,11 +257,8 @@ impl DatagramFd {
         } else {
             None
         };
-        if header.room() > LONGEST {
-            return Err(libc::EMSGSIZE);
-        }
         let control = control::read(memory, &header)?;
-        let bytes = header.gather(memory)?;
+        let bytes = header.gather_first(memory, LONGEST)?;
         self.send(world, task, &bytes, to.as_deref(), &control, flags)
     }
 
@@ -384,10 +379,9 @@ impl DatagramFd {
     fn requests(&self) {
         // Not held while the stack sends: whoever it calls may come back here, for another socket.
         let mut buffer = BUFFER.take();
-        // Longer than any of these kinds may be, it is refused as such.
-        buffer.resize(LONGEST + 1, 0);
+        buffer.resize(LONGEST, 0);
         while let Ok(len) = sys::recv_datagram(self.supervisor.as_fd(), &mut buffer, false) {
-            self.core.send_untold(&buffer[..len.min(buffer.len())]);
+            self.core.send_untold(&buffer[..len.min(LONGEST)]);
         }
         BUFFER.set(buffer);
     }
@@ -408,16 +402,12 @@ impl DatagramFd {
     /// True if there is more than fits.
     fn fill_up(&self, world: &World, state: &mut State) -> bool {
         while let Some(packet) = state.held_back.take().or_else(|| self.core.next()) {
-            let unread = self.forget_read(state);
+            let unread = state.sent.forget_read(self.supervisor_end());
             match sys::send_datagram(self.supervisor.as_fd(), packet.bytes()) {
                 Ok(()) => {
-                    // A receive between the two looks makes the difference too small, never too large; 1 keeps the entry.
-                    let size = match state.sent.is_empty() {
-                        true => 1,
-                        false => sys::unread_by_peer(self.supervisor.as_fd()).saturating_sub(unread).max(1),
-                    };
                     let (beside, len) = packet.beside();
-                    state.sent.push_back(Sent { beside, len, size, memory: Core::memory(&packet) });
+                    let memory = Core::memory(&packet);
+                    state.sent.note(self.supervisor_end(), unread, len, Sent { beside, memory });
                 }
                 Err(e) if e.raw_os_error() == Some(libc::EAGAIN) => {
                     state.held_back = Some(packet);
@@ -433,25 +423,6 @@ impl DatagramFd {
             }
         }
         false
-    }
-
-    /// Drops the entries of datagrams that were read; returns what is unread.
-    pub(super) fn forget_read(&self, state: &mut State) -> usize {
-        // What is in the pair has an entry.
-        if state.sent.is_empty() {
-            return 0;
-        }
-        let unread = sys::unread_by_peer(self.supervisor.as_fd());
-        if let [alone] = state.sent.make_contiguous() {
-            alone.size = unread.max(1);
-        }
-        let mut queued: usize = state.sent.iter().map(|sent| sent.size).sum();
-        while queued > unread
-            && let Some(sent) = state.sent.pop_front()
-        {
-            queued -= sent.size;
-        }
-        unread
     }
 
     /// Answers those for whom there is something; who waits in vain is found by looking.
@@ -471,19 +442,10 @@ impl DatagramFd {
             match self.receive_now(world, state, &caller, p.receive, flags) {
                 Ok(Some(n)) => self.hand_over(world, state, p.notification, Ok(n)),
                 Err(e) => self.hand_over(world, state, p.notification, Err(e)),
-                Ok(None) if !look => state.parked.push(p),
-                Ok(None) if p.deadline.is_some_and(|d| d <= Instant::now()) => {
-                    self.hand_over(world, state, p.notification, Err(libc::EAGAIN));
-                }
-                Ok(None)
-                    if world.killable
-                        && let Some(certain) = caller.task.signal_waits() =>
-                {
-                    // As with netlink sockets: only this very thread's own signal path may see that errno.
-                    let restart = certain && p.deadline.is_none();
-                    self.hand_over(world, state, p.notification, Err(if restart { ERESTARTSYS } else { libc::EINTR }));
-                }
-                Ok(None) => state.parked.push(p),
+                Ok(None) => match look.then(|| released(world, caller.task, p.deadline)).flatten() {
+                    Some(e) => self.hand_over(world, state, p.notification, Err(e)),
+                    None => state.parked.push(p),
+                },
             }
         }
     }
@@ -493,6 +455,7 @@ impl DatagramFd {
         let state = lock(&self.state);
         state.show_at.is_some()
             || state.ring_shown.is_some()
+            || state.ring_emptied.is_some()
             || state.parked.iter().any(|p| world.killable || p.deadline.is_some())
     }
 
@@ -545,27 +508,9 @@ impl DatagramFd {
             return;
         }
         let caller = Caller::of(&n.call, None);
-        let delivery = deliver(n, result);
-        let taken = std::mem::take(&mut state.taken);
-        if delivery == Delivery::Delivered || taken.is_empty() {
-            return;
-        }
-        let mut again = taken;
-        let _ = self.with_app_end(world, &caller, |app| {
-            for sent in std::mem::take(&mut state.sent) {
-                let mut bytes = vec![0; sent.len];
-                if sys::recv_datagram(app, &mut bytes, false).is_ok() {
-                    again.push((sent.beside, bytes));
-                }
-            }
-        });
-        for (beside, bytes) in again {
-            let before = sys::unread_by_peer(self.supervisor.as_fd());
-            if sys::send_datagram(self.supervisor.as_fd(), &bytes).is_ok() {
-                let now = sys::unread_by_peer(self.supervisor.as_fd());
-                let size = now.saturating_sub(before).max(1);
-                state.sent.push_back(Sent { beside, len: bytes.len(), size, memory: 0 });
-            }
+        if state.sent.is_lost(deliver(n, result)) {
+            let _ = self.with_app_end(world, &caller, |app| state.sent.take_rest(app));
+            state.sent.put_back(self.supervisor_end());
         }
     }
 
@@ -600,22 +545,8 @@ impl DatagramFd {
         receive: Receive,
         flags: i32,
     ) -> Result<Option<i64>, i32> {
-        state.taken.clear();
-        let Receive::Many { headers, count } = receive else {
-            return self.receive_one(world, state, caller, receive, flags);
-        };
-        let memory = Memory::of(caller.task.tid);
-        for i in 0..u64::from(count) {
-            let header = headers + i * (MsgHeader::SIZE + 8);
-            let got = match self.receive_one(world, state, caller, Receive::Msg { header }, flags) {
-                Ok(Some(n)) => n,
-                Ok(None) => return Ok((i > 0).then_some(i as i64)),
-                Err(e) if i == 0 => return Err(e),
-                Err(_) => return Ok(Some(i as i64)),
-            };
-            memory.write(header + MsgHeader::SIZE, &(got as u32).to_ne_bytes()).map_err(|e| e.errno())?;
-        }
-        Ok(Some(i64::from(count)))
+        state.sent.begin();
+        receive.each(Memory::of(caller.task.tid), |one| self.receive_one(world, state, caller, one, flags))
     }
 
     /// One datagram, if there is one, written where the program wants it.
@@ -636,17 +567,16 @@ impl DatagramFd {
         }
         let target = Target::read(memory, receive)?;
         let peek = flags & libc::MSG_PEEK != 0;
-        let unread = self.forget_read(state);
-        if unread == 0 && (peek || state.filtered) {
+        if state.sent.forget_read(self.supervisor_end()) == 0 && (peek || state.filtered) {
             self.fill(world, state);
         }
         // Whole, where it may have to be put back.
         let may_return = !world.killable && !peek;
-        let (beside, bytes, len) = if let Some(sent) = state.sent.front() {
-            let (beside, len) = (sent.beside.clone(), sent.len);
+        let (sent, bytes, len) = if let Some((sent, len)) = state.sent.front() {
+            let sent = sent.clone();
             let mut buffer = vec![0; if may_return { len } else { target.room.min(len) }];
             match self.with_app_end(world, caller, |app| sys::recv_datagram(app, &mut buffer, peek))? {
-                Ok(whole) => (beside, buffer, whole),
+                Ok(whole) => (sent, buffer, whole),
                 // Another thread of the program took it natively just now, or a filter of the program's kept it out.
                 Err(e) if e.raw_os_error() == Some(libc::EAGAIN) => return Ok(None),
                 Err(e) => return Err(sys::errno_of(&e)),
@@ -655,17 +585,17 @@ impl DatagramFd {
             return Ok(self.core.no_more_in().then_some(0));
         } else if let Some(packet) = state.held_back.take().or_else(|| self.core.next()) {
             let (beside, len) = packet.beside();
-            (beside, packet.into_bytes(), len)
+            (Sent { beside, memory: Core::memory(&packet) }, packet.into_bytes(), len)
         } else {
             return Ok(self.core.no_more_in().then_some(0));
         };
-        let (name, whole) = (beside.name(), beside.whole(len));
+        let (name, whole) = (sent.beside.name(), sent.beside.whole(len));
         let cut = if whole > target.room { libc::MSG_TRUNC } else { 0 };
         let given = &bytes[..bytes.len().min(target.room)];
-        let (got, control) = (given.len(), self.core.control(&beside));
-        let written = target.write(memory, given, &name, &control, cut);
+        let got = given.len();
+        let written = target.write(memory, given, &name, &self.core.control(&sent.beside), cut);
         if may_return {
-            state.taken.push((beside, bytes));
+            state.sent.took(sent, bytes);
         }
         written?;
         Ok(Some(if flags & libc::MSG_TRUNC != 0 { whole } else { got } as i64))
@@ -682,7 +612,7 @@ impl DatagramFd {
         let (payload, name, control) = self.core.recv_error().ok_or(libc::EAGAIN)?;
         let bytes = &payload[..payload.len().min(target.room)];
         let cut = if bytes.len() < payload.len() { libc::MSG_TRUNC } else { 0 };
-        target.write(memory, bytes, &name, &[control], MSG_ERRQUEUE | cut)?;
+        target.write(memory, bytes, &name, &control, MSG_ERRQUEUE | cut)?;
         if let Some(header) = many {
             let len = (bytes.len() as u32).to_ne_bytes();
             memory.write(header + MsgHeader::SIZE, &len).map_err(|e| e.errno())?;

@@ -167,7 +167,6 @@ fn reset(cx: Cx<'_>, header: &Header, packet: &Received) {
 fn reply(cx: Cx<'_>, packet: &Received, mut frame: Frame) {
     let Some(header) = Header::parse(frame.data()) else { return };
     let flow = Flow {
-        dst: packet.src,
         src: Some(packet.dst),
         oif: if sock::is_link_local(packet.src) { packet.iif } else { 0 },
         mark: l3::reply_mark(cx, packet.src, packet.frame.mark),
@@ -175,10 +174,7 @@ fn reply(cx: Cx<'_>, packet: &Received, mut frame: Frame) {
         protocol: segment::PROTOCOL,
         sport: header.sport,
         dport: header.dport,
-        uid: 0,
-        flow_label: 0,
-        on_link: false,
-        any_source: false,
+        ..Flow::to(packet.src)
     };
     let Ok(route) = l3::route_output(cx, &flow) else { return };
     segment::leave_checksum(&mut frame, packet.dst, packet.src);

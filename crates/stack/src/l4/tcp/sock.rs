@@ -13,8 +13,8 @@ use super::options::Options;
 use super::segment::{self, ACK, Header, before};
 use super::smoltcp::{Begin, Engine};
 use super::state::State;
-use super::timewait::{Remains, TimeWait};
-use super::{Holder, splice, urgent};
+use super::timewait::TimeWait;
+use super::{Holder, splice, timewait, urgent};
 use crate::agenda::Place;
 use crate::dev::Stack;
 use crate::errno;
@@ -380,7 +380,7 @@ impl Sock {
             return self.end(inner, 0);
         };
         let timestamps = inner.engine.as_ref().is_some_and(|engine| engine.timestamps());
-        let remains = Remains {
+        let remains = TimeWait {
             local,
             peer,
             v6: self.v6,
@@ -391,8 +391,9 @@ impl Sock {
             timestamp: inner.sequence.timestamp.filter(|_| timestamps),
             mark: inner.options.mark,
             cookie: self.cookie,
+            until: Mutex::new(cx.now() + timewait::LENGTH),
         };
-        cx.state.tcp.remember(Arc::new(TimeWait::new(remains, cx.now())), cx.now());
+        cx.state.tcp.remember(Arc::new(remains), cx.now());
         self.end(inner, 0);
     }
 
@@ -485,7 +486,6 @@ impl Sock {
         let oif = if inner.options.device != 0 { inner.options.device } else { inner.scope };
         let port = |addr: Option<SocketAddr>| addr.map_or(0, |addr| addr.port());
         Flow {
-            dst,
             src,
             oif,
             mark: inner.options.mark,
@@ -494,9 +494,9 @@ impl Sock {
             sport: port(inner.local),
             dport: port(inner.peer),
             uid: inner.options.uid,
-            flow_label: 0,
             on_link: inner.options.dont_route,
             any_source: inner.options.any_source,
+            ..Flow::to(dst)
         }
     }
 
