@@ -22,7 +22,7 @@ use crate::task::Task;
 use crate::world::{World, lock};
 
 impl StreamFd {
-    pub(super) fn listen(&self, world: &World, task: Task, fd: i32, backlog: i32) -> Result<i64, i32> {
+    pub(super) fn listen(self: &Arc<Self>, world: &World, task: Task, fd: i32, backlog: i32) -> Result<i64, i32> {
         let app = self.app(world, task, fd)?;
         let mut state = lock(&self.state);
         if !matches!(state.phase, Phase::Fresh | Phase::Listening { .. }) {
@@ -32,11 +32,19 @@ impl StreamFd {
         // One more than that, as with TCP.
         let name = wire::listen(app.as_fd(), backlog).map_err(|e| sys::errno_of(&e))?;
         if matches!(state.phase, Phase::Fresh) {
-            let alive = name.clone();
-            self.socket.on_knock(Some(Arc::new(move || wire::is_listening(&alive))));
+            let (alive, me) = (name.clone(), Arc::downgrade(self));
+            let waits = move || me.upgrade().is_some_and(|me| me.is_waited_on());
+            self.socket.on_knock(Some(Arc::new(move || waits() || wire::is_listening(&alive))));
             state.phase = Phase::Listening { name, children: VecDeque::new(), ends: VecDeque::new() };
         }
         Ok(0)
+    }
+
+    /// Does a call wait on it? Then it is open, whoever has closed it meanwhile: the kernel, too, would hold it for the call.
+    ///
+    /// Who asks may hold another connection's lock, so this one is only tried.
+    fn is_waited_on(&self) -> bool {
+        self.state.try_lock().is_ok_and(|state| state.parked.iter().any(|p| p.notification.is_valid()))
     }
 
     /// Lets the program see the connections that wait, as many as its own queue takes.
