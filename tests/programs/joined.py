@@ -136,7 +136,7 @@ def looks():
         for _ in range(100):
             c, s = pair(l); c.sendall(b'x'); s.recv(1); c.close(); s.close()
         until(lambda: size() < 40); before, open_before = memory(), size()
-        for n in range(2000):
+        for n in range(400):
             c, s = pair(l); c.sendall(b'x'); s.recv(1)
             (c, s)[n % 2].close(); (c, s)[1 - n % 2].close()
         print('descriptors left:', 'none' if until(lambda: size() <= open_before) else size() - open_before)
