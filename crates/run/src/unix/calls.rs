@@ -139,7 +139,9 @@ pub(crate) fn has_parked(world: &World) -> bool {
 
 /// Looks at all calls that wait.
 pub(crate) fn serve_parked(world: &Arc<World>) {
-    for parked in std::mem::take(&mut *lock(&world.unix.parked)) {
+    // Not in the loop's head: there the lock would be held throughout, and who waits on is put back.
+    let parked = std::mem::take(&mut *lock(&world.unix.parked));
+    for parked in parked {
         let Parked { notification, net, deadline } = parked;
         if !notification.is_valid() {
             continue; // its caller left; the drop's answer reaches nobody
