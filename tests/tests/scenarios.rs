@@ -184,6 +184,8 @@ scenarios! {
     tos
     tun_packets
     tuntap
+    unix_peers
+    unix_whose
     views
     vxlan_vnifilter
     vxlan_ways
