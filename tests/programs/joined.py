@@ -133,7 +133,7 @@ def looks():
         subprocess.run(['ss', '-tK', 'sport', str(c.getsockname()[1])], stdout=subprocess.DEVNULL)
         print('ended:', s.recv(1), c.recv(1), c.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNABORTED)
         c.close(); s.close()
-        for _ in range(300):
+        for _ in range(100):
             c, s = pair(l); c.sendall(b'x'); s.recv(1); c.close(); s.close()
         until(lambda: size() < 40); before, open_before = memory(), size()
         for n in range(2000):

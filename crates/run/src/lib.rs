@@ -16,6 +16,7 @@
 #![warn(missing_docs)]
 
 mod bpf;
+mod caller;
 mod capture;
 mod census;
 mod closings;

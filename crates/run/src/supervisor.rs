@@ -29,6 +29,8 @@ use crate::world::{Deaths, World, lock};
 const LOOK: Duration = Duration::from_millis(200);
 /// Looking for closed sockets takes at most one part in so many of a processor's time.
 const SWEEP_SHARE: u32 = 50;
+/// Looking at those who wait takes at most one part in so many.
+const WATCH_SHARE: u32 = 20;
 /// How many looks in a row must miss a socket before it counts as closed.
 const SWEEPS: u32 = 2;
 /// How often parked calls are looked at that have a deadline, or whose caller's signals we must look for.
@@ -67,6 +69,8 @@ pub(crate) struct Supervisor {
     unreaped: Cell<bool>,
     /// Which sockets are still there is not asked again before.
     next_sweep: Cell<Instant>,
+    /// Those who wait are not looked at again before.
+    next_watch: Cell<Instant>,
 }
 
 impl Supervisor {
@@ -88,7 +92,12 @@ impl Supervisor {
         let namespaces = Namespaces::builder().on_work(Arc::new(move || wake.wake())).build();
         let stack = Stack::register(&namespaces).map_err(|e| core(&e))?;
         let wake = reactor.clone();
-        stack.on_timer(Arc::new(move || wake.wake()));
+        stack.on_timer(Arc::new(move |after| match after {
+            Some(after) => wake.wake_by(after),
+            // Who is just looking after what becomes ready receives them at the end.
+            None if Sockets::will_look() => {}
+            None => wake.wake_by(Duration::ZERO),
+        }));
         let rtnl = Rtnetlink::new(&namespaces, &stack).map_err(|e| core(&e))?;
         let deaths = Arc::new(Deaths::new(reactor.clone()));
         namespaces.subscribe(deaths.clone());
@@ -130,6 +139,7 @@ impl Supervisor {
             listener: Listener::new(listener),
             unreaped: Cell::new(false),
             next_sweep: Cell::new(Instant::now()),
+            next_watch: Cell::new(Instant::now()),
         })
     }
 
@@ -191,6 +201,7 @@ impl Supervisor {
     }
 
     fn patience(&self) -> Option<Duration> {
+        self.world.reactor.asks();
         if self.world.swaps.is_restless() {
             return Some(RESTLESS);
         }
@@ -272,7 +283,12 @@ impl Supervisor {
         for cookie in std::mem::take(&mut *lock(&self.deaths.dead)) {
             lock(&world.spaces).died(cookie);
         }
-        world.sockets.serve_watched(world);
+        // What tells of itself wakes us up often, and those who wait need no look each time.
+        let now = Instant::now();
+        if now >= self.next_watch.get() {
+            world.sockets.serve_watched(world);
+            self.next_watch.set(now + RESTLESS.max(WATCH_SHARE * now.elapsed()));
+        }
         crate::unix::serve_parked(world);
         // By the clock, not when nothing else happens: a busy program must not keep the dead alive.
         if last_look.elapsed() >= LOOK {

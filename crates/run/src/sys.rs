@@ -467,6 +467,11 @@ pub(crate) fn send_timeout(fd: BorrowedFd<'_>) -> Option<std::time::Duration> {
     timeout(fd, libc::SO_SNDTIMEO)
 }
 
+/// Is this file in non-blocking mode?
+pub(crate) fn is_nonblocking(fd: BorrowedFd<'_>) -> bool {
+    rustix::fs::fcntl_getfl(fd).is_ok_and(|flags| flags.contains(rustix::fs::OFlags::NONBLOCK))
+}
+
 fn timeout(fd: BorrowedFd<'_>, option: i32) -> Option<std::time::Duration> {
     let mut tv = libc::timeval { tv_sec: 0, tv_usec: 0 };
     let mut len = size_of::<libc::timeval>() as libc::socklen_t;

@@ -132,7 +132,7 @@ pub(crate) fn socket(
         return Err(libc::EACCES);
     }
     if kind.is_stream() {
-        stream::open(world, task, kind, net, nonblocking)
+        stream::open(world, &cred, kind, net, nonblocking)
     } else {
         datagram::open(world, &cred, kind, net, nonblocking)
     }
@@ -195,6 +195,28 @@ pub(crate) fn address(task: Task, at: u64, len: i32) -> Result<Vec<u8>, i32> {
         Ok(n) if n <= ADDRESS_MAX => Memory::of(task.tid).bytes(at, n).map_err(|e| e.errno()),
         _ => Err(libc::EINVAL),
     }
+}
+
+/// What a send says: whither, if it says so, and the bytes; each a place and a length.  By one look, as a rule.
+///
+/// # Errors
+/// As [`address`]; EFAULT.
+pub(crate) fn address_and_bytes(
+    task: Task,
+    (at, name_len): (u64, i32),
+    (from, len): (u64, usize),
+) -> Result<(Option<Vec<u8>>, Vec<u8>), i32> {
+    let memory = Memory::of(task.tid);
+    let name_len = if at == 0 { 0 } else { usize::try_from(name_len).map_err(|_| libc::EINVAL)? };
+    if name_len > ADDRESS_MAX {
+        return Err(libc::EINVAL);
+    }
+    let (mut name, mut bytes) = (vec![0; name_len], vec![0; len]);
+    if memory.read_at_once([(at, &mut name[..]), (from, &mut bytes[..])]) != Some(name_len + len) {
+        // Which of the two it was, or by other means.
+        memory.read(at, &mut name).and_then(|()| memory.read(from, &mut bytes)).map_err(|e| e.errno())?;
+    }
+    Ok(((at != 0).then_some(name), bytes))
 }
 
 /// Writes an address where `getsockname` and its like want it.

@@ -39,13 +39,13 @@ pub(crate) fn handle(world: &World, call: &Call) -> Outcome {
     if call.nr == SYS_socket {
         return self::socket(world, task, call);
     }
-    let Some((emulated, _)) = world.sockets.find_again(world, task, call.int(0)) else {
+    let Some((emulated, end)) = world.sockets.find_again(world, task, call.int(0)) else {
         return native(world, task, call, None);
     };
     let result = match (&emulated, call.nr) {
         (Emulated::Unix(net), _) => return native(world, task, call, Some(net.clone())),
-        (Emulated::Stream(s), _) => return stream::handle(world, task, call, s),
-        (Emulated::Datagram(d), _) => return datagram::handle(world, task, call, d),
+        (Emulated::Stream(s), _) => return stream::handle(world, call, s, end),
+        (Emulated::Datagram(d), _) => return datagram::handle(world, call, d, end),
         // A file, not a socket, as far as its program goes.
         (Emulated::Tun(_), _) => Err(libc::ENOTSOCK),
         (_, SYS_getsockopt) => self::getsockopt(world, task, call, &emulated),
@@ -287,7 +287,7 @@ pub(crate) fn receive(world: &Arc<World>, notification: Notification) {
     let task = Task::new(call.tid);
     let waits_for_data = matches!(call.nr, libc::SYS_recvmsg | libc::SYS_recvfrom | libc::SYS_recvmmsg);
     match world.sockets.find_again(world, task, call.int(0)) {
-        Some((Emulated::Stream(s), _)) => stream::receive(world, notification, &s),
+        Some((Emulated::Stream(s), end)) => stream::receive(world, notification, &s, end),
         _ if !waits_for_data => {
             let outcome = handle(world, &call);
             super::finish(world, notification, outcome);
@@ -295,7 +295,7 @@ pub(crate) fn receive(world: &Arc<World>, notification: Notification) {
         Some((Emulated::Netlink(n), end)) => {
             n.receive(world, notification, Receive::of(&call), end);
         }
-        Some((Emulated::Datagram(d), _)) => datagram::receive(world, notification, &d),
+        Some((Emulated::Datagram(d), end)) => datagram::receive(world, notification, &d, end),
         Some((Emulated::Tun(_), _)) => crate::netlink::answer(world, notification, Err(libc::ENOTSOCK)),
         Some((Emulated::Control(_), _)) => {
             notification.proceed();

@@ -121,7 +121,7 @@ fn scheduled(cx: Cx<'_>) {
     drop(ready);
     if first {
         // Whoever is to run packets in the background may be asleep.
-        cx.stack.timer_moved();
+        cx.stack.timer_moved(None);
     }
 }
 
@@ -198,7 +198,8 @@ impl Stack {
             // It stays scheduled until it is found empty.
             locked(&self.inner().softnet.ready).push_back(handle);
         }
-        self.timer_moved();
+        // Not for who sends next to do, but for the timers.
+        self.timer_moved(Some(self.inner().clock.now()));
     }
 
     /// Whether packets wait for [`Stack::run_packets`].

@@ -9,6 +9,7 @@ use rustix::net::{SocketFlags, connect};
 
 use super::options::set_native;
 use super::{Phase, State, StreamFd, join, pump, wire};
+use crate::caller::Caller;
 use crate::descriptors::refused;
 use crate::inet::{address, keep};
 use crate::listener::{Delivery, Notification};
@@ -21,7 +22,7 @@ use crate::task::{FileId, Task};
 use crate::world::{World, lock};
 
 impl StreamFd {
-    pub(super) fn listen(&self, world: &World, task: Task, fd: i32, backlog: i32) -> Result<i64, i32> {
+    pub(super) fn listen(self: &Arc<Self>, world: &World, task: Task, fd: i32, backlog: i32) -> Result<i64, i32> {
         let app = self.app(world, task, fd)?;
         let mut state = lock(&self.state);
         if !matches!(state.phase, Phase::Fresh | Phase::Listening { .. }) {
@@ -31,11 +32,19 @@ impl StreamFd {
         // One more than that, as with TCP.
         let name = wire::listen(app.as_fd(), backlog).map_err(|e| sys::errno_of(&e))?;
         if matches!(state.phase, Phase::Fresh) {
-            let alive = name.clone();
-            self.socket.on_knock(Some(Arc::new(move || wire::is_listening(&alive))));
+            let (alive, me) = (name.clone(), Arc::downgrade(self));
+            let waits = move || me.upgrade().is_some_and(|me| me.is_waited_on());
+            self.socket.on_knock(Some(Arc::new(move || waits() || wire::is_listening(&alive))));
             state.phase = Phase::Listening { name, children: VecDeque::new(), ends: VecDeque::new() };
         }
         Ok(0)
+    }
+
+    /// Does a call wait on it? Then it is open, whoever has closed it meanwhile: the kernel, too, would hold it for the call.
+    ///
+    /// Who asks may hold another connection's lock, so this one is only tried.
+    fn is_waited_on(&self) -> bool {
+        self.state.try_lock().is_ok_and(|state| state.parked.iter().any(|p| p.notification.is_valid()))
     }
 
     /// Lets the program see the connections that wait, as many as its own queue takes.
@@ -44,7 +53,7 @@ impl StreamFd {
         while ends.len() < children.len() || self.socket.readiness().readable {
             let Ok(end) = wire::lasting_end() else {
                 // Nothing tells when there is room again.
-                return world.sockets.watch(self.id);
+                return world.sockets.watch(self.id, &world.reactor);
             };
             // No room, or nobody there any more: they stay where they are.
             if connect(&end, name).is_err() {
@@ -61,13 +70,15 @@ impl StreamFd {
         }
     }
 
-    pub(super) fn accept_or_wait(self: &Arc<Self>, world: &Arc<World>, task: Task, notification: Notification) {
-        let fd = notification.call.int(0);
-        if let Some(notification) = self.accept(world, task, notification) {
-            if task.is_nonblocking(fd) {
+    pub(super) fn accept_or_wait(self: &Arc<Self>, world: &Arc<World>, caller: Caller, notification: Notification) {
+        let call = notification.call;
+        let nonblocking = caller.is_nonblocking();
+        let limit = caller.with_end(world, self.id, self.kept.as_ref(), sys::receive_timeout).ok().flatten();
+        if let Some(notification) = self.accept(world, caller, notification) {
+            debug_assert_eq!(notification.call.nr, call.nr);
+            if nonblocking {
                 return answer(world, notification, Err(libc::EAGAIN));
             }
-            let limit = self.app(world, task, fd).ok().and_then(|app| sys::receive_timeout(app.as_fd()));
             self.park(world, notification, limit, libc::EAGAIN);
         }
     }
@@ -76,17 +87,20 @@ impl StreamFd {
     pub(super) fn accept(
         self: &Arc<Self>,
         world: &Arc<World>,
-        task: Task,
+        mut caller: Caller,
         notification: Notification,
     ) -> Option<Notification> {
         let call = notification.call;
+        let task = caller.task;
         let flags = if call.nr == libc::SYS_accept4 { call.int(3) } else { 0 };
         let known = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
         if flags & !known != 0 {
+            drop(caller);
             answer(world, notification, Err(libc::EINVAL));
             return None;
         }
-        let app = match self.app(world, task, call.int(0)) {
+        let nonblocking = if flags & libc::SOCK_NONBLOCK != 0 { SocketFlags::NONBLOCK } else { SocketFlags::empty() };
+        let app = match caller.take_end(world, self.id, self.kept.as_ref()) {
             Ok(app) => app,
             Err(e) => {
                 answer(world, notification, Err(e));
@@ -95,39 +109,41 @@ impl StreamFd {
         };
         let (child, wire, end) = {
             let mut state = lock(&self.state);
-            self.announce(world, &mut state);
-            let Phase::Listening { children, ends, .. } = &mut state.phase else {
-                drop(state);
-                answer(world, notification, Err(libc::EINVAL));
-                return None;
-            };
-            let nonblocking =
-                if flags & libc::SOCK_NONBLOCK != 0 { SocketFlags::NONBLOCK } else { SocketFlags::empty() };
-            // Our copy of a listener that waits would wait with it.
-            let end = if ends.is_empty() && !sys::is_readable(app.as_fd()) {
-                return Some(notification);
+            if let Some(straight) = self.accept_straight(&mut state, nonblocking) {
+                straight
             } else {
-                wire::accept(app.as_fd(), SocketFlags::CLOEXEC | nonblocking)
-            };
-            match (end, ends.pop_front(), children.pop_front()) {
-                (Ok(end), Some(wire), Some(child)) => {
-                    self.socket.set_taken(children.len());
-                    (child, wire, end)
-                }
-                (Err(e), wire, child) => {
-                    if let (Some(wire), Some(child)) = (wire, child) {
-                        ends.push_front(wire);
-                        children.push_front(child);
-                    }
-                    drop(state);
-                    let e = refused(&e);
-                    if e == libc::EAGAIN {
-                        return Some(notification);
-                    }
-                    answer(world, notification, Err(e));
+                self.announce(world, &mut state);
+                let Phase::Listening { children, ends, .. } = &mut state.phase else {
+                    drop((state, app));
+                    answer(world, notification, Err(libc::EINVAL));
                     return None;
+                };
+                // Our copy of a listener that waits would wait with it.
+                let end = if ends.is_empty() && !sys::is_readable(app.as_fd()) {
+                    return Some(notification);
+                } else {
+                    wire::accept(app.as_fd(), SocketFlags::CLOEXEC | nonblocking)
+                };
+                match (end, ends.pop_front(), children.pop_front()) {
+                    (Ok(end), Some(wire), Some(child)) => {
+                        self.socket.set_taken(children.len());
+                        (child, wire, end)
+                    }
+                    (Err(e), wire, child) => {
+                        if let (Some(wire), Some(child)) = (wire, child) {
+                            ends.push_front(wire);
+                            children.push_front(child);
+                        }
+                        drop((state, app));
+                        let e = refused(&e);
+                        if e == libc::EAGAIN {
+                            return Some(notification);
+                        }
+                        answer(world, notification, Err(e));
+                        return None;
+                    }
+                    (Ok(_), ..) => return Some(notification),
                 }
-                (Ok(_), ..) => return Some(notification),
             }
         };
         drop(app);
@@ -136,6 +152,30 @@ impl StreamFd {
             answer(world, notification, Err(e));
         }
         None
+    }
+
+    /// The next connection, where nothing of it or of one before it is in the queue of the program's end: then the two ends
+    /// need not go through there.
+    ///
+    /// Nobody is overtaken, and nothing is told of twice: what waits and was not announced is in the stack's own queue, from
+    /// which the lock of this state lets one take at a time. `None` also where no pair can be had: that is told, or waited
+    /// for, where it goes through the queue.
+    fn accept_straight(
+        &self,
+        state: &mut State,
+        nonblocking: SocketFlags,
+    ) -> Option<(Arc<TcpSocket>, OwnedFd, OwnedFd)> {
+        let Phase::Listening { children, ends, .. } = &mut state.phase else { return None };
+        if !ends.is_empty() || children.is_empty() && !self.socket.readiness().readable {
+            return None;
+        }
+        let (end, wire) = wire::pair(nonblocking).ok()?;
+        let child = match children.pop_front() {
+            Some(child) => child,
+            None => Arc::new(self.socket.accept().ok()?.0),
+        };
+        self.socket.set_taken(children.len());
+        Some((child, wire, end))
     }
 
     fn hand_over(

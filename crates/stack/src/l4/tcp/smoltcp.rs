@@ -19,7 +19,7 @@ use smoltcp::socket::tcp;
 use smoltcp::time;
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, Ipv4Address};
 
-use super::segment::{self, ACK, Header};
+use super::segment::{self, ACK, Header, before};
 use super::state::State;
 use crate::l2::Frame;
 
@@ -298,7 +298,11 @@ impl Engine {
     /// `out`, each frame likewise; the ports in it are still to be [set](segment::set_ports).
     pub(super) fn input(&mut self, segment: Frame, now: Duration, out: &mut Vec<Frame>) {
         if let Some(header) = Header::parse(segment.data()).filter(|header| header.has(ACK)) {
-            self.heard = Some((header.ack, header.window));
+            // What is repeated may have been said before what is known.
+            let repeated = self.said.is_some_and(|said| before(header.seq, said));
+            if !repeated || self.heard.is_none_or(|(ack, _)| before(ack, header.ack)) {
+                self.heard = Some((header.ack, header.window));
+            }
         }
         let has_data = segment.len() > usize::from(segment.data().get(12).map_or(0, |b| b >> 4)) * 4;
         if has_data && self.data_segments <= QUICK_ACKS {
@@ -434,6 +438,11 @@ impl Engine {
         let from = all.get(offset..got).unwrap_or_default();
         into[..from.len()].copy_from_slice(from);
         from.len()
+    }
+
+    /// The window that the peer announced last, without its scale.
+    pub(super) fn window_heard(&self) -> Option<u16> {
+        self.heard.map(|(_, window)| window)
     }
 
     /// Bytes that arrived and were not taken.

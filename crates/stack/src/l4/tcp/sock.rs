@@ -256,7 +256,7 @@ impl Sock {
         let (place, first) = self.stack.inner().sock_timers.add(next, self);
         inner.armed = Some(place);
         if first {
-            self.stack.timer_moved();
+            self.stack.timer_moved(Some(next));
         }
     }
 
