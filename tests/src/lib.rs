@@ -14,6 +14,7 @@
 
 mod answers;
 mod compare;
+mod insist;
 mod kernel;
 mod normalise;
 mod process;
@@ -27,6 +28,7 @@ mod subject;
 
 pub use answers::Answers;
 pub use compare::{Difference, compare, render};
+pub use insist::insist;
 pub use kernel::Kernel;
 pub use normalise::normalise;
 pub use process::{Finished, carrying, children_of, kill, run_limited};

@@ -7,12 +7,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use e2e::{
-    Answer, Answers, As, Difference, Kernel, Scenario, Skip, Subject, answer_dir, compare, is_root, load_all, render,
-    run, say, scenario_dir, skip,
+    Answer, Answers, As, Kernel, Scenario, Skip, Subject, answer_dir, compare, insist, is_root, load_all, run, say,
+    scenario_dir, skip,
 };
-
-/// How often a scenario is run at most.
-const LOOKS: usize = 3;
 
 /// What the kernel answers: asked now where it can be asked, else recorded.
 fn reference(scenario: &Scenario) -> Vec<Answer> {
@@ -25,30 +22,6 @@ fn reference(scenario: &Scenario) -> Vec<Answer> {
     };
     say(&format!("RECORDED: {}: compared with recorded answers: {why}", scenario.name));
     Answers::load(&answer_dir(), scenario).expect("recorded answers").answers()
-}
-
-/// Fails if a step of `scenario` differs each time that it is looked at.
-///
-/// Under load the kernel does not always agree with itself: a cable that its work queue notices late, a duplicate address
-/// that is still being looked for. What differs once and not again is said, and no more.
-fn insist(what: &str, scenario: &Scenario, look: impl Fn() -> Vec<Difference>) {
-    let mut differences = look();
-    for _ in 1..LOOKS {
-        if differences.is_empty() {
-            return;
-        }
-        say(&format!("ONCE: {what}: looked at again, because these differ:\n{}", render(scenario, &differences)));
-        let steps: BTreeSet<usize> = differences.iter().map(|difference| difference.step).collect();
-        differences = look();
-        differences.retain(|difference| steps.contains(&difference.step));
-    }
-    assert!(
-        differences.is_empty(),
-        "{what}: {} of {} steps differ, {LOOKS} times:\n{}",
-        differences.len(),
-        scenario.steps.len(),
-        render(scenario, &differences)
-    );
 }
 
 fn check(name: &str, user: As) {
@@ -124,6 +97,7 @@ scenarios! {
     connections
     datagrams
     dump
+    error_queue
     errors_newnsid
     events
     exec
@@ -165,6 +139,7 @@ scenarios! {
     nsenter_unshare
     peers_and_broadcasts
     promote4
+    receive_headers
     reset_after_accept
     route_get
     route_tables
@@ -212,28 +187,4 @@ fn every_scenario_is_recorded_as_it_is() {
     }
     let files = std::fs::read_dir(answer_dir()).expect("answers").count();
     assert_eq!(files, scenarios.len(), "answers without a scenario");
-}
-
-/// Where the kernel can be asked, the recorded answers must still be its answers: they judge other machines.
-#[test]
-fn recorded_answers_are_the_kernels() {
-    let kernel = match Kernel::probe() {
-        Ok(kernel) => kernel,
-        Err(why) => return skip("the recorded answers", &Skip::NothingToDo(why)),
-    };
-    for scenario in load_all(&scenario_dir()).expect("all parse") {
-        let recorded = Answers::load(&answer_dir(), &scenario).expect("recorded");
-        let version = kernel.version();
-        if recorded.kernel != format!("{}.{}", version.0, version.1) {
-            say(&format!(
-                "RECORDED: {}: answers of kernel {} are not checked against kernel {}.{}",
-                scenario.name, recorded.kernel, version.0, version.1
-            ));
-            continue;
-        }
-        insist(&format!("the record of {}", scenario.name), &scenario, || {
-            let now = run(&scenario, None).expect("the kernel side starts");
-            compare(&recorded.answers(), &now.answers)
-        });
-    }
 }

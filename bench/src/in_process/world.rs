@@ -3,8 +3,8 @@
 use anyhow::{Result, anyhow};
 use pernet::{Cred, Namespaces, NetRef, Origin};
 use pernet_stack::{
-    FlagChange, Gateway, IfFlags, Insert, KindSpec, Lifetime4, LinkChange, NeighFlags, NeighKey, NeighState, NewAddr4,
-    NewLink, NewNeigh, RouteConfig, Stack, VethPeer, route_type,
+    FlagChange, Gateway, IfFlags, Insert, KindSpec, LinkChange, NeighFlags, NeighKey, NeighState, NewAddr4, NewLink,
+    NewNeigh, RouteConfig, Stack, VethPeer, route_type,
 };
 use std::net::Ipv4Addr;
 
@@ -59,20 +59,8 @@ impl World {
     /// `ip addr add LOCAL/24 dev DEVICE`.
     pub(crate) fn addr(&self, net: &NetRef, device: &str, local: [u8; 4]) -> Result<()> {
         let [a, b, c, _] = local;
-        let new = NewAddr4 {
-            ifindex: self.index(net, device)?,
-            local: local.into(),
-            address: None,
-            prefix_len: 24,
-            broadcast: Some([a, b, c, 255].into()),
-            scope: 0,
-            flags: 0,
-            label: None,
-            rt_priority: 0,
-            proto: 0,
-            lifetime: Lifetime4::FOREVER,
-            replace: false,
-        };
+        let broadcast = Some([a, b, c, 255].into());
+        let new = NewAddr4 { broadcast, ..NewAddr4::new(self.index(net, device)?, local.into(), 24) };
         self.stack.rtnl(Origin::KERNEL).new_addr4(net, &new).map_err(|error| anyhow!("{error:?}"))
     }
 

@@ -28,6 +28,8 @@ pub(crate) enum MemError {
     Denied,
     /// The path has no end within 4096 bytes.
     TooLong,
+    /// There is said to be room for less than nothing (EINVAL).
+    Size,
     /// The task is gone.
     Gone,
 }
@@ -39,6 +41,7 @@ impl MemError {
             Self::Fault => libc::EFAULT,
             Self::Denied => libc::EACCES,
             Self::TooLong => libc::ENAMETOOLONG,
+            Self::Size => libc::EINVAL,
             Self::Gone => libc::ESRCH,
         }
     }
@@ -185,13 +188,15 @@ impl Memory {
         Ok(())
     }
 
+    /// For how much a program has made room, as it says there.
+    pub(crate) fn room_at(self, address: u64) -> Result<usize, MemError> {
+        usize::try_from(self.u32(address)?.cast_signed()).map_err(|_| MemError::Size)
+    }
+
     /// Writes a value and, behind `len_address`, the size a socket call reports: the program gets at most what it made
     /// room for, and learns how much there was.
     pub(crate) fn write_sized(self, address: u64, len_address: u64, value: &[u8]) -> Result<(), MemError> {
-        let room = self.u32(len_address)? as usize;
-        if room > i32::MAX as usize {
-            return Err(MemError::Fault);
-        }
+        let room = self.room_at(len_address)?;
         self.write(address, &value[..value.len().min(room)])?;
         self.write(len_address, &(value.len() as u32).to_ne_bytes())
     }

@@ -61,7 +61,8 @@ impl MsgHeader {
     /// Reads a header and its vectors.
     ///
     /// # Errors
-    /// EFAULT, EMSGSIZE for more than 1024 vectors, EINVAL for a total beyond what a call may move.
+    /// EFAULT, EMSGSIZE for more than 1024 vectors, EINVAL for a total beyond what a call may move, or for a name of less than
+    /// nothing.
     pub(crate) fn read(memory: Memory, address: u64) -> Result<Self, i32> {
         Self::read_with(memory, address, false)
     }
@@ -98,6 +99,10 @@ impl MsgHeader {
         let got = got.unwrap_or(0);
 
         let u64_at = |i: usize| u64::from_ne_bytes(raw[i..i + 8].try_into().unwrap_or_default());
+        let (named, name_len) = (u64_at(0), u64_at(8) as u32);
+        if named != 0 && name_len.cast_signed() < 0 {
+            return Err(libc::EINVAL);
+        }
         let (vectors, count) = (u64_at(16), u64_at(24) as usize);
         if count > 1024 {
             return Err(libc::EMSGSIZE);
@@ -109,21 +114,21 @@ impl MsgHeader {
             return Err(libc::EINVAL);
         }
         let buffer = iov.first().map_or(0, |&(at, _)| at);
-        let named = sent && got >= VECTOR + NAME && u64_at(0) == seen.name && seen.name != 0;
+        let early_name = sent && got >= VECTOR + NAME && named == seen.name && named != 0;
         let mut early = Vec::new();
         if sent && right && buffer == seen.buffer && got > VECTOR + NAME {
             early.extend_from_slice(&content[..got - VECTOR - NAME]);
         }
         let mut all = SEEN.get();
-        all[usize::from(sent)] = Seen { tid: memory.tid(), header: address, vectors, name: u64_at(0), buffer };
+        all[usize::from(sent)] = Seen { tid: memory.tid(), header: address, vectors, name: named, buffer };
         SEEN.set(all);
         Ok(Self {
-            name: u64_at(0),
-            name_len: u64_at(8) as u32,
+            name: named,
+            name_len,
             iov,
             control: u64_at(32),
             control_len: u64_at(40) as usize,
-            early_name: named.then_some(name),
+            early_name: early_name.then_some(name),
             early,
         })
     }
@@ -135,7 +140,7 @@ impl MsgHeader {
 
     /// Bytes that the vectors hold.
     pub(crate) fn room(&self) -> usize {
-        self.iov.iter().map(|(_, len)| len).sum()
+        self.iov.iter().fold(0, |room, &(_, len)| room.saturating_add(len))
     }
 
     /// Gathers the vectors' content.
@@ -146,14 +151,22 @@ impl MsgHeader {
         if self.room() > LARGEST_MESSAGE {
             return Err(libc::EMSGSIZE);
         }
+        self.gather_first(memory, LARGEST_MESSAGE)
+    }
+
+    /// The first bytes of what it points to, `most` of them.
+    ///
+    /// # Errors
+    /// errno of reading them.
+    pub(crate) fn gather_first(&self, memory: Memory, most: usize) -> Result<Vec<u8>, i32> {
         if let [(_, len)] = self.iov[..]
-            && let Some(all) = self.early.get(..len)
+            && let Some(first) = self.early.get(..len.min(most))
         {
-            return Ok(all.to_vec());
+            return Ok(first.to_vec());
         }
-        let mut out = Vec::with_capacity(self.room());
+        let mut out = Vec::with_capacity(self.room().min(most));
         for &(address, len) in &self.iov {
-            out.extend(memory.bytes(address, len).map_err(|e| e.errno())?);
+            out.extend(memory.bytes(address, len.min(most - out.len())).map_err(|e| e.errno())?);
         }
         Ok(out)
     }

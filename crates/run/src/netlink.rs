@@ -6,25 +6,21 @@
 //! **In order.**  A trapped call first works off what was sent natively before it, so a request and the receive behind
 //! it are as synchronous as in the kernel.
 //!
-//! **Who sent what** a datagram in the pair cannot say.  A queue beside it can: each entry carries the space that its
-//! datagram occupies, and what the kernel says is unread tells how many entries are still ahead, whatever mixture of
-//! native and trapped receives the program uses.
+//! **Who sent what** a queue beside the pair knows: see [`Ledger`].
 
-use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use pernet_rtnl::{Datagram, SockAddr, Socket};
+use pernet_stack::ControlMessage;
 
-mod target;
-
-use self::target::Target;
-use crate::listener::{Call, Delivery, Notification};
+use crate::ledger::Ledger;
+use crate::listener::{Delivery, Notification};
 use crate::mem::Memory;
-use crate::msghdr::MsgHeader;
 use crate::reactor::Token;
+use crate::receive::{Parked, Receive, Target, receive_flags, released};
 use crate::replay::Unheard;
 use crate::sys;
 use crate::task::{FileId, Task};
@@ -36,8 +32,10 @@ const IN_FLIGHT: usize = 64 * 1024;
 /// The same while a dump runs: its next part is made when an earlier one was read.
 const DUMP_IN_FLIGHT: usize = 16 * 1024;
 
-/// "Restart, or EINTR, as the signal's handler says": the kernel's, never seen by a program.
-const ERESTARTSYS: i32 = 512;
+/// Level of its options and control messages, and two of the latter.
+const SOL_NETLINK: i32 = 270;
+const NETLINK_PKTINFO: i32 = 3;
+const NETLINK_LISTEN_ALL_NSID: i32 = 8;
 
 /// What the kernel tells about a datagram beside its bytes.
 #[derive(Clone, Copy, Debug)]
@@ -45,31 +43,36 @@ struct Meta {
     from: SockAddr,
     origin_nsid: Option<i32>,
     pktinfo_group: Option<u32>,
-    len: usize,
 }
 
 impl Meta {
     fn of(d: &Datagram) -> Self {
-        Self { from: d.from, origin_nsid: d.origin_nsid, pktinfo_group: d.pktinfo_group, len: d.bytes.len() }
+        Self { from: d.from, origin_nsid: d.origin_nsid, pktinfo_group: d.pktinfo_group }
+    }
+
+    /// As control messages. `passcred`: those with credentials are wanted.
+    fn control(self, passcred: bool) -> Vec<ControlMessage> {
+        let of = |kind, data: [u8; 4]| ControlMessage { level: SOL_NETLINK, kind, data: data.to_vec() };
+        let mut all = Vec::new();
+        all.extend(self.pktinfo_group.map(|group| of(NETLINK_PKTINFO, group.to_ne_bytes())));
+        all.extend(self.origin_nsid.map(|nsid| of(NETLINK_LISTEN_ALL_NSID, nsid.to_ne_bytes())));
+        if passcred {
+            // The kernel speaks as root of the initial namespace, with no process behind it.
+            let data = vec![0; size_of::<libc::ucred>()];
+            all.push(ControlMessage { level: libc::SOL_SOCKET, kind: libc::SCM_CREDENTIALS, data });
+        }
+        all
     }
 }
 
 struct State {
-    sent: VecDeque<(Meta, usize)>,
+    sent: Ledger<Meta>,
     held_back: Option<Datagram>,
     error: Option<i32>,
     largest_receive: usize,
     parked: Vec<Parked>,
     /// The main loop is told when the program takes something: more waits for it on our side.
     departures: bool,
-    /// What the call that is being answered took, until it is known to have heard.
-    taken: Vec<(Meta, Vec<u8>)>,
-}
-
-struct Parked {
-    notification: Notification,
-    receive: Receive,
-    deadline: Option<Instant>,
 }
 
 /// Who receives, and by which descriptor.
@@ -85,50 +88,6 @@ impl Caller {
         match &self.end {
             Some(end) => rustix::fs::fcntl_getfl(end).is_ok_and(|flags| flags.contains(rustix::fs::OFlags::NONBLOCK)),
             None => self.task.is_nonblocking(self.fd),
-        }
-    }
-}
-
-/// Where a receiving call wants what it gets.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Receive {
-    /// `recvmsg`: everything is in a `msghdr` at this address.
-    Msg {
-        /// Address of the `msghdr`.
-        header: u64,
-    },
-    /// `recvfrom` with an address.
-    From {
-        /// Buffer.
-        buffer: u64,
-        /// Its size.
-        len: usize,
-        /// Where the sender's address goes.
-        name: u64,
-        /// Where its size is and goes.
-        name_len: u64,
-    },
-    /// `recvmmsg`: headers in a row, each followed by its result.
-    Many {
-        /// Address of the first.
-        headers: u64,
-        /// How many.
-        count: u32,
-    },
-}
-
-impl Receive {
-    /// Where the call of these arguments wants it.
-    pub(crate) fn of(call: &Call) -> Self {
-        match call.nr {
-            libc::SYS_recvmsg => Self::Msg { header: call.args[1] },
-            libc::SYS_recvfrom => Self::From {
-                buffer: call.args[1],
-                len: call.args[2] as usize,
-                name: call.args[4],
-                name_len: call.args[5],
-            },
-            _ => Self::Many { headers: call.args[1], count: (call.args[2] as u32).min(1024) },
         }
     }
 }
@@ -154,13 +113,12 @@ impl NetlinkFd {
     /// Joins the two sides.
     pub(crate) fn new(id: FileId, socket: Socket, ty: i32, supervisor: OwnedFd, kept: Option<OwnedFd>) -> Self {
         let state = State {
-            sent: VecDeque::new(),
+            sent: Ledger::default(),
             held_back: None,
             error: None,
             largest_receive: 0,
             parked: Vec::new(),
             departures: false,
-            taken: Vec::new(),
         };
         Self { id, socket, ty, supervisor, kept, listed: Arc::default(), state: Mutex::new(state) }
     }
@@ -226,9 +184,8 @@ impl NetlinkFd {
 
     /// As much as may be in flight.  True if there is more.
     fn fill_up(&self, state: &mut State) -> bool {
-        let mut known = None;
         while state.held_back.is_some() || self.socket.readable() {
-            let unread = known.unwrap_or_else(|| self.forget_read(state));
+            let unread = state.sent.forget_read(self.supervisor_end());
             // One at a time where the socket's own queue must tell an overrun; of a dump a little ahead, so that who reads
             // without waiting finds the next part.
             let limit = match (self.socket.is_subscribed(), self.socket.dump_running()) {
@@ -254,24 +211,9 @@ impl NetlinkFd {
                 state.held_back = Some(datagram);
                 return true;
             }
-            let now = sys::unread_by_peer(self.supervisor.as_fd());
-            // A receive between the two looks makes the difference too small, never too large; 1 keeps the entry.
-            state.sent.push_back((Meta::of(&datagram), now.saturating_sub(unread).max(1)));
-            known = Some(now);
+            state.sent.note(self.supervisor_end(), unread, datagram.bytes.len(), Meta::of(&datagram));
         }
         false
-    }
-
-    /// Drops the entries of datagrams that were read; returns what is unread.
-    fn forget_read(&self, state: &mut State) -> usize {
-        let unread = sys::unread_by_peer(self.supervisor.as_fd());
-        let mut queued: usize = state.sent.iter().map(|(_, size)| size).sum();
-        while queued > unread
-            && let Some((_, size)) = state.sent.pop_front()
-        {
-            queued -= size;
-        }
-        unread
     }
 
     fn serve_parked(&self, world: &World, state: &mut State) {
@@ -290,20 +232,10 @@ impl NetlinkFd {
             match self.receive_now(world, state, &caller, p.receive, flags) {
                 Ok(Some(n)) => self.hand_over(world, state, p.notification, Ok(n)),
                 Err(e) => self.hand_over(world, state, p.notification, Err(e)),
-                Ok(None) if p.deadline.is_some_and(|d| d <= Instant::now()) => {
-                    self.hand_over(world, state, p.notification, Err(libc::EAGAIN));
-                }
-                Ok(None)
-                    if world.killable
-                        && let Some(certain) = task.signal_waits() =>
-                {
-                    // With a time limit the kernel does not restart a receive.  Without one it does, if the signal's
-                    // handler says so: that errno is for the kernel's own signal path, and only safe where this very
-                    // thread is on its way into it.
-                    let restart = certain && p.deadline.is_none();
-                    self.hand_over(world, state, p.notification, Err(if restart { ERESTARTSYS } else { libc::EINTR }));
-                }
-                Ok(None) => state.parked.push(p),
+                Ok(None) => match released(world, task, p.deadline) {
+                    Some(e) => self.hand_over(world, state, p.notification, Err(e)),
+                    None => state.parked.push(p),
+                },
             }
         }
         // What they took made room.
@@ -372,29 +304,12 @@ impl NetlinkFd {
     /// Answers a receive.  What a signal kept from its caller goes back into the queue, in its old place: the call may be
     /// repeated or not, and the next one may be a native one.
     ///
-    /// The one answer that is given under a socket's lock: nobody may receive between the answer and the putting back.
+    /// The answer is given under the socket's lock: nobody may receive between the answer and the putting back.
     fn hand_over(&self, world: &World, state: &mut State, n: Notification, result: Result<i64, i32>) {
         let caller = Caller { task: Task::new(n.call.tid), fd: n.call.int(0), end: None };
-        let delivery = deliver(n, result);
-        let taken = std::mem::take(&mut state.taken);
-        if delivery == Delivery::Delivered || taken.is_empty() {
-            return;
-        }
-        let mut again = taken;
-        let _ = self.with_app_end(world, &caller, |app| {
-            for (meta, _) in std::mem::take(&mut state.sent) {
-                let mut bytes = vec![0; meta.len];
-                if sys::recv_datagram(app, &mut bytes, false).is_ok() {
-                    again.push((meta, bytes));
-                }
-            }
-        });
-        for (meta, bytes) in again {
-            let before = sys::unread_by_peer(self.supervisor.as_fd());
-            if sys::send_datagram(self.supervisor.as_fd(), &bytes).is_ok() {
-                let now = sys::unread_by_peer(self.supervisor.as_fd());
-                state.sent.push_back((meta, now.saturating_sub(before).max(1)));
-            }
+        if state.sent.is_lost(deliver(n, result)) {
+            let _ = self.with_app_end(world, &caller, |app| state.sent.take_rest(app));
+            state.sent.put_back(self.supervisor_end());
         }
     }
 
@@ -417,22 +332,8 @@ impl NetlinkFd {
         receive: Receive,
         flags: i32,
     ) -> Result<Option<i64>, i32> {
-        state.taken.clear();
-        let Receive::Many { headers, count } = receive else {
-            return self.receive_one(world, state, caller, receive, flags);
-        };
-        let memory = Memory::of(caller.task.tid);
-        for i in 0..u64::from(count) {
-            let header = headers + i * (MsgHeader::SIZE + 8);
-            let got = match self.receive_one(world, state, caller, Receive::Msg { header }, flags) {
-                Ok(Some(n)) => n,
-                Ok(None) => return Ok((i > 0).then_some(i as i64)),
-                Err(e) if i == 0 => return Err(e),
-                Err(_) => return Ok(Some(i as i64)),
-            };
-            memory.write(header + MsgHeader::SIZE, &(got as u32).to_ne_bytes()).map_err(|e| e.errno())?;
-        }
-        Ok(Some(i64::from(count)))
+        state.sent.begin();
+        receive.each(Memory::of(caller.task.tid), |one| self.receive_one(world, state, caller, one, flags))
     }
 
     /// One datagram, if there is one: taken from the program's own end, written where the program wants it.
@@ -451,20 +352,19 @@ impl NetlinkFd {
         if let Some(e) = state.error.take().or_else(|| self.socket.take_error().map(|e| e.errno().get())) {
             return Err(e);
         }
-        let unread = self.forget_read(state);
-        if unread == 0 {
+        if state.sent.forget_read(self.supervisor_end()) == 0 {
             self.fill(world, state);
             if let Some(e) = state.error.take() {
                 return Err(e);
             }
         }
-        let Some(&(meta, _)) = state.sent.front() else {
+        let Some((&meta, len)) = state.sent.front() else {
             return Ok(None);
         };
         let peek = flags & libc::MSG_PEEK != 0;
         // Whole, where it may have to be put back.
         let may_return = !world.killable && !peek;
-        let mut buffer = vec![0; if may_return { meta.len } else { target.room.min(meta.len) }];
+        let mut buffer = vec![0; if may_return { len } else { target.room.min(len) }];
         let (got, passcred) = self.with_app_end(world, caller, |app| {
             (sys::recv_datagram(app, &mut buffer, peek), rustix::net::sockopt::socket_passcred(app).unwrap_or(false))
         })?;
@@ -475,20 +375,13 @@ impl NetlinkFd {
             Err(e) => return Err(sys::errno_of(&e)),
         };
         if may_return {
-            state.taken.push((meta, buffer.clone()));
+            state.sent.took(meta, buffer.clone());
         }
         buffer.truncate(whole.min(target.room));
-        target.write(memory, &buffer, whole, meta, passcred).map_err(|e| e.errno())?;
+        let cut = if whole > target.room { libc::MSG_TRUNC } else { 0 };
+        target.write(memory, &buffer, &sockaddr_nl(meta.from), &meta.control(passcred), cut)?;
         let returned = if flags & libc::MSG_TRUNC != 0 { whole } else { buffer.len() };
         Ok(Some(returned as i64))
-    }
-}
-
-/// The flags of a receiving call.
-pub(crate) fn receive_flags(n: &Notification) -> i32 {
-    match n.call.nr {
-        libc::SYS_recvmsg => n.call.int(2),
-        _ => n.call.int(3),
     }
 }
 

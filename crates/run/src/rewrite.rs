@@ -12,6 +12,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::listener::Notification;
+use crate::receive::ERESTARTSYS;
 use crate::task::Task;
 use crate::world::{World, lock, shared};
 
@@ -37,8 +38,6 @@ pub(crate) fn with_user_namespace(
         world.reactor.wake();
     });
 }
-
-const ERESTARTSYS: i32 = 512;
 
 fn ptrace(request: libc::c_uint, tid: u32, data: usize) -> io::Result<()> {
     // SAFETY: the requests used here take no address but one in `data`, which callers keep live.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use pernet::{Cred, Namespaces, NetRef, Origin};
 use pernet_stack::{
-    Clock, FlagChange, IfFlags, KindSpec, Lifetime4, LinkChange, ManualClock, NewAddr4, NewLink, PacketSocket, Stack,
-    TcpSocket, VethPeer,
+    Clock, FlagChange, IfFlags, KindSpec, LinkChange, ManualClock, NewAddr4, NewLink, PacketSocket, Stack, TcpSocket,
+    VethPeer,
 };
 
 /// `NETIF_F_HW_CSUM`.
@@ -39,20 +39,8 @@ fn cable(stack: &Stack, net: &NetRef, wire: &NetRef, name: &str, last: u8) -> u3
     // Whoever carries frames by hand wants them as they are on a wire.
     let link = stack.links(net).unwrap().by_name("eth").unwrap();
     stack.rtnl(Origin::KERNEL).set_eth_features(net, &link, CHECKSUMS, 0);
-    let new = NewAddr4 {
-        ifindex: stack.links(net).unwrap().by_name("eth").unwrap().index(),
-        local: [10, 0, 0, last].into(),
-        address: None,
-        prefix_len: 24,
-        broadcast: None,
-        scope: 0,
-        flags: 0,
-        label: None,
-        rt_priority: 0,
-        proto: 0,
-        lifetime: Lifetime4::FOREVER,
-        replace: false,
-    };
+    let ifindex = stack.links(net).unwrap().by_name("eth").unwrap().index();
+    let new = NewAddr4::new(ifindex, [10, 0, 0, last].into(), 24);
     stack.rtnl(Origin::KERNEL).new_addr4(net, &new).unwrap();
     stack.links(wire).unwrap().by_name(name).unwrap().index()
 }

@@ -291,7 +291,7 @@ impl Core {
     }
 
     /// The first queued error: what it quotes, whither that was going, and what is said of it.
-    pub(crate) fn recv_error(&self) -> Option<(Vec<u8>, Vec<u8>, ControlMessage)> {
+    pub(crate) fn recv_error(&self) -> Option<(Vec<u8>, Vec<u8>, Vec<ControlMessage>)> {
         match self {
             Self::Inet { socket, .. } => {
                 let error = socket.recv_error()?;

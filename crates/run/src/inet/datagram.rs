@@ -5,13 +5,12 @@
 //! pair, so that native receives, `poll` and the rest are the kernel's.  Calls with addresses or control data are trapped.
 //!
 //! **In order.**  A trapped call first works off what was sent natively before it.
-//! **Who sent what** a queue beside the pair knows: see [`Sent`].
+//! **Who sent what** a queue beside the pair knows: see [`Ledger`].
 //!
 //! **The end.**  Nobody reports that the program closed its end.  It is looked for from time to time, and before a port
 //! is refused; and what is put into the pair when the program's end is gone is refused by the kernel: then the socket is
 //! closed and the packet comes in once more, so that its sender hears the truth.
 
-use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -19,48 +18,53 @@ use std::time::{Duration, Instant};
 use pernet::{Cred, NetRef};
 use pernet_stack::ControlMessage;
 
+use super::caller::{TaskCaller, read_program};
 use super::core::{Beside, Core, Incoming};
 use super::ring::RingFile;
-use super::target::{NATIVE_TOO, Target, TaskCaller, read_program};
 use super::{Family, Kind, common_option, control, keep, option_value, send_many, write_name};
-use crate::listener::{Call, Delivery, Notification};
+use crate::ledger::Ledger;
+use crate::listener::{Call, Notification};
 use crate::mem::Memory;
 use crate::msghdr::MsgHeader;
-use crate::netlink::{Receive, answer, deliver, receive_flags};
+use crate::netlink::{answer, deliver};
 use crate::reactor::Token;
+use crate::receive::{Parked, Receive, Target, receive_flags, released};
 use crate::sockets::{Emulated, datagram_pair};
 use crate::sys;
 use crate::syscalls::Outcome;
 use crate::task::{FileId, Task};
 use crate::world::{World, lock};
 
-/// "Restart, or EINTR, as the signal's handler says": the kernel's, never seen by a program.
-const ERESTARTSYS: i32 = 512;
 const MSG_ERRQUEUE: i32 = 0x2000;
 /// net.core.rmem_max, doubled.
 const LARGEST_BUFFER: usize = 2 * 4_194_304;
-/// The longest datagram of any of these kinds.
-const LONGEST: usize = 1 << 16;
+/// More than the longest datagram of any of these kinds: what is longer is refused, and need not be read to its end.
+const LONGEST: usize = 1 << 17;
+/// Options of level SOL_SOCKET that the stand-in has of its own: it answers what they are.
+const NATIVE_TOO: [i32; 8] = [
+    libc::SO_REUSEADDR,
+    libc::SO_BROADCAST,
+    libc::SO_DONTROUTE,
+    libc::SO_RCVBUF,
+    libc::SO_SNDBUF,
+    libc::SO_TIMESTAMP,
+    libc::SO_TIMESTAMPNS,
+    libc::SO_RXQ_OVFL,
+];
 
-/// A datagram in the pair: what is known of it, its length, and the space that it occupies there.
-///
-/// What the kernel says is unread tells how many entries are still ahead, whatever mixture of native and trapped receives
-/// the program uses.
+/// What is known of a datagram in the pair.
+#[derive(Clone)]
 pub(super) struct Sent {
     beside: Beside,
-    len: usize,
-    size: usize,
     /// What Linux would have for it, of those that are listed.
     pub(super) memory: usize,
 }
 
 #[derive(Default)]
 pub(super) struct State {
-    pub(super) sent: VecDeque<Sent>,
+    pub(super) sent: Ledger<Sent>,
     pub(super) held_back: Option<Incoming>,
     parked: Vec<Parked>,
-    /// What the call that is being answered took, until it is known to have heard.
-    taken: Vec<(Beside, Vec<u8>)>,
     /// Who made the last trapped call, and by which descriptor: so the program's end can be had.
     pub(super) last: Option<(Task, i32)>,
     /// The program's end shows an error.
@@ -69,12 +73,8 @@ pub(super) struct State {
     pub(super) show_at: Option<Instant>,
     /// Since when the program's end shows that there is something in a ring.
     pub(super) ring_shown: Option<Instant>,
-}
-
-struct Parked {
-    notification: Notification,
-    receive: Receive,
-    deadline: Option<Instant>,
+    /// Since when there is nothing in it any more, if not for long.
+    pub(super) ring_emptied: Option<Instant>,
 }
 
 /// Such a socket.
@@ -184,10 +184,7 @@ impl DatagramFd {
                 done(result)
             }
             libc::SYS_sendto => {
-                let len = call.args[2] as usize;
-                if len > LONGEST {
-                    return Err(libc::EMSGSIZE);
-                }
+                let len = (call.args[2] as usize).min(LONGEST);
                 let to = match call.args[4] {
                     0 => None,
                     at => Some(super::address(task, at, call.int(5))?),
@@ -228,11 +225,8 @@ impl DatagramFd {
         } else {
             None
         };
-        if header.room() > LONGEST {
-            return Err(libc::EMSGSIZE);
-        }
         let control = control::read(memory, &header)?;
-        let bytes = header.gather(memory)?;
+        let bytes = header.gather_first(memory, LONGEST)?;
         self.send(world, task, &bytes, to.as_deref(), &control, flags)
     }
 
@@ -327,15 +321,13 @@ impl DatagramFd {
 
     fn fill(&self, world: &World, state: &mut State) {
         loop {
-            let unread = self.forget_read(state);
+            let unread = state.sent.forget_read(self.supervisor_end());
             let Some(packet) = state.held_back.take().or_else(|| self.core.next()) else { return };
             match sys::send_datagram(self.supervisor.as_fd(), packet.bytes()) {
                 Ok(()) => {
-                    let now = sys::unread_by_peer(self.supervisor.as_fd());
-                    // A receive between the two looks makes the difference too small, never too large; 1 keeps the entry.
                     let (beside, len) = packet.beside();
-                    let (size, memory) = (now.saturating_sub(unread).max(1), Core::memory(&packet));
-                    state.sent.push_back(Sent { beside, len, size, memory });
+                    let memory = Core::memory(&packet);
+                    state.sent.note(self.supervisor_end(), unread, len, Sent { beside, memory });
                 }
                 Err(e) if e.raw_os_error() == Some(libc::EAGAIN) => {
                     state.held_back = Some(packet);
@@ -352,18 +344,6 @@ impl DatagramFd {
         }
     }
 
-    /// Drops the entries of datagrams that were read; returns what is unread.
-    pub(super) fn forget_read(&self, state: &mut State) -> usize {
-        let unread = sys::unread_by_peer(self.supervisor.as_fd());
-        let mut queued: usize = state.sent.iter().map(|sent| sent.size).sum();
-        while queued > unread
-            && let Some(sent) = state.sent.pop_front()
-        {
-            queued -= sent.size;
-        }
-        unread
-    }
-
     fn serve_parked(&self, world: &World, state: &mut State) {
         let parked = std::mem::take(&mut state.parked);
         for p in parked {
@@ -376,18 +356,10 @@ impl DatagramFd {
             match self.receive_now(world, state, task, p.notification.call.int(0), p.receive, flags) {
                 Ok(Some(n)) => self.hand_over(world, state, p.notification, Ok(n)),
                 Err(e) => self.hand_over(world, state, p.notification, Err(e)),
-                Ok(None) if p.deadline.is_some_and(|d| d <= Instant::now()) => {
-                    self.hand_over(world, state, p.notification, Err(libc::EAGAIN));
-                }
-                Ok(None)
-                    if world.killable
-                        && let Some(certain) = task.signal_waits() =>
-                {
-                    // As with netlink sockets: only this very thread's own signal path may see that errno.
-                    let restart = certain && p.deadline.is_none();
-                    self.hand_over(world, state, p.notification, Err(if restart { ERESTARTSYS } else { libc::EINTR }));
-                }
-                Ok(None) => state.parked.push(p),
+                Ok(None) => match released(world, task, p.deadline) {
+                    Some(e) => self.hand_over(world, state, p.notification, Err(e)),
+                    None => state.parked.push(p),
+                },
             }
         }
     }
@@ -397,6 +369,7 @@ impl DatagramFd {
         let state = lock(&self.state);
         state.show_at.is_some()
             || state.ring_shown.is_some()
+            || state.ring_emptied.is_some()
             || state.parked.iter().any(|p| world.killable || p.deadline.is_some())
     }
 
@@ -439,27 +412,9 @@ impl DatagramFd {
     /// The answer is given under the socket's lock: nobody may receive between the answer and the putting back.
     fn hand_over(&self, world: &World, state: &mut State, n: Notification, result: Result<i64, i32>) {
         let (task, fd) = (Task::new(n.call.tid), n.call.int(0));
-        let delivery = deliver(n, result);
-        let taken = std::mem::take(&mut state.taken);
-        if delivery == Delivery::Delivered || taken.is_empty() {
-            return;
-        }
-        let mut again = taken;
-        let _ = self.with_app_end(world, task, fd, |app| {
-            for sent in std::mem::take(&mut state.sent) {
-                let mut bytes = vec![0; sent.len];
-                if sys::recv_datagram(app, &mut bytes, false).is_ok() {
-                    again.push((sent.beside, bytes));
-                }
-            }
-        });
-        for (beside, bytes) in again {
-            let before = sys::unread_by_peer(self.supervisor.as_fd());
-            if sys::send_datagram(self.supervisor.as_fd(), &bytes).is_ok() {
-                let now = sys::unread_by_peer(self.supervisor.as_fd());
-                let size = now.saturating_sub(before).max(1);
-                state.sent.push_back(Sent { beside, len: bytes.len(), size, memory: 0 });
-            }
+        if state.sent.is_lost(deliver(n, result)) {
+            let _ = self.with_app_end(world, task, fd, |app| state.sent.take_rest(app));
+            state.sent.put_back(self.supervisor_end());
         }
     }
 
@@ -489,22 +444,8 @@ impl DatagramFd {
         receive: Receive,
         flags: i32,
     ) -> Result<Option<i64>, i32> {
-        state.taken.clear();
-        let Receive::Many { headers, count } = receive else {
-            return self.receive_one(world, state, task, fd, receive, flags);
-        };
-        let memory = Memory::of(task.tid);
-        for i in 0..u64::from(count) {
-            let header = headers + i * (MsgHeader::SIZE + 8);
-            let got = match self.receive_one(world, state, task, fd, Receive::Msg { header }, flags) {
-                Ok(Some(n)) => n,
-                Ok(None) => return Ok((i > 0).then_some(i as i64)),
-                Err(e) if i == 0 => return Err(e),
-                Err(_) => return Ok(Some(i as i64)),
-            };
-            memory.write(header + MsgHeader::SIZE, &(got as u32).to_ne_bytes()).map_err(|e| e.errno())?;
-        }
-        Ok(Some(i64::from(count)))
+        state.sent.begin();
+        receive.each(Memory::of(task.tid), |one| self.receive_one(world, state, task, fd, one, flags))
     }
 
     /// One datagram, if there is one: taken from the program's own end, written where the program wants it.
@@ -525,16 +466,14 @@ impl DatagramFd {
             return Err(error);
         }
         let target = Target::read(memory, receive)?;
-        if self.forget_read(state) == 0 {
+        if state.sent.forget_read(self.supervisor_end()) == 0 {
             self.fill(world, state);
         }
-        let Some(sent) = state.sent.front() else {
-            if self.core.no_more_in() {
-                return Ok(Some(0));
-            }
-            return Ok(None);
+        let Some((sent, len)) = state.sent.front() else {
+            return Ok(self.core.no_more_in().then_some(0));
         };
-        let (beside, len) = (sent.beside.clone(), sent.len);
+        let sent = sent.clone();
+        let beside = &sent.beside;
         let peek = flags & libc::MSG_PEEK != 0;
         // Whole, where it may have to be put back.
         let may_return = !world.killable && !peek;
@@ -546,13 +485,13 @@ impl DatagramFd {
             Err(e) => return Err(sys::errno_of(&e)),
         };
         if may_return {
-            state.taken.push((beside.clone(), buffer.clone()));
+            state.sent.took(sent.clone(), buffer.clone());
         }
         buffer.truncate(whole.min(target.room));
         let name = beside.name();
         let whole = beside.whole(whole);
         let cut = if whole > target.room { libc::MSG_TRUNC } else { 0 };
-        target.write(memory, &buffer, &name, &self.core.control(&beside), cut)?;
+        target.write(memory, &buffer, &name, &self.core.control(beside), cut)?;
         let returned = if flags & libc::MSG_TRUNC != 0 { whole } else { buffer.len() };
         Ok(Some(returned as i64))
     }
@@ -568,7 +507,7 @@ impl DatagramFd {
         let (payload, name, control) = self.core.recv_error().ok_or(libc::EAGAIN)?;
         let bytes = &payload[..payload.len().min(target.room)];
         let cut = if bytes.len() < payload.len() { libc::MSG_TRUNC } else { 0 };
-        target.write(memory, bytes, &name, &[control], MSG_ERRQUEUE | cut)?;
+        target.write(memory, bytes, &name, &control, MSG_ERRQUEUE | cut)?;
         if let Some(header) = many {
             let len = (bytes.len() as u32).to_ne_bytes();
             memory.write(header + MsgHeader::SIZE, &len).map_err(|e| e.errno())?;

@@ -3,13 +3,13 @@
 //! What all kinds have in common is here; sockets with connections are in [`stream`], those without in [`datagram`].
 
 mod address;
+mod caller;
 pub(crate) mod control;
 mod core;
 pub(crate) mod datagram;
 pub(crate) mod ring;
 mod shown;
 pub(crate) mod stream;
-pub(crate) mod target;
 
 use std::os::fd::OwnedFd;
 
@@ -218,11 +218,7 @@ pub(crate) fn address(task: Task, at: u64, len: i32) -> Result<Vec<u8>, i32> {
 /// # Errors
 /// EINVAL, EFAULT.
 pub(crate) fn write_name(task: Task, call: &Call, name: &[u8]) -> Result<i64, i32> {
-    let memory = Memory::of(task.tid);
-    if memory.u32(call.args[2]).map_err(|e| e.errno())? > i32::MAX as u32 {
-        return Err(libc::EINVAL);
-    }
-    memory.write_sized(call.args[1], call.args[2], name).map_err(|e| e.errno())?;
+    Memory::of(task.tid).write_sized(call.args[1], call.args[2], name).map_err(|e| e.errno())?;
     Ok(0)
 }
 

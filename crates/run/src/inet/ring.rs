@@ -6,7 +6,10 @@
 //! before anything else.  Meanwhile we hold the stand-in open.
 //!
 //! Whether there is something in the ring, the stand-in shows by a byte that waits in it.  The program does not read that, it
-//! looks at the memory, and we are not told; so as long as it is shown, the ring is looked at from time to time.
+//! looks at the memory, and we are not told; so as long as it is shown, the ring is looked at from time to time. Who asks
+//! meanwhile hears that there is something, looks in vain, and may then wait for something with no end (libpcap's
+//! `pcap_next_ex` does, when a `select` promised a frame). So for a while after a ring was emptied, a waiting `poll` is
+//! woken now and again for nothing, which it always must expect.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,6 +33,10 @@ const LARGEST: usize = 1 << 31;
 const PAGE: u64 = 4096;
 /// How long after something came a ring is looked at often.
 const FRESH: Duration = Duration::from_millis(20);
+/// How long after a ring was emptied who waits is woken for nothing, and how often and how long.
+const AFTERMATH: Duration = Duration::from_secs(2);
+const BEAT: Duration = Duration::from_millis(100);
+const KNOCK: Duration = Duration::from_millis(15);
 
 /// A file in memory. It is read and written by calls: the kernel sees to it that whoever has it mapped sees the same.
 pub(crate) struct RingFile {
@@ -180,6 +187,11 @@ pub(crate) fn map(world: &World, notification: Notification) {
     }
 }
 
+/// Is who waits to be woken, so long after the ring was emptied?
+fn knocks(since: Duration) -> bool {
+    since.as_micros() % BEAT.as_micros() >= (BEAT - KNOCK).as_micros()
+}
+
 impl DatagramFd {
     /// The file that its rings are, and their length.
     fn ring(&self) -> Option<(Arc<RingFile>, usize)> {
@@ -210,10 +222,18 @@ impl DatagramFd {
     /// Lets `poll` see whether there is something in the ring.
     pub(super) fn show_ring(&self, world: &World, state: &mut State) {
         let Some(readable) = self.core.packet().and_then(PacketSocket::ring_readable) else { return };
+        if readable {
+            state.ring_emptied = None;
+        } else if state.ring_shown.is_some() {
+            state.ring_emptied = Some(Instant::now());
+        } else {
+            state.ring_emptied = state.ring_emptied.filter(|since| since.elapsed() < AFTERMATH);
+        }
+        let show = readable || state.ring_emptied.is_some_and(|since| knocks(since.elapsed()));
         let shown = sys::unread_by_peer(self.supervisor_end()) > 0;
-        if readable && !shown {
+        if show && !shown {
             let _ = sys::send_datagram(self.supervisor_end(), &[0]);
-        } else if !readable && shown {
+        } else if !show && shown {
             let Some((task, number)) = state.last else { return };
             let taken = self.with_app_end(world, task, number, |app: BorrowedFd<'_>| {
                 let _ = sys::recv_datagram(app, &mut [0], false);

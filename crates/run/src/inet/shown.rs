@@ -21,7 +21,7 @@ impl DatagramFd {
             let Some(me) = me.upgrade() else { return 0 };
             // Whoever has the lock just moves these packets: who lists does not wait for that.
             let Ok(mut state) = me.state.try_lock() else { return 0 };
-            me.forget_read(&mut state);
+            state.sent.forget_read(me.supervisor_end());
             state.sent.iter().map(|sent| sent.memory).chain(state.held_back.as_ref().map(Core::memory)).sum()
         }));
     }

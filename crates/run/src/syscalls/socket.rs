@@ -16,8 +16,9 @@ use crate::inet::{
 use crate::listener::{Call, Notification};
 use crate::mem::Memory;
 use crate::msghdr::{LARGEST_MESSAGE, MsgHeader};
-use crate::netlink::{NetlinkFd, Receive, parse_sockaddr_nl, sockaddr_nl};
+use crate::netlink::{NetlinkFd, parse_sockaddr_nl, sockaddr_nl};
 use crate::reactor::Token;
+use crate::receive::Receive;
 use crate::sockets::{Emulated, Pair, message_pair, unix_of};
 use crate::sys;
 use crate::task::{FileId, Task};

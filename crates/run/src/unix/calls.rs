@@ -18,20 +18,17 @@ use rustix::net::{
 };
 
 use super::peers::claimed;
-use crate::inet::target::Target;
 use crate::inet::{address, send_many, write_name};
 use crate::listener::{Call, Notification};
 use crate::mem::Memory;
 use crate::msghdr::MsgHeader;
-use crate::netlink::{Receive, receive_flags};
 use crate::reactor::Token;
+use crate::receive::{Receive, Target, receive_flags, released};
 use crate::sys;
 use crate::syscalls::{Outcome, finish};
 use crate::task::Task;
 use crate::world::{World, lock};
 
-/// "Restart, or EINTR, as the signal's handler says": the kernel's, never seen by a program.
-const ERESTARTSYS: i32 = 512;
 const SCM_RIGHTS: i32 = 1;
 const SCM_CREDENTIALS: i32 = 2;
 /// More descriptors than that no message carries (`SCM_MAX_FD`).
@@ -153,12 +150,8 @@ pub(crate) fn serve_parked(world: &Arc<World>) {
             Ok(Attempt::Native) => Outcome::Proceed,
             Ok(Attempt::Done(outcome)) => outcome,
             Err(e) => Outcome::Errno(e),
-            Ok(Attempt::Wait(_)) if deadline.is_some_and(|deadline| deadline <= Instant::now()) => {
-                Outcome::Errno(libc::EAGAIN)
-            }
-            Ok(Attempt::Wait(_)) => match task.signal_waits().filter(|_| world.killable) {
-                // As with netlink sockets: only this very thread's own signal path may see that errno.
-                Some(certain) => Outcome::Errno(if certain && deadline.is_none() { ERESTARTSYS } else { libc::EINTR }),
+            Ok(Attempt::Wait(_)) => match released(world, task, deadline) {
+                Some(e) => Outcome::Errno(e),
                 None => {
                     lock(&world.unix.parked).push(Parked { notification, net, deadline });
                     continue;

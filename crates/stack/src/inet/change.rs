@@ -44,6 +44,27 @@ pub struct NewAddr4 {
     pub replace: bool,
 }
 
+impl NewAddr4 {
+    /// An address for ever, of global scope (0); nothing else is said of it.
+    #[must_use]
+    pub const fn new(ifindex: u32, local: Ipv4Addr, prefix_len: u8) -> Self {
+        Self {
+            ifindex,
+            local,
+            address: None,
+            prefix_len,
+            broadcast: None,
+            scope: 0,
+            flags: 0,
+            label: None,
+            rt_priority: 0,
+            proto: 0,
+            lifetime: Lifetime4::FOREVER,
+            replace: false,
+        }
+    }
+}
+
 /// An address to be removed (`RTM_DELADDR`): the first of the device that is all that is said.
 #[derive(Clone, Debug)]
 pub struct DelAddr4 {

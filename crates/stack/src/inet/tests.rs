@@ -160,20 +160,7 @@ fn the_address_to_send_from() {
     let net = world.net();
     let (ConfOf::Dev(a), ConfOf::Dev(b)) = (world.device(&net), world.device(&net)) else { panic!() };
     let add = |ifindex, text: &str, prefix_len, scope| {
-        let new = NewAddr4 {
-            ifindex,
-            local: text.parse().unwrap(),
-            address: None,
-            prefix_len,
-            broadcast: None,
-            scope,
-            flags: 0,
-            label: None,
-            rt_priority: 0,
-            proto: 0,
-            lifetime: Lifetime4::FOREVER,
-            replace: false,
-        };
+        let new = NewAddr4 { scope, ..NewAddr4::new(ifindex, text.parse().unwrap(), prefix_len) };
         world.stack.rtnl(Origin::KERNEL).new_addr4(&net, &new).unwrap();
     };
     let ask = |ifindex, dst: &str, scope| {

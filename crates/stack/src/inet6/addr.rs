@@ -194,46 +194,46 @@ fn set_lifetimes(ifa: &mut Ifa6, now: u32) {
 
 /// Puts an address that was found good on a device. `asked`: by a user, who hears of it before it is checked.
 pub(crate) fn add(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, mut ifa: Ifa6, asked: bool) {
-    ifa.created = ifa.updated;
     if !ifa.has(ifa_flag::NODAD) {
         ifa.flags |= ifa_flag::TENTATIVE;
     }
-    ifa.pending = true;
-    let addr = ifa.addr;
-    {
-        let mut inet6 = ns.state().inet6.write();
-        inet6.dev_mut(link).insert(ifa.clone());
-        inet6.addrs_changed += 1;
-    }
-    watch(rtnl, ns, link.index(), &ifa);
+    enter(rtnl, ns, link, &mut ifa);
     if link.is_up() {
         add_prefix_route(rtnl, ns, link, &ifa);
     }
     if asked && ifa.has(ifa_flag::TENTATIVE) && !ifa.has(ifa_flag::OPTIMISTIC) {
         tell(rtnl, ns, link.index(), &ifa, true);
     }
-    if ifa.has(ifa_flag::MCAUTOJOIN) && addr.is_multicast() {
-        groups::join(rtnl, ns, link, addr);
+    if ifa.has(ifa_flag::MCAUTOJOIN) && ifa.addr.is_multicast() {
+        groups::join(rtnl, ns, link, ifa.addr);
     }
     if asked {
-        groups::solicited(rtnl, ns, link, addr, true);
-        dad::start(rtnl, ns, link, addr);
+        check(rtnl, ns, link, ifa.addr);
     }
 }
 
 /// Puts an address on a device that was made from a router's prefix. The route of the prefix is another matter, and nobody is
 /// told before it is checked.
 pub(crate) fn add_of_router(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, mut ifa: Ifa6) {
-    ifa.created = ifa.updated;
     ifa.flags |= ifa_flag::TENTATIVE;
+    enter(rtnl, ns, link, &mut ifa);
+    check(rtnl, ns, link, ifa.addr);
+}
+
+/// The address is on its device from now on.
+fn enter(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, ifa: &mut Ifa6) {
+    ifa.created = ifa.updated;
     ifa.pending = true;
-    let addr = ifa.addr;
     {
         let mut inet6 = ns.state().inet6.write();
         inet6.dev_mut(link).insert(ifa.clone());
         inet6.addrs_changed += 1;
     }
-    watch(rtnl, ns, link.index(), &ifa);
+    watch(rtnl, ns, link.index(), ifa);
+}
+
+/// Whether somebody else has the address is found out, in the group where its owner would hear of it.
+fn check(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, addr: Ipv6Addr) {
     groups::solicited(rtnl, ns, link, addr, true);
     dad::start(rtnl, ns, link, addr);
 }
@@ -395,7 +395,7 @@ fn del_prefix_route(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link, prefix: Prefix
 }
 
 fn limit_prefix_route(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link, ifa: &Ifa6, until: Duration) {
-    change::limit_own(rtnl, ns, table::MAIN, ifa.prefix(), is_prefix_route(link), until);
+    change::edit_own(rtnl, ns, table::MAIN, ifa.prefix(), is_prefix_route(link), |r| r.expires = Some(until));
 }
 
 /// The address is good: it is announced, and packets to it are ours (`ipv6_ifa_notify` of `RTM_NEWADDR`).

@@ -393,14 +393,12 @@ pub(crate) fn add_own(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, id: u32, route: Route6) {
 
 /// Whether there is such a route.
 pub(crate) fn has_own(ns: Ns<'_>, id: u32, dst: Prefix6, is_it: impl Fn(&Route6) -> bool) -> bool {
-    let inet6 = ns.state().inet6.read();
-    inet6.fib.node(id, NodeKey { dst, src: Prefix6::ANY }).is_some_and(|node| node.iter().any(|r| is_it(r)))
+    own(ns, id, dst, is_it).is_some()
 }
 
 /// Takes a route of the kernel's own away, if it is there.
 pub(crate) fn del_own(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, id: u32, dst: Prefix6, is_it: impl Fn(&Route6) -> bool) {
-    let found = own(ns, id, dst, is_it);
-    if let Some(route) = found {
+    if let Some(route) = own(ns, id, dst, is_it) {
         remove(rtnl, ns, id, &route);
     }
 }
@@ -420,7 +418,7 @@ pub(crate) fn touch_own(
     found.is_some()
 }
 
-/// The same where it may end another time than before.
+/// The same where it may end at another time than before: routes that end are looked for from now on.
 pub(crate) fn edit_own(
     rtnl: &mut Rtnl<'_>,
     ns: Ns<'_>,
@@ -434,18 +432,6 @@ pub(crate) fn edit_own(
         collect_later(rtnl, ns);
     }
     found
-}
-
-/// Lets a route of the kernel's own end at `until`.
-pub(crate) fn limit_own(
-    rtnl: &mut Rtnl<'_>,
-    ns: Ns<'_>,
-    id: u32,
-    dst: Prefix6,
-    is_it: impl Fn(&Route6) -> bool,
-    until: Duration,
-) {
-    edit_own(rtnl, ns, id, dst, is_it, |r| r.expires = Some(until));
 }
 
 fn own(ns: Ns<'_>, id: u32, dst: Prefix6, is_it: impl Fn(&Route6) -> bool) -> Option<Arc<Route6>> {

@@ -98,18 +98,14 @@ fn to(cx: Cx<'_>, link: &Link, vxlan: &Vxlan, remote: &FdbRemote, inner: &Frame)
     let dport = remote.port.unwrap_or(vxlan.port);
     let sport = source_port(vxlan, inner);
     let flow = Flow {
-        dst: remote.address,
         src: vxlan.local.filter(|local| !local.is_unspecified()),
         oif: remote.ifindex.or(vxlan.dev).unwrap_or(0),
         mark: inner.mark,
-        tos: 0,
         protocol: UDP,
         sport,
         dport,
-        uid: 0,
         flow_label: vxlan.label,
-        on_link: false,
-        any_source: false,
+        ..Flow::to(remote.address)
     };
     let route = l3::route_output(cx, &flow).map_err(|_| Unsent::NoRoute)?;
     if link.lower_net().is_none() && route.oif == link.index() {

@@ -31,7 +31,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use crate::dev::Link;
-use crate::l2::{Cx, Frame, ethertype};
+use crate::l2::{Cx, Frame, PacketType, ethertype};
 
 /// What a way is asked for (`struct flowi`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +53,26 @@ pub(crate) struct Flow {
     pub(crate) on_link: bool,
     /// The source need not be an address of ours (`IP_TRANSPARENT`, `IP_FREEBIND`, and raw sockets that write it themselves).
     pub(crate) any_source: bool,
+}
+
+impl Flow {
+    /// Any way there will do: nothing else is asked for.
+    pub(crate) const fn to(dst: IpAddr) -> Self {
+        Self {
+            dst,
+            src: None,
+            oif: 0,
+            mark: 0,
+            tos: 0,
+            protocol: 0,
+            sport: 0,
+            dport: 0,
+            uid: 0,
+            flow_label: 0,
+            on_link: false,
+            any_source: false,
+        }
+    }
 }
 
 /// The kind of destination.
@@ -105,6 +125,32 @@ pub(crate) enum PmtuDiscovery {
     Interface = 4,
     /// As that, but cuts.
     Omit = 5,
+}
+
+impl PmtuDiscovery {
+    /// What a program means by a number; `None` if nothing.
+    pub(crate) const fn of(number: i32) -> Option<Self> {
+        Some(match number {
+            0 => Self::Dont,
+            1 => Self::Want,
+            2 => Self::Do,
+            3 => Self::Probe,
+            4 => Self::Interface,
+            5 => Self::Omit,
+            _ => return None,
+        })
+    }
+
+    /// The largest packet that goes whole: who asks the path himself is bound by the device only.
+    fn mtu(self, link: &Link, route: &Route) -> usize {
+        let by_device = matches!(self, Self::Probe | Self::Interface | Self::Omit);
+        if by_device { link.mtu as usize } else { route.mtu as usize }
+    }
+
+    /// What is larger is refused, and not cut.
+    const fn refuses(self) -> bool {
+        matches!(self, Self::Do | Self::Probe | Self::Interface)
+    }
 }
 
 /// What the sender decides of the header.
@@ -171,8 +217,26 @@ pub(crate) struct IcmpError<'a> {
     pub(crate) protocol: u8,
     pub(crate) transport: &'a [u8],
     pub(crate) iif: u32,
-    /// The whole ICMP message, for the error queue and for raw sockets.
-    pub(crate) message: &'a [u8],
+    /// The message, for the error queue and for raw sockets: its data are ICMP's.
+    pub(crate) packet: &'a Received,
+}
+
+/// A packet that an error is told of, from its network header on.
+#[derive(Clone, Copy, Debug)]
+struct Quote<'a> {
+    bytes: &'a [u8],
+    /// Device by which it came.
+    iif: u32,
+    reach: Reach,
+    kind: PacketType,
+    mark: u32,
+}
+
+impl<'a> Quote<'a> {
+    /// Of a packet whose data begin at the network header.
+    fn of(frame: &'a Frame, iif: u32, reach: Reach) -> Self {
+        Self { bytes: frame.data(), iif, reach, kind: frame.kind, mark: frame.mark }
+    }
 }
 
 /// What became of a packet for this host.

@@ -77,40 +77,64 @@ pub(crate) fn wall(cx: Cx<'_>, at: Duration) -> Duration {
 /// What a socket with these options says of a packet it received (`sock_recv_cmsgs`, `ip_cmsg_recv`,
 /// `ip6_datagram_recv_ctl`), in Linux's order.
 pub(crate) fn received(cx: Cx<'_>, v6: bool, options: &Options, meta: &Meta) -> Vec<ControlMessage> {
-    let mut out = Vec::new();
-    if options.is_on(Opt::TIMESTAMPNS) || options.is_on(Opt::TIMESTAMP) {
-        let at = wall(cx, meta.at);
-        let (kind, fraction) = if options.is_on(Opt::TIMESTAMPNS) {
-            (Opt::TIMESTAMPNS.1, at.subsec_nanos())
-        } else {
-            (Opt::TIMESTAMP.1, at.subsec_micros())
-        };
-        let data = [at.as_secs().to_ne_bytes(), u64::from(fraction).to_ne_bytes()].concat();
-        out.push(ControlMessage::new(SOL_SOCKET, kind, data));
-    }
+    let mut out: Vec<_> = time(cx, options, meta.at).into_iter().collect();
     if options.is_on(Opt::RXQ_OVFL) && meta.drops != 0 {
         out.push(ControlMessage::new(SOL_SOCKET, Opt::RXQ_OVFL.1, meta.drops.to_ne_bytes()));
     }
     if let Some(segment) = meta.segment.filter(|_| options.is_on(Opt::UDP_GRO)) {
         out.push(ControlMessage::new(SOL_UDP, Opt::UDP_GRO.1, i32::from(segment).to_ne_bytes()));
     }
-    if v6 {
-        received6(options, meta, &mut out);
-    }
-    if let IpAddr::V4(dst) = meta.dst {
-        received4(cx, options, meta, dst, &mut out);
-    }
-    out
-}
-
-fn received4(cx: Cx<'_>, options: &Options, meta: &Meta, dst: Ipv4Addr, out: &mut Vec<ControlMessage>) {
-    if options.is_on(Opt::IP_PKTINFO) {
+    let own = |dst| {
         // Of a packet to a group or to all, the address of ours that an answer would have.
-        let own = if super::address::address_type(cx, dst) == crate::fib::route_type::LOCAL {
+        if super::address::address_type(cx, dst) == crate::fib::route_type::LOCAL {
             dst
         } else {
             crate::inet::select_addr(cx.ns(), Some(meta.ifindex), Ipv4Addr::UNSPECIFIED, 0)
+        }
+    };
+    told(v6, options, meta, own, &mut out);
+    out
+}
+
+/// When it was.
+fn time(cx: Cx<'_>, options: &Options, at: Duration) -> Option<ControlMessage> {
+    (options.is_on(Opt::TIMESTAMPNS) || options.is_on(Opt::TIMESTAMP)).then(|| {
+        let at = wall(cx, at);
+        let (kind, fraction) = if options.is_on(Opt::TIMESTAMPNS) {
+            (Opt::TIMESTAMPNS.1, at.subsec_nanos())
+        } else {
+            (Opt::TIMESTAMP.1, at.subsec_micros())
         };
+        let data = [at.as_secs().to_ne_bytes(), u64::from(fraction).to_ne_bytes()].concat();
+        ControlMessage::new(SOL_SOCKET, kind, data)
+    })
+}
+
+/// What stands in a packet's own headers. `own`: the address of ours that an answer to one to `dst` would have.
+fn told(
+    v6: bool,
+    options: &Options,
+    meta: &Meta,
+    own: impl FnOnce(Ipv4Addr) -> Ipv4Addr,
+    out: &mut Vec<ControlMessage>,
+) {
+    if v6 {
+        told6(options, meta, out);
+    }
+    if let IpAddr::V4(dst) = meta.dst {
+        told4(options, meta, dst, own, out);
+    }
+}
+
+fn told4(
+    options: &Options,
+    meta: &Meta,
+    dst: Ipv4Addr,
+    own: impl FnOnce(Ipv4Addr) -> Ipv4Addr,
+    out: &mut Vec<ControlMessage>,
+) {
+    if options.is_on(Opt::IP_PKTINFO) {
+        let own = own(dst);
         let data = [meta.ifindex.to_ne_bytes(), own.octets(), dst.octets()].concat();
         out.push(ControlMessage::new(SOL_IP, Opt::IP_PKTINFO.1, data));
     }
@@ -133,7 +157,7 @@ fn received4(cx: Cx<'_>, options: &Options, meta: &Meta, dst: Ipv4Addr, out: &mu
     }
 }
 
-fn received6(options: &Options, meta: &Meta, out: &mut Vec<ControlMessage>) {
+fn told6(options: &Options, meta: &Meta, out: &mut Vec<ControlMessage>) {
     let mut pktinfo = in6(meta.dst).octets().to_vec();
     pktinfo.extend(meta.ifindex.to_ne_bytes());
     if options.is_on(Opt::IPV6_RECVPKTINFO) {
@@ -159,8 +183,20 @@ fn received6(options: &Options, meta: &Meta, out: &mut Vec<ControlMessage>) {
     }
 }
 
-/// What a socket says of an error (`ip_recv_error`, `ipv6_recv_error`).
-pub(crate) fn error(v6: bool, error: &QueuedError) -> ControlMessage {
+/// What a socket with these options says of an error (`ip_recv_error`, `ipv6_recv_error`): of the message that brought it,
+/// as if that had been received, and then of itself.
+pub(crate) fn of_error(cx: Cx<'_>, v6: bool, options: &Options, error: &QueuedError) -> Vec<ControlMessage> {
+    let mut out: Vec<_> = time(cx, options, error.at).into_iter().collect();
+    if let Some(meta) = &error.heard {
+        // Nobody asked by what address it would be answered.
+        told(v6, options, meta, |_| Ipv4Addr::UNSPECIFIED, &mut out);
+    }
+    out.push(extended(v6, error));
+    out
+}
+
+/// `struct sock_extended_err`, and who it is from.
+fn extended(v6: bool, error: &QueuedError) -> ControlMessage {
     let (level, kind) = if v6 { (SOL_IPV6, Opt::IPV6_RECVERR.1) } else { (SOL_IP, Opt::IP_RECVERR.1) };
     let mut data = error.errno.to_ne_bytes().to_vec();
     data.extend([error.origin as u8, error.ty, error.code, 0]);

@@ -64,21 +64,7 @@ pub(crate) fn device(cx: Cx<'_>, group: IpAddr, ifindex: u32, own: Ipv4Addr) -> 
         let owner = inet.and_then(|inet| inet.all_addrs().find(|(_, ifa)| ifa.local == own).map(|(index, _)| index));
         return owner.and_then(|index| links.by_index(index)).ok_or(errno::ENODEV);
     }
-    let flow = Flow {
-        dst: group,
-        src: None,
-        oif: 0,
-        mark: 0,
-        tos: 0,
-        protocol: 0,
-        sport: 0,
-        dport: 0,
-        uid: 0,
-        flow_label: 0,
-        on_link: false,
-        any_source: false,
-    };
-    let route = route_output(cx, &flow).map_err(|_| errno::ENODEV)?;
+    let route = route_output(cx, &Flow::to(group)).map_err(|_| errno::ENODEV)?;
     links.by_index(route.oif).ok_or(errno::ENODEV)
 }
 

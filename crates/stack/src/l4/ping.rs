@@ -116,7 +116,7 @@ pub(super) fn err(cx: Cx<'_>, error: &IcmpError<'_>) {
         (state.peer.is_some(), state.options.is_on(if v6 { Opt::IPV6_RECVERR } else { Opt::IP_RECVERR }))
     };
     if asks {
-        sock.report(Some(queued(error, ends.src, error.transport)), Some(error.errno));
+        sock.report(Some(queued(cx, error, ends.src, error.transport)), Some(error.errno));
     } else if connected && error.fatal {
         sock.report(None, Some(error.errno));
     }

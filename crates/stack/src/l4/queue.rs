@@ -78,6 +78,10 @@ pub struct QueuedError {
     pub payload: Vec<u8>,
     /// Index of the device that the message came in by.
     pub ifindex: u32,
+    /// When it was found out, on the stack's clock.
+    pub at: Duration,
+    /// What is known of the message; none came of what this host found out itself.
+    pub heard: Option<Meta>,
 }
 
 /// What a packet of this many bytes counts in a buffer: the memory that Linux has for it.

@@ -194,7 +194,7 @@ pub(super) fn err(cx: Cx<'_>, error: &IcmpError<'_>) {
         if asks {
             let to = endpoint(error.dst, 0, error.iif);
             let quoted = if header_too { quoted_header(error) } else { error.transport };
-            sock.report(Some(queued(error, to, quoted)), Some(error.errno));
+            sock.report(Some(queued(cx, error, to, quoted)), Some(error.errno));
         } else if connected && error.fatal {
             sock.report(None, Some(error.errno));
         }
@@ -203,5 +203,5 @@ pub(super) fn err(cx: Cx<'_>, error: &IcmpError<'_>) {
 
 /// What the message quotes from the network header on.
 fn quoted_header<'e>(error: &IcmpError<'e>) -> &'e [u8] {
-    error.message.get(8..).filter(|quoted| quoted.len() >= error.transport.len()).unwrap_or(error.transport)
+    error.packet.frame.data().get(8..).filter(|quoted| quoted.len() >= error.transport.len()).unwrap_or(error.transport)
 }

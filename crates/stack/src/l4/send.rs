@@ -9,7 +9,7 @@ use super::address::{endpoint, needs_scope, unmapped};
 use super::cmsg::{ControlMessage, Said};
 use super::options::Opt;
 use super::queue::{ErrorOrigin, QueuedError};
-use super::sock::{Caller, Kind, Proto, Sock, State};
+use super::sock::{Caller, IPPROTO_ICMPV6, Kind, Proto, Sock, State};
 use super::{ping, raw, udp};
 use crate::errno;
 use crate::l2::{Cx, Frame};
@@ -92,11 +92,12 @@ impl Plan {
         let hop_limit = said.hop_limit.or_else(|| u8::try_from(options.get(hops)).ok());
         let mark = said.mark.unwrap_or_else(|| options.get(Opt::MARK).cast_unsigned());
         let writes_header = options.is_on(if v4 { Opt::IP_HDRINCL } else { Opt::IPV6_HDRINCL });
+        let pmtu = options.get(if v4 { Opt::IP_MTU_DISCOVER } else { Opt::IPV6_MTU_DISCOVER });
         let header = Header {
             protocol: sock.kind.protocol(),
             tos,
             hop_limit,
-            pmtu: pmtu(options.get(if v4 { Opt::IP_MTU_DISCOVER } else { Opt::IPV6_MTU_DISCOVER })),
+            pmtu: PmtuDiscovery::of(pmtu).unwrap_or_default(),
             options: if v4 { state.raw.ip_options.clone() } else { Vec::new() },
             flow_label: 0,
             multicast_loop: options.is_on(if v4 { Opt::IP_MULTICAST_LOOP } else { Opt::IPV6_MULTICAST_LOOP }),
@@ -110,7 +111,6 @@ impl Plan {
             to,
             sport: state.port,
             flow: Flow {
-                dst: ip,
                 src,
                 oif,
                 mark,
@@ -119,9 +119,9 @@ impl Plan {
                 sport: state.port,
                 dport: to.port(),
                 uid: sock.uid,
-                flow_label: 0,
                 on_link: options.is_on(Opt::DONTROUTE),
                 any_source: state.any_source() || (raw && writes_header),
+                ..Flow::to(ip)
             },
             header,
             broadcast: options.is_on(Opt::BROADCAST),
@@ -168,17 +168,6 @@ impl Plan {
     }
 }
 
-const fn pmtu(number: i32) -> PmtuDiscovery {
-    match number {
-        0 => PmtuDiscovery::Dont,
-        2 => PmtuDiscovery::Do,
-        3 => PmtuDiscovery::Probe,
-        4 => PmtuDiscovery::Interface,
-        5 => PmtuDiscovery::Omit,
-        _ => PmtuDiscovery::Want,
-    }
-}
-
 /// Sends a packet, and receives what that causes. `to` as the program gave it.
 ///
 /// # Errors
@@ -206,7 +195,8 @@ fn queue(
     flags: i32,
 ) -> Result<usize, i32> {
     let cx = sock.cx().ok_or(errno::ENODEV)?;
-    if payload.len() > LONGEST {
+    // Of IPv6 it is found too long only where packets are made of it, and then the error queue says so, too.
+    if payload.len() > LONGEST && (!sock.kind.v6 || sock.kind.proto == Proto::Ping) {
         return Err(errno::EMSGSIZE);
     }
     if flags & MSG_OOB != 0 {
@@ -232,6 +222,9 @@ fn queue(
     }
     let to = destination(sock.kind, &state, to)?;
     let v6 = unmapped(to.ip()).is_ipv6();
+    if payload.len() > LONGEST && !v6 {
+        return Err(errno::EMSGSIZE);
+    }
     let said = Said::read(v6, control, || caller.capable(Cap::NetAdmin))?;
     if !v6 && sock.kind.v6 && (state.options.is_on(Opt::IPV6_V6ONLY) || !sock.kind.proto.is_udp()) {
         return Err(if sock.kind.proto.is_udp() { errno::ENETUNREACH } else { errno::EINVAL });
@@ -287,6 +280,16 @@ fn destination(kind: Kind, state: &State, to: Option<SocketAddr>) -> Result<Sock
     Ok(to)
 }
 
+/// The port that an error names which this host finds itself: none of IPv4; where IPv6 keeps ports of UDP, it keeps an ICMP
+/// message's type and code.
+fn local_port(plan: &Plan, payload: &[u8]) -> u16 {
+    match (plan.v6(), payload) {
+        (false, _) => 0,
+        (true, &[ty, code, ..]) if plan.header.protocol == IPPROTO_ICMPV6 => u16::from_be_bytes([ty, code]),
+        (true, _) => plan.to.port(),
+    }
+}
+
 fn transmit(cx: Cx<'_>, sock: &Sock, caller: &dyn Caller, mut plan: Plan, payload: &[u8]) -> Result<(), i32> {
     if plan.kind.proto == Proto::Ping {
         ping::check(plan.v6(), payload)?;
@@ -307,6 +310,7 @@ fn transmit(cx: Cx<'_>, sock: &Sock, caller: &dyn Caller, mut plan: Plan, payloa
                 IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
                 IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
             };
+            let port = local_port(&plan, payload);
             sock.report(
                 Some(QueuedError {
                     errno: errno::EMSGSIZE,
@@ -315,9 +319,11 @@ fn transmit(cx: Cx<'_>, sock: &Sock, caller: &dyn Caller, mut plan: Plan, payloa
                     code: 0,
                     info: route.mtu,
                     offender: Some(any),
-                    to: endpoint(route.dst, if sock.kind.proto.is_udp() { 0 } else { plan.to.port() }, route.oif),
+                    to: endpoint(route.dst, port, route.oif),
                     payload: Vec::new(),
                     ifindex: route.oif,
+                    at: cx.now(),
+                    heard: None,
                 }),
                 None,
             );

@@ -65,7 +65,7 @@ pub(crate) fn set(sock: &Arc<Sock>, caller: &dyn Caller, level: i32, name: i32, 
     let cx = sock.cx().ok_or(errno::ENODEV)?;
     match level {
         SOL_SOCKET => set_socket(cx, sock, caller, name, value),
-        SOL_IP => set_ip(cx, sock, caller, name, value),
+        SOL_IP if !is_raw6(sock) => set_ip(cx, sock, caller, name, value),
         SOL_IPV6 if sock.kind.v6 => set_ipv6(cx, sock, caller, name, value),
         SOL_UDP | SOL_UDPLITE if sock.kind.proto.is_udp() => {
             let opt = Opt(SOL_UDP, name);
@@ -78,6 +78,11 @@ pub(crate) fn set(sock: &Arc<Sock>, caller: &dyn Caller, level: i32, name: i32, 
         SOL_RAW | SOL_ICMPV6 => set_raw(sock, level, name, value),
         _ => Err(errno::ENOPROTOOPT),
     }
+}
+
+/// A raw socket of IPv6 has none of IPv4's options; other sockets of IPv6 do.
+fn is_raw6(sock: &Sock) -> bool {
+    sock.kind.v6 && matches!(sock.kind.proto, Proto::Raw(_))
 }
 
 /// One that is only a number.
@@ -406,6 +411,7 @@ pub(crate) fn get(sock: &Arc<Sock>, level: i32, name: i32, room: usize) -> Resul
     let mut state = sock.lock();
     let raw = matches!(sock.kind.proto, Proto::Raw(_));
     match (level, name) {
+        (SOL_IP, _) if is_raw6(sock) => Err(errno::ENOPROTOOPT),
         (SOL_SOCKET, SO_TYPE) => number(if raw { 3 } else { 2 }),
         (SOL_SOCKET, SO_DOMAIN) => number(if sock.kind.v6 { 10 } else { 2 }),
         (SOL_SOCKET, SO_PROTOCOL) | (SOL_IP, IP_PROTOCOL) => number(sock.kind.protocol().into()),

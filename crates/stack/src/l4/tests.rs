@@ -10,7 +10,7 @@ use pernet::{Cred, Namespaces, NetRef, Origin};
 use super::options::{Opt, SOL_IP, SOL_SOCKET};
 use super::user::{InetProtocol, InetSocket, PingSocket, RawSocket, SocketError, UdpSocket};
 use crate::dev::{FlagChange, IfFlags, KindSpec, LinkChange, NewLink, Stack, VethPeer};
-use crate::inet::{Lifetime4, NewAddr4};
+use crate::inet::NewAddr4;
 use crate::rtnl::{Clock, ManualClock};
 use crate::{FilterInstruction, LinkAddr, PacketSocket, RingMemory, Root, errno};
 
@@ -53,20 +53,9 @@ impl World {
             for device in ["lo", "e0"] {
                 world.up(net, device);
             }
-            let new = NewAddr4 {
-                ifindex: world.stack.links(net).unwrap().by_name("e0").unwrap().index(),
-                local: [10, 0, 0, last].into(),
-                address: None,
-                prefix_len: 24,
-                broadcast: Some([10, 0, 0, 255].into()),
-                scope: 0,
-                flags: 0,
-                label: None,
-                rt_priority: 0,
-                proto: 0,
-                lifetime: Lifetime4::FOREVER,
-                replace: false,
-            };
+            let ifindex = world.stack.links(net).unwrap().by_name("e0").unwrap().index();
+            let broadcast = Some([10, 0, 0, 255].into());
+            let new = NewAddr4 { broadcast, ..NewAddr4::new(ifindex, [10, 0, 0, last].into(), 24) };
             world.stack.rtnl(Origin::KERNEL).new_addr4(net, &new).unwrap();
         }
         world.stack.run_packets();

@@ -186,14 +186,14 @@ pub(super) fn err(cx: Cx<'_>, error: &IcmpError<'_>) {
     };
     if asks {
         let payload = error.transport.get(HEADER..).unwrap_or_default();
-        sock.report(Some(queued(error, to, payload)), Some(error.errno));
+        sock.report(Some(queued(cx, error, to, payload)), Some(error.errno));
     } else if connected && error.fatal {
         sock.report(None, Some(error.errno));
     }
 }
 
 /// As it stands in the queue of errors.
-pub(super) fn queued(error: &IcmpError<'_>, to: std::net::SocketAddr, payload: &[u8]) -> QueuedError {
+pub(super) fn queued(cx: Cx<'_>, error: &IcmpError<'_>, to: std::net::SocketAddr, payload: &[u8]) -> QueuedError {
     let origin = match (error.offender, error.dst) {
         (None, _) => ErrorOrigin::Local,
         (_, IpAddr::V4(_)) => ErrorOrigin::Icmp,
@@ -209,5 +209,19 @@ pub(super) fn queued(error: &IcmpError<'_>, to: std::net::SocketAddr, payload: &
         to,
         payload: payload.to_vec(),
         ifindex: error.iif,
+        at: cx.now(),
+        heard: Some(Meta {
+            from: endpoint(error.packet.src, 0, error.iif),
+            dst: error.packet.dst,
+            // Linux reads it where the quoted payload has begun by then.
+            dport: payload.get(2..4).map_or(0, |port| u16::from_be_bytes([port[0], port[1]])),
+            ifindex: error.iif,
+            tos: error.packet.tos,
+            hop_limit: error.packet.hop_limit,
+            at: cx.now(),
+            drops: 0,
+            segment: None,
+            options: error.packet.options(),
+        }),
     }
 }

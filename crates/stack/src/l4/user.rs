@@ -268,10 +268,11 @@ impl InetSocket {
         self.0.cx().map(|cx| cmsg::received(cx, self.0.kind.v6, &options, meta)).unwrap_or_default()
     }
 
-    /// The control message that comes with an error.
+    /// The control messages that come with an error, by what was asked for.
     #[must_use]
-    pub fn error_control(&self, error: &QueuedError) -> ControlMessage {
-        cmsg::error(self.0.kind.v6, error)
+    pub fn error_control(&self, error: &QueuedError) -> Vec<ControlMessage> {
+        let options = self.0.lock().options.clone();
+        self.0.cx().map(|cx| cmsg::of_error(cx, self.0.kind.v6, &options, error)).unwrap_or_default()
     }
 
     /// What the socket is ready for. There is always room to send.

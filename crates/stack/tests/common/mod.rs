@@ -5,9 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pernet::{Cred, Namespaces, NetRef, Origin};
-use pernet_stack::{
-    Clock, FlagChange, IfFlags, KindSpec, Lifetime4, LinkChange, ManualClock, NewAddr4, NewLink, Stack, VethPeer,
-};
+use pernet_stack::{Clock, FlagChange, IfFlags, KindSpec, LinkChange, ManualClock, NewAddr4, NewLink, Stack, VethPeer};
 
 struct Shared(Arc<ManualClock>);
 
@@ -48,20 +46,8 @@ pub(crate) fn world() -> World {
     for (net, last) in [(&w.a, 1), (&w.b, 2)] {
         w.flags(net, "lo", IfFlags::UP);
         w.flags(net, "eth", IfFlags::UP);
-        let new = NewAddr4 {
-            ifindex: w.index(net, "eth"),
-            local: [10, 0, 0, last].into(),
-            address: None,
-            prefix_len: 24,
-            broadcast: Some([10, 0, 0, 255].into()),
-            scope: 0,
-            flags: 0,
-            label: None,
-            rt_priority: 0,
-            proto: 0,
-            lifetime: Lifetime4::FOREVER,
-            replace: false,
-        };
+        let broadcast = Some([10, 0, 0, 255].into());
+        let new = NewAddr4 { broadcast, ..NewAddr4::new(w.index(net, "eth"), [10, 0, 0, last].into(), 24) };
         w.stack.rtnl(Origin::KERNEL).new_addr4(net, &new).unwrap();
     }
     w.settle();

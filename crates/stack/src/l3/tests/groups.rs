@@ -114,7 +114,7 @@ fn a_router_that_asks_is_answered() {
         let sum = internet_checksum(&message, 0);
         message[2..4].copy_from_slice(&sum.to_be_bytes());
         let route =
-            route_output(cx, &Flow { oif: world.index(&b, "e2"), ..flow("224.0.0.1".parse().unwrap()) }).unwrap();
+            route_output(cx, &Flow { oif: world.index(&b, "e2"), ..Flow::to("224.0.0.1".parse().unwrap()) }).unwrap();
         let header = Header { protocol: 2, hop_limit: Some(1), ..plain() };
         ip_output(cx, &route, &header, Frame::with_payload(&message)).unwrap();
         world.run();
@@ -139,7 +139,7 @@ fn who_listens_hears() {
     let oif = world.index(&a, "e1");
     let send = |loops: bool| {
         let cx = Cx::new(&world.stack, &a).unwrap();
-        let route = route_output(cx, &Flow { oif, ..flow("239.1.2.3".parse().unwrap()) }).unwrap();
+        let route = route_output(cx, &Flow { oif, ..Flow::to("239.1.2.3".parse().unwrap()) }).unwrap();
         let mut message = vec![8, 0, 0, 0, 0x12, 0x34, 0, 1];
         let sum = internet_checksum(&message, 0);
         message[2..4].copy_from_slice(&sum.to_be_bytes());

@@ -16,7 +16,7 @@ use pernet::{Cred, Namespaces, NetRef, Origin};
 use super::{Flow, Header, PmtuDiscovery, internet_checksum, ip_output, route_output};
 use crate::dev::{FlagChange, IfFlags, KindSpec, LinkChange, LinkStats, NewLink, Stack, VethPeer};
 use crate::fib::{Gateway, Insert, RouteConfig, route_type};
-use crate::inet::{Lifetime4, NewAddr4};
+use crate::inet::NewAddr4;
 use crate::inet6::{Nexthop6, Placing, Prefix6, RouteSpec6};
 use crate::l2::{Cx, Frame, seen};
 use crate::rtnl::{Clock, ManualClock};
@@ -94,20 +94,9 @@ impl World {
             IpAddr::V4(local) => {
                 let prefix_len: u8 = len.parse().unwrap();
                 let broadcast = u32::from(local) | u32::MAX.checked_shr(prefix_len.into()).unwrap_or(0);
-                let new = NewAddr4 {
-                    ifindex,
-                    local,
-                    address: None,
-                    prefix_len,
-                    broadcast: Some(broadcast.into()),
-                    scope: if local.is_loopback() { 254 } else { 0 },
-                    flags: 0,
-                    label: None,
-                    rt_priority: 0,
-                    proto: 0,
-                    lifetime: Lifetime4::FOREVER,
-                    replace: false,
-                };
+                let broadcast = Some(broadcast.into());
+                let scope = if local.is_loopback() { 254 } else { 0 };
+                let new = NewAddr4 { broadcast, scope, ..NewAddr4::new(ifindex, local, prefix_len) };
                 self.stack.rtnl(Origin::KERNEL).new_addr4(net, &new).unwrap();
             }
             IpAddr::V6(addr) => {
@@ -191,7 +180,7 @@ impl World {
     pub(crate) fn ping(&self, net: &NetRef, dst: &str, size: usize, header: Header) -> Result<(), i32> {
         let cx = Cx::new(&self.stack, net).unwrap();
         let dst: IpAddr = dst.parse().unwrap();
-        let flow = flow(dst);
+        let flow = Flow::to(dst);
         let route = route_output(cx, &flow)?;
         let mut frame = Frame::zeroed(8 + size);
         let data = frame.data_mut();
@@ -225,23 +214,6 @@ impl World {
         let of = net.cookie().get();
         let went = seen::take().into_iter().filter(|s| s.net == of && s.outgoing).map(|s| words(&s.bytes));
         went.filter(|words| !words.contains(MLD)).collect()
-    }
-}
-
-pub(super) fn flow(dst: IpAddr) -> Flow {
-    Flow {
-        dst,
-        src: None,
-        oif: 0,
-        mark: 0,
-        tos: 0,
-        protocol: 0,
-        sport: 0,
-        dport: 0,
-        uid: 0,
-        flow_label: 0,
-        on_link: false,
-        any_source: false,
     }
 }
 

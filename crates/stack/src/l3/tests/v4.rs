@@ -172,7 +172,7 @@ fn parts_are_put_together() {
     // The last part never comes.
     let first = {
         let cx = Cx::new(&world.stack, &a).unwrap();
-        let route = route_output(cx, &flow("10.1.2.1".parse().unwrap())).unwrap();
+        let route = route_output(cx, &Flow::to("10.1.2.1".parse().unwrap())).unwrap();
         let mut packet = vec![0x45, 0, 0, 44, 0, 7, 0x20, 0, 64, 17, 0, 0, 10, 1, 1, 1, 10, 1, 2, 1];
         packet.extend([0; 24]);
         super::super::ip_output_raw(cx, &route, &plain(), Frame::with_payload(&packet))

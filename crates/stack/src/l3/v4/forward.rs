@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::header::{Ipv4Header, decrease_ttl};
-use super::icmp::{self, Quote, code, ty};
+use super::icmp::{self, code, ty};
 use super::options::Options;
 use super::{input, options, output, redirect, route};
 use crate::dev::Link;
@@ -11,7 +11,7 @@ use crate::errno;
 use crate::fib::{self, RouteAnswer, rtcf};
 use crate::inet;
 use crate::l2::{Cx, Frame, PacketType};
-use crate::l3::{Reach, exceeds};
+use crate::l3::{Quote, Reach, exceeds};
 
 /// Sends a packet on the way that was found, or tells its sender why not.
 pub(super) fn ip_forward(
@@ -26,7 +26,7 @@ pub(super) fn ip_forward(
         return;
     }
     let refuse = |frame: &Frame, ty, code, info| {
-        icmp::icmp_send(cx, &Quote::of(frame, link.index(), Reach::Unicast), ty, code, info);
+        icmp::icmp_send(cx, Quote::of(frame, link.index(), Reach::Unicast), ty, code, info);
     };
     let way = match way {
         Ok(way) => way,

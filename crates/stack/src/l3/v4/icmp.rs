@@ -10,7 +10,9 @@ use crate::errno;
 use crate::fib::{self, route_type};
 use crate::inet;
 use crate::l2::{Checksum, Cx, Frame, PacketType};
-use crate::l3::{Flow, Header, IcmpError, PmtuDiscovery, Reach, Received, internet_checksum, ip_output, route_output};
+use crate::l3::{
+    Flow, Header, IcmpError, PmtuDiscovery, Quote, Reach, Received, internet_checksum, ip_output, route_output,
+};
 use crate::l4;
 use crate::sysctl;
 
@@ -45,39 +47,14 @@ pub(super) mod code {
     pub(in super::super) const EXC_FRAGTIME: u8 = 1;
 }
 
-/// A packet that an error is told of, as far as the message needs it.
-#[derive(Debug)]
-pub(super) struct Quote {
-    bytes: [u8; MAX_ERROR],
-    len: usize,
-    iif: u32,
-    reach: Reach,
-    kind: PacketType,
-    mark: u32,
-}
-
-impl Quote {
-    /// Of a packet whose data begin at the network header.
-    pub(super) fn of(frame: &Frame, iif: u32, reach: Reach) -> Self {
-        let mut bytes = [0; MAX_ERROR];
-        let len = frame.len().min(MAX_ERROR);
-        bytes[..len].copy_from_slice(&frame.data()[..len]);
-        Self { bytes, len, iif, reach, kind: frame.kind, mark: frame.mark }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
-    }
-}
-
 /// Whether a type tells of an error: of those none is told.
 const fn is_error(ty: u8) -> bool {
     matches!(ty, ty::DEST_UNREACH | ty::SOURCE_QUENCH | ty::REDIRECT | ty::TIME_EXCEEDED | ty::PARAMETER_PROBLEM)
 }
 
 /// Tells the sender of a packet what became of it, if he may be told (RFC 1122, 3.2.2).
-pub(super) fn icmp_send(cx: Cx<'_>, packet: &Quote, ty: u8, code: u8, info: u32) {
-    let Some(header) = Ipv4Header::parse(packet.bytes()) else { return };
+pub(super) fn icmp_send(cx: Cx<'_>, packet: Quote<'_>, ty: u8, code: u8, info: u32) {
+    let Some(header) = Ipv4Header::parse(packet.bytes) else { return };
     let ours = packet.kind == PacketType::Outgoing;
     let told = packet.kind == PacketType::Host || ours;
     if !told || matches!(packet.reach, Reach::Broadcast | Reach::Multicast) || header.offset > 0 {
@@ -86,7 +63,7 @@ pub(super) fn icmp_send(cx: Cx<'_>, packet: &Quote, ty: u8, code: u8, info: u32)
     if input::is_group_or_all(header.src) || input::is_group_or_all(header.dst) || header.src.is_unspecified() {
         return;
     }
-    if header.protocol == ICMP && packet.bytes().get(header.len).is_none_or(|ty| is_error(*ty)) {
+    if header.protocol == ICMP && packet.bytes.get(header.len).is_none_or(|ty| is_error(*ty)) {
         return;
     }
     let ns = cx.ns();
@@ -108,7 +85,7 @@ pub(super) fn icmp_send(cx: Cx<'_>, packet: &Quote, ty: u8, code: u8, info: u32)
         return;
     }
     let room = usize::try_from(route.mtu).unwrap_or(0).min(MAX_ERROR).saturating_sub(HLEN + LEN);
-    let quoted = &packet.bytes()[..packet.len.min(room)];
+    let quoted = &packet.bytes[..packet.bytes.len().min(room)];
     let mut message = Frame::zeroed(LEN + quoted.len());
     let data = message.data_mut();
     (data[0], data[1]) = (ty, code);
@@ -123,20 +100,7 @@ pub(in crate::l3) fn reply_mark(cx: Cx<'_>, mark: u32) -> u32 {
 }
 
 fn reply_flow(dst: Ipv4Addr, tos: u8, mark: u32) -> Flow {
-    Flow {
-        dst: dst.into(),
-        src: None,
-        oif: 0,
-        mark,
-        tos: tos & 0x1c,
-        protocol: ICMP,
-        sport: 0,
-        dport: 0,
-        uid: 0,
-        flow_label: 0,
-        on_link: false,
-        any_source: false,
-    }
+    Flow { mark, tos: tos & 0x1c, protocol: ICMP, ..Flow::to(dst.into()) }
 }
 
 /// Completes a message and sends it.
@@ -287,7 +251,7 @@ fn error(cx: Cx<'_>, packet: &Received, from: Ipv4Addr, ty: u8, code: u8) {
         protocol: inner.protocol,
         transport: quoted.get(inner.len..).unwrap_or(&[]),
         iif: packet.iif,
-        message,
+        packet,
     };
     l4::error(cx, &error);
 }
@@ -297,10 +261,10 @@ pub(in crate::l3) fn link_failure(cx: Cx<'_>, ifindex: u32, mut frame: Frame) {
     frame.pull_back_to_network();
     // Whom it came from is told, be it this host.
     frame.kind = PacketType::Outgoing;
-    icmp_send(cx, &Quote::of(&frame, ifindex, Reach::Unicast), ty::DEST_UNREACH, code::HOST_UNREACH, 0);
+    icmp_send(cx, Quote::of(&frame, ifindex, Reach::Unicast), ty::DEST_UNREACH, code::HOST_UNREACH, 0);
 }
 
 /// A packet whose parts did not all come in time: the first of them.
 pub(in crate::l3) fn parts_missing(cx: Cx<'_>, ifindex: u32, first: &Frame) {
-    icmp_send(cx, &Quote::of(first, ifindex, Reach::Local), ty::TIME_EXCEEDED, code::EXC_FRAGTIME, 0);
+    icmp_send(cx, Quote::of(first, ifindex, Reach::Local), ty::TIME_EXCEEDED, code::EXC_FRAGTIME, 0);
 }

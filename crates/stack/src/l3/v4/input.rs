@@ -12,7 +12,7 @@ use crate::fib::{self, RouteAnswer, RouteQuery, route_type};
 use crate::inet;
 use crate::l2::{self, Checksum, Cx, Frame, PacketType};
 use crate::l3::frag::{self, Part};
-use crate::l3::{Delivered, Reach, Received, internet_checksum, report};
+use crate::l3::{Delivered, Quote, Reach, Received, internet_checksum, report};
 use crate::l4;
 use crate::state::ConfOf;
 
@@ -43,8 +43,8 @@ pub(in crate::l3) fn ip_rcv(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame) {
     if header.len > HLEN {
         match options::parse(&frame.data()[..header.len]) {
             Err(at) => {
-                let quote = icmp::Quote::of(&frame, link.index(), Reach::Unicast);
-                return icmp::icmp_send(cx, &quote, icmp::ty::PARAMETER_PROBLEM, 0, u32::from(at) << 24);
+                let quote = Quote::of(&frame, link.index(), Reach::Unicast);
+                return icmp::icmp_send(cx, quote, icmp::ty::PARAMETER_PROBLEM, 0, u32::from(at) << 24);
             }
             Ok(options) if options.source_route && frame.routed.is_none() && !obeys(cx, link) => return,
             Ok(options) => found = options,
@@ -185,8 +185,8 @@ fn deliver_whole(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame, header: &Ipv4He
         Delivered::NoProtocol(frame) => (frame, icmp::code::PROT_UNREACH),
     };
     frame.pull_back_to_network();
-    let quote = icmp::Quote::of(&frame, link.index(), reach);
-    icmp::icmp_send(cx, &quote, icmp::ty::DEST_UNREACH, unreachable, 0);
+    let quote = Quote::of(&frame, link.index(), reach);
+    icmp::icmp_send(cx, quote, icmp::ty::DEST_UNREACH, unreachable, 0);
 }
 
 /// Whether the checksum of a transport header is in order, which `start` is the sum of the pseudo header for.

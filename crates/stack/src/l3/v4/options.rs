@@ -159,6 +159,17 @@ pub(super) fn milliseconds() -> u32 {
 
 /// The options of an answer to a packet with these: what is recorded on the way goes on (`ip_options_echo`).
 pub(crate) fn echo(options: &[u8]) -> Vec<u8> {
+    only(options, |ty| matches!(ty, RECORD_ROUTE | TIMESTAMP))
+}
+
+/// Those of a packet with these that each of its parts has: their type says so.
+pub(super) fn copied(options: &[u8]) -> Vec<u8> {
+    const COPIED: u8 = 0x80;
+    only(options, |ty| ty & COPIED != 0)
+}
+
+/// The options of these types, as far as they are sound, filled up to whole words.
+fn only(options: &[u8], wanted: impl Fn(u8) -> bool) -> Vec<u8> {
     let mut out = Vec::new();
     let mut at = 0;
     while let Some(&ty) = options.get(at) {
@@ -167,8 +178,8 @@ pub(crate) fn echo(options: &[u8]) -> Vec<u8> {
             NOP => 1,
             _ => options.get(at + 1).map_or(0, |len| usize::from(*len)),
         };
-        let Some(option) = options.get(at..at + len).filter(|_| len > 0) else { break };
-        if matches!(ty, RECORD_ROUTE | TIMESTAMP) {
+        let Some(option) = options.get(at..at + len).filter(|option| !option.is_empty()) else { break };
+        if wanted(ty) {
             out.extend_from_slice(option);
         }
         at += len;
@@ -223,6 +234,13 @@ mod tests {
     fn an_answer_records_on() {
         assert_eq!(echo(&[1, 148, 4, 0, 0, 7, 7, 8, 1, 2, 3, 4]), [7, 7, 8, 1, 2, 3, 4, 0]);
         assert_eq!(echo(&[7, 0, 7]), []);
+    }
+
+    #[test]
+    fn a_part_has_what_is_to_be_copied() {
+        assert_eq!(copied(&[1, 7, 7, 4, 0, 0, 0, 0, 148, 4, 0, 0]), [148, 4, 0, 0]);
+        assert_eq!(copied(&[131, 3, 4, 0, 148, 4, 0, 0]), [131, 3, 4, 0]);
+        assert_eq!(copied(&[131, 9, 4]), []);
     }
 
     #[test]

@@ -35,11 +35,9 @@ pub(in crate::l3) fn ip_output(
     if len > MAX_HLEN || total_len > MAX_LEN && whole {
         return Err(errno::EMSGSIZE);
     }
-    // Who asks the path himself is bound by the device only.
-    let by_device = matches!(header.pmtu, PmtuDiscovery::Probe | PmtuDiscovery::Interface | PmtuDiscovery::Omit);
-    let mtu = if by_device { link.mtu } else { route.mtu } as usize;
+    let mtu = header.pmtu.mtu(&link, route);
     let fits = total_len <= mtu || !whole;
-    if !fits && matches!(header.pmtu, PmtuDiscovery::Do | PmtuDiscovery::Probe | PmtuDiscovery::Interface) {
+    if !fits && header.pmtu.refuses() {
         return Err(errno::EMSGSIZE);
     }
     let df = match header.pmtu {
@@ -215,7 +213,7 @@ fn fragment(cx: Cx<'_>, link: &Arc<Link>, next_hop: IpAddr, mtu: usize, mut fram
     finish_checksum(&mut frame);
     let whole = Ipv4Header::parse(frame.data()).ok_or(errno::EINVAL)?;
     let first_options = frame.data()[HLEN..whole.len].to_vec();
-    let later_options = copied_options(&first_options);
+    let later_options = super::options::copied(&first_options);
     let payload = &frame.data()[whole.len..];
     let mut at = 0;
     while at < payload.len() {
@@ -243,27 +241,4 @@ fn fragment(cx: Cx<'_>, link: &Arc<Link>, next_hop: IpAddr, mtu: usize, mut fram
         at = end;
     }
     Ok(())
-}
-
-/// The options that every part has: those whose type says so.
-fn copied_options(options: &[u8]) -> Vec<u8> {
-    const END: u8 = 0;
-    const NOP: u8 = 1;
-    const COPIED: u8 = 0x80;
-    let mut out = Vec::new();
-    let mut at = 0;
-    while let Some(&ty) = options.get(at) {
-        let len = match ty {
-            END => break,
-            NOP => 1,
-            _ => options.get(at + 1).map_or(0, |len| usize::from(*len)),
-        };
-        let Some(option) = options.get(at..at + len).filter(|option| !option.is_empty()) else { break };
-        if ty & COPIED != 0 {
-            out.extend_from_slice(option);
-        }
-        at += len;
-    }
-    out.resize(out.len().next_multiple_of(4), END);
-    out
 }

@@ -4,13 +4,13 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::header::Ipv4Header;
-use super::icmp::{self, Quote};
+use super::icmp;
 use super::route;
 use crate::dev::Link;
 use crate::fib::{self, Gateway, How, RouteAnswer, RouteQuery, route_type};
 use crate::inet;
 use crate::l2::{Cx, Frame};
-use crate::l3::{Path, Reach, Received};
+use crate::l3::{Path, Quote, Reach, Received};
 use crate::neigh;
 use crate::state::ConfOf;
 
@@ -44,7 +44,7 @@ pub(super) fn send(cx: Cx<'_>, link: &Arc<Link>, frame: &Frame, header: &Ipv4Hea
     };
     if cx.state.l3.redirects.lock().allows(header.src.into(), cx.now()) {
         let quote = Quote::of(frame, link.index(), Reach::Unicast);
-        icmp::icmp_send(cx, &quote, icmp::ty::REDIRECT, HOST, u32::from(gateway));
+        icmp::icmp_send(cx, quote, icmp::ty::REDIRECT, HOST, u32::from(gateway));
     }
 }
 

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::header::Ipv6Header;
-use super::icmp::{self, Quote, code, ty};
+use super::icmp::{self, code, ty};
 use super::{input, output, redirect, route};
 use crate::dev::Link;
 use crate::inet6::{self, RouteError6, Way6, devconf};
 use crate::l2::{Cx, Frame, PacketType};
-use crate::l3::{Reach, exceeds};
+use crate::l3::{Quote, Reach, exceeds};
 
 /// Sends a packet on the way that was found, or tells its sender why not.
 pub(super) fn ip6_forward(
@@ -19,7 +19,7 @@ pub(super) fn ip6_forward(
     found: Result<Way6, RouteError6>,
 ) {
     let refuse = |frame: &Frame, ty, code, info| {
-        icmp::icmpv6_send(cx, &Quote::of(frame, link.index(), Reach::Unicast), ty, code, info);
+        icmp::icmpv6_send(cx, Quote::of(frame, link.index(), Reach::Unicast), ty, code, info);
     };
     // What routes say is told by hosts as well as by routers.
     let way = match found {

@@ -11,7 +11,7 @@ use crate::errno;
 use crate::inet6::{self, Flow6};
 use crate::l2::{Checksum, Cx, Frame, PacketType};
 use crate::l3::{
-    Flow, Header, IcmpError, Reach, Received, Route, internet_checksum, ip_output, pseudo_header_sum, report,
+    Flow, Header, IcmpError, Quote, Reach, Received, Route, internet_checksum, ip_output, pseudo_header_sum, report,
     route_output,
 };
 use crate::l4;
@@ -52,27 +52,10 @@ pub(super) mod code {
     pub(in super::super) const UNKNOWN_OPTION: u8 = 2;
 }
 
-/// A packet that an error is told of, as far as the message needs it.
-#[derive(Debug)]
-pub(super) struct Quote {
-    bytes: Vec<u8>,
-    iif: u32,
-    reach: Reach,
-    kind: PacketType,
-    mark: u32,
-}
-
-impl Quote {
-    /// Of a packet whose data begin at the network header.
-    pub(super) fn of(frame: &Frame, iif: u32, reach: Reach) -> Self {
-        let len = frame.len().min(MAX_ERROR - HLEN - LEN);
-        Self { bytes: frame.data()[..len].to_vec(), iif, reach, kind: frame.kind, mark: frame.mark }
-    }
-}
-
 /// Tells the sender of a packet what became of it, if he may be told (RFC 4443, 2.4).
-pub(super) fn icmpv6_send(cx: Cx<'_>, packet: &Quote, ty: u8, code: u8, info: u32) {
-    let Some(header) = Ipv6Header::parse(&packet.bytes) else { return };
+pub(super) fn icmpv6_send(cx: Cx<'_>, packet: Quote<'_>, ty: u8, code: u8, info: u32) {
+    let quoted = &packet.bytes[..packet.bytes.len().min(MAX_ERROR - HLEN - LEN)];
+    let Some(header) = Ipv6Header::parse(quoted) else { return };
     let ours = packet.kind == PacketType::Outgoing;
     // Two errors are told even of what all got: only so the path's MTU is found, and options that nobody knows.
     let of_all = ty == ty::PACKET_TOO_BIG || ty == ty::PARAMETER_PROBLEM && code == code::UNKNOWN_OPTION;
@@ -80,7 +63,7 @@ pub(super) fn icmpv6_send(cx: Cx<'_>, packet: &Quote, ty: u8, code: u8, info: u3
     if to_all && !of_all || input::is_nobody(header.src) {
         return;
     }
-    if about_error(&packet.bytes, header.next) {
+    if about_error(quoted, header.next) {
         return;
     }
     let own = packet.reach == Reach::Local && !header.dst.is_multicast();
@@ -94,11 +77,11 @@ pub(super) fn icmpv6_send(cx: Cx<'_>, packet: &Quote, ty: u8, code: u8, info: u3
     if !allowed(cx, &route, header.src, ty) {
         return;
     }
-    let mut message = Frame::zeroed(LEN + packet.bytes.len());
+    let mut message = Frame::zeroed(LEN + quoted.len());
     let data = message.data_mut();
     (data[0], data[1]) = (ty, code);
     data[4..8].copy_from_slice(&info.to_be_bytes());
-    data[LEN..].copy_from_slice(&packet.bytes);
+    data[LEN..].copy_from_slice(quoted);
     push(cx, &route, &Header::default(), message);
 }
 
@@ -119,20 +102,7 @@ pub(in crate::l3) fn reply_mark(cx: Cx<'_>, mark: u32) -> u32 {
 }
 
 fn reply_flow(dst: Ipv6Addr, mark: u32) -> Flow {
-    Flow {
-        dst: dst.into(),
-        src: None,
-        oif: 0,
-        mark,
-        tos: 0,
-        protocol: next::ICMPV6,
-        sport: 0,
-        dport: 0,
-        uid: 0,
-        flow_label: 0,
-        on_link: false,
-        any_source: true,
-    }
+    Flow { mark, protocol: next::ICMPV6, any_source: true, ..Flow::to(dst.into()) }
 }
 
 /// Completes a message and sends it.
@@ -266,7 +236,7 @@ fn error(cx: Cx<'_>, packet: &Received, ty: u8, code: u8) {
         protocol: upper.protocol,
         transport: quoted.get(upper.at..).unwrap_or(&[]),
         iif: packet.iif,
-        message,
+        packet,
     };
     l4::error(cx, &error);
 }
@@ -276,12 +246,12 @@ pub(in crate::l3) fn link_failure(cx: Cx<'_>, ifindex: u32, mut frame: Frame) {
     frame.pull_back_to_network();
     // Whom it came from is told, be it this host.
     frame.kind = PacketType::Outgoing;
-    icmpv6_send(cx, &Quote::of(&frame, ifindex, Reach::Unicast), ty::DEST_UNREACH, code::ADDR_UNREACH, 0);
+    icmpv6_send(cx, Quote::of(&frame, ifindex, Reach::Unicast), ty::DEST_UNREACH, code::ADDR_UNREACH, 0);
 }
 
 /// A packet whose parts did not all come in time: the first of them.
 pub(in crate::l3) fn parts_missing(cx: Cx<'_>, ifindex: u32, first: &Frame) {
-    icmpv6_send(cx, &Quote::of(first, ifindex, Reach::Local), ty::TIME_EXCEEDED, code::EXC_FRAGTIME, 0);
+    icmpv6_send(cx, Quote::of(first, ifindex, Reach::Local), ty::TIME_EXCEEDED, code::EXC_FRAGTIME, 0);
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use crate::dev::{IfFlags, Link};
 use crate::inet6::{self, Flow6, RouteError6, Way6};
 use crate::l2::{self, Cx, Frame, PacketType};
 use crate::l3::frag::{self, Part};
-use crate::l3::{Delivered, Reach, Received};
+use crate::l3::{Delivered, Quote, Reach, Received};
 use crate::l4;
 
 /// A packet came in by `link`.
@@ -106,9 +106,9 @@ fn options(cx: Cx<'_>, link: &Link, frame: &Frame, header: &Ipv6Header, at: usiz
             };
             if let Some(told) = told {
                 if told {
-                    let quote = icmp::Quote::of(frame, link.index(), Reach::Unicast);
+                    let quote = Quote::of(frame, link.index(), Reach::Unicast);
                     let place = u32::try_from(at + place).unwrap_or(0);
-                    icmp::icmpv6_send(cx, &quote, icmp::ty::PARAMETER_PROBLEM, icmp::code::UNKNOWN_OPTION, place);
+                    icmp::icmpv6_send(cx, quote, icmp::ty::PARAMETER_PROBLEM, icmp::code::UNKNOWN_OPTION, place);
                 }
                 return false;
             }
@@ -125,9 +125,9 @@ fn ip6_input(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame, header: &Ipv6Header
     loop {
         let rest = frame.data().get(at..).unwrap_or(&[]);
         let problem = |code, at: usize| {
-            let quote = icmp::Quote::of(&frame, link.index(), reach);
+            let quote = Quote::of(&frame, link.index(), reach);
             let at = u32::try_from(at).unwrap_or(0);
-            icmp::icmpv6_send(cx, &quote, icmp::ty::PARAMETER_PROBLEM, code, at);
+            icmp::icmpv6_send(cx, quote, icmp::ty::PARAMETER_PROBLEM, code, at);
         };
         match kind {
             next::HOP_BY_HOP if at == HLEN => {}
@@ -167,16 +167,17 @@ fn part(
     let found = FragmentHeader::parse(frame.data().get(at..)?)?;
     let begin = at + super::header::FRAGMENT_LEN;
     let problem = |frame: &Frame, at: usize| {
-        let quote = icmp::Quote::of(frame, link.index(), reach);
+        let quote = Quote::of(frame, link.index(), reach);
         let at = u32::try_from(at).unwrap_or(0);
-        icmp::icmpv6_send(cx, &quote, icmp::ty::PARAMETER_PROBLEM, icmp::code::BAD_FIELD, at);
+        icmp::icmpv6_send(cx, quote, icmp::ty::PARAMETER_PROBLEM, icmp::code::BAD_FIELD, at);
     };
     let len = frame.len().checked_sub(begin)?;
     if found.more && !len.is_multiple_of(8) {
         problem(frame, 4);
         return None;
     }
-    if found.offset + len + at > 65_535 {
+    // The length of the whole leaves the header's own out.
+    if found.offset + len + at - HLEN > 65_535 {
         problem(frame, at + 2);
         return None;
     }
@@ -254,7 +255,7 @@ fn deliver(
         }
     };
     frame.pull_back_to_network();
-    icmp::icmpv6_send(cx, &icmp::Quote::of(&frame, link.index(), reach), ty, code, info);
+    icmp::icmpv6_send(cx, Quote::of(&frame, link.index(), reach), ty, code, info);
 }
 
 /// Whether it is an address that nobody answers to.

@@ -8,9 +8,7 @@ use crate::dev::{IfFlags, Link};
 use crate::errno;
 use crate::inet6::{self, devconf};
 use crate::l2::{self, Checksum, Cx, Frame, PacketType, ethertype};
-use crate::l3::{
-    Header, PmtuDiscovery, Reach, Route, cut, exceeds, finish_checksum, internet_checksum, pseudo_header_sum,
-};
+use crate::l3::{Header, Reach, Route, cut, exceeds, finish_checksum, internet_checksum, pseudo_header_sum};
 use crate::neigh;
 
 /// Longest payload.
@@ -37,11 +35,8 @@ pub(in crate::l3) fn ip6_output(
     if payload_len > MAX_PAYLOAD && whole {
         return Err(errno::EMSGSIZE);
     }
-    // Who asks the path himself is bound by the device only.
-    let by_device = matches!(header.pmtu, PmtuDiscovery::Probe | PmtuDiscovery::Interface | PmtuDiscovery::Omit);
-    let mtu = if by_device { link.mtu } else { route.mtu } as usize;
-    let fits = total_len <= mtu || !whole;
-    if !fits && matches!(header.pmtu, PmtuDiscovery::Do | PmtuDiscovery::Probe | PmtuDiscovery::Interface) {
+    let mtu = header.pmtu.mtu(&link, route);
+    if total_len > mtu && whole && header.pmtu.refuses() {
         return Err(errno::EMSGSIZE);
     }
     if let Checksum::Partial { start, .. } = &mut frame.checksum {

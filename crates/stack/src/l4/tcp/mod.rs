@@ -4,7 +4,7 @@
 //! - [`sock`] is the socket around it: its place in the port table, its timer, who waits for it. [`input`] is what segments do
 //!   to it, [`user`] what programs do. What smoltcp leaves out is done there, from what the segments show: the queues of a
 //!   listener, errors, keep-alive probes, limits of patience, [urgent](urgent) bytes, and TIME-WAIT ([`timewait`]).
-//! - [`splice`] is what becomes of a connection whose bytes need no segments.
+//! - [`splice`] is what becomes of a connection whose bytes need no segments, [`join`] of one whose bytes do not come here.
 //! - [`metrics`] is what is remembered of other hosts.
 //! - [`stream`] is what Rust programs use.
 //!
@@ -16,6 +16,7 @@ mod buffers;
 mod diag;
 mod info;
 mod input;
+mod join;
 mod metrics;
 mod options;
 mod segment;
@@ -173,7 +174,6 @@ fn reset(cx: Cx<'_>, header: &Header, packet: &Received) {
 fn reply(cx: Cx<'_>, packet: &Received, mut frame: Frame) {
     let Some(header) = Header::parse(frame.data()) else { return };
     let flow = Flow {
-        dst: packet.src,
         src: Some(packet.dst),
         oif: if sock::is_link_local(packet.src) { packet.iif } else { 0 },
         mark: l3::reply_mark(cx, packet.src, packet.frame.mark),
@@ -181,10 +181,7 @@ fn reply(cx: Cx<'_>, packet: &Received, mut frame: Frame) {
         protocol: segment::PROTOCOL,
         sport: header.sport,
         dport: header.dport,
-        uid: 0,
-        flow_label: 0,
-        on_link: false,
-        any_source: false,
+        ..Flow::to(packet.src)
     };
     let Ok(route) = l3::route_output(cx, &flow) else { return };
     segment::leave_checksum(&mut frame, packet.dst, packet.src);

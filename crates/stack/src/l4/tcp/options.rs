@@ -278,23 +278,14 @@ impl Sock {
         let mut inner = self.lock();
         let bound = inner.ticket.is_some();
         let options = &mut inner.options;
-        let pmtu = || {
-            Ok(match value {
-                0 => PmtuDiscovery::Dont,
-                1 => PmtuDiscovery::Want,
-                2 => PmtuDiscovery::Do,
-                3 => PmtuDiscovery::Probe,
-                4 => PmtuDiscovery::Interface,
-                5 => PmtuDiscovery::Omit,
-                _ => return Err(errno::EINVAL),
-            })
-        };
         match (level, option) {
             // The two lowest bits are not the program's: they tell of congestion.
             (level::IP, ip::TOS) => options.tos = value as u8 & !3 | options.tos & 3,
             (level::IP, ip::TTL) if value == -1 => options.hop_limit = None,
             (level::IP, ip::TTL) if (1..=255).contains(&value) => options.hop_limit = Some(value as u8),
-            (level::IP, ip::MTU_DISCOVER) | (level::IPV6, ip::V6_MTU_DISCOVER) => options.pmtu = pmtu()?,
+            (level::IP, ip::MTU_DISCOVER) | (level::IPV6, ip::V6_MTU_DISCOVER) => {
+                options.pmtu = PmtuDiscovery::of(value).ok_or(errno::EINVAL)?;
+            }
             (level::IP, ip::RECVERR) | (level::IPV6, ip::V6_RECVERR) => options.receive_errors = value != 0,
             (level::IP, ip::FREEBIND | ip::TRANSPARENT) | (level::IPV6, ip::V6_FREEBIND | ip::V6_TRANSPARENT) => {
                 options.any_source = value != 0;

@@ -1,5 +1,6 @@
 //! A TCP socket: what it remembers, and what is common to all that happens to it (`struct tcp_sock`).
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -13,9 +14,9 @@ use super::options::Options;
 use super::segment::{self, ACK, Header, before};
 use super::smoltcp::{Begin, Engine};
 use super::state::State;
-use super::timewait::{Remains, TimeWait};
+use super::timewait::TimeWait;
 use super::way::{largest_segment, largest_unit};
-use super::{Holder, splice, urgent};
+use super::{Holder, splice, timewait, urgent};
 use crate::agenda::Place;
 use crate::dev::Stack;
 use crate::errno;
@@ -41,6 +42,11 @@ pub(crate) type Outside = Arc<dyn Fn() -> (usize, usize) + Send + Sync>;
 
 /// Asked whether a listener is still there.
 pub(crate) type Knock = Arc<dyn Fn() -> bool + Send + Sync>;
+
+thread_local! {
+    /// Room for the segments that something causes, empty. Who is in the middle of sending has it in hand.
+    static OUT: Cell<Vec<Frame>> = const { Cell::new(Vec::new()) };
+}
 
 /// A TCP socket.
 ///
@@ -194,10 +200,12 @@ impl Sock {
 
     /// Does something to the socket, sends what follows from it, sets its timer, and tells those who wait.
     pub(super) fn act<R>(self: &Arc<Self>, cx: Cx<'_>, f: impl FnOnce(&mut Inner, &mut Vec<Frame>) -> R) -> R {
-        let mut out = Vec::new();
+        let mut out = OUT.try_with(Cell::take).unwrap_or_default();
         let mut inner = self.lock();
         let result = f(&mut inner, &mut out);
-        self.transmit(cx, &mut inner, out);
+        self.transmit(cx, &mut inner, &mut out);
+        out.clear();
+        let _ = OUT.try_with(|room| room.set(out));
         self.follow(cx, &mut inner);
         self.arm(cx, &mut inner);
         self.tell(inner);
@@ -389,7 +397,7 @@ impl Sock {
             return self.end(inner, 0);
         };
         let timestamps = inner.engine.as_ref().is_some_and(|engine| engine.timestamps());
-        let remains = Remains {
+        let remains = TimeWait {
             local,
             peer,
             v6: self.v6,
@@ -400,8 +408,9 @@ impl Sock {
             timestamp: inner.sequence.timestamp.filter(|_| timestamps),
             mark: inner.options.mark,
             cookie: self.cookie,
+            until: Mutex::new(cx.now() + timewait::LENGTH),
         };
-        cx.state.tcp.remember(Arc::new(TimeWait::new(remains, cx.now())), cx.now());
+        cx.state.tcp.remember(Arc::new(remains), cx.now());
         self.end(inner, 0);
     }
 
@@ -435,7 +444,7 @@ impl Sock {
     }
 
     /// Sends what the engine made.
-    fn transmit(&self, cx: Cx<'_>, inner: &mut Inner, out: Vec<Frame>) {
+    fn transmit(&self, cx: Cx<'_>, inner: &mut Inner, out: &mut Vec<Frame>) {
         if out.is_empty() {
             return;
         }
@@ -447,7 +456,7 @@ impl Sock {
         }
         let header = inner.options.header();
         let last = out.len() - 1;
-        for (n, mut frame) in out.into_iter().enumerate() {
+        for (n, mut frame) in out.drain(..).enumerate() {
             inner.skip.outgoing(frame.data_mut());
             let Some(sent) = Header::parse(frame.data()) else { continue };
             inner.note_sent(&sent, frame.segments(sent.len) as u32, cx.now());

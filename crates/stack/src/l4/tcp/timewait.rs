@@ -30,7 +30,7 @@ pub(crate) struct TimeWait {
     /// As its socket's.
     pub(super) cookie: u64,
     /// When it ends. A leaf lock.
-    until: Mutex<Duration>,
+    pub(super) until: Mutex<Duration>,
 }
 
 /// What is to be done about a segment that came for it.
@@ -45,38 +45,7 @@ pub(super) enum Late {
     Reopen,
 }
 
-/// What a connection leaves.
-pub(super) struct Remains {
-    pub(super) local: SocketAddr,
-    pub(super) peer: SocketAddr,
-    pub(super) v6: bool,
-    pub(super) ticket: Ticket,
-    pub(super) snd_nxt: u32,
-    pub(super) rcv_nxt: u32,
-    pub(super) window: u16,
-    pub(super) timestamp: Option<u32>,
-    pub(super) mark: u32,
-    /// As its socket's.
-    pub(super) cookie: u64,
-}
-
 impl TimeWait {
-    pub(super) fn new(of: Remains, now: Duration) -> Self {
-        Self {
-            local: of.local,
-            peer: of.peer,
-            v6: of.v6,
-            ticket: of.ticket,
-            snd_nxt: of.snd_nxt,
-            rcv_nxt: of.rcv_nxt,
-            window: of.window,
-            timestamp: of.timestamp,
-            mark: of.mark,
-            cookie: of.cookie,
-            until: Mutex::new(now + LENGTH),
-        }
-    }
-
     pub(super) fn until(&self) -> Duration {
         *self.until.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -41,7 +41,6 @@ impl Sock {
         let oif = if inner.options.device != 0 { inner.options.device } else { inner.scope };
         let port = |addr: Option<SocketAddr>| addr.map_or(0, |addr| addr.port());
         Flow {
-            dst,
             src,
             oif,
             mark: inner.options.mark,
@@ -50,9 +49,9 @@ impl Sock {
             sport: port(inner.local),
             dport: port(inner.peer),
             uid: inner.options.uid,
-            flow_label: 0,
             on_link: inner.options.dont_route,
             any_source: inner.options.any_source,
+            ..Flow::to(dst)
         }
     }
 }
