@@ -159,6 +159,8 @@ scenarios! {
     tos
     tun_packets
     tuntap
+    unix_peers
+    unix_whose
     views
     vxlan_vnifilter
     vxlan_ways

@@ -222,6 +222,7 @@ fn socket_rules() -> Vec<Rule> {
         SO_PRIORITY,
         SO_NO_CHECK,
         SO_REUSEPORT,
+        SO_PEERCRED,
     ];
     for (nr, options) in [(SYS_setsockopt, set.as_slice()), (SYS_getsockopt, get.as_slice())] {
         let mut tests: Vec<_> = options.iter().map(|&o| (Test::Is(2, o as u32), Notify)).collect();

@@ -280,7 +280,9 @@ impl Supervisor {
         // Its answer is for loops that have nothing else to wait for.
         let _ = world.stack.run_timers();
         world.tear_down();
-        for cookie in std::mem::take(&mut *lock(&self.deaths.dead)) {
+        // Not in the loop's head, which would hold the lock throughout: one death may be another's.
+        let dead = std::mem::take(&mut *lock(&self.deaths.dead));
+        for cookie in dead {
             lock(&world.spaces).died(cookie);
         }
         // What tells of itself wakes us up often, and those who wait need no look each time.

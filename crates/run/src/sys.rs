@@ -98,25 +98,36 @@ pub(crate) fn vm_write_parts(tid: u32, parts: &[(u64, &[u8])]) -> io::Result<usi
     if n < 0 { Err(io::Error::last_os_error()) } else { Ok(n as usize) }
 }
 
+/// Whom a task acts for: the real, the effective and the saved one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ids {
+    pub(crate) uid: [u32; 3],
+    pub(crate) gid: [u32; 3],
+}
+
 /// `struct pidfd_info` of Linux 6.13.
 #[repr(C)]
 #[derive(Default)]
 struct PidfdInfo {
     mask: u64,
     cgroup: u64,
-    /// pid, tgid, ppid; real uid and gid; effective uid; what follows is of no interest.
+    /// pid, tgid, ppid; uid and gid, each pair of them real, effective and saved; what follows is of no interest.
     numbers: [u32; 12],
 }
 
 const PIDFD_GET_INFO: libc::c_ulong = 0xC040_FF0B;
 const PIDFD_INFO_CREDS: u64 = 1 << 1;
 
-/// The effective uid of the task that this pidfd is of, in our user namespace (Linux 6.13).
-pub(crate) fn effective_uid(pidfd: BorrowedFd<'_>) -> io::Result<u32> {
+/// Who the task that this pidfd is of acts for, in our user namespace (Linux 6.13).
+pub(crate) fn ids(pidfd: BorrowedFd<'_>) -> io::Result<Ids> {
     let mut info = PidfdInfo { mask: PIDFD_INFO_CREDS, ..PidfdInfo::default() };
     // SAFETY: `info` is live, writable and of the size that the ioctl number carries.
     check(unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO as _, &raw mut info) })?;
-    if info.mask & PIDFD_INFO_CREDS == 0 { Err(io::ErrorKind::Unsupported.into()) } else { Ok(info.numbers[5]) }
+    if info.mask & PIDFD_INFO_CREDS == 0 {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    let [_, _, _, ruid, rgid, euid, egid, suid, sgid, ..] = info.numbers;
+    Ok(Ids { uid: [ruid, euid, suid], gid: [rgid, egid, sgid] })
 }
 
 /// The effective capabilities of task `tid` in its own user namespace.

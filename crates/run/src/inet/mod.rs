@@ -149,6 +149,21 @@ pub(crate) fn keep(world: &World, app: &OwnedFd) -> Result<Option<OwnedFd>, i32>
     app.try_clone().map_err(|e| refused(&e)).and_then(lasting).map(Some)
 }
 
+/// What `getsockopt` answers: as much as there is room for, and how much that was.
+///
+/// # Errors
+/// EINVAL for a length that is none, EFAULT.
+pub(crate) fn write_option(task: Task, call: &Call, value: &[u8]) -> Result<i64, i32> {
+    let memory = Memory::of(task.tid);
+    let room = memory.u32(call.args[4]).map_err(|e| e.errno())?;
+    let room = i32::try_from(room).map_err(|_| libc::EINVAL)?.unsigned_abs() as usize;
+    let value = value.get(..room).unwrap_or(value);
+    memory.write_sized(call.args[3], call.args[4], value).map(|()| 0).map_err(|e| e.errno())
+}
+
+/// `struct ucred` of a peer that is no process: uid and gid are nobody's.
+pub(crate) const NO_PEER: [u8; 12] = [0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+
 /// `getsockopt` of what every socket answers alike: what it is, and where.  `None` for other options.
 pub(crate) fn common_option(task: Task, call: &Call, kind: Kind, net: &NetRef) -> Option<Result<i64, i32>> {
     let value = match (call.int(1), call.int(2)) {
@@ -156,6 +171,7 @@ pub(crate) fn common_option(task: Task, call: &Call, kind: Kind, net: &NetRef) -
         (libc::SOL_SOCKET, libc::SO_TYPE) => kind.ty,
         (libc::SOL_SOCKET, libc::SO_PROTOCOL) => kind.protocol,
         (libc::SOL_SOCKET, SO_NETNS_COOKIE) => return Some(cookie(task, call, net.cookie().get())),
+        (libc::SOL_SOCKET, libc::SO_PEERCRED) => return Some(write_option(task, call, &NO_PEER)),
         _ => return None,
     };
     let written = Memory::of(task.tid).write_sized(call.args[3], call.args[4], &value.to_ne_bytes());

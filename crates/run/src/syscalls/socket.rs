@@ -9,7 +9,10 @@ use pernet_rtnl::Protocol;
 use super::Outcome;
 use crate::bpf::SO_NETNS_COOKIE;
 use crate::control::{self, ControlFd};
-use crate::inet::{self, OPTION_MAX, address, cookie, datagram, keep, option_value, send_many, stream, write_name};
+use crate::inet::{
+    self, NO_PEER, OPTION_MAX, address, cookie, datagram, keep, option_value, send_many, stream, write_name,
+    write_option,
+};
 use crate::listener::{Call, Notification};
 use crate::mem::Memory;
 use crate::msghdr::{LARGEST_MESSAGE, MsgHeader};
@@ -56,7 +59,8 @@ pub(crate) fn handle(world: &World, call: &Call) -> Outcome {
     Outcome::from(result)
 }
 
-/// A socket that is really the kernel's: AF_UNIX.  Some names, and two questions about it, are about the namespace.
+/// A socket that is really the kernel's: AF_UNIX.  Some names, and two questions about it, are about the namespace; and who
+/// is at the other end of what we connected, we know.
 /// `made_in`: where it was made, if it was made by us.
 fn native(world: &World, task: Task, call: &Call, made_in: Option<NetRef>) -> Outcome {
     if call.nr == libc::SYS_getsockopt && (call.int(1), call.int(2)) == (libc::SOL_SOCKET, SO_NETNS_COOKIE) {
@@ -66,6 +70,12 @@ fn native(world: &World, task: Task, call: &Call, made_in: Option<NetRef>) -> Ou
             return Outcome::from(cookie(task, call, net.cookie().get()));
         }
         return Outcome::Proceed;
+    }
+    if call.nr == libc::SYS_getsockopt && (call.int(1), call.int(2)) == (libc::SOL_SOCKET, libc::SO_PEERCRED) {
+        return unix::peer(world, task, call).map_or(Outcome::Proceed, |peer| {
+            let who = [task.number_of(peer.tgid), peer.uid, peer.gid].map(u32::to_ne_bytes).concat();
+            Outcome::from(write_option(task, call, &who))
+        });
     }
     unix::try_call(world, task, call, made_in).unwrap_or(Outcome::Proceed)
 }
@@ -224,6 +234,7 @@ fn getsockopt(world: &World, task: Task, call: &Call, socket: &Emulated) -> Resu
                 };
                 return cookie(task, call, net.cookie().get());
             }
+            libc::SO_PEERCRED => return write_option(task, call, &NO_PEER),
             libc::SO_BINDTODEVICE => {
                 memory.write_sized(call.args[3], call.args[4], &[]).map_err(|e| e.errno())?;
                 return Ok(0);

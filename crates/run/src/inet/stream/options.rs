@@ -5,9 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use pernet::Cap;
 
 use super::{Phase, StreamFd};
-use crate::inet::{common_option, option_value};
+use crate::inet::{common_option, option_value, write_option};
 use crate::listener::Call;
-use crate::mem::Memory;
 use crate::sys;
 use crate::syscalls::Outcome;
 use crate::task::Task;
@@ -136,15 +135,7 @@ pub(super) fn get(world: &World, task: Task, call: &Call, s: &StreamFd) -> Outco
         (libc::SOL_IP | libc::SOL_IPV6, _) => s.socket.ip_option(level, option),
         _ => Err(libc::ENOPROTOOPT),
     };
-    let written = value.and_then(|value| {
-        let memory = Memory::of(task.tid);
-        // As much as there is room for, and it is told how much that was.
-        let room = memory.u32(call.args[4]).map_err(|e| e.errno())?;
-        let room = i32::try_from(room).map_err(|_| libc::EINVAL)?.unsigned_abs() as usize;
-        let value = value.get(..room).unwrap_or(&value);
-        memory.write_sized(call.args[3], call.args[4], value).map_err(|e| e.errno())
-    });
-    Outcome::from(written.map(|()| 0))
+    Outcome::from(value.and_then(|value| write_option(task, call, &value)))
 }
 
 /// The pending error. One that the program's end has, too, may have been seen there by a native call.
