@@ -154,6 +154,7 @@ scenarios! {
     sundry
     sysctl
     sysfs_ethtool
+    tcp_metrics
     threads
     tos
     tun_packets

@@ -19,6 +19,7 @@ mod bpf;
 mod caller;
 mod capture;
 mod census;
+mod closings;
 mod control;
 mod descriptors;
 mod front;

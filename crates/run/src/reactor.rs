@@ -17,6 +17,8 @@ pub(crate) enum Token {
     Filter,
     /// A namespace file was closed somewhere.
     Inotify,
+    /// A joined connection's end was closed.
+    Closed,
     /// A child changed state.
     Child,
     /// The process that the user's shell waits for.
@@ -39,6 +41,7 @@ impl Token {
             Self::Front => (4, 0),
             Self::Process(pid) => (5, u64::from(pid)),
             Self::Socket(ino) => (6, ino),
+            Self::Closed => (7, 0),
         };
         (kind << Self::KIND) | (value & ((1 << Self::KIND) - 1))
     }
@@ -52,6 +55,7 @@ impl Token {
             3 => Self::Child,
             4 => Self::Front,
             5 => Self::Process(value as u32),
+            7 => Self::Closed,
             _ => Self::Socket(value),
         }
     }
@@ -175,6 +179,7 @@ mod tests {
             Token::Wake,
             Token::Filter,
             Token::Inotify,
+            Token::Closed,
             Token::Child,
             Token::Front,
             Token::Process(7),

@@ -11,6 +11,7 @@ use pernet_rtnl::Rtnetlink;
 use pernet_stack::Stack;
 use rustix::event::{PollFd, PollFlags, poll};
 
+use crate::closings::Closings;
 use crate::listener::Listener;
 use crate::paths::Binds;
 use crate::reactor::{Reactor, Token};
@@ -83,6 +84,7 @@ impl Supervisor {
         run: u64,
         can_getfd: bool,
         killable: bool,
+        fast_local: bool,
     ) -> Result<Self, SetupError> {
         let core = |e: &dyn std::fmt::Display| SetupError::Core(e.to_string());
         let reactor = Arc::new(Reactor::new()?);
@@ -114,6 +116,7 @@ impl Supervisor {
             unix: crate::unix::Names::default(),
             swaps: crate::inet::ring::Swaps::default(),
             switchboard: crate::inet::stream::Switchboard::default(),
+            closings: fast_local.then(|| Arc::new(Closings::new(&reactor))),
             users,
             vfs: Vfs::new(),
             knobs: crate::knobs::Knobs::default(),
@@ -227,6 +230,7 @@ impl Supervisor {
         match token {
             Token::Wake => world.reactor.woken(),
             Token::Inotify => lock(&world.spaces).files_closed(),
+            Token::Closed => crate::inet::stream::forget_closed(world),
             Token::Process(tgid) => lock(&world.spaces).process_ended(tgid),
             Token::Child => {
                 let _ = rustix::io::read(child_events, &mut [0u8; 1024]);

@@ -408,6 +408,15 @@ pub(crate) fn urgent_inline(fd: BorrowedFd<'_>) {
     let _ = set_socket_int(fd, libc::SOL_SOCKET, libc::SO_OOBINLINE, 1);
 }
 
+/// Sets or clears O_NONBLOCK of an open file.
+pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>, nonblocking: bool) {
+    // It is ours, and open: neither call has a reason to fail.
+    let Ok(flags) = rustix::fs::fcntl_getfl(fd) else { return };
+    let mut wanted = flags;
+    wanted.set(rustix::fs::OFlags::NONBLOCK, nonblocking);
+    let _ = rustix::fs::fcntl_setfl(fd, wanted);
+}
+
 /// Takes the pending error of a socket.
 pub(crate) fn take_socket_error(fd: BorrowedFd<'_>) -> i32 {
     let mut error: libc::c_int = 0;

@@ -8,7 +8,7 @@ use pernet_stack::TcpSocket;
 use rustix::net::{SocketFlags, connect};
 
 use super::options::set_native;
-use super::{Phase, State, StreamFd, pump, wire};
+use super::{Phase, State, StreamFd, join, pump, wire};
 use crate::caller::Caller;
 use crate::descriptors::refused;
 use crate::inet::{address, keep};
@@ -18,7 +18,7 @@ use crate::netlink::answer;
 use crate::reactor::Token;
 use crate::sockets::{Emulated, identity};
 use crate::sys;
-use crate::task::Task;
+use crate::task::{FileId, Task};
 use crate::world::{World, lock};
 
 impl StreamFd {
@@ -199,26 +199,26 @@ impl StreamFd {
             Ok(prepared) => prepared,
             Err(e) => return Err((notification, e)),
         };
-        let (send, receive) = child.buffers();
-        for (option, bytes) in [(libc::SO_SNDBUF, send), (libc::SO_RCVBUF, receive)] {
-            // A listener's connections have what it has.
-            bytes.inspect(|&bytes| set_native(end.as_fd(), option, bytes));
-        }
+        // Before it is asked for what it may be joined to: see there.
         child.set_inode(id.ino);
-        child.on_ready(Some(world.sockets.alarm(id, world.reactor.clone())));
-        // It is in the table before the program can name it, and moves nothing before the program has it.
-        let wire = pump::Wire::paused(wire);
-        let fresh = Arc::new(Self::new(id, self.kind, self.net.clone(), kept, child, Phase::Fresh));
-        fresh.bound(wire.end());
-        fresh.show_outside(world);
-        let registered = world
-            .sockets
-            .insert_silent(id, Emulated::Stream(fresh.clone()), &end, &world.reactor)
-            .and_then(|()| world.reactor.arrivals(wire.end(), Token::Socket(id.ino)).map_err(|e| sys::errno_of(&e)));
-        if let Err(e) = registered {
-            drop(world.sockets.remove(id));
-            return Err((notification, e));
+        if kept.is_none()
+            && let Some(taken) = join::take(world, &child)
+        {
+            drop((wire, end));
+            return self.join_over(world, task, notification, child, taken);
         }
+        // It moves nothing before the program has it.
+        let wire = pump::Wire::paused(wire);
+        let fresh = self.admit(world, id, kept, child, &end).and_then(|fresh| {
+            fresh.bound(wire.end());
+            let watched = world.reactor.arrivals(wire.end(), Token::Socket(id.ino));
+            watched.inspect_err(|_| drop(world.sockets.remove(id))).map_err(|e| sys::errno_of(&e))?;
+            Ok(fresh)
+        });
+        let fresh = match fresh {
+            Ok(fresh) => fresh,
+            Err(e) => return Err((notification, e)),
+        };
         lock(&fresh.state).phase = Phase::Open(wire);
         let cloexec = call.nr == libc::SYS_accept4 && call.int(3) & libc::SOCK_CLOEXEC != 0;
         let delivery = notification.fd(end.as_fd(), cloexec);
@@ -242,6 +242,63 @@ impl StreamFd {
             Err((notification, e)) => {
                 self.take_back(world, &fresh);
                 Err((notification, e))
+            }
+        }
+    }
+
+    /// A connection gets its end, which is in the table before the program can name it.
+    fn admit(
+        &self,
+        world: &Arc<World>,
+        id: FileId,
+        kept: Option<OwnedFd>,
+        child: Arc<TcpSocket>,
+        end: &OwnedFd,
+    ) -> Result<Arc<Self>, i32> {
+        let (send, receive) = child.buffers();
+        for (option, bytes) in [(libc::SO_SNDBUF, send), (libc::SO_RCVBUF, receive)] {
+            // A listener's connections have what it has.
+            bytes.inspect(|&bytes| set_native(end.as_fd(), option, bytes));
+        }
+        child.set_inode(id.ino);
+        child.on_ready(Some(world.sockets.alarm(id, world.reactor.clone())));
+        let fresh = Arc::new(Self::new(id, self.kind, self.net.clone(), kept, child, Phase::Fresh));
+        fresh.show_outside(world);
+        let inserted = world.sockets.insert_silent(id, Emulated::Stream(fresh.clone()), end, &world.reactor);
+        inserted.inspect_err(|_| drop(world.sockets.remove(id))).map(|()| fresh)
+    }
+
+    /// The program gets the end that waits for it instead of one of its own.
+    fn join_over(
+        self: &Arc<Self>,
+        world: &Arc<World>,
+        task: Task,
+        notification: Notification,
+        child: Arc<TcpSocket>,
+        taken: join::Taken,
+    ) -> Result<(), (Notification, i32)> {
+        let call = notification.call;
+        let flags = if call.nr == libc::SYS_accept4 { call.int(3) } else { 0 };
+        let fresh = match identity(&taken.wire).and_then(|id| self.admit(world, id, None, child, &taken.wire)) {
+            Ok(fresh) => fresh,
+            Err(e) => {
+                taken.give_back(world);
+                return Err((notification, e));
+            }
+        };
+        taken.dress(flags & libc::SOCK_NONBLOCK != 0);
+        lock(&fresh.state).phase = Phase::Joined(join::Joined::new(world, &taken.wire, &fresh));
+        match notification.fd(taken.wire.as_fd(), flags & libc::SOCK_CLOEXEC != 0) {
+            Ok(Delivery::Delivered) => {
+                lock(&fresh.state).last = Some((task, -1));
+                taken.given(world);
+                Ok(())
+            }
+            undelivered => {
+                // The client waits again before anybody can accept it again.
+                taken.give_back(world);
+                self.take_back(world, &fresh);
+                undelivered.map(drop)
             }
         }
     }

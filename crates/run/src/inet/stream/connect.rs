@@ -193,9 +193,11 @@ impl StreamFd {
     /// The connection stands.
     fn open_wire(&self, world: &World, state: &mut State, wire: OwnedFd) -> Result<(), i32> {
         self.bound(wire.as_fd());
-        let wire = pump::Wire::new(wire);
-        world.reactor.arrivals(wire.end(), Token::Socket(self.id.ino)).map_err(|e| sys::errno_of(&e))?;
-        state.phase = Phase::Open(wire);
+        world.reactor.arrivals(&wire, Token::Socket(self.id.ino)).map_err(|e| sys::errno_of(&e))?;
+        state.phase = match self.meeting(world, state, wire) {
+            Ok(meeting) => Phase::Meeting(meeting),
+            Err(wire) => Phase::Open(pump::Wire::new(wire)),
+        };
         Ok(())
     }
 

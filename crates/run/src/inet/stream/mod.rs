@@ -4,10 +4,11 @@
 //! listener really listens, at a name that the kernel chose, and whoever connects there is us; a connection is really
 //! connected, to a [wire](Wire) of ours. The rest is in the stack: a [`TcpSocket`] beside each such end, and a [pump](pump)
 //! between it and the wire. Where both ends of a connection are here and the stack says that its way is plain, the pump
-//! moves bytes from wire to wire ([`splice`]).
+//! moves bytes from wire to wire ([`splice`]); if the run was asked to, the two ends become each other's ([`join`]).
 
 mod accept;
 mod connect;
+mod join;
 mod options;
 mod pump;
 mod splice;
@@ -32,6 +33,7 @@ use crate::syscalls::{self, Outcome};
 use crate::task::{FileId, Task};
 use crate::world::{World, lock};
 
+pub(crate) use join::forget_closed;
 pub(crate) use wire::Switchboard;
 
 /// "Restart, or EINTR, as the signal's handler says": the kernel's, never seen by a program.
@@ -56,6 +58,10 @@ enum Phase {
     /// It has asked for a connection. The program's end is connected already, and full of junk: neither readable nor
     /// writable, as long as nobody knows how it ends.
     Connecting { wire: OwnedFd, junk: usize },
+    /// It stands, and waits for the other program: to be joined to it.
+    Meeting(join::Meeting),
+    /// It is joined to the other program's end.
+    Joined(join::Joined),
     /// Bytes go both ways.
     Open(pump::Wire),
     /// There is no connection any more.
@@ -111,7 +117,7 @@ impl StreamFd {
 
     /// Do bytes go both ways? Then moving them tells when the program has closed it and nothing is left to say.
     pub(crate) fn is_open(&self) -> bool {
-        matches!(lock(&self.state).phase, Phase::Open(_))
+        matches!(lock(&self.state).phase, Phase::Open(_) | Phase::Meeting(_) | Phase::Joined(_))
     }
 
     fn v6(&self) -> bool {
@@ -152,6 +158,8 @@ impl StreamFd {
             // Nobody waits any more for how it ends.
             Phase::Connecting { wire, .. } if sys::is_hung_up(wire.as_fd()) => return true,
             Phase::Connecting { .. } => self.see_connection(world, &mut state),
+            Phase::Meeting(_) => self.see_meeting(world, &mut state),
+            Phase::Joined(_) => self.see_joined(world, &mut state),
             Phase::Fresh | Phase::Asking | Phase::Open(_) | Phase::Over => {}
         }
         let gone = self.pump_wire(world, &mut state);
@@ -230,6 +238,7 @@ impl StreamFd {
     fn wait(self: &Arc<Self>, world: &Arc<World>, waiting: Parked) {
         let call = waiting.notification.call;
         let mut state = lock(&self.state);
+        self.watch_arrival(world, &mut state, Task::new(call.tid), call.int(0));
         state.parked.push(waiting);
         let came = self.may_end(&state.phase, &call);
         drop(state);
@@ -246,10 +255,14 @@ impl StreamFd {
             let (Some(me), Some(world)) = (me.upgrade(), world.upgrade()) else { return (0, 0) };
             // Whoever has the lock just moves these bytes: who lists does not wait for that.
             let Ok(state) = me.state.try_lock() else { return (0, 0) };
-            let Phase::Open(wire) = &state.phase else { return (0, 0) };
+            let (held, unsent) = match &state.phase {
+                Phase::Open(wire) => (wire.held.len(), sys::readable_bytes(wire.end())),
+                Phase::Meeting(meeting) => (0, sys::readable_bytes(meeting.wire.as_fd())),
+                Phase::Joined(_) => (0, 0),
+                _ => return (0, 0),
+            };
             let unread = state.last.and_then(|(task, fd)| me.find_app(&world, task, fd));
-            let there = unread.map_or(0, |app| sys::readable_bytes(app.as_fd()));
-            (there + wire.held.len(), sys::readable_bytes(wire.end()))
+            (unread.map_or(0, |app| sys::readable_bytes(app.as_fd())) + held, unsent)
         })));
     }
 
@@ -296,8 +309,8 @@ impl StreamFd {
 /// Does nothing tell us, in this phase, when the program closes it?
 fn silent(phase: &Phase) -> bool {
     match phase {
-        Phase::Fresh | Phase::Asking | Phase::Listening { .. } | Phase::Over => true,
-        Phase::Connecting { .. } => false,
+        Phase::Fresh | Phase::Asking | Phase::Listening { .. } | Phase::Joined(_) | Phase::Over => true,
+        Phase::Connecting { .. } | Phase::Meeting(_) => false,
         Phase::Open(wire) => wire.closes_silently(),
     }
 }
@@ -346,7 +359,7 @@ pub(crate) fn handle(world: &World, call: &Call, s: &Arc<StreamFd>, end: Option<
     match call.nr {
         libc::SYS_getsockopt => options::get(world, task, call, s),
         libc::SYS_setsockopt => options::set(world, task, call, s),
-        libc::SYS_shutdown => s.shutdown(call.int(1)),
+        libc::SYS_shutdown => s.shutdown(world, call.int(1)),
         // Addresses of a connection's sends are not looked at, and the native call does the rest.
         libc::SYS_sendmsg | libc::SYS_sendmmsg => Outcome::Proceed,
         libc::SYS_sendto if call.args[4] == 0 => Outcome::Proceed,
@@ -392,11 +405,12 @@ impl StreamFd {
         result.map(|()| 0)
     }
 
-    fn shutdown(&self, how: i32) -> Outcome {
+    fn shutdown(&self, world: &World, how: i32) -> Outcome {
         if !(0..=2).contains(&how) {
             return Outcome::Errno(libc::EINVAL);
         }
         let mut state = lock(&self.state);
+        self.start(world, &mut state);
         match &mut state.phase {
             Phase::Fresh | Phase::Over => Outcome::Errno(libc::ENOTCONN),
             Phase::Connecting { .. } => Outcome::Proceed,
@@ -413,6 +427,14 @@ impl StreamFd {
                 }
                 Outcome::Value(0)
             }
+            // The kernel tells the other program; the stack's end follows.
+            Phase::Joined(_) => {
+                if how != libc::SHUT_RD {
+                    let _ = self.socket.shutdown(std::net::Shutdown::Write);
+                }
+                Outcome::Proceed
+            }
+            Phase::Meeting(_) => Outcome::Proceed,
             // The kernel tells our end, behind what was written before.
             Phase::Open(wire) => {
                 wire.shut(how);
@@ -422,7 +444,7 @@ impl StreamFd {
     }
 
     fn send_to(&self, world: &World, task: Task, call: &Call) -> Result<i64, i32> {
-        if !matches!(lock(&self.state).phase, Phase::Open(_)) {
+        if !self.is_open() {
             return Err(libc::EPIPE);
         }
         let len = (call.args[2] as usize).min(1 << 20);

@@ -13,7 +13,7 @@ use super::header::Ipv4Header;
 use super::{input, route};
 use crate::dev::Link;
 use crate::fib::{self, route_type, rtcf};
-use crate::l2::{Cx, Frame};
+use crate::l2::{Cx, ETH_HLEN, Frame, ethertype};
 use crate::neigh;
 
 /// Places that an end's hash leads to.
@@ -39,8 +39,8 @@ pub(super) struct Onward {
     pub(super) out: Arc<Link>,
     pub(super) mtu: usize,
     next_hop: IpAddr,
-    /// Hardware addresses of the neighbour and of the device, as of this generation of neighbours.
-    addresses: Option<(u64, [u8; 6], [u8; 6])>,
+    /// The Ethernet header to the neighbour, as of this generation of neighbours.
+    mac: Option<(u64, [u8; ETH_HLEN])>,
 }
 
 #[derive(Debug)]
@@ -57,6 +57,12 @@ pub(in crate::l3) struct Flows {
     /// Empty, or some power of two.
     places: Vec<Option<(Key, To)>>,
     generation: u64,
+    /// Likewise of neighbours, whose changes do not change ways.
+    neighbours: u64,
+    /// No rules ask for more of a packet than its ends.
+    plain: bool,
+    /// What was found last: most packets are followed by one of the same kind.
+    last: usize,
     seed: u64,
     /// Which of the places is given up next, and how many were since the table last grew.
     turn: usize,
@@ -78,12 +84,21 @@ impl Flows {
         (hash as usize & (self.places.len() / WAYS - 1)) * WAYS
     }
 
-    fn find(&self, key: &Key) -> Option<usize> {
+    fn find(&mut self, key: &Key) -> Option<usize> {
+        if self.is_at(self.last, key) {
+            return Some(self.last);
+        }
         if self.places.is_empty() {
             return None;
         }
         let set = self.set(key);
-        (set..set + WAYS).find(|&at| matches!(&self.places[at], Some((known, _)) if known == key))
+        let found = (set..set + WAYS).find(|&at| self.is_at(at, key))?;
+        self.last = found;
+        Some(found)
+    }
+
+    fn is_at(&self, at: usize, key: &Key) -> bool {
+        matches!(self.places.get(at), Some(Some((known, _))) if known == key)
     }
 
     fn insert(&mut self, key: Key, to: To) -> usize {
@@ -118,27 +133,36 @@ impl Flows {
         self.insert(key, to)
     }
 
-    /// Forgets everything if configuration is another than it was.
-    fn keep_up(&mut self, generation: u64) {
+    /// Looks what configuration there is now, before anything is looked up: what changes after that is found out of date by
+    /// the next. Forgets everything if it is another than it was.
+    pub(super) fn keep_up(&mut self, cx: Cx<'_>) {
+        self.is_of(cx.state.generation());
+        self.neighbours = cx.state.neigh_generation();
+        self.plain = cx.state.peek_rules().is_none();
+    }
+
+    fn is_of(&mut self, generation: u64) {
         if self.generation != generation {
             self.generation = generation;
             self.places.fill_with(|| None);
         }
     }
 
-    /// Where a packet that came in by `link` goes; `None` if that is to be found out as for any, because it goes nowhere or
-    /// somebody is to be told of it.
+    /// The generation of neighbours that is believed.
+    pub(super) const fn neighbours(&self) -> u64 {
+        self.neighbours
+    }
+
+    /// Where a packet that came in by `link` goes, by what [`keep_up`](Self::keep_up) saw; `None` if that is to be found out
+    /// as for any, because it goes nowhere or somebody is to be told of it.
     pub(super) fn way(&mut self, cx: Cx<'_>, link: &Link, frame: &Frame, header: &Ipv4Header) -> Option<&mut To> {
-        // Before anything is looked up: what changes after that is found out of date by the next.
-        self.keep_up(cx.state.generation());
         let query = input::query(link, frame, header);
-        let plain = cx.state.peek_rules().is_none();
         let ports = u32::from(query.sport) << 16 | u32::from(query.dport);
         let key = Key {
             ends: (query.src.into(), query.dst.into()),
             iif: query.iif,
             mark: query.mark,
-            ports: if plain { (0, 0) } else { (ports, query.protocol) },
+            ports: if self.plain { (0, 0) } else { (ports, query.protocol) },
             tos: query.tos,
         };
         let at = match self.find(&key) {
@@ -150,7 +174,7 @@ impl Flows {
                     route_type::UNICAST if way.flags & rtcf::DOREDIRECT == 0 => {
                         let out = cx.state.links.by_index(way.oif)?;
                         let mtu = route::mtu(&out, way.info.as_deref()) as usize;
-                        To::On(Onward { out, mtu, next_hop: route::next_hop(way.gateway, header.dst), addresses: None })
+                        To::On(Onward { out, mtu, next_hop: route::next_hop(way.gateway, header.dst), mac: None })
                     }
                     _ => return None,
                 };
@@ -162,19 +186,19 @@ impl Flows {
 }
 
 impl Onward {
-    /// Hardware addresses of the neighbour and of the device, if the neighbour is known and need not be asked whether he is
-    /// still there.
-    pub(super) fn addresses(&mut self, cx: Cx<'_>) -> Option<([u8; 6], [u8; 6])> {
-        let generation = cx.state.neigh_generation();
-        if let Some((known, dst, src)) = &self.addresses
-            && *known == generation
-        {
-            return Some((*dst, *src));
+    /// The header of frames to the neighbour, if he is known and need not be asked whether he is still there; `neighbours`
+    /// is their [generation](Flows::neighbours).
+    pub(super) fn mac_header(&mut self, cx: Cx<'_>, neighbours: u64) -> Option<&[u8; ETH_HLEN]> {
+        if self.mac.as_ref().is_none_or(|(known, _)| *known != neighbours) {
+            let dst: [u8; 6] = neigh::connected(cx, &self.out, self.next_hop)?.as_bytes().try_into().ok()?;
+            let src: [u8; 6] = self.out.address.as_bytes().try_into().ok()?;
+            let mut header = [0; ETH_HLEN];
+            header[..6].copy_from_slice(&dst);
+            header[6..12].copy_from_slice(&src);
+            header[12..].copy_from_slice(&ethertype::IP.to_be_bytes());
+            self.mac = Some((neighbours, header));
         }
-        let dst = neigh::connected(cx, &self.out, self.next_hop)?.as_bytes().try_into().ok()?;
-        let src = self.out.address.as_bytes().try_into().ok()?;
-        self.addresses = Some((generation, dst, src));
-        Some((dst, src))
+        self.mac.as_ref().map(|(_, header)| header)
     }
 }
 
@@ -195,7 +219,7 @@ mod tests {
             assert_eq!(flows.find(&key(n)), Some(at));
         }
         assert_eq!(flows.places.len(), MOST);
-        flows.keep_up(1);
+        flows.is_of(1);
         assert!(flows.places.iter().all(Option::is_none));
     }
 
