@@ -88,7 +88,7 @@ fn calls_each(session: &Session, body: &str, n: u32) -> Option<f64> {
     let calls = format!("trace={COUNTED}");
     let mut strace = Command::new("strace");
     strace.args(["-f", "-c", "-U", "name,calls", "-e", &calls, "-p", &supervisor.to_string(), "-o"]).arg(&counts);
-    let mut strace = strace.stderr(Stdio::piped()).spawn().ok()?;
+    let mut strace = strace.stderr(Stdio::piped()).spawn().expect("starts");
     let mut line = String::new();
     BufReader::new(strace.stderr.take().expect("piped")).read_line(&mut line).expect("reads");
     let traced = line.contains("attached");

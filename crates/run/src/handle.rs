@@ -12,8 +12,8 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::task::{Task, pidfd_of};
 
-/// So many are kept.
-const KEPT: usize = 4;
+/// So many are kept: of who asks and of who answers.
+const KEPT: usize = 2;
 
 thread_local! {
     /// The one that was used last comes last.

@@ -41,7 +41,7 @@ use crate::syscalls::Outcome;
 use crate::task::{FileId, Task};
 use crate::world::{World, lock};
 
-const MSG_ERRQUEUE: i32 = 0x2000;
+pub(super) const MSG_ERRQUEUE: i32 = 0x2000;
 /// net.core.rmem_max, doubled.
 const LARGEST_BUFFER: usize = 2 * 4_194_304;
 /// More than the longest datagram of any of these kinds: what is longer is refused, and need not be read to its end.
@@ -599,25 +599,5 @@ impl DatagramFd {
         }
         written?;
         Ok(Some(if flags & libc::MSG_TRUNC != 0 { whole } else { got } as i64))
-    }
-
-    /// An error out of the queue: never waited for.
-    fn receive_error(&self, task: Task, receive: Receive) -> Result<i64, i32> {
-        let memory = Memory::of(task.tid);
-        let (receive, many) = match receive {
-            Receive::Many { headers, .. } => (Receive::Msg { header: headers }, Some(headers)),
-            other => (other, None),
-        };
-        let target = Target::read(memory, receive)?;
-        let (payload, name, control) = self.core.recv_error().ok_or(libc::EAGAIN)?;
-        let bytes = &payload[..payload.len().min(target.room)];
-        let cut = if bytes.len() < payload.len() { libc::MSG_TRUNC } else { 0 };
-        target.write(memory, bytes, &name, &control, MSG_ERRQUEUE | cut)?;
-        if let Some(header) = many {
-            let len = (bytes.len() as u32).to_ne_bytes();
-            memory.write(header + MsgHeader::SIZE, &len).map_err(|e| e.errno())?;
-            return Ok(1);
-        }
-        Ok(bytes.len() as i64)
     }
 }

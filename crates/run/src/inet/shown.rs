@@ -5,9 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::core::Core;
-use super::datagram::{DatagramFd, State};
+use super::datagram::{DatagramFd, MSG_ERRQUEUE, State};
 use crate::caller::Caller;
+use crate::mem::Memory;
+use crate::msghdr::MsgHeader;
+use crate::receive::{Receive, Target};
 use crate::sys;
+use crate::task::Task;
 use crate::world::{World, lock};
 
 /// How long after an error the program's end shows it.
@@ -72,5 +76,25 @@ impl DatagramFd {
         if std::mem::take(&mut state.raised) && sys::take_socket_error(app) == 0 {
             let _ = self.core.take_error();
         }
+    }
+
+    /// An error out of the queue: never waited for.
+    pub(super) fn receive_error(&self, task: Task, receive: Receive) -> Result<i64, i32> {
+        let memory = Memory::of(task.tid);
+        let (receive, many) = match receive {
+            Receive::Many { headers, .. } => (Receive::Msg { header: headers }, Some(headers)),
+            other => (other, None),
+        };
+        let target = Target::read(memory, receive)?;
+        let (payload, name, control) = self.core.recv_error().ok_or(libc::EAGAIN)?;
+        let bytes = &payload[..payload.len().min(target.room)];
+        let cut = if bytes.len() < payload.len() { libc::MSG_TRUNC } else { 0 };
+        target.write(memory, bytes, &name, &control, MSG_ERRQUEUE | cut)?;
+        if let Some(header) = many {
+            let len = (bytes.len() as u32).to_ne_bytes();
+            memory.write(header + MsgHeader::SIZE, &len).map_err(|e| e.errno())?;
+            return Ok(1);
+        }
+        Ok(bytes.len() as i64)
     }
 }
