@@ -21,7 +21,7 @@ use pernet_stack::ControlMessage;
 use super::caller::{TaskCaller, read_program};
 use super::core::{Beside, Core, Incoming};
 use super::ring::RingFile;
-use super::{Family, Kind, common_option, control, keep, option_value, send_many, write_name};
+use super::{Family, Kind, common_option, control, keep, option_value, refuse, send_many, write_name};
 use crate::ledger::Ledger;
 use crate::listener::{Call, Notification};
 use crate::mem::Memory;
@@ -127,7 +127,11 @@ pub(crate) fn handle(world: &World, task: Task, call: &Call, s: &DatagramFd) -> 
     s.pump(world);
     let result = match call.nr {
         libc::SYS_setsockopt => return s.setsockopt(world, task, call),
-        libc::SYS_getsockopt => s.getsockopt(task, call),
+        libc::SYS_getsockopt => match s.getsockopt(task, call) {
+            // The stand-in was told, and knows.
+            Err(libc::ENOPROTOOPT) if call.int(1) == libc::SOL_SOCKET => return Outcome::Proceed,
+            result => result,
+        },
         _ => s.call(world, task, call),
     };
     // What it caused elsewhere is moved by the caller; what came back to this very socket is moved here.
@@ -262,6 +266,11 @@ impl DatagramFd {
             Ok(value) => value,
             Err(e) => return Outcome::Errno(e),
         };
+        if level == libc::SOL_SOCKET
+            && let Some(errno) = refuse(name, &value)
+        {
+            return Outcome::Errno(errno);
+        }
         if level == libc::SOL_SOCKET
             && let Some(result) = self.filter(task, name, &value)
         {

@@ -15,7 +15,7 @@ use std::os::fd::OwnedFd;
 
 use pernet::{Cap, Cred, NetRef};
 
-use crate::bpf::SO_NETNS_COOKIE;
+use crate::bpf::{SO_INQ, SO_NETNS_COOKIE, SO_PASSPIDFD, SO_PASSRIGHTS, SO_PEERGROUPS, SO_PEERPIDFD};
 use crate::descriptors::{lasting, refused};
 use crate::listener::Call;
 use crate::mem::Memory;
@@ -149,6 +149,24 @@ pub(crate) fn keep(world: &World, app: &OwnedFd) -> Result<Option<OwnedFd>, i32>
     app.try_clone().map_err(|e| refused(&e)).and_then(lasting).map(Some)
 }
 
+/// Options that sockets of AF_UNIX have, as the stand-ins are, and those that they stand for do not.
+const OF_UNIX: [i32; 4] = [libc::SO_PASSCRED, libc::SO_PASSSEC, SO_PASSPIDFD, SO_PASSRIGHTS];
+
+/// Is it one of those, or one of what a peer showed of itself?
+pub(crate) fn is_of_unix(name: i32) -> bool {
+    OF_UNIX.contains(&name) || matches!(name, libc::SO_PEERCRED | SO_PEERGROUPS | SO_PEERPIDFD)
+}
+
+/// The errno of `setsockopt` for what only the stand-in has. `None` for other options.
+pub(crate) fn refuse(name: i32, value: &[u8]) -> Option<i32> {
+    match name {
+        _ if name != SO_INQ && !OF_UNIX.contains(&name) => None,
+        _ if value.len() < size_of::<i32>() => Some(libc::EINVAL),
+        SO_INQ => Some(libc::ENOPROTOOPT),
+        _ => Some(libc::EOPNOTSUPP),
+    }
+}
+
 /// `getsockopt` of what every socket answers alike: what it is, and where.  `None` for other options.
 pub(crate) fn common_option(task: Task, call: &Call, kind: Kind, net: &NetRef) -> Option<Result<i64, i32>> {
     let value = match (call.int(1), call.int(2)) {
@@ -156,10 +174,25 @@ pub(crate) fn common_option(task: Task, call: &Call, kind: Kind, net: &NetRef) -
         (libc::SOL_SOCKET, libc::SO_TYPE) => kind.ty,
         (libc::SOL_SOCKET, libc::SO_PROTOCOL) => kind.protocol,
         (libc::SOL_SOCKET, SO_NETNS_COOKIE) => return Some(cookie(task, call, net.cookie().get())),
+        (libc::SOL_SOCKET, libc::SO_PEERCRED) => {
+            // Nobody has shown credentials.
+            let nobody = [0, u32::MAX, u32::MAX].map(u32::to_ne_bytes).concat();
+            return Some(write_option(task, call, &nobody));
+        }
+        (libc::SOL_SOCKET, SO_PEERGROUPS | SO_PEERPIDFD) => return Some(Err(libc::ENODATA)),
+        (libc::SOL_SOCKET, name) if OF_UNIX.contains(&name) => return Some(Err(libc::EOPNOTSUPP)),
         _ => return None,
     };
-    let written = Memory::of(task.tid).write_sized(call.args[3], call.args[4], &value.to_ne_bytes());
-    Some(written.map(|()| 0).map_err(|e| e.errno()))
+    Some(write_option(task, call, &value.to_ne_bytes()))
+}
+
+/// Writes what an option is: as much as there is room for, and how much that was.
+pub(crate) fn write_option(task: Task, call: &Call, value: &[u8]) -> Result<i64, i32> {
+    let memory = Memory::of(task.tid);
+    let room = memory.u32(call.args[4]).map_err(|e| e.errno())?;
+    let room = usize::try_from(room.cast_signed()).map_err(|_| libc::EINVAL)?;
+    let value = value.get(..room).unwrap_or(value);
+    memory.write_sized(call.args[3], call.args[4], value).map(|()| 0).map_err(|e| e.errno())
 }
 
 /// The value that `setsockopt` was given.

@@ -15,6 +15,7 @@ mod buffers;
 mod diag;
 mod info;
 mod input;
+mod ip_options;
 mod options;
 mod segment;
 mod smoltcp;

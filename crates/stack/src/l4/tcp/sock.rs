@@ -159,6 +159,8 @@ pub(super) struct Inner {
     pub(super) ask_at: Duration,
     pub(super) counts: Counts,
     pub(super) due: Due,
+    /// The headers that it began with (`TCP_SAVE_SYN`).
+    pub(super) saved_syn: Option<Box<[u8]>>,
     /// The way that the last segment took, what it was asked for, and of which generation of configuration it is.
     pub(super) way: Option<Box<(u64, Flow, Route)>>,
     /// The entry in the list of timers.
@@ -183,7 +185,7 @@ pub(super) fn plain(addr: SocketAddr) -> SocketAddr {
 impl Sock {
     /// A fresh socket of a program's.
     pub(crate) fn new(stack: &Stack, net: &NetRef, v6: bool) -> Arc<Self> {
-        let inner = Inner { hold: Some(net.clone()), options: Options::new(), ..Inner::default() };
+        let inner = Inner { hold: Some(net.clone()), options: Options::new(v6), ..Inner::default() };
         Arc::new(Self::with(stack.clone(), net.downgrade(), v6, inner))
     }
 
@@ -437,7 +439,7 @@ impl Sock {
             // What was learnt of the path since. What is too large for it already is cut by layer 3 or lost.
             engine.set_mss(largest_segment(route, &inner.options));
         }
-        let header = inner.options.header();
+        let header = inner.options.header(peer.is_ipv6());
         let last = out.len() - 1;
         for (n, mut frame) in out.into_iter().enumerate() {
             inner.skip.outgoing(frame.data_mut());
@@ -489,7 +491,7 @@ impl Sock {
             src,
             oif,
             mark: inner.options.mark,
-            tos: inner.options.tos,
+            tos: inner.options.heeded(dst.is_ipv6()).tos,
             protocol: segment::PROTOCOL,
             sport: port(inner.local),
             dport: port(inner.peer),
