@@ -9,6 +9,8 @@ use crate::control::{self, request};
 use crate::depth::known;
 use crate::depth::peers;
 use crate::depth::read::Small;
+use crate::in_process::forward::Path;
+use crate::in_process::stream::Pair;
 use crate::measure;
 use crate::message::{self, Answer};
 use crate::ours::{OurObserver, World};
@@ -48,7 +50,7 @@ impl Workload {
 }
 
 /// All of them.
-pub(crate) const ALL: [Workload; 17] = [
+pub(crate) const ALL: [Workload; 22] = [
     Workload::new("create", "create, lo and netlink registered", || create(1000)),
     Workload::new("create_second_half", "create when 10,000 are alive", || create(10_000)),
     Workload::new("drop_step", "last put and step, one namespace", drop_step),
@@ -66,6 +68,13 @@ pub(crate) const ALL: [Workload; 17] = [
     Workload::new("veth_add", "RTM_NEWLINK of a veth pair among 1,000", || veth_add(1000)),
     Workload::new("veth_add_10000", "the same among 10,000", || veth_add(10_000)),
     Workload::new("link_entry", "one link of a dump", link_entry),
+    Workload::new("forward_64", "a frame of 64 bytes through a router, sent and received", || {
+        forward(Path::new(1, false)?)
+    }),
+    Workload::new("forward_64_1000", "the same to a thousand destinations", || forward(Path::new(1000, false)?)),
+    Workload::new("forward6_64", "the same with IPv6", || forward(Path::new6(1)?)),
+    Workload::new("tcp_round_trip", "a byte there and back between two namespaces", tcp_round_trip),
+    Workload::new("tcp_piece", "64 KiB between two namespaces, sent and received", tcp_piece),
 ];
 
 /// The workload of that name.
@@ -249,6 +258,37 @@ fn link_entry() -> Result<u64> {
     let seen = seen?;
     ensure!(seen == 2 * PAIRS + 1, "the dump showed {seen}");
     Ok(seen)
+}
+
+fn forward(mut path: Path) -> Result<u64> {
+    // Every way is known, and memory is in use that will be used again.
+    for _ in 0..20 {
+        path.batch()?;
+    }
+    let mut frames = Ok(0);
+    measured(&mut || frames = (0..40).map(|_| path.batch()).sum());
+    path.settle()?;
+    frames
+}
+
+fn tcp_round_trip() -> Result<u64> {
+    const TIMES: u64 = 1000;
+    let pair = Pair::new()?;
+    let (client, server) = pair.connect()?;
+    let mut done = pair.trips(&client, &server, 100);
+    measured(&mut || done = pair.trips(&client, &server, TIMES));
+    done.map(|()| TIMES)
+}
+
+fn tcp_piece() -> Result<u64> {
+    const TIMES: usize = 100;
+    const PIECE: usize = 64 << 10;
+    let pair = Pair::new()?;
+    let (client, server) = pair.connect()?;
+    // Until windows are as wide as they get.
+    let mut done = pair.pass(&client, &server, 200 * PIECE);
+    measured(&mut || done = pair.pass(&client, &server, TIMES * PIECE));
+    done.map(|()| TIMES as u64)
 }
 
 #[cfg(test)]

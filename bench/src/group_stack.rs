@@ -2,12 +2,12 @@
 //!
 //! | row | what |
 //! |---|---|
-//! | `iperf3` | one stream, by `iperf3` |
+//! | `iperf3`, `iperf3_p4` | one stream, and four at once, by `iperf3` |
 //! | `ping` | round trip, by `ping` |
 //! | `tcp_connect` | a new connection, made and closed |
 //! | `tcp_round_trip`, `udp_round_trip`, `udp_connected_round_trip` | a byte or a datagram of 64 there and back |
 //!
-//! And, of pernet alone, those of [`crate::in_process`].
+//! And, of pernet alone, those of [`crate::in_process`], and of TCP once more with `_joined` behind: by `pernet run --fast-local`.
 
 use crate::group_run::beside_this_program;
 use crate::report;
@@ -34,6 +34,25 @@ pub(crate) struct Args {
     only: Option<Side>,
 }
 
+/// How programs are run: on one of the sides, and on ours a second time with the ends of connections joined.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Kernel,
+    Pernet,
+    Joined,
+}
+
+impl Way {
+    fn side(self) -> Side {
+        if self == Self::Kernel { Side::Kernel } else { Side::Pernet }
+    }
+
+    /// How a row is called.
+    fn name(self, what: &str) -> String {
+        if self == Self::Joined { format!("{what}_joined") } else { what.to_owned() }
+    }
+}
+
 /// Two namespaces and a cable; `$0` is this program, then the side, how many, how long.
 const SCRIPT: &str = r#"
 set -e
@@ -52,21 +71,29 @@ if command -v ping >/dev/null; then
     echo "ping $(ping -q -c 200 -i 0.01 10.99.0.2 | tail -n 1)"
 fi
 if command -v iperf3 >/dev/null; then
-    ip netns exec far iperf3 -s -1 >/dev/null & other=$!
+    ip netns exec far iperf3 -s >/dev/null & other=$!
     trap 'kill $server $other 2>/dev/null || :' EXIT
     sleep 0.5
     echo "iperf3 $(iperf3 -c 10.99.0.2 -t "$seconds" -J | tr -d '\n')"
+    echo "iperf3_p4 $(iperf3 -c 10.99.0.2 -t "$seconds" -P 4 -J | tr -d '\n')"
 fi
 "#;
 
 /// Measures and reports.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let mut rows = Vec::new();
-    for side in [Side::Kernel, Side::Pernet] {
+    for way in [Way::Kernel, Way::Pernet, Way::Joined] {
+        let side = way.side();
         if args.only.is_some_and(|only| only != side) {
             continue;
         }
-        match (measure(side, args), side) {
+        match (measure(way, args), side) {
+            // Nothing else of it is joined.
+            (Ok(found), _) if way == Way::Joined => {
+                rows.extend(
+                    found.into_iter().filter(|row| row.what.starts_with("tcp") || row.what.starts_with("iperf3")),
+                );
+            }
             (Ok(found), _) => rows.extend(found),
             (Err(error), Side::Kernel) => rows.push(Row::capped(side, args.n, 0, format!("{error:#}"))),
             (Err(error), Side::Pernet) => return Err(error),
@@ -85,46 +112,48 @@ fn in_process(args: &Args) -> Result<Vec<Row>> {
     if !out.status.success() {
         bail!("in process: {}: {}", out.status, String::from_utf8_lossy(&out.stderr).trim());
     }
-    String::from_utf8_lossy(&out.stdout).lines().map(|line| read(Side::Pernet, args, line)).collect()
+    String::from_utf8_lossy(&out.stdout).lines().map(|line| read(Way::Pernet, args, line)).collect()
 }
 
-fn measure(side: Side, args: &Args) -> Result<Vec<Row>> {
-    let mut command = match side {
-        Side::Pernet => {
-            let mut command = Command::new(beside_this_program("pernet")?);
-            command.args(["run", "--"]);
-            command
-        }
-        Side::Kernel => {
-            let mut command = Command::new("unshare");
-            command.arg("-Urnm");
-            command
-        }
+fn measure(way: Way, args: &Args) -> Result<Vec<Row>> {
+    let side = way.side();
+    let pernet = || beside_this_program("pernet");
+    let (program, options): (_, &[&str]) = match way {
+        Way::Pernet => (pernet()?, &["run", "--"]),
+        Way::Joined => (pernet()?, &["run", "--fast-local", "--"]),
+        Way::Kernel => ("unshare".into(), &["-Urnm"]),
     };
+    let mut command = Command::new(program);
+    command.args(options);
     command.args(["sh", "-c", SCRIPT]).arg(env::current_exe().context("where is this program?")?);
     command.args([side.to_string(), args.n.to_string(), args.seconds.to_string()]);
     let out = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).output()?;
     if !out.status.success() {
         bail!("{side}: {}: {}", out.status, String::from_utf8_lossy(&out.stderr).trim());
     }
-    String::from_utf8_lossy(&out.stdout).lines().map(|line| read(side, args, line)).collect()
+    String::from_utf8_lossy(&out.stdout).lines().map(|line| read(way, args, line)).collect()
 }
 
 /// A line of the script's output as a row.
-fn read(side: Side, args: &Args, line: &str) -> Result<Row> {
+fn read(way: Way, args: &Args, line: &str) -> Result<Row> {
+    let side = way.side();
     match line.split_once(' ') {
         Some(("ping", said)) => {
             let [min, avg, max] = round_trips(said).with_context(|| format!("ping said {said:?}"))?;
             let (us_min, us_max) = (Some(min * 1e3), Some(max * 1e3));
             Ok(Row { us_each: Some(avg * 1e3), us_min, us_max, ..Row::new(side, "ping", 200) })
         }
-        Some(("iperf3", said)) => {
+        Some((what @ ("iperf3" | "iperf3_p4"), said)) => {
             let report: Value = serde_json::from_str(said).context("iperf3's report")?;
             let bits = report["end"]["sum_received"]["bits_per_second"].as_f64();
             let bits = bits.with_context(|| format!("iperf3 received nothing: {}", report["error"]))?;
-            Ok(Row { gbit_s: Some(crate::measure::rounded(bits / 1e9, 2)), ..Row::new(side, "iperf3", args.seconds) })
+            let gbit_s = Some(crate::measure::rounded(bits / 1e9, 2));
+            Ok(Row { gbit_s, ..Row::new(side, &way.name(what), args.seconds) })
         }
-        _ => serde_json::from_str(line).with_context(|| format!("a line that is no figure: {line}")),
+        _ => {
+            let row: Row = serde_json::from_str(line).with_context(|| format!("a line that is no figure: {line}"))?;
+            Ok(Row { what: way.name(&row.what), ..row })
+        }
     }
 }
 

@@ -154,10 +154,13 @@ scenarios! {
     sundry
     sysctl
     sysfs_ethtool
+    tcp_metrics
     threads
     tos
     tun_packets
     tuntap
+    unix_peers
+    unix_whose
     views
     vxlan_vnifilter
     vxlan_ways

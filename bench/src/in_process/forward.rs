@@ -6,6 +6,7 @@ use crate::row::{Row, Side};
 use anyhow::{Result, ensure};
 use pernet::NetRef;
 use pernet_stack::{PacketSocket, UdpSocket};
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 /// Frames that are sent in one call.
@@ -22,7 +23,7 @@ pub(crate) struct Path {
     _router: NetRef,
     to: NetRef,
     socket: PacketSocket,
-    frames: Vec<[u8; FRAME]>,
+    frames: Vec<Vec<u8>>,
     next: usize,
     /// Takes what arrives, if somebody is to.
     taker: Option<UdpSocket>,
@@ -32,12 +33,19 @@ pub(crate) struct Path {
 }
 
 impl Path {
-    /// Frames go to so many addresses.
-    pub(crate) fn new(flows: u32, taken: bool) -> Result<Self> {
+    /// Two cables: what leaves by `a` comes in by `b`, and what leaves by `c` by `d`.
+    fn wired() -> Result<(World, [NetRef; 3])> {
         let world = World::new()?;
-        let (from, router, to) = (world.net()?, world.net()?, world.net()?);
-        world.wire((&from, "a", 1), (&router, "b", 2))?;
-        world.wire((&router, "c", 3), (&to, "d", 4))?;
+        let nets = [world.net()?, world.net()?, world.net()?];
+        let [from, router, to] = &nets;
+        world.wire((from, "a", 1), (router, "b", 2))?;
+        world.wire((router, "c", 3), (to, "d", 4))?;
+        Ok((world, nets))
+    }
+
+    /// Frames of IPv4 go to so many addresses.
+    pub(crate) fn new(flows: u32, taken: bool) -> Result<Self> {
+        let (world, [from, router, to]) = Self::wired()?;
         world.addr(&from, "a", [10, 1, 0, 2])?;
         world.addr(&router, "b", [10, 1, 0, 1])?;
         world.addr(&router, "c", [10, 2, 0, 1])?;
@@ -47,14 +55,36 @@ impl Path {
             world.route(&to, [10, 1, 0, 0], 24, [10, 2, 0, 1])?;
         } else {
             // The last host counts what arrives, which is for a neighbour of his.
-            world.neighbour(&router, "c", [10, 2, 0, 2], [2, 0, 0, 0, 0, 5])?;
+            world.neighbour(&router, "c", [10, 2, 0, 2].into(), [2, 0, 0, 0, 0, 5])?;
         }
         world.sysctl(&router, "ipv4/ip_forward", "1")?;
         let taker = taken.then(|| UdpSocket::bind(&world.stack, &to, ([0, 0, 0, 0], PORT).into())).transpose()?;
+        let dst = |n: u32| if taken { [10, 2, 0, 2] } else { (0x0a03_0001 + n).to_be_bytes() };
+        let frames = (0..flows).map(|n| frame(dst(n)).to_vec()).collect();
+        Self::begin(world, [from, router, to], frames, taker)
+    }
+
+    /// Frames of IPv6, likewise, which nobody takes.
+    pub(crate) fn new6(flows: u16) -> Result<Self> {
+        let (world, [from, router, to]) = Self::wired()?;
+        let addr = |n: u16, host: u16| Ipv6Addr::new(0x2001, 0xdb8, n, 0, 0, 0, 0, host);
+        world.addr6(&router, "b", addr(1, 1))?;
+        world.addr6(&router, "c", addr(2, 1))?;
+        world.route6(&router, addr(3, 0), 48, addr(2, 2))?;
+        world.neighbour(&router, "c", addr(2, 2).into(), [2, 0, 0, 0, 0, 5])?;
+        world.sysctl(&router, "ipv6/conf/all/forwarding", "1")?;
+        let frames = (0..flows).map(|n| frame6(addr(1, 2), addr(3, n + 1)).to_vec()).collect();
+        Self::begin(world, [from, router, to], frames, None)
+    }
+
+    fn begin(
+        world: World,
+        [from, router, to]: [NetRef; 3],
+        frames: Vec<Vec<u8>>,
+        taker: Option<UdpSocket>,
+    ) -> Result<Self> {
         let socket = PacketSocket::new(&world.stack, from.clone(), false, 0, 0);
         socket.bind(world.index(&from, "a")?, 0)?;
-        let dst = |n: u32| if taken { [10, 2, 0, 2] } else { (0x0a03_0001 + n).to_be_bytes() };
-        let frames = (0..flows).map(|n| frame(dst(n))).collect();
         let mut path = Self { world, _router: router, to, socket, frames, next: 0, taker, sent: 0, before: 0 };
         // Where somebody takes them, the router learns where he is, and what belongs to coming up is over.
         path.send(1)?;
@@ -107,9 +137,20 @@ fn frame(dst: [u8; 4]) -> [u8; FRAME] {
     frame
 }
 
+/// The same with IPv6, which has room for ten bytes less.
+fn frame6(src: Ipv6Addr, dst: Ipv6Addr) -> [u8; FRAME] {
+    let mut frame = [0; FRAME];
+    frame[..14].copy_from_slice(&[2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0x86, 0xdd]);
+    frame[14..22].copy_from_slice(&[0x60, 0, 0, 0, 0, 10, 17, 64]);
+    frame[22..38].copy_from_slice(&src.octets());
+    frame[38..54].copy_from_slice(&dst.octets());
+    frame[56..58].copy_from_slice(&PORT.to_be_bytes());
+    frame[59] = 10;
+    frame
+}
+
 /// Nanoseconds for a frame.
-pub(super) fn measure(what: &str, ms: u64, flows: u32, taken: bool) -> Result<Row> {
-    let mut path = Path::new(flows, taken)?;
+pub(super) fn measure(what: &str, ms: u64, mut path: Path) -> Result<Row> {
     let (mut frames, limit) = (0, Duration::from_millis(ms));
     for _ in 0..20 {
         path.batch()?;

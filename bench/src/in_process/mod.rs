@@ -7,12 +7,13 @@
 //! |---|---|
 //! | `forward_64`, `forward_64_1000` | a frame of 64 bytes through a router: one flow, and a thousand destinations |
 //! | `forward_64_udp` | the same, taken by a socket at the end |
+//! | `forward6_64` | a frame of 64 bytes with IPv6 through a router |
 //! | `tcp_in_process` | one stream of pieces of 64 KiB, the devices' MTU 1500, one thread at both ends |
 //! | `tcp_in_process_round_trip` | a byte there and back |
 //! | `tcp_idle` | memory of an end of a connection that was used and is idle |
 
 pub(crate) mod forward;
-mod stream;
+pub(crate) mod stream;
 pub(crate) mod world;
 
 use crate::row::Row;
@@ -30,12 +31,13 @@ pub(crate) struct Args {
 }
 
 type Measure = fn(&Args) -> Result<Row>;
-const ALL: [(&str, Measure); 6] = [
+const ALL: [(&str, Measure); 7] = [
     // First, in a fresh heap.
     ("tcp_idle", |_| stream::idle()),
-    ("forward_64", |args| forward::measure("forward_64", args.ms, 1, false)),
-    ("forward_64_1000", |args| forward::measure("forward_64_1000", args.ms, 1000, false)),
-    ("forward_64_udp", |args| forward::measure("forward_64_udp", args.ms, 1, true)),
+    ("forward_64", |args| forward::measure("forward_64", args.ms, forward::Path::new(1, false)?)),
+    ("forward_64_1000", |args| forward::measure("forward_64_1000", args.ms, forward::Path::new(1000, false)?)),
+    ("forward_64_udp", |args| forward::measure("forward_64_udp", args.ms, forward::Path::new(1, true)?)),
+    ("forward6_64", |args| forward::measure("forward6_64", args.ms, forward::Path::new6(1)?)),
     ("tcp_in_process", |args| stream::bulk(args.ms)),
     ("tcp_in_process_round_trip", |args| stream::round_trip(args.ms)),
 ];

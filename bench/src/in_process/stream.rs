@@ -15,7 +15,8 @@ const CLOCKED: u32 = 64;
 /// Connections whose memory is measured.
 const IDLE: u64 = 2000;
 
-struct Pair {
+/// Two namespaces with a cable between them, and somebody who listens.
+pub(crate) struct Pair {
     world: World,
     near: NetRef,
     _far: NetRef,
@@ -36,7 +37,7 @@ fn ready(result: Result<usize, i32>) -> Result<usize> {
 }
 
 impl Pair {
-    fn new() -> Result<Self> {
+    pub(crate) fn new() -> Result<Self> {
         let world = World::new()?;
         let (near, far) = (world.net()?, world.net()?);
         world.wire((&near, "a", 1), (&far, "b", 2))?;
@@ -49,13 +50,46 @@ impl Pair {
         Ok(Self { world, near, _far: far, listener, to })
     }
 
-    fn connect(&self) -> Result<(TcpSocket, TcpSocket)> {
+    pub(crate) fn connect(&self) -> Result<(TcpSocket, TcpSocket)> {
         let client = TcpSocket::new_v4(&self.world.stack, &self.near);
         // In progress: the packets have been there and back when it returns.
         let _ = client.connect(self.to);
         let (server, _) = checked(self.listener.accept())?;
         checked(client.connect(self.to))?;
         Ok((client, server))
+    }
+
+    /// A byte there and back, so many times.
+    pub(crate) fn trips(&self, client: &TcpSocket, server: &TcpSocket, times: u64) -> Result<()> {
+        let mut byte = [0];
+        for _ in 0..times {
+            checked(client.send(b"x"))?;
+            checked(server.recv(&mut byte))?;
+            checked(server.send(&byte))?;
+            checked(client.recv(&mut byte))?;
+        }
+        Ok(())
+    }
+
+    /// So many bytes one way, in pieces of 64 KiB.
+    pub(crate) fn pass(&self, client: &TcpSocket, server: &TcpSocket, bytes: usize) -> Result<()> {
+        let (piece, mut room) = (vec![7; 64 << 10], vec![0; 64 << 10]);
+        let (mut left, mut on_way) = (bytes, 0);
+        while left + on_way > 0 {
+            let sent = if left == 0 { 0 } else { ready(client.send(&piece[..left.min(piece.len())]))? };
+            (left, on_way) = (left - sent, on_way + sent);
+            loop {
+                let more = ready(server.recv(&mut room))?;
+                if more == 0 {
+                    break;
+                }
+                on_way -= more;
+            }
+            if on_way > 0 {
+                let _ = self.world.stack.run_timers();
+            }
+        }
+        Ok(())
     }
 }
 
@@ -96,15 +130,10 @@ pub(super) fn bulk(ms: u64) -> Result<Row> {
 pub(super) fn round_trip(ms: u64) -> Result<Row> {
     let pair = Pair::new()?;
     let (client, server) = pair.connect()?;
-    let (mut trips, limit, mut byte) = (0_u64, Duration::from_millis(ms), [0]);
+    let (mut trips, limit) = (0_u64, Duration::from_millis(ms));
     let begin = busy();
     while busy() - begin < limit {
-        for _ in 0..100 {
-            checked(client.send(b"x"))?;
-            checked(server.recv(&mut byte))?;
-            checked(server.send(&byte))?;
-            checked(client.recv(&mut byte))?;
-        }
+        pair.trips(&client, &server, 100)?;
         trips += 100;
     }
     let each = measure::us_each(busy() - begin, trips);

@@ -3,10 +3,10 @@
 use anyhow::{Result, anyhow};
 use pernet::{Cred, Namespaces, NetRef, Origin};
 use pernet_stack::{
-    FlagChange, Gateway, IfFlags, Insert, KindSpec, LinkChange, NeighFlags, NeighKey, NeighState, NewAddr4, NewLink,
-    NewNeigh, RouteConfig, Stack, VethPeer, route_type,
+    FlagChange, Gateway, IfFlags, Ifa6, Insert, KindSpec, LinkChange, NeighFlags, NeighKey, NeighState, NewAddr4,
+    NewLink, NewNeigh, Nexthop6, Placing, Prefix6, RouteConfig, RouteSpec6, Stack, VethPeer, route_type,
 };
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A system of its own.
 pub(crate) struct World {
@@ -78,9 +78,37 @@ impl World {
         self.stack.rtnl(Origin::KERNEL).new_route4(net, &config, how).map_err(|error| anyhow!("{error:?}"))
     }
 
+    /// `ip addr add ADDRESS/64 dev DEVICE`.
+    pub(crate) fn addr6(&self, net: &NetRef, device: &str, address: Ipv6Addr) -> Result<()> {
+        let ifindex = self.index(net, device)?;
+        let new = Ifa6::new(address, 64);
+        self.stack.rtnl(Origin::KERNEL).new_addr6(net, ifindex, new, false).map_err(|error| anyhow!("{error:?}"))
+    }
+
+    /// `ip -6 route add DST/LEN via GATEWAY`.
+    pub(crate) fn route6(&self, net: &NetRef, dst: Ipv6Addr, len: u8, via: Ipv6Addr) -> Result<()> {
+        let spec = RouteSpec6 {
+            table: 254,
+            dst: Prefix6::new(dst, len),
+            src: Prefix6::ANY,
+            metric: 0,
+            kind: route_type::UNICAST,
+            proto: 3,
+            pref: 0,
+            prefsrc: None,
+            metrics: None,
+            expires: None,
+            nexthops: vec![Nexthop6 { oif: 0, gateway: Some(via), onlink: false, weight: 1 }],
+            multipath: false,
+            nh_id: 0,
+        };
+        let how = Placing { create: true, ..Placing::default() };
+        self.stack.rtnl(Origin::KERNEL).new_route6(net, &spec, how).map_err(|error| anyhow!("{error:?}"))
+    }
+
     /// `ip neigh add DST lladdr ADDRESS dev DEVICE`.
-    pub(crate) fn neighbour(&self, net: &NetRef, device: &str, dst: [u8; 4], address: [u8; 6]) -> Result<()> {
-        let key = NeighKey { ifindex: self.index(net, device)?, dst: Ipv4Addr::from(dst).into() };
+    pub(crate) fn neighbour(&self, net: &NetRef, device: &str, dst: IpAddr, address: [u8; 6]) -> Result<()> {
+        let key = NeighKey { ifindex: self.index(net, device)?, dst };
         let new = NewNeigh {
             key,
             state: NeighState::PERMANENT,

@@ -20,7 +20,8 @@ fn main() -> ExitCode {
     };
     match command {
         Command::Run(run) => {
-            let options = pernet_run::Options { command: run.command, map_root_user: run.map_root_user };
+            let args::Run { command, map_root_user, fast_local } = run;
+            let options = pernet_run::Options { command, map_root_user, fast_local };
             match pernet_run::run(&options) {
                 Ok(end) => pernet_run::end_as(end),
                 Err(e) => fail(&e),

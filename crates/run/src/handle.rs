@@ -1,7 +1,8 @@
-//! A task's pidfd, kept by each thread of ours for the task that it served last.
+//! Tasks' pidfds, kept by each thread of ours for those that it served last.
 //!
-//! Programs call again and again, and opening a pidfd costs as much as what it is asked.  A kept one cannot mislead: it is
-//! of that very thread, and when that is gone it says so, whoever has the number by then.
+//! Programs call again and again, and by turns: who asks and who answers.  Opening a pidfd costs as much as what it is
+//! asked.  A kept one cannot mislead: it is of that very thread, and when that is gone it says so, whoever has the number by
+//! then.
 
 use std::cell::RefCell;
 use std::io;
@@ -11,8 +12,24 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::task::{Task, pidfd_of};
 
+/// So many are kept.
+const KEPT: usize = 4;
+
 thread_local! {
-    static LAST: RefCell<Option<(u32, OwnedFd)>> = const { RefCell::new(None) };
+    /// The one that was used last comes last.
+    static LAST: RefCell<Vec<(u32, OwnedFd)>> = const { RefCell::new(Vec::new()) };
+}
+
+fn take(tid: u32) -> Option<OwnedFd> {
+    LAST.with_borrow_mut(|kept| kept.iter().position(|(of, _)| *of == tid).map(|i| kept.remove(i).1))
+}
+
+fn keep(tid: u32, pidfd: OwnedFd) {
+    let oldest = LAST.with_borrow_mut(|kept| {
+        kept.push((tid, pidfd));
+        (kept.len() > KEPT).then(|| kept.remove(0))
+    });
+    drop(oldest);
 }
 
 /// Asks the thread itself where the kernel can open one (Linux 6.9), else its process: its first thread may be gone, and
@@ -21,11 +38,10 @@ thread_local! {
 /// # Errors
 /// ESRCH if it is gone, and what the question says.
 pub(crate) fn ask<T>(task: Task, question: impl Fn(BorrowedFd<'_>) -> io::Result<T>) -> io::Result<T> {
-    let kept = LAST.take().filter(|(tid, _)| *tid == task.tid);
-    if let Some((tid, pidfd)) = kept {
+    if let Some(pidfd) = take(task.tid) {
         let answer = question(pidfd.as_fd());
         if !matches!(&answer, Err(e) if e.raw_os_error() == Some(libc::ESRCH)) {
-            LAST.set(Some((tid, pidfd)));
+            keep(task.tid, pidfd);
             return answer;
         }
     }
@@ -36,7 +52,7 @@ pub(crate) fn ask<T>(task: Task, question: impl Fn(BorrowedFd<'_>) -> io::Result
         return question(process.as_fd());
     };
     let answer = question(pidfd.as_fd());
-    LAST.set(Some((task.tid, pidfd)));
+    keep(task.tid, pidfd);
     answer
 }
 
@@ -54,14 +70,14 @@ mod tests {
     #[test]
     fn whoever_has_ended_is_gone_and_no_other_answers() {
         let me = Task::new(std::process::id());
-        let mine = ask(me, sys::effective_uid);
+        let mine = ask(me, sys::ids);
         let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
         let task = Task::new(child.id());
         let alive = |_: BorrowedFd<'_>| Ok(());
         assert!(ask(task, alive).is_ok());
-        assert!(LAST.with_borrow(|last| last.as_ref().is_some_and(|(tid, _)| *tid == task.tid)));
+        assert!(LAST.with_borrow(|kept| kept.iter().any(|(tid, _)| *tid == task.tid)));
         if let Ok(mine) = mine {
-            assert_eq!(ask(task, sys::effective_uid).unwrap(), mine);
+            assert_eq!(ask(task, sys::ids).unwrap(), mine);
         }
         drop(child.stdin.take());
         child.wait().unwrap();

@@ -88,7 +88,7 @@ pub(crate) fn watch(inotify: &mut Option<OwnedFd>, reactor: &Reactor, file: &mut
     Ok(())
 }
 
-/// The watches whose files were closed since the last look; -1 among them says that some were lost.
+/// The watches whose files were closed since the last look, in that order; -1 among them says that some were lost.
 ///
 /// Equal events are merged by the kernel: they say which file to look at, they cannot be counted.
 pub(crate) fn closed(inotify: &OwnedFd) -> Vec<i32> {
@@ -104,8 +104,6 @@ pub(crate) fn closed(inotify: &OwnedFd) -> Vec<i32> {
             rest = tail.get(word(12) as usize..).unwrap_or_default();
         }
     }
-    touched.sort_unstable();
-    touched.dedup();
     touched
 }
 

@@ -37,6 +37,8 @@ pub struct Options {
     pub command: Vec<OsString>,
     /// The program sees itself as root.
     pub map_root_user: bool,
+    /// Connections between its programs bypass the emulated network where nothing on their way needs to see them.
+    pub fast_local: bool,
 }
 
 /// How the program ended.
@@ -119,6 +121,7 @@ struct Start {
     map_root: bool,
     privileged: bool,
     killable: bool,
+    fast_local: bool,
     inherited: Vec<RawFd>,
 }
 
@@ -137,6 +140,7 @@ impl Start {
             rooted: bpf::assemble(&bpf::rules(true)),
             map_root: options.map_root_user && !rustix::process::geteuid().is_root(),
             killable: kernel_at_least(6, 17),
+            fast_local: options.fast_local,
             privileged: crate::users::Users::natively_privileged(Task::new(std::process::id())),
             inherited,
         })
@@ -317,7 +321,8 @@ fn supervise(
         pidfd_getfd(&p, 0, PidfdGetfdFlags::empty()).is_ok()
             || pidfd_getfd(&p, listener_number, PidfdGetfdFlags::empty()).is_ok()
     });
-    let supervisor = Supervisor::new(listener, program, run, can_getfd, start.killable).map_err(|e: SetupError| {
+    let supervisor = Supervisor::new(listener, program, run, can_getfd, start.killable, start.fast_local);
+    let supervisor = supervisor.map_err(|e: SetupError| {
         kill(program, libc::SIGKILL);
         RunError::Setup(e.to_string())
     })?;

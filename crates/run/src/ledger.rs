@@ -51,6 +51,10 @@ impl<T> Ledger<T> {
 
     /// Drops the entries of datagrams that were read; returns what is unread of those sent by `end`.
     pub(crate) fn forget_read(&mut self, end: BorrowedFd<'_>) -> usize {
+        // What is unread has an entry.
+        if self.is_empty() {
+            return 0;
+        }
         let unread = sys::unread_by_peer(end);
         while self.size > unread
             && let Some(entry) = self.entries.pop_front()

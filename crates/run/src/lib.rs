@@ -16,8 +16,10 @@
 #![warn(missing_docs)]
 
 mod bpf;
+mod caller;
 mod capture;
 mod census;
+mod closings;
 mod control;
 mod descriptors;
 mod front;

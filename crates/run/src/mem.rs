@@ -197,8 +197,8 @@ impl Memory {
     /// room for, and learns how much there was.
     pub(crate) fn write_sized(self, address: u64, len_address: u64, value: &[u8]) -> Result<(), MemError> {
         let room = self.room_at(len_address)?;
-        self.write(address, &value[..value.len().min(room)])?;
-        self.write(len_address, &(value.len() as u32).to_ne_bytes())
+        let size = (value.len() as u32).to_ne_bytes();
+        self.write_parts(&[(address, &value[..value.len().min(room)]), (len_address, &size)])
     }
 }
 

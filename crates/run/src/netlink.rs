@@ -16,6 +16,7 @@ use std::time::Instant;
 use pernet_rtnl::{Datagram, SockAddr, Socket};
 use pernet_stack::ControlMessage;
 
+use crate::caller::Caller;
 use crate::ledger::Ledger;
 use crate::listener::{Delivery, Notification};
 use crate::mem::Memory;
@@ -73,23 +74,6 @@ struct State {
     parked: Vec<Parked>,
     /// The main loop is told when the program takes something: more waits for it on our side.
     departures: bool,
-}
-
-/// Who receives, and by which descriptor.
-struct Caller {
-    task: Task,
-    fd: i32,
-    /// A copy of the program's end, if there is one already.
-    end: Option<OwnedFd>,
-}
-
-impl Caller {
-    fn is_nonblocking(&self) -> bool {
-        match &self.end {
-            Some(end) => rustix::fs::fcntl_getfl(end).is_ok_and(|flags| flags.contains(rustix::fs::OFlags::NONBLOCK)),
-            None => self.task.is_nonblocking(self.fd),
-        }
-    }
 }
 
 /// A netlink socket of a program.
@@ -227,7 +211,7 @@ impl NetlinkFd {
                 continue;
             }
             let task = Task::new(p.notification.call.tid);
-            let caller = Caller { task, fd: p.notification.call.int(0), end: None };
+            let caller = Caller::of(&p.notification.call, None);
             let flags = receive_flags(&p.notification);
             match self.receive_now(world, state, &caller, p.receive, flags) {
                 Ok(Some(n)) => self.hand_over(world, state, p.notification, Ok(n)),
@@ -272,7 +256,7 @@ impl NetlinkFd {
     /// A trapped receive.  It answers at once, or is parked until something comes.  `end`: a copy of the program's end, if
     /// there is one; it is closed before the answer, after which the program may expect its own to be the last.
     pub(crate) fn receive(&self, world: &World, notification: Notification, receive: Receive, end: Option<OwnedFd>) {
-        let caller = Caller { task: Task::new(notification.call.tid), fd: notification.call.int(0), end };
+        let caller = Caller::of(&notification.call, end);
         let flags = receive_flags(&notification);
         if flags & libc::MSG_OOB != 0 {
             return answer(world, notification, Err(libc::EOPNOTSUPP));
@@ -287,8 +271,7 @@ impl NetlinkFd {
                 let deadline = deadline.map(|d| Instant::now() + d);
                 state.parked.push(Parked { notification, receive, deadline });
                 if world.killable || deadline.is_some() {
-                    world.sockets.watch(self.id);
-                    world.reactor.wake();
+                    world.sockets.watch(self.id, &world.reactor);
                 }
                 return;
             }
@@ -306,7 +289,7 @@ impl NetlinkFd {
     ///
     /// The answer is given under the socket's lock: nobody may receive between the answer and the putting back.
     fn hand_over(&self, world: &World, state: &mut State, n: Notification, result: Result<i64, i32>) {
-        let caller = Caller { task: Task::new(n.call.tid), fd: n.call.int(0), end: None };
+        let caller = Caller::of(&n.call, None);
         if state.sent.is_lost(deliver(n, result)) {
             let _ = self.with_app_end(world, &caller, |app| state.sent.take_rest(app));
             state.sent.put_back(self.supervisor_end());
@@ -314,13 +297,7 @@ impl NetlinkFd {
     }
 
     fn with_app_end<T>(&self, world: &World, caller: &Caller, f: impl FnOnce(BorrowedFd<'_>) -> T) -> Result<T, i32> {
-        match self.kept.as_ref().or(caller.end.as_ref()) {
-            Some(end) => Ok(f(end.as_fd())),
-            None => {
-                let copy = world.copy_fd(caller.task, caller.fd, self.id)?;
-                Ok(f(copy.as_fd()))
-            }
-        }
+        caller.with_end(world, self.id, self.kept.as_ref(), f)
     }
 
     /// What is there now, one datagram or as many as asked for.

@@ -8,6 +8,7 @@ use std::fs;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::Duration;
 
 use pernet::NetRef;
 use rustix::event::{PollFd, PollFlags, Timespec, epoll, poll};
@@ -64,9 +65,12 @@ pub(crate) struct Sockets {
 thread_local! {
     /// This thread will look at the ready list before it waits: no need to wake the main loop.
     static WILL_LOOK: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
-    /// The task and number of the netlink socket that this thread was asked about last.
-    static LAST_NETLINK: std::cell::Cell<Option<(u32, i32)>> = const { std::cell::Cell::new(None) };
+    /// Tasks and numbers of sockets that this thread was asked about, each in the place that its sum gives it.
+    static ASKED: std::cell::Cell<[(u32, i32); ASKED_PLACES]> = const { std::cell::Cell::new([(0, 0); ASKED_PLACES]) };
 }
+
+/// Who asks and who answers, and some more of them.
+const ASKED_PLACES: usize = 16;
 
 impl Sockets {
     /// None yet.
@@ -96,21 +100,26 @@ impl Sockets {
         self.get(task.file(fd)?)
     }
 
-    /// As [`Self::find`], for calls that programs make again and again on one netlink socket: then a copy of the
-    /// descriptor tells what it is at half the cost of its name in /proc, and may come in useful.  Only then: what else is
-    /// open is not to be held open by us.
+    /// As [`Self::find`], for calls that programs make again and again on one socket: then a copy of the descriptor tells
+    /// what it is at half the cost of its name in /proc, and the call will want one.  Only then: what else is open is not to
+    /// be held open by us.
     ///
-    /// A number proves nothing: the copy is judged by what it is.
+    /// A number proves nothing: the copy is judged by what it is.  It is closed before the call is answered, see
+    /// [`crate::caller::Caller::of`].
     pub(crate) fn find_again(&self, world: &World, task: Task, fd: i32) -> Option<(Emulated, Option<OwnedFd>)> {
-        if LAST_NETLINK.get() == Some((task.tid, fd))
+        let place = task.tid.wrapping_add(fd.cast_unsigned()) as usize % ASKED_PLACES;
+        let mut asked = ASKED.get();
+        if asked[place] == (task.tid, fd)
             && let Ok(copy) = world.copy_any_fd(task, fd)
             && let Ok(id) = identity(&copy)
-            && let Some(found @ Emulated::Netlink(_)) = self.get(id)
+            && let Some(found) = self.get(id)
+            && found.is_socket()
         {
             return Some((found, Some(copy)));
         }
         let found = self.find(task, fd);
-        LAST_NETLINK.set(matches!(found, Some(Emulated::Netlink(_))).then_some((task.tid, fd)));
+        asked[place] = if found.as_ref().is_some_and(Emulated::is_socket) { (task.tid, fd) } else { (0, 0) };
+        ASKED.set(asked);
         Some((found?, None))
     }
 
@@ -213,6 +222,11 @@ impl Sockets {
         let r = f();
         WILL_LOOK.set(false);
         r
+    }
+
+    /// Is this thread in [`Self::looking_after`]?
+    pub(crate) fn will_look() -> bool {
+        WILL_LOOK.get()
     }
 
     /// Takes the ready list.
@@ -382,8 +396,18 @@ impl Sockets {
     }
 
     /// A call waits on this socket: its caller's signals and its deadline are to be looked at.
-    pub(crate) fn watch(&self, id: FileId) {
-        lock(&self.waited_on).insert(id);
+    ///
+    /// The main thread is woken by the first only.  As long as there is one, it comes to look after a while by itself: it
+    /// alone takes out what is here, puts back what waits still, and asks whether there is any before it sleeps.
+    pub(crate) fn watch(&self, id: FileId, reactor: &Reactor) {
+        let mut waited_on = lock(&self.waited_on);
+        let first = waited_on.is_empty();
+        waited_on.insert(id);
+        drop(waited_on);
+        if first {
+            // A wake-up of the main thread by itself goes nowhere.
+            reactor.wake_by(Duration::ZERO);
+        }
     }
 
     /// Answers calls whose deadline has come, or whose caller a signal waits for.
@@ -392,11 +416,12 @@ impl Sockets {
         for id in waited_on {
             match self.get(id) {
                 // Those who still wait put it back.
-                Some(Emulated::Stream(_)) => crate::syscalls::pump_stream(world, id),
+                Some(Emulated::Stream(s)) if s.look(world) => drop(self.remove(id)),
+                Some(Emulated::Stream(_)) => {}
                 Some(socket) if socket.has_watched(world) => {
-                    socket.pump(world);
+                    socket.look(world);
                     if socket.has_watched(world) {
-                        self.watch(id);
+                        self.watch(id, &world.reactor);
                     }
                 }
                 _ => {}
@@ -423,6 +448,19 @@ impl Emulated {
             Self::Tun(t) => t.pump(world),
             _ => {}
         }
+    }
+
+    /// The same, and looks whether those who wait on it may still.
+    fn look(&self, world: &World) {
+        match self {
+            Self::Datagram(d) => d.look(world),
+            other => other.pump(world),
+        }
+    }
+
+    /// Is it one whose calls want the program's end?
+    fn is_socket(&self) -> bool {
+        matches!(self, Self::Netlink(_) | Self::Stream(_) | Self::Datagram(_))
     }
 
     /// Do we keep a copy of the program's end?

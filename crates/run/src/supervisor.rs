@@ -11,6 +11,7 @@ use pernet_rtnl::Rtnetlink;
 use pernet_stack::Stack;
 use rustix::event::{PollFd, PollFlags, poll};
 
+use crate::closings::Closings;
 use crate::listener::Listener;
 use crate::paths::Binds;
 use crate::reactor::{Reactor, Token};
@@ -28,6 +29,8 @@ use crate::world::{Deaths, World, lock};
 const LOOK: Duration = Duration::from_millis(200);
 /// Looking for closed sockets takes at most one part in so many of a processor's time.
 const SWEEP_SHARE: u32 = 50;
+/// Looking at those who wait takes at most one part in so many.
+const WATCH_SHARE: u32 = 20;
 /// How many looks in a row must miss a socket before it counts as closed.
 const SWEEPS: u32 = 2;
 /// How often parked calls are looked at that have a deadline, or whose caller's signals we must look for.
@@ -66,6 +69,8 @@ pub(crate) struct Supervisor {
     unreaped: Cell<bool>,
     /// Which sockets are still there is not asked again before.
     next_sweep: Cell<Instant>,
+    /// Those who wait are not looked at again before.
+    next_watch: Cell<Instant>,
 }
 
 impl Supervisor {
@@ -79,6 +84,7 @@ impl Supervisor {
         run: u64,
         can_getfd: bool,
         killable: bool,
+        fast_local: bool,
     ) -> Result<Self, SetupError> {
         let core = |e: &dyn std::fmt::Display| SetupError::Core(e.to_string());
         let reactor = Arc::new(Reactor::new()?);
@@ -86,7 +92,12 @@ impl Supervisor {
         let namespaces = Namespaces::builder().on_work(Arc::new(move || wake.wake())).build();
         let stack = Stack::register(&namespaces).map_err(|e| core(&e))?;
         let wake = reactor.clone();
-        stack.on_timer(Arc::new(move || wake.wake()));
+        stack.on_timer(Arc::new(move |after| match after {
+            Some(after) => wake.wake_by(after),
+            // Who is just looking after what becomes ready receives them at the end.
+            None if Sockets::will_look() => {}
+            None => wake.wake_by(Duration::ZERO),
+        }));
         let rtnl = Rtnetlink::new(&namespaces, &stack).map_err(|e| core(&e))?;
         let deaths = Arc::new(Deaths::new(reactor.clone()));
         namespaces.subscribe(deaths.clone());
@@ -105,6 +116,7 @@ impl Supervisor {
             unix: crate::unix::Names::default(),
             swaps: crate::inet::ring::Swaps::default(),
             switchboard: crate::inet::stream::Switchboard::default(),
+            closings: fast_local.then(|| Arc::new(Closings::new(&reactor))),
             users,
             vfs: Vfs::new(),
             knobs: crate::knobs::Knobs::default(),
@@ -127,6 +139,7 @@ impl Supervisor {
             listener: Listener::new(listener),
             unreaped: Cell::new(false),
             next_sweep: Cell::new(Instant::now()),
+            next_watch: Cell::new(Instant::now()),
         })
     }
 
@@ -188,6 +201,7 @@ impl Supervisor {
     }
 
     fn patience(&self) -> Option<Duration> {
+        self.world.reactor.asks();
         if self.world.swaps.is_restless() {
             return Some(RESTLESS);
         }
@@ -216,6 +230,7 @@ impl Supervisor {
         match token {
             Token::Wake => world.reactor.woken(),
             Token::Inotify => lock(&world.spaces).files_closed(),
+            Token::Closed => crate::inet::stream::forget_closed(world),
             Token::Process(tgid) => lock(&world.spaces).process_ended(tgid),
             Token::Child => {
                 let _ = rustix::io::read(child_events, &mut [0u8; 1024]);
@@ -265,10 +280,17 @@ impl Supervisor {
         // Its answer is for loops that have nothing else to wait for.
         let _ = world.stack.run_timers();
         world.tear_down();
-        for cookie in std::mem::take(&mut *lock(&self.deaths.dead)) {
+        // Not in the loop's head, which would hold the lock throughout: one death may be another's.
+        let dead = std::mem::take(&mut *lock(&self.deaths.dead));
+        for cookie in dead {
             lock(&world.spaces).died(cookie);
         }
-        world.sockets.serve_watched(world);
+        // What tells of itself wakes us up often, and those who wait need no look each time.
+        let now = Instant::now();
+        if now >= self.next_watch.get() {
+            world.sockets.serve_watched(world);
+            self.next_watch.set(now + RESTLESS.max(WATCH_SHARE * now.elapsed()));
+        }
         crate::unix::serve_parked(world);
         // By the clock, not when nothing else happens: a busy program must not keep the dead alive.
         if last_look.elapsed() >= LOOK {

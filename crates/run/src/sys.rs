@@ -98,25 +98,36 @@ pub(crate) fn vm_write_parts(tid: u32, parts: &[(u64, &[u8])]) -> io::Result<usi
     if n < 0 { Err(io::Error::last_os_error()) } else { Ok(n as usize) }
 }
 
+/// Whom a task acts for: the real, the effective and the saved one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ids {
+    pub(crate) uid: [u32; 3],
+    pub(crate) gid: [u32; 3],
+}
+
 /// `struct pidfd_info` of Linux 6.13.
 #[repr(C)]
 #[derive(Default)]
 struct PidfdInfo {
     mask: u64,
     cgroup: u64,
-    /// pid, tgid, ppid; real uid and gid; effective uid; what follows is of no interest.
+    /// pid, tgid, ppid; uid and gid, each pair of them real, effective and saved; what follows is of no interest.
     numbers: [u32; 12],
 }
 
 const PIDFD_GET_INFO: libc::c_ulong = 0xC040_FF0B;
 const PIDFD_INFO_CREDS: u64 = 1 << 1;
 
-/// The effective uid of the task that this pidfd is of, in our user namespace (Linux 6.13).
-pub(crate) fn effective_uid(pidfd: BorrowedFd<'_>) -> io::Result<u32> {
+/// Who the task that this pidfd is of acts for, in our user namespace (Linux 6.13).
+pub(crate) fn ids(pidfd: BorrowedFd<'_>) -> io::Result<Ids> {
     let mut info = PidfdInfo { mask: PIDFD_INFO_CREDS, ..PidfdInfo::default() };
     // SAFETY: `info` is live, writable and of the size that the ioctl number carries.
     check(unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO as _, &raw mut info) })?;
-    if info.mask & PIDFD_INFO_CREDS == 0 { Err(io::ErrorKind::Unsupported.into()) } else { Ok(info.numbers[5]) }
+    if info.mask & PIDFD_INFO_CREDS == 0 {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    let [_, _, _, ruid, rgid, euid, egid, suid, sgid, ..] = info.numbers;
+    Ok(Ids { uid: [ruid, euid, suid], gid: [rgid, egid, sgid] })
 }
 
 /// The effective capabilities of task `tid` in its own user namespace.
@@ -408,6 +419,15 @@ pub(crate) fn urgent_inline(fd: BorrowedFd<'_>) {
     let _ = set_socket_int(fd, libc::SOL_SOCKET, libc::SO_OOBINLINE, 1);
 }
 
+/// Sets or clears O_NONBLOCK of an open file.
+pub(crate) fn set_nonblocking(fd: BorrowedFd<'_>, nonblocking: bool) {
+    // It is ours, and open: neither call has a reason to fail.
+    let Ok(flags) = rustix::fs::fcntl_getfl(fd) else { return };
+    let mut wanted = flags;
+    wanted.set(rustix::fs::OFlags::NONBLOCK, nonblocking);
+    let _ = rustix::fs::fcntl_setfl(fd, wanted);
+}
+
 /// Takes the pending error of a socket.
 pub(crate) fn take_socket_error(fd: BorrowedFd<'_>) -> i32 {
     let mut error: libc::c_int = 0;
@@ -456,6 +476,11 @@ pub(crate) fn receive_timeout(fd: BorrowedFd<'_>) -> Option<std::time::Duration>
 /// SO_SNDTIMEO of a socket; `None` waits for ever.
 pub(crate) fn send_timeout(fd: BorrowedFd<'_>) -> Option<std::time::Duration> {
     timeout(fd, libc::SO_SNDTIMEO)
+}
+
+/// Is this file in non-blocking mode?
+pub(crate) fn is_nonblocking(fd: BorrowedFd<'_>) -> bool {
+    rustix::fs::fcntl_getfl(fd).is_ok_and(|flags| flags.contains(rustix::fs::OFlags::NONBLOCK))
 }
 
 fn timeout(fd: BorrowedFd<'_>, option: i32) -> Option<std::time::Duration> {

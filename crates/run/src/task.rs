@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
+use crate::sys::Ids;
 use crate::{handle, sys};
 
 /// Identity of an open file: what `fstat` shows, wherever the file is looked at from.
@@ -148,7 +149,7 @@ impl Task {
     /// Effective uid and capabilities.
     pub(crate) fn privileges(self) -> Option<Privileges> {
         // Each netlink request asks: two system calls where the kernel has them, instead of a text of 60 lines.
-        if let Ok(euid) = handle::ask(self, sys::effective_uid)
+        if let Ok(Ids { uid: [_, euid, _], .. }) = handle::ask(self, sys::ids)
             && let Ok(effective) = sys::effective_capabilities(self.tid)
         {
             return Some(Privileges { euid, effective });
@@ -161,6 +162,30 @@ impl Task {
         let euid = status_field(&status, "Uid:")?.split_whitespace().nth(1)?.parse().ok()?;
         let effective = u64::from_str_radix(status_field(&status, "CapEff:")?, 16).ok()?;
         Some(Privileges { euid, effective })
+    }
+
+    /// Whom it acts for, in our user namespace.
+    pub(crate) fn ids(self) -> Option<Ids> {
+        handle::ask(self, sys::ids).ok().or_else(|| self.ids_in_words())
+    }
+
+    fn ids_in_words(self) -> Option<Ids> {
+        let status = self.status()?;
+        // Real, effective, saved, of the file system.
+        let three = |name| {
+            let numbers: Vec<u32> = status_field(&status, name)?.split_whitespace().flat_map(str::parse).collect();
+            numbers.first_chunk::<3>().copied()
+        };
+        Some(Ids { uid: three("Uid:")?, gid: three("Gid:")? })
+    }
+
+    /// The number of process `tgid` as this task sees it; 0 if it does not.
+    pub(crate) fn number_of(self, tgid: u32) -> u32 {
+        let mine = self.namespace("pid");
+        if mine.is_none() || mine == Self::new(std::process::id()).namespace("pid") {
+            return tgid;
+        }
+        if Self::new(tgid).namespace("pid") == mine { self.pid_inside(tgid) } else { 0 }
     }
 
     /// Its effective group, then the supplementary ones.
@@ -267,6 +292,8 @@ mod tests {
         let me = Task::new(std::process::id());
         assert!(me.privileges().is_some());
         assert_eq!(me.privileges(), me.privileges_in_words());
+        assert!(me.ids().is_some());
+        assert_eq!(me.ids(), me.ids_in_words());
         let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
         let it = Task::new(child.id());
         assert_eq!(it.privileges(), it.privileges_in_words());

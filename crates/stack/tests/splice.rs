@@ -11,6 +11,7 @@ mod common;
 
 use common::{World, world};
 
+const EAGAIN: i32 = 11;
 const EINPROGRESS: i32 = 115;
 /// Bytes in a full segment with timestamps, and what its headers take on Ethernet.
 const FULL: u64 = 1448;
@@ -245,4 +246,37 @@ fn sockets_of_this_process_have_no_other_way() {
         says(&w, &a, &b, b"hello");
         assert!(matches!((a.way(), b.way()), (TcpWay::Segments, TcpWay::Segments)));
     }
+}
+
+#[test]
+fn programs_can_be_joined_from_the_first_connection_on() {
+    let w = world();
+    let listener = listening(&w);
+    let (a, b) = another(&w, &listener);
+    // Its handshake found the neighbours, and so cannot tell.
+    assert!(!a.is_plain());
+    assert!(a.is_found_plain() && b.is_plain());
+    assert_eq!((a.partner(), b.partner()), (Some(22), Some(11)));
+    assert_eq!(b.recv(&mut [0; 9]), Err(EAGAIN), "who asked sent nothing");
+    says(&w, &a, &b, b"hello");
+}
+
+#[test]
+fn programs_are_not_joined_where_something_looks_on_or_is_under_way() {
+    let (w, a, b) = connected();
+    assert!(a.is_plain() && b.is_plain());
+    assert_eq!(a.send(b"hello"), Ok(5));
+    w.settle();
+    assert!(a.is_plain() && !b.is_plain(), "it was not read");
+    b.recv(&mut [0; 9]).unwrap();
+    w.pass(Duration::from_secs(3));
+    assert!(b.is_found_plain(), "however late it is asked");
+    let looks = PacketSocket::new(&w.stack, w.b.clone(), false, 0x0003, 0);
+    assert!(!a.is_plain() && !a.is_found_plain() && !b.is_found_plain());
+    drop(looks);
+    w.pass(Duration::from_secs(1));
+    assert!(a.is_found_plain());
+    a.shutdown(Shutdown::Write).unwrap();
+    w.settle();
+    assert!(!a.is_plain() && !b.is_plain());
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use pernet_stack::{TcpSocket, TcpState, TcpWay};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 mod common;
 
@@ -162,9 +163,107 @@ fn run(w: &World, ends: &mut [End; 2], steps: Vec<Step>) {
     }
 }
 
+/// Time passes until everything has arrived, five minutes at most.
+fn finish(w: &World, ends: &mut [End; 2]) {
+    let [a, b] = ends;
+    for _ in 0..3000 {
+        let written = a.backlog.is_empty() && b.backlog.is_empty();
+        if written && a.read.len() == b.wrote.len() && b.read.len() == a.wrote.len() {
+            break;
+        }
+        for _ in 0..4 {
+            a.read(400_000);
+            b.read(400_000);
+        }
+        a.flush(b);
+        b.flush(a);
+        w.pass(Duration::from_millis(100));
+    }
+}
+
+/// Both windows closed over bytes that were lost. Who lets his be open again stands beyond the other's closed one, and what
+/// he announces there was refused with all the rest.
+#[test]
+fn a_window_that_opens_is_seen_by_who_has_closed_his_own() {
+    let steps = vec![
+        Step::Unplug,
+        Step::Write(true, 4906),
+        Step::Write(false, 2880),
+        Step::Write(false, 3335),
+        Step::Urgent(true),
+        Step::Plug,
+        Step::Write(false, 3665),
+        Step::Write(true, 14),
+        Step::Write(false, 4034),
+        Step::Write(true, 297391),
+        Step::Pass(518389),
+        Step::Read(true, 400000),
+        Step::Write(false, 11),
+        Step::Write(true, 3454),
+        Step::Write(true, 16),
+        Step::Read(true, 15),
+        Step::Write(true, 7),
+        Step::Pass(5),
+        Step::Pass(16),
+        Step::Pass(15),
+        Step::Write(false, 11),
+        Step::Plug,
+        Step::Write(false, 2921),
+        Step::Read(true, 14),
+        Step::Write(false, 349502),
+        Step::Plug,
+        Step::Write(true, 6),
+        Step::Read(false, 18),
+        Step::Unplug,
+        Step::Write(false, 1030),
+        Step::Write(true, 78375),
+        Step::Read(false, 16),
+        Step::Read(false, 7),
+        Step::Write(false, 249548),
+        Step::Read(true, 2985),
+        Step::Read(true, 11),
+        Step::Read(false, 14),
+        Step::Read(false, 400000),
+        Step::Urgent(false),
+        Step::Read(true, 400000),
+        Step::Read(true, 400000),
+        Step::Read(false, 5),
+        Step::Write(false, 3528),
+        Step::Read(false, 7),
+        Step::Write(false, 12),
+        Step::Read(true, 3),
+        Step::Write(false, 460),
+        Step::Pass(53),
+        Step::Read(false, 400000),
+        Step::Write(false, 3515),
+        Step::Read(false, 1908),
+        Step::Write(false, 2),
+        Step::Read(true, 4467),
+        Step::Write(true, 210),
+        Step::Read(false, 19),
+        Step::Read(false, 10),
+        Step::Pass(12),
+        Step::Write(false, 2896),
+        Step::Write(true, 2),
+        Step::Plug,
+        Step::Read(false, 400000),
+        Step::Read(true, 3),
+        Step::Unplug,
+    ];
+    let w = world();
+    let mut ends = connect(&w, [53_204, 110_058], true);
+    run(&w, &mut ends, steps);
+    finish(&w, &mut ends);
+    let [a, b] = &ends;
+    assert_eq!((a.backlog.len(), b.backlog.len()), (0, 0), "{:?}", (a.socket.info(), b.socket.info()));
+    assert!(a.read == b.wrote && b.read == a.wrote);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         cases: 96,
+        // The same each time: what it finds is to be looked into, not to be met by chance.
+        rng_seed: RngSeed::Fixed(1),
         max_global_rejects: 100_000,
         max_shrink_iters: 100,
         failure_persistence: None,
@@ -193,20 +292,8 @@ proptest! {
             prop_assume!(down < 600_000);
         }
         run(&w, &mut ends, steps);
+        finish(&w, &mut ends);
         let [a, b] = &mut ends;
-        for _ in 0..3000 {
-            let written = a.backlog.is_empty() && b.backlog.is_empty();
-            if written && a.read.len() == b.wrote.len() && b.read.len() == a.wrote.len() {
-                break;
-            }
-            for _ in 0..4 {
-                a.read(400_000);
-                b.read(400_000);
-            }
-            a.flush(b);
-            b.flush(a);
-            w.pass(Duration::from_millis(100));
-        }
         let infos = (a.socket.info(), b.socket.info());
         prop_assert_eq!((a.backlog.len(), b.backlog.len()), (0, 0), "{:?}", infos);
         prop_assert_eq!((a.read.len(), b.read.len()), (b.wrote.len(), a.wrote.len()), "{:?}", infos);

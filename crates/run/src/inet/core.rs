@@ -52,6 +52,14 @@ impl Incoming {
         }
     }
 
+    /// The same, to keep.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        match self {
+            Self::Inet(packet) => packet.payload().to_vec(),
+            Self::Packet(frame) => frame.bytes,
+        }
+    }
+
     /// What is known beside, and the length.
     pub(crate) fn beside(&self) -> (Beside, usize) {
         match self {
@@ -262,6 +270,25 @@ impl Core {
         match self {
             Self::Inet { socket, .. } => socket.take_error().map(number),
             Self::Packet(socket) => socket.take_error().map(number),
+        }
+    }
+
+    /// Is there a packet, an error, or nothing more to come?
+    pub(crate) fn is_ready(&self) -> bool {
+        match self {
+            Self::Inet { socket, .. } => {
+                let now = socket.readiness();
+                now.readable || now.error
+            }
+            Self::Packet(socket) => socket.is_ready(),
+        }
+    }
+
+    /// Can a send without an address get anywhere?
+    pub(crate) fn sends_untold(&self) -> bool {
+        match self {
+            Self::Inet { socket, .. } => socket.peer_addr().is_some(),
+            Self::Packet(_) => true,
         }
     }
 

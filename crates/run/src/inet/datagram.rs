@@ -4,7 +4,12 @@
 //! program sends natively arrives at our end, and goes where the socket is connected to; what comes for it is put into the
 //! pair, so that native receives, `poll` and the rest are the kernel's.  Calls with addresses or control data are trapped.
 //!
-//! **In order.**  A trapped call first works off what was sent natively before it.
+//! **In order.**  A trapped call first works off what was sent natively before it, if anything can have been.
+//!
+//! **By itself.**  A receive that finds the pair empty takes its packet from the socket of the stack; nothing is put into the
+//! pair to be taken out again.  Nobody is overtaken: what is in the pair came first.  Native receives, `poll` and filters
+//! of the program's own see the pair only; so what no receive waits for goes there.
+//!
 //! **Who sent what** a queue beside the pair knows: see [`Ledger`].
 //!
 //! **The end.**  Nobody reports that the program closed its end.  It is looked for from time to time, and before a port
@@ -12,7 +17,7 @@
 //! closed and the packet comes in once more, so that its sender hears the truth.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use pernet::{Cred, NetRef};
@@ -22,6 +27,7 @@ use super::caller::{TaskCaller, read_program};
 use super::core::{Beside, Core, Incoming};
 use super::ring::RingFile;
 use super::{Family, Kind, common_option, control, keep, option_value, refuse, send_many, write_name};
+use crate::caller::Caller;
 use crate::ledger::Ledger;
 use crate::listener::{Call, Notification};
 use crate::mem::Memory;
@@ -60,11 +66,17 @@ pub(super) struct Sent {
     pub(super) memory: usize,
 }
 
+thread_local! {
+    static BUFFER: std::cell::Cell<Vec<u8>> = const { std::cell::Cell::new(Vec::new()) };
+}
+
 #[derive(Default)]
 pub(super) struct State {
     pub(super) sent: Ledger<Sent>,
     pub(super) held_back: Option<Incoming>,
     parked: Vec<Parked>,
+    /// Answers to be given when the lock is let go.
+    answers: Vec<(Notification, Result<i64, i32>)>,
     /// Who made the last trapped call, and by which descriptor: so the program's end can be had.
     pub(super) last: Option<(Task, i32)>,
     /// The program's end shows an error.
@@ -75,6 +87,10 @@ pub(super) struct State {
     pub(super) ring_shown: Option<Instant>,
     /// Since when there is nothing in it any more, if not for long.
     pub(super) ring_emptied: Option<Instant>,
+    /// The main loop is told when the program takes something: more waits for it on our side.
+    departures: bool,
+    /// The program's end has a filter, which the kernel applies to what is put into the pair.
+    filtered: bool,
 }
 
 /// Such a socket.
@@ -117,33 +133,52 @@ pub(crate) fn open(world: &World, cred: &Cred, kind: Kind, net: NetRef, nonblock
     fd.core.set_inode(pair.id.ino);
     fd.core.on_ready(world.sockets.alarm(pair.id, world.reactor.clone()));
     world.sockets.insert_silent(pair.id, Emulated::Datagram(fd.clone()), &pair.app, &world.reactor)?;
-    world.reactor.edges(&fd.supervisor, Token::Socket(pair.id.ino)).map_err(|e| sys::errno_of(&e))?;
+    world.reactor.arrivals(&fd.supervisor, Token::Socket(pair.id.ino)).map_err(|e| sys::errno_of(&e))?;
     Ok(pair.app)
 }
 
-/// Answers a call that does not wait.
-pub(crate) fn handle(world: &World, task: Task, call: &Call, s: &DatagramFd) -> Outcome {
-    s.called(world, task, call.int(0));
-    s.pump(world);
+/// Lets the lock go, and gives the answers that waited for that.
+fn give_answers(mut state: MutexGuard<'_, State>) {
+    let answers = std::mem::take(&mut state.answers);
+    drop(state);
+    for (notification, result) in answers {
+        deliver(notification, result);
+    }
+}
+
+/// Answers a call that does not wait.  `end`: a copy of the program's end, if there is one already.
+pub(crate) fn handle(world: &World, call: &Call, s: &DatagramFd, end: Option<OwnedFd>) -> Outcome {
+    let caller = Caller::of(call, end);
+    s.called(world, &caller);
+    let sends = matches!(call.nr, libc::SYS_sendto | libc::SYS_sendmsg | libc::SYS_sendmmsg);
+    // Before a send that is all there is to do, and not even that where nothing can have been sent natively: what a socket
+    // sends that is connected nowhere goes nowhere, whoever finds it.
+    if !sends {
+        s.pump(world);
+    } else if s.core.sends_untold() {
+        let _state = lock(&s.state);
+        s.requests();
+    }
     let result = match call.nr {
-        libc::SYS_setsockopt => return s.setsockopt(world, task, call),
-        libc::SYS_getsockopt => match s.getsockopt(task, call) {
+        libc::SYS_setsockopt => return s.setsockopt(world, &caller, call),
+        libc::SYS_getsockopt => match s.getsockopt(caller.task, call) {
             // The stand-in was told, and knows.
             Err(libc::ENOPROTOOPT) if call.int(1) == libc::SOL_SOCKET => return Outcome::Proceed,
             result => result,
         },
-        _ => s.call(world, task, call),
+        _ => s.call(world, &caller, call),
     };
     // What it caused elsewhere is moved by the caller; what came back to this very socket is moved here.
-    s.pump(world);
+    if !sends || s.has_come(&lock(&s.state)) {
+        s.came(world);
+    }
     Outcome::from(result)
 }
 
 /// Answers a receiving call, now or when something came.
-pub(crate) fn receive(world: &World, notification: Notification, s: &DatagramFd) {
-    let call = notification.call;
-    let place = Receive::of(&call);
-    s.receive(world, notification, place);
+pub(crate) fn receive(world: &World, notification: Notification, s: &DatagramFd, end: Option<OwnedFd>) {
+    let place = Receive::of(&notification.call);
+    s.receive(world, notification, place, end);
 }
 
 impl DatagramFd {
@@ -157,7 +192,7 @@ impl DatagramFd {
         self.supervisor.as_fd()
     }
 
-    fn caller<'w>(&'w self, world: &'w World, task: Task) -> TaskCaller<'w> {
+    fn privileges<'w>(&'w self, world: &'w World, task: Task) -> TaskCaller<'w> {
         TaskCaller { world, task, net: &self.net }
     }
 
@@ -166,7 +201,8 @@ impl DatagramFd {
         self.kept.as_ref().map(AsFd::as_fd)
     }
 
-    fn call(&self, world: &World, task: Task, call: &Call) -> Result<i64, i32> {
+    fn call(&self, world: &World, caller: &Caller, call: &Call) -> Result<i64, i32> {
+        let task = caller.task;
         let done = |r: Result<(), i32>| r.map(|()| 0);
         match call.nr {
             libc::SYS_bind => {
@@ -175,7 +211,7 @@ impl DatagramFd {
             }
             libc::SYS_connect => {
                 let raw = super::address(task, call.args[1], call.int(2))?;
-                done(self.core.connect(&raw, &self.caller(world, task)))
+                done(self.core.connect(&raw, &self.privileges(world, task)))
             }
             libc::SYS_getsockname => write_name(task, call, &self.core.local_name()),
             libc::SYS_getpeername => write_name(task, call, &self.core.peer_name()?),
@@ -183,17 +219,13 @@ impl DatagramFd {
                 let result = self.core.shutdown(call.int(1));
                 if result.is_ok() || result == Err(libc::ENOTCONN) {
                     // The program's own end, so that its native receives end.
-                    let _ = self.with_app_end(world, task, call.int(0), |app| sys::shutdown(app, call.int(1)));
+                    let _ = self.with_app_end(world, caller, |app| sys::shutdown(app, call.int(1)));
                 }
                 done(result)
             }
             libc::SYS_sendto => {
                 let len = (call.args[2] as usize).min(LONGEST);
-                let to = match call.args[4] {
-                    0 => None,
-                    at => Some(super::address(task, at, call.int(5))?),
-                };
-                let bytes = Memory::of(task.tid).bytes(call.args[1], len).map_err(|e| e.errno())?;
+                let (to, bytes) = super::address_and_bytes(task, (call.args[4], call.int(5)), (call.args[1], len))?;
                 self.send(world, task, &bytes, to.as_deref(), &[], call.int(3))
             }
             libc::SYS_sendmsg => self.sendmsg(world, task, call.args[1], call.int(2)),
@@ -204,7 +236,7 @@ impl DatagramFd {
     }
 
     fn bind(&self, world: &World, task: Task, raw: &[u8]) -> Result<(), i32> {
-        let caller = self.caller(world, task);
+        let caller = self.privileges(world, task);
         let mut result = self.core.bind(raw, &caller);
         for _ in 0..3 {
             if result != Err(libc::EADDRINUSE) {
@@ -243,7 +275,7 @@ impl DatagramFd {
         control: &[ControlMessage],
         flags: i32,
     ) -> Result<i64, i32> {
-        self.core.send(bytes, to, control, flags, &self.caller(world, task)).map(|n| n as i64)
+        self.core.send(bytes, to, control, flags, &self.privileges(world, task)).map(|n| n as i64)
     }
 
     fn getsockopt(&self, task: Task, call: &Call) -> Result<i64, i32> {
@@ -260,7 +292,8 @@ impl DatagramFd {
         Ok(0)
     }
 
-    fn setsockopt(&self, world: &World, task: Task, call: &Call) -> Outcome {
+    fn setsockopt(&self, world: &World, caller: &Caller, call: &Call) -> Outcome {
+        let task = caller.task;
         let (level, name) = (call.int(1), call.int(2));
         let value = match option_value(task, call) {
             Ok(value) => value,
@@ -276,6 +309,12 @@ impl DatagramFd {
         {
             return Outcome::from(result.map(|()| 0));
         }
+        if level == libc::SOL_SOCKET && matches!(name, libc::SO_ATTACH_FILTER | libc::SO_ATTACH_BPF) {
+            // It is the kernel's to apply, in the pair.  Whether it is refused, or taken away again, we need not know.
+            let mut state = lock(&self.state);
+            self.fill(world, &mut state);
+            state.filtered = true;
+        }
         if (level, name) == (libc::SOL_SOCKET, libc::SO_RCVBUF)
             && let Some(bytes) = value.first_chunk()
         {
@@ -287,7 +326,7 @@ impl DatagramFd {
         {
             return Outcome::Errno(e);
         }
-        match self.core.set_option(level, name, &value, &self.caller(world, task)) {
+        match self.core.set_option(level, name, &value, &self.privileges(world, task)) {
             Ok(()) if level == libc::SOL_SOCKET && NATIVE_TOO.contains(&name) => Outcome::Proceed,
             Err(libc::ENOPROTOOPT) if level == libc::SOL_SOCKET => Outcome::Proceed,
             result => Outcome::from(result.map(|()| 0)),
@@ -310,28 +349,69 @@ impl DatagramFd {
 
     /// Moves what can be moved, both ways, and serves those who wait.
     pub(crate) fn pump(&self, world: &World) {
+        self.pump_or_look(world, false);
+    }
+
+    /// The same, and looks whether those who wait may still.
+    pub(crate) fn look(&self, world: &World) {
+        self.pump_or_look(world, true);
+    }
+
+    fn pump_or_look(&self, world: &World, look: bool) {
         let mut state = lock(&self.state);
         self.requests();
-        self.fill(world, &mut state);
-        self.show_ring(world, &mut state);
-        self.serve_parked(world, &mut state);
-        self.show_error(world, &mut state);
+        self.inward(world, &mut state, look);
+        give_answers(state);
+    }
+
+    /// A packet came, or an error: it is moved.
+    pub(crate) fn came(&self, world: &World) {
+        let mut state = lock(&self.state);
+        self.inward(world, &mut state, false);
+        give_answers(state);
+    }
+
+    fn inward(&self, world: &World, state: &mut State, look: bool) {
+        self.show_ring(world, state);
+        // They come before the pair.
+        self.serve_parked(world, state, look);
+        self.fill(world, state);
+        self.show_error(world, state);
+    }
+
+    /// Is there something for those who wait, as far as can be told without looking into the pair?
+    fn has_come(&self, state: &State) -> bool {
+        !state.sent.is_empty() || state.held_back.is_some() || self.core.is_ready()
     }
 
     /// What the program sent natively goes to the peer.
     fn requests(&self) {
-        while let Ok(len) = sys::recv_datagram(self.supervisor.as_fd(), &mut [], true) {
-            let mut bytes = vec![0; len];
-            let Ok(got) = sys::recv_datagram(self.supervisor.as_fd(), &mut bytes, false) else { break };
-            bytes.truncate(got);
-            self.core.send_untold(&bytes);
+        // Not held while the stack sends: whoever it calls may come back here, for another socket.
+        let mut buffer = BUFFER.take();
+        buffer.resize(LONGEST, 0);
+        while let Ok(len) = sys::recv_datagram(self.supervisor.as_fd(), &mut buffer, false) {
+            self.core.send_untold(&buffer[..len.min(LONGEST)]);
+        }
+        BUFFER.set(buffer);
+    }
+
+    /// Puts what came into the pair, as much as there is room for.
+    fn fill(&self, world: &World, state: &mut State) {
+        let more_waits = self.fill_up(world, state);
+        // Wanted always, they would wake the main loop at each receive, to find nothing to do, and in the way of the next.
+        // Asking looks at once, so nothing is missed.
+        let token = Token::Socket(self.id.ino);
+        if more_waits != state.departures
+            && world.reactor.departures(self.supervisor.as_fd(), token, more_waits).is_ok()
+        {
+            state.departures = more_waits;
         }
     }
 
-    fn fill(&self, world: &World, state: &mut State) {
-        loop {
+    /// True if there is more than fits.
+    fn fill_up(&self, world: &World, state: &mut State) -> bool {
+        while let Some(packet) = state.held_back.take().or_else(|| self.core.next()) {
             let unread = state.sent.forget_read(self.supervisor_end());
-            let Some(packet) = state.held_back.take().or_else(|| self.core.next()) else { return };
             match sys::send_datagram(self.supervisor.as_fd(), packet.bytes()) {
                 Ok(()) => {
                     let (beside, len) = packet.beside();
@@ -340,32 +420,38 @@ impl DatagramFd {
                 }
                 Err(e) if e.raw_os_error() == Some(libc::EAGAIN) => {
                     state.held_back = Some(packet);
-                    return;
+                    return true;
                 }
                 Err(e) if matches!(e.raw_os_error(), Some(libc::ECONNREFUSED | libc::ENOTCONN | libc::ECONNRESET)) => {
                     drop(world.sockets.remove(self.id));
                     self.core.close_before(packet);
-                    return;
+                    return false;
                 }
                 // It does not want to receive any more.
                 Err(_) => {}
             }
         }
+        false
     }
 
-    fn serve_parked(&self, world: &World, state: &mut State) {
+    /// Answers those for whom there is something; who waits in vain is found by looking.
+    fn serve_parked(&self, world: &World, state: &mut State, look: bool) {
+        if state.parked.is_empty() || !look && !self.has_come(state) {
+            return;
+        }
         let parked = std::mem::take(&mut state.parked);
         for p in parked {
+            // Its number may be another's by now, whose memory is not to be written.
             if !p.notification.is_valid() {
                 drop(p); // its caller left; the drop's answer reaches nobody
                 continue;
             }
-            let task = Task::new(p.notification.call.tid);
+            let caller = Caller::of(&p.notification.call, None);
             let flags = receive_flags(&p.notification);
-            match self.receive_now(world, state, task, p.notification.call.int(0), p.receive, flags) {
+            match self.receive_now(world, state, &caller, p.receive, flags) {
                 Ok(Some(n)) => self.hand_over(world, state, p.notification, Ok(n)),
                 Err(e) => self.hand_over(world, state, p.notification, Err(e)),
-                Ok(None) => match released(world, task, p.deadline) {
+                Ok(None) => match look.then(|| released(world, caller.task, p.deadline)).flatten() {
                     Some(e) => self.hand_over(world, state, p.notification, Err(e)),
                     None => state.parked.push(p),
                 },
@@ -383,29 +469,31 @@ impl DatagramFd {
     }
 
     /// A trapped receive.  It answers at once, or is parked until something comes.
-    fn receive(&self, world: &World, notification: Notification, receive: Receive) {
-        let task = Task::new(notification.call.tid);
-        let fd = notification.call.int(0);
+    fn receive(&self, world: &World, notification: Notification, receive: Receive, end: Option<OwnedFd>) {
+        let caller = Caller::of(&notification.call, end);
         let flags = receive_flags(&notification);
         let mut state = lock(&self.state);
-        state.last = Some((task, fd));
-        self.requests();
-        self.fill(world, &mut state);
+        state.last = Some((caller.task, caller.fd));
+        if self.core.sends_untold() {
+            self.requests();
+        }
         if flags & MSG_ERRQUEUE != 0 {
-            let result = self.receive_error(task, receive);
+            self.fill(world, &mut state);
+            let result = self.receive_error(caller.task, receive);
             self.show_error(world, &mut state);
-            drop(state);
+            drop((state, caller));
             return answer(world, notification, result);
         }
-        let result = match self.receive_now(world, &mut state, task, fd, receive, flags) {
-            Ok(None) if flags & libc::MSG_DONTWAIT != 0 || task.is_nonblocking(fd) => Err(libc::EAGAIN),
+        let result = match self.receive_now(world, &mut state, &caller, receive, flags) {
+            Ok(None) if flags & libc::MSG_DONTWAIT != 0 || caller.is_nonblocking() => Err(libc::EAGAIN),
             Ok(None) => {
-                let deadline = self.with_app_end(world, task, fd, sys::receive_timeout).ok().flatten();
+                let deadline = self.with_app_end(world, &caller, sys::receive_timeout).ok().flatten();
                 let deadline = deadline.map(|d| Instant::now() + d);
+                // A thread waits in one call at a time: an earlier one of its was interrupted.
+                state.parked.retain(|p| p.notification.call.tid != caller.task.tid);
                 state.parked.push(Parked { notification, receive, deadline });
                 if world.killable || deadline.is_some() {
-                    world.sockets.watch(self.id);
-                    world.reactor.wake();
+                    world.sockets.watch(self.id, &world.reactor);
                 }
                 return;
             }
@@ -413,16 +501,24 @@ impl DatagramFd {
             Err(e) => Err(e),
         };
         self.fill(world, &mut state);
+        drop(caller);
         self.hand_over(world, &mut state, notification, result);
+        give_answers(state);
     }
 
-    /// Answers a receive.  What a signal kept from its caller goes back into the pair, in its old place.
+    /// Answers a receive.  What a signal kept from its caller goes back into the pair, in its old place: there the answer is
+    /// given under the socket's lock, because nobody may receive between the answer and the putting back.
     ///
-    /// The answer is given under the socket's lock: nobody may receive between the answer and the putting back.
+    /// Where only a fatal signal comes between, nothing is put back, as the kernel would not; and the answer waits for the
+    /// lock to be let go: who has it calls again at once, and another thread of ours that serves that would find it locked.
     fn hand_over(&self, world: &World, state: &mut State, n: Notification, result: Result<i64, i32>) {
-        let (task, fd) = (Task::new(n.call.tid), n.call.int(0));
+        if world.killable {
+            state.answers.push((n, result));
+            return;
+        }
+        let caller = Caller::of(&n.call, None);
         if state.sent.is_lost(deliver(n, result)) {
-            let _ = self.with_app_end(world, task, fd, |app| state.sent.take_rest(app));
+            let _ = self.with_app_end(world, &caller, |app| state.sent.take_rest(app));
             state.sent.put_back(self.supervisor_end());
         }
     }
@@ -430,16 +526,22 @@ impl DatagramFd {
     pub(super) fn with_app_end<T>(
         &self,
         world: &World,
-        task: Task,
-        fd: i32,
+        caller: &Caller,
+        f: impl FnOnce(BorrowedFd<'_>) -> T,
+    ) -> Result<T, i32> {
+        caller.with_end(world, self.id, self.kept.as_ref(), f)
+    }
+
+    /// As [`Self::with_app_end`], by the descriptor of an earlier call.
+    pub(super) fn with_last_end<T>(
+        &self,
+        world: &World,
+        (task, fd): (Task, i32),
         f: impl FnOnce(BorrowedFd<'_>) -> T,
     ) -> Result<T, i32> {
         match &self.kept {
             Some(kept) => Ok(f(kept.as_fd())),
-            None => {
-                let copy = world.copy_fd(task, fd, self.id)?;
-                Ok(f(copy.as_fd()))
-            }
+            None => Ok(f(world.copy_fd(task, fd, self.id)?.as_fd())),
         }
     }
 
@@ -448,61 +550,64 @@ impl DatagramFd {
         &self,
         world: &World,
         state: &mut State,
-        task: Task,
-        fd: i32,
+        caller: &Caller,
         receive: Receive,
         flags: i32,
     ) -> Result<Option<i64>, i32> {
         state.sent.begin();
-        receive.each(Memory::of(task.tid), |one| self.receive_one(world, state, task, fd, one, flags))
+        receive.each(Memory::of(caller.task.tid), |one| self.receive_one(world, state, caller, one, flags))
     }
 
-    /// One datagram, if there is one: taken from the program's own end, written where the program wants it.
+    /// One datagram, if there is one, written where the program wants it.
     fn receive_one(
         &self,
         world: &World,
         state: &mut State,
-        task: Task,
-        fd: i32,
+        caller: &Caller,
         receive: Receive,
         flags: i32,
     ) -> Result<Option<i64>, i32> {
-        let memory = Memory::of(task.tid);
+        let memory = Memory::of(caller.task.tid);
         if state.raised {
-            let _ = self.with_app_end(world, task, fd, |app| self.was_told(app, state));
+            let _ = self.with_app_end(world, caller, |app| self.was_told(app, state));
         }
         if let Some(error) = self.core.take_error() {
             return Err(error);
         }
         let target = Target::read(memory, receive)?;
-        if state.sent.forget_read(self.supervisor_end()) == 0 {
+        let peek = flags & libc::MSG_PEEK != 0;
+        if state.sent.forget_read(self.supervisor_end()) == 0 && (peek || state.filtered) {
             self.fill(world, state);
         }
-        let Some((sent, len)) = state.sent.front() else {
-            return Ok(self.core.no_more_in().then_some(0));
-        };
-        let sent = sent.clone();
-        let beside = &sent.beside;
-        let peek = flags & libc::MSG_PEEK != 0;
         // Whole, where it may have to be put back.
         let may_return = !world.killable && !peek;
-        let mut buffer = vec![0; if may_return { len } else { target.room.min(len) }];
-        let whole = match self.with_app_end(world, task, fd, |app| sys::recv_datagram(app, &mut buffer, peek))? {
-            Ok(n) => n,
-            // Another thread of the program took it natively just now, or a filter of the program's kept it out.
-            Err(e) if e.raw_os_error() == Some(libc::EAGAIN) => return Ok(None),
-            Err(e) => return Err(sys::errno_of(&e)),
+        let (sent, bytes, len) = if let Some((sent, len)) = state.sent.front() {
+            let sent = sent.clone();
+            let mut buffer = vec![0; if may_return { len } else { target.room.min(len) }];
+            match self.with_app_end(world, caller, |app| sys::recv_datagram(app, &mut buffer, peek))? {
+                Ok(whole) => (sent, buffer, whole),
+                // Another thread of the program took it natively just now, or a filter of the program's kept it out.
+                Err(e) if e.raw_os_error() == Some(libc::EAGAIN) => return Ok(None),
+                Err(e) => return Err(sys::errno_of(&e)),
+            }
+        } else if peek || state.filtered {
+            return Ok(self.core.no_more_in().then_some(0));
+        } else if let Some(packet) = state.held_back.take().or_else(|| self.core.next()) {
+            let (beside, len) = packet.beside();
+            (Sent { beside, memory: Core::memory(&packet) }, packet.into_bytes(), len)
+        } else {
+            return Ok(self.core.no_more_in().then_some(0));
         };
-        if may_return {
-            state.sent.took(sent.clone(), buffer.clone());
-        }
-        buffer.truncate(whole.min(target.room));
-        let name = beside.name();
-        let whole = beside.whole(whole);
+        let (name, whole) = (sent.beside.name(), sent.beside.whole(len));
         let cut = if whole > target.room { libc::MSG_TRUNC } else { 0 };
-        target.write(memory, &buffer, &name, &self.core.control(beside), cut)?;
-        let returned = if flags & libc::MSG_TRUNC != 0 { whole } else { buffer.len() };
-        Ok(Some(returned as i64))
+        let given = &bytes[..bytes.len().min(target.room)];
+        let got = given.len();
+        let written = target.write(memory, given, &name, &self.core.control(&sent.beside), cut);
+        if may_return {
+            state.sent.took(sent, bytes);
+        }
+        written?;
+        Ok(Some(if flags & libc::MSG_TRUNC != 0 { whole } else { got } as i64))
     }
 
     /// An error out of the queue: never waited for.

@@ -132,7 +132,7 @@ pub(crate) fn socket(
         return Err(libc::EACCES);
     }
     if kind.is_stream() {
-        stream::open(world, task, kind, net, nonblocking)
+        stream::open(world, &cred, kind, net, nonblocking)
     } else {
         datagram::open(world, &cred, kind, net, nonblocking)
     }
@@ -149,12 +149,27 @@ pub(crate) fn keep(world: &World, app: &OwnedFd) -> Result<Option<OwnedFd>, i32>
     app.try_clone().map_err(|e| refused(&e)).and_then(lasting).map(Some)
 }
 
+/// What `getsockopt` answers: as much as there is room for, and how much that was.
+///
+/// # Errors
+/// EINVAL for a length that is none, EFAULT.
+pub(crate) fn write_option(task: Task, call: &Call, value: &[u8]) -> Result<i64, i32> {
+    let memory = Memory::of(task.tid);
+    let room = memory.u32(call.args[4]).map_err(|e| e.errno())?;
+    let room = i32::try_from(room).map_err(|_| libc::EINVAL)?.unsigned_abs() as usize;
+    let value = value.get(..room).unwrap_or(value);
+    memory.write_sized(call.args[3], call.args[4], value).map(|()| 0).map_err(|e| e.errno())
+}
+
+/// `struct ucred` of a peer that is no process: uid and gid are nobody's.
+pub(crate) const NO_PEER: [u8; 12] = [0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
+
 /// Options that sockets of AF_UNIX have, as the stand-ins are, and those that they stand for do not.
 const OF_UNIX: [i32; 4] = [libc::SO_PASSCRED, libc::SO_PASSSEC, SO_PASSPIDFD, SO_PASSRIGHTS];
 
 /// Is it one of those, or one of what a peer showed of itself?
 pub(crate) fn is_of_unix(name: i32) -> bool {
-    OF_UNIX.contains(&name) || matches!(name, libc::SO_PEERCRED | SO_PEERGROUPS | SO_PEERPIDFD)
+    OF_UNIX.contains(&name) || matches!(name, SO_PEERGROUPS | SO_PEERPIDFD)
 }
 
 /// The errno of `setsockopt` for what only the stand-in has. `None` for other options.
@@ -174,25 +189,12 @@ pub(crate) fn common_option(task: Task, call: &Call, kind: Kind, net: &NetRef) -
         (libc::SOL_SOCKET, libc::SO_TYPE) => kind.ty,
         (libc::SOL_SOCKET, libc::SO_PROTOCOL) => kind.protocol,
         (libc::SOL_SOCKET, SO_NETNS_COOKIE) => return Some(cookie(task, call, net.cookie().get())),
-        (libc::SOL_SOCKET, libc::SO_PEERCRED) => {
-            // Nobody has shown credentials.
-            let nobody = [0, u32::MAX, u32::MAX].map(u32::to_ne_bytes).concat();
-            return Some(write_option(task, call, &nobody));
-        }
+        (libc::SOL_SOCKET, libc::SO_PEERCRED) => return Some(write_option(task, call, &NO_PEER)),
         (libc::SOL_SOCKET, SO_PEERGROUPS | SO_PEERPIDFD) => return Some(Err(libc::ENODATA)),
         (libc::SOL_SOCKET, name) if OF_UNIX.contains(&name) => return Some(Err(libc::EOPNOTSUPP)),
         _ => return None,
     };
     Some(write_option(task, call, &value.to_ne_bytes()))
-}
-
-/// Writes what an option is: as much as there is room for, and how much that was.
-pub(crate) fn write_option(task: Task, call: &Call, value: &[u8]) -> Result<i64, i32> {
-    let memory = Memory::of(task.tid);
-    let room = memory.u32(call.args[4]).map_err(|e| e.errno())?;
-    let room = usize::try_from(room.cast_signed()).map_err(|_| libc::EINVAL)?;
-    let value = value.get(..room).unwrap_or(value);
-    memory.write_sized(call.args[3], call.args[4], value).map(|()| 0).map_err(|e| e.errno())
 }
 
 /// The value that `setsockopt` was given.
@@ -228,6 +230,28 @@ pub(crate) fn address(task: Task, at: u64, len: i32) -> Result<Vec<u8>, i32> {
         Ok(n) if n <= ADDRESS_MAX => Memory::of(task.tid).bytes(at, n).map_err(|e| e.errno()),
         _ => Err(libc::EINVAL),
     }
+}
+
+/// What a send says: whither, if it says so, and the bytes; each a place and a length.  By one look, as a rule.
+///
+/// # Errors
+/// As [`address`]; EFAULT.
+pub(crate) fn address_and_bytes(
+    task: Task,
+    (at, name_len): (u64, i32),
+    (from, len): (u64, usize),
+) -> Result<(Option<Vec<u8>>, Vec<u8>), i32> {
+    let memory = Memory::of(task.tid);
+    let name_len = if at == 0 { 0 } else { usize::try_from(name_len).map_err(|_| libc::EINVAL)? };
+    if name_len > ADDRESS_MAX {
+        return Err(libc::EINVAL);
+    }
+    let (mut name, mut bytes) = (vec![0; name_len], vec![0; len]);
+    if memory.read_at_once([(at, &mut name[..]), (from, &mut bytes[..])]) != Some(name_len + len) {
+        // Which of the two it was, or by other means.
+        memory.read(at, &mut name).and_then(|()| memory.read(from, &mut bytes)).map_err(|e| e.errno())?;
+    }
+    Ok(((at != 0).then_some(name), bytes))
 }
 
 /// Writes an address where `getsockname` and its like want it.

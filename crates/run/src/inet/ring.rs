@@ -234,8 +234,8 @@ impl DatagramFd {
         if show && !shown {
             let _ = sys::send_datagram(self.supervisor_end(), &[0]);
         } else if !show && shown {
-            let Some((task, number)) = state.last else { return };
-            let taken = self.with_app_end(world, task, number, |app: BorrowedFd<'_>| {
+            let Some(last) = state.last else { return };
+            let taken = self.with_last_end(world, last, |app: BorrowedFd<'_>| {
                 let _ = sys::recv_datagram(app, &mut [0], false);
             });
             // Elsewhere the descriptor has another number, and the program looks in vain.
@@ -247,7 +247,7 @@ impl DatagramFd {
         world.swaps.restless.store(fresh, Ordering::Relaxed);
         if begins {
             // The main thread waits for less from now on.
-            world.sockets.watch(self.id());
+            world.sockets.watch(self.id(), &world.reactor);
             world.reactor.wake();
         }
     }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::core::Core;
 use super::datagram::{DatagramFd, State};
+use crate::caller::Caller;
 use crate::sys;
-use crate::task::Task;
 use crate::world::{World, lock};
 
 /// How long after an error the program's end shows it.
@@ -35,18 +35,17 @@ impl DatagramFd {
     /// meet it on Linux.  So it is shown some milliseconds late: to those who wait.
     pub(super) fn show_error(&self, world: &World, state: &mut State) {
         let wanted = self.core.has_error();
-        let Some((task, fd)) = state.last.filter(|_| wanted != state.raised) else {
+        let Some(last) = state.last.filter(|_| wanted != state.raised) else {
             state.show_at = None;
             return;
         };
         let now = Instant::now();
         if wanted && *state.show_at.get_or_insert(now + SHOWN_LATE) > now {
-            world.sockets.watch(self.id());
-            world.reactor.wake();
+            world.sockets.watch(self.id(), &world.reactor);
             return;
         }
         state.show_at = None;
-        let shown = self.with_app_end(world, task, fd, |app| {
+        let shown = self.with_last_end(world, last, |app| {
             if wanted {
                 sys::reset_pair(app, self.supervisor_end()).is_ok()
             } else {
@@ -60,11 +59,11 @@ impl DatagramFd {
     }
 
     /// A call was trapped: what is shown of an error waits until the program does nothing again.
-    pub(super) fn called(&self, world: &World, task: Task, fd: i32) {
+    pub(super) fn called(&self, world: &World, caller: &Caller) {
         let mut state = lock(&self.state);
-        (state.last, state.show_at) = (Some((task, fd)), None);
+        (state.last, state.show_at) = (Some((caller.task, caller.fd)), None);
         if state.raised {
-            let _ = self.with_app_end(world, task, fd, |app| self.was_told(app, &mut state));
+            let _ = self.with_app_end(world, caller, |app| self.was_told(app, &mut state));
         }
     }
 

@@ -64,7 +64,10 @@ impl Spaces {
     /// Some namespace file was closed: see who lost its last opener.
     pub(crate) fn files_closed(&mut self) {
         let Some(fd) = &self.inotify else { return };
-        let touched = closed(fd);
+        let mut touched = closed(fd);
+        // They say which file to look at, whose turn it is does not matter.
+        touched.sort_unstable();
+        touched.dedup();
         // -1: the queue overflowed and events were lost.
         let ids: Vec<SpaceId> = if touched.contains(&-1) {
             self.alive()

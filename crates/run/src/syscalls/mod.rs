@@ -58,9 +58,11 @@ pub(crate) fn serve(world: &Arc<World>, notification: Notification) {
     pump_ready(world);
 }
 
-/// Moves what the sockets have that say so, and what that makes ready.
+/// Moves what the sockets have that say so, and what that makes ready. No lock is held.
 pub(crate) fn pump_ready(world: &Arc<World>) {
     loop {
+        // Who sends has what it sent received; what a change of configuration sends waits for this.
+        Sockets::looking_after(|| world.stack.run_packets());
         let ready = world.sockets.take_ready();
         if ready.is_empty() {
             return;
@@ -70,6 +72,7 @@ pub(crate) fn pump_ready(world: &Arc<World>) {
                 match world.sockets.get(id) {
                     Some(Emulated::Stream(_)) => pump_stream(world, id),
                     Some(Emulated::Netlink(n)) => n.pump_listed(world),
+                    Some(Emulated::Datagram(d)) => d.came(world),
                     Some(socket) => socket.pump(world),
                     None => {}
                 }

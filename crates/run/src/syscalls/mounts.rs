@@ -34,7 +34,7 @@ pub(crate) fn list(world: &World, task: Task, who: Who, name: &str) -> Result<Op
             _ => format!("nsfs {path} nsfs rw 0 0\n"),
         };
     }
-    Ok(Some(Backing::Content(text, real, None)))
+    Ok(Some(Backing::Content(text.into_bytes(), real, None)))
 }
 
 /// Blanks would end a field: the kernel writes them, and the backslash, as octal numbers.

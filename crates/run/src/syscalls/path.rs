@@ -144,7 +144,7 @@ fn open(world: &Arc<World>, call: &Call, arg: Arg, flags: i32, mode: u32) -> Out
         Ok(Some(Backing::Content(text, real, holds))) => {
             let mode = std::fs::metadata(&real)
                 .map_or(0o444, |m| std::os::unix::fs::PermissionsExt::mode(&m.permissions()) & 0o7777);
-            content_file("pernet", text.as_bytes(), mode).and_then(|ours| {
+            content_file("pernet", &text, mode).and_then(|ours| {
                 let Some(space) = holds else { return Ok(ours) };
                 let theirs = reopen(&ours)?;
                 lock(&world.spaces).shown_in(space, ours)?;

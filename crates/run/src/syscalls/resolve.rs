@@ -20,7 +20,7 @@ pub(crate) enum Backing {
     /// A namespace file.
     Namespace(SpaceId),
     /// A file made at each open, its stand-in for looking at, and the namespace that it holds while open.
-    Content(String, PathBuf, Option<SpaceId>),
+    Content(Vec<u8>, PathBuf, Option<SpaceId>),
     /// A real file or directory, mostly a private one.
     Real(PathBuf),
     /// An attribute that cannot be read, and why; it can be looked at.
@@ -184,9 +184,9 @@ fn proc_net(world: &World, task: Task, who: Who, rest: &Path) -> Result<Backing,
     let real = tree.join(rest);
     world.sockets.sweep_soon();
     let text = match rest.to_str() {
-        Some("netlink") => Some(pernet_stack::proc_net_netlink(links, &netlink_sockets(world, &net))),
+        Some("netlink") => Some(pernet_stack::proc_net_netlink(links, &netlink_sockets(world, &net)).into_bytes()),
         Some("unix") => Some(crate::unix::proc_net(world, &net)),
-        Some(name) => pernet_stack::proc_net_file(&world.stack, &net, name),
+        Some(name) => pernet_stack::proc_net_file(&world.stack, &net, name).map(String::into_bytes),
         None => None,
     };
     Ok(match text {
@@ -213,7 +213,7 @@ fn sysctl_net(world: &World, task: Task, rest: &Path) -> Result<Backing, i32> {
                 return Ok(Backing::Unreadable(libc::EACCES, real));
             }
             match world.stack.sysctl_read(&net, path) {
-                Ok(text) => Ok(Backing::Content(text, real, None)),
+                Ok(text) => Ok(Backing::Content(text.into_bytes(), real, None)),
                 Err(e) => Ok(Backing::Unreadable(e.errno(), real)),
             }
         }
@@ -244,7 +244,7 @@ fn sys_net(world: &World, task: Task, rest: &Path) -> Result<Backing, i32> {
         let mode = pernet_stack::sysfs_mode(&link, attribute).unwrap_or(0o444);
         let real = world.vfs.stand_in(&at, mode)?;
         return Ok(match text {
-            Ok(text) => Backing::Content(text, real, None),
+            Ok(text) => Backing::Content(text.into_bytes(), real, None),
             Err(e) => Backing::Unreadable(e.errno(), real),
         });
     }

@@ -9,7 +9,10 @@ use pernet_rtnl::Protocol;
 use super::Outcome;
 use crate::bpf::SO_NETNS_COOKIE;
 use crate::control::{self, ControlFd};
-use crate::inet::{self, OPTION_MAX, address, cookie, datagram, keep, option_value, send_many, stream, write_name};
+use crate::inet::{
+    self, NO_PEER, OPTION_MAX, address, cookie, datagram, keep, option_value, send_many, stream, write_name,
+    write_option,
+};
 use crate::listener::{Call, Notification};
 use crate::mem::Memory;
 use crate::msghdr::{LARGEST_MESSAGE, MsgHeader};
@@ -39,13 +42,13 @@ pub(crate) fn handle(world: &World, call: &Call) -> Outcome {
     if call.nr == SYS_socket {
         return self::socket(world, task, call);
     }
-    let Some((emulated, _)) = world.sockets.find_again(world, task, call.int(0)) else {
+    let Some((emulated, end)) = world.sockets.find_again(world, task, call.int(0)) else {
         return native(world, task, call, None);
     };
     let result = match (&emulated, call.nr) {
         (Emulated::Unix(net), _) => return native(world, task, call, Some(net.clone())),
-        (Emulated::Stream(s), _) => return stream::handle(world, task, call, s),
-        (Emulated::Datagram(d), _) => return datagram::handle(world, task, call, d),
+        (Emulated::Stream(s), _) => return stream::handle(world, call, s, end),
+        (Emulated::Datagram(d), _) => return datagram::handle(world, call, d, end),
         // A file, not a socket, as far as its program goes.
         (Emulated::Tun(_), _) => Err(libc::ENOTSOCK),
         // A netlink socket has these itself, and its stand-in knows.
@@ -58,7 +61,8 @@ pub(crate) fn handle(world: &World, call: &Call) -> Outcome {
     Outcome::from(result)
 }
 
-/// A socket that is really the kernel's: AF_UNIX.  Some names, and two questions about it, are about the namespace.
+/// A socket that is really the kernel's: AF_UNIX.  Some names, and two questions about it, are about the namespace; and who
+/// is at the other end of what we connected, we know.
 /// `made_in`: where it was made, if it was made by us.
 fn native(world: &World, task: Task, call: &Call, made_in: Option<NetRef>) -> Outcome {
     if call.nr == libc::SYS_getsockopt && (call.int(1), call.int(2)) == (libc::SOL_SOCKET, SO_NETNS_COOKIE) {
@@ -68,6 +72,12 @@ fn native(world: &World, task: Task, call: &Call, made_in: Option<NetRef>) -> Ou
             return Outcome::from(cookie(task, call, net.cookie().get()));
         }
         return Outcome::Proceed;
+    }
+    if call.nr == libc::SYS_getsockopt && (call.int(1), call.int(2)) == (libc::SOL_SOCKET, libc::SO_PEERCRED) {
+        return unix::peer(world, task, call).map_or(Outcome::Proceed, |peer| {
+            let who = [task.number_of(peer.tgid), peer.uid, peer.gid].map(u32::to_ne_bytes).concat();
+            Outcome::from(write_option(task, call, &who))
+        });
     }
     unix::try_call(world, task, call, made_in).unwrap_or(Outcome::Proceed)
 }
@@ -226,6 +236,7 @@ fn getsockopt(world: &World, task: Task, call: &Call, socket: &Emulated) -> Resu
                 };
                 return cookie(task, call, net.cookie().get());
             }
+            libc::SO_PEERCRED => return write_option(task, call, &NO_PEER),
             libc::SO_BINDTODEVICE => {
                 memory.write_sized(call.args[3], call.args[4], &[]).map_err(|e| e.errno())?;
                 return Ok(0);
@@ -289,7 +300,7 @@ pub(crate) fn receive(world: &Arc<World>, notification: Notification) {
     let task = Task::new(call.tid);
     let waits_for_data = matches!(call.nr, libc::SYS_recvmsg | libc::SYS_recvfrom | libc::SYS_recvmmsg);
     match world.sockets.find_again(world, task, call.int(0)) {
-        Some((Emulated::Stream(s), _)) => stream::receive(world, notification, &s),
+        Some((Emulated::Stream(s), end)) => stream::receive(world, notification, &s, end),
         _ if !waits_for_data => {
             let outcome = handle(world, &call);
             super::finish(world, notification, outcome);
@@ -297,7 +308,7 @@ pub(crate) fn receive(world: &Arc<World>, notification: Notification) {
         Some((Emulated::Netlink(n), end)) => {
             n.receive(world, notification, Receive::of(&call), end);
         }
-        Some((Emulated::Datagram(d), _)) => datagram::receive(world, notification, &d),
+        Some((Emulated::Datagram(d), end)) => datagram::receive(world, notification, &d, end),
         Some((Emulated::Tun(_), _)) => crate::netlink::answer(world, notification, Err(libc::ENOTSOCK)),
         Some((Emulated::Control(_), _)) => {
             notification.proceed();

@@ -13,10 +13,11 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout, socket_timeout, socket_type};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with, bind, connect, getpeername, getsockname,
-    recvmsg, sendmsg_addr,
+    SocketAddrAny, SocketAddrUnix, SocketFlags, SocketType, UCred, acceptfrom_with, bind, connect, getpeername,
+    getsockname, recvmsg, sendmsg_addr,
 };
 
+use super::peers::claimed;
 use crate::inet::{address, send_many, write_name};
 use crate::listener::{Call, Notification};
 use crate::mem::Memory;
@@ -136,7 +137,9 @@ pub(crate) fn has_parked(world: &World) -> bool {
 
 /// Looks at all calls that wait.
 pub(crate) fn serve_parked(world: &Arc<World>) {
-    for parked in std::mem::take(&mut *lock(&world.unix.parked)) {
+    // Not in the loop's head: there the lock would be held throughout, and who waits on is put back.
+    let parked = std::mem::take(&mut *lock(&world.unix.parked));
+    for parked in parked {
         let Parked { notification, net, deadline } = parked;
         if !notification.is_valid() {
             continue; // its caller left; the drop's answer reaches nobody
@@ -269,7 +272,8 @@ impl Caller<'_> {
         let Some(name) = abstract_name(&raw) else { return Ok(Attempt::Native) };
         let Some(socket) = self.copy()? else { return Ok(Attempt::Native) };
         let to = self.outside(name)?;
-        match at_once(&socket, Timeout::Send, || connect(&socket, &to)) {
+        let connect = || at_once(&socket, Timeout::Send, || connect(&socket, &to));
+        match self.world.unix.peers.connecting(&socket, self.task, connect) {
             Ok(()) => Ok(Attempt::Done(Outcome::Value(0))),
             // Too many wait there.
             Err(Errno::AGAIN) => Ok(Attempt::Wait(socket)),
@@ -309,7 +313,8 @@ impl Caller<'_> {
             let Some(name) = abstract_name(&raw) else { return Ok(Attempt::Native) };
             let Some(socket) = self.copy()? else { return Ok(Attempt::Native) };
             let bytes = memory.bytes(call.args[1], call.args[2] as usize).map_err(|e| e.errno())?;
-            ((self.put(&socket, name, &bytes, &[], call.int(3)), socket), call.int(3))
+            let from = claimed(self.task, &[])?;
+            ((self.put(&socket, name, &bytes, &[], from, call.int(3)), socket), call.int(3))
         } else {
             let Some((result, socket)) = self.send_message(call.args[1], call.int(2))? else {
                 return Ok(Attempt::Native);
@@ -335,17 +340,21 @@ impl Caller<'_> {
         let Some(name) = abstract_name(&raw) else { return Ok(None) };
         let Some(socket) = self.copy()? else { return Ok(None) };
         let mut passed = Vec::new();
-        if header.control != 0 && header.control_len > 0 {
-            for message in crate::inet::control::read(memory, &header)? {
-                if (message.level, message.kind) == (libc::SOL_SOCKET, SCM_RIGHTS) {
+        let messages = crate::inet::control::read(memory, &header)?;
+        for message in messages.iter().filter(|message| message.level == libc::SOL_SOCKET) {
+            match message.kind {
+                SCM_RIGHTS => {
                     for &number in message.data.as_chunks::<4>().0 {
                         passed.push(self.world.copy_any_fd(self.task, i32::from_ne_bytes(number))?);
                     }
                 }
+                SCM_CREDENTIALS => {}
+                _ => return Err(libc::EINVAL),
             }
         }
+        let from = claimed(self.task, &messages)?;
         let bytes = header.gather(memory)?;
-        let result = self.put(&socket, name, &bytes, &passed, flags);
+        let result = self.put(&socket, name, &bytes, &passed, from, flags);
         Ok(Some((result, socket)))
     }
 
@@ -361,16 +370,35 @@ impl Caller<'_> {
         Ok(Attempt::Done(Outcome::from(result)))
     }
 
-    fn put(&self, socket: &OwnedFd, name: &[u8], bytes: &[u8], passed: &[OwnedFd], flags: i32) -> Result<i64, i32> {
+    /// Sends a message in the name of `from`, as far as the kernel lets us: in another's only who may do anything.
+    fn put(
+        &self,
+        socket: &OwnedFd,
+        name: &[u8],
+        bytes: &[u8],
+        passed: &[OwnedFd],
+        from: Option<UCred>,
+        flags: i32,
+    ) -> Result<i64, i32> {
         let to = self.outside(name)?;
         let fds: Vec<_> = passed.iter().map(AsFd::as_fd).collect();
-        let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&fds)) {
-            return Err(libc::EINVAL);
-        }
         let flags = SendFlags::from_bits_retain(flags as u32) | SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        let sent = sendmsg_addr(socket, &to, &[IoSlice::new(bytes)], &mut control, flags);
+        let send = |from: Option<UCred>| {
+            let room = rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS), ScmCredentials(1));
+            let mut space = vec![MaybeUninit::uninit(); room];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&fds)) {
+                return Err(Errno::INVAL);
+            }
+            if from.is_some_and(|from| !control.push(SendAncillaryMessage::ScmCredentials(from))) {
+                return Err(Errno::INVAL);
+            }
+            sendmsg_addr(socket, &to, &[IoSlice::new(bytes)], &mut control, flags)
+        };
+        let sent = match send(from) {
+            Err(Errno::PERM) if from.is_some() => send(None),
+            sent => sent,
+        };
         sent.map(|n| n as i64).map_err(Errno::raw_os_error)
     }
 

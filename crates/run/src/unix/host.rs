@@ -3,8 +3,8 @@
 //! The host's kernel has them.  It is asked for all, and those are taken that are open in programs of this run: a socket
 //! that we made tells its namespace, any other is where its program is.
 
-use std::collections::HashMap;
-use std::fmt::Write as _;
+use std::collections::{HashMap, HashSet};
+use std::io::Write as _;
 
 use pernet::NetRef;
 use pernet_rtnl::UnixEntry;
@@ -21,6 +21,7 @@ const NLMSG_DONE: u16 = 3;
 const HEADER: usize = 16;
 /// Name, inode of a path, peer, those who wait, queues, memory, owner.
 const EVERYTHING: u32 = 0x7f;
+const PEER: u32 = 4;
 
 fn half(bytes: &[u8], at: usize) -> usize {
     bytes.get(at..).and_then(<[u8]>::first_chunk).map_or(0, |&half| u16::from_ne_bytes(half)).into()
@@ -60,17 +61,21 @@ fn parse(message: &[u8]) -> Option<UnixEntry> {
     Some(entry)
 }
 
-/// All of the host's.  Nothing where the machine does not tell.
-fn all() -> rustix::io::Result<Vec<UnixEntry>> {
+/// Whether of all there are, or of one.
+const ALL: u16 = 0x300;
+const ONE: u16 = 0;
+
+/// The host's, all of them or that with this inode, with as much as is asked for.  Nothing where the machine does not tell.
+fn ask(which: u16, inode: u32, shown: u32) -> rustix::io::Result<Vec<UnixEntry>> {
     let protocol = Some(netlink::SOCK_DIAG);
     let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
     let mut request = Vec::new();
     request.extend((HEADER as u32 + 24).to_ne_bytes());
-    // A request, of all there are.
-    request.extend([SOCK_DIAG_BY_FAMILY, 0x301].map(u16::to_ne_bytes).concat());
+    request.extend([SOCK_DIAG_BY_FAMILY, 1 | which].map(u16::to_ne_bytes).concat());
     request.extend([0; 8]);
     request.extend([libc::AF_UNIX as u8, 0, 0, 0]);
-    request.extend([u32::MAX, 0, EVERYTHING, 0, 0].map(u32::to_ne_bytes).concat());
+    // Of one, whatever its cookie.
+    request.extend([u32::MAX, inode, shown, u32::MAX, u32::MAX].map(u32::to_ne_bytes).concat());
     send(&socket, &request, SendFlags::empty())?;
     let mut entries = Vec::new();
     let mut buffer = vec![0; 1 << 16];
@@ -85,10 +90,21 @@ fn all() -> rustix::io::Result<Vec<UnixEntry>> {
             }
             rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
         }
-        if len == 0 {
+        if len == 0 || which == ONE {
             return Ok(entries);
         }
     }
+}
+
+/// The inodes of all that there are on the host.
+pub(super) fn inodes() -> HashSet<u64> {
+    ask(ALL, 0, 0).unwrap_or_default().into_iter().map(|entry| entry.inode.into()).collect()
+}
+
+/// The inode of the socket that the one with this inode is connected to.
+pub(super) fn peer_of(inode: u64) -> Option<u64> {
+    let found = ask(ONE, u32::try_from(inode).ok()?, PEER).ok()?;
+    found.first()?.peer.filter(|&peer| peer != 0).map(u64::from)
 }
 
 /// The AF_UNIX sockets of a namespace.
@@ -115,7 +131,7 @@ pub(crate) fn sockets(world: &World, net: &NetRef) -> Vec<UnixEntry> {
             None => world.net_of(*task).is_ok_and(|at| at == *net),
         }
     };
-    let mut entries: Vec<UnixEntry> = all().unwrap_or_default().into_iter().filter(here).collect();
+    let mut entries: Vec<UnixEntry> = ask(ALL, 0, EVERYTHING).unwrap_or_default().into_iter().filter(here).collect();
     for entry in &mut entries {
         let abstracted = entry.name.as_deref().and_then(|name| name.strip_prefix(b"\0"));
         if let Some(name) = abstracted.and_then(|name| world.unix.inside(name)) {
@@ -125,10 +141,10 @@ pub(crate) fn sockets(world: &World, net: &NetRef) -> Vec<UnixEntry> {
     entries
 }
 
-/// `/proc/net/unix` of a namespace.
-pub(crate) fn proc_net(world: &World, net: &NetRef) -> String {
+/// `/proc/net/unix` of a namespace.  Names are bytes, as they were said.
+pub(crate) fn proc_net(world: &World, net: &NetRef) -> Vec<u8> {
     const LISTEN: u8 = 10;
-    let mut out = String::from("Num       RefCount Protocol Flags    Type St Inode Path\n");
+    let mut out = b"Num       RefCount Protocol Flags    Type St Inode Path\n".to_vec();
     for entry in sockets(world, net) {
         let (listens, connected) = (entry.state == LISTEN, entry.peer.is_some());
         let _ = write!(
@@ -145,9 +161,10 @@ pub(crate) fn proc_net(world: &World, net: &NetRef) -> String {
         if let Some(name) = &entry.name {
             let shown: Vec<u8> = name.iter().map(|&byte| if byte == 0 { b'@' } else { byte }).collect();
             let shown = if name.first() == Some(&0) { &shown } else { name.strip_suffix(b"\0").unwrap_or(name) };
-            let _ = write!(out, " {}", String::from_utf8_lossy(shown));
+            out.push(b' ');
+            out.extend_from_slice(shown);
         }
-        out.push('\n');
+        out.push(b'\n');
     }
     out
 }

@@ -10,7 +10,9 @@
 mod calls;
 mod host;
 mod names;
+mod peers;
 
 pub(crate) use calls::{Waiting, has_parked, park, receive, serve_parked, try_call};
 pub(crate) use host::{proc_net, sockets};
 pub(crate) use names::Names;
+pub(crate) use peers::peer;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use pernet::NetRef;
 
 use super::calls::Parked;
+use super::peers::Peers;
 use crate::world::lock;
 
 /// The longest name that the kernel takes.
@@ -35,6 +36,8 @@ pub(crate) struct Names {
     /// Names that are too long to be had whole, by what stands for them. A leaf lock.
     long: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
     hasher: RandomState,
+    /// Who asked for the connections that we made.
+    pub(super) peers: Peers,
     /// Calls that wait. A leaf lock.
     pub(super) parked: Mutex<Vec<Parked>>,
 }
@@ -49,6 +52,7 @@ impl Default for Names {
             given: AtomicU32::new(hasher.hash_one(run) as u32),
             long: Mutex::default(),
             hasher,
+            peers: Peers::default(),
             parked: Mutex::default(),
         }
     }

@@ -69,7 +69,7 @@ pub(crate) struct Inner {
     key: OnceLock<Key<LinkDevices>>,
 }
 
-type OnTimer = Arc<dyn Fn() + Send + Sync>;
+type OnTimer = Arc<dyn Fn(Option<Duration>) + Send + Sync>;
 
 /// The network stack of one emulated system. Clones are the same stack.
 #[derive(Clone)]
@@ -161,16 +161,18 @@ impl Stack {
         self.inner.random.next()
     }
 
-    /// Calls `callback` when [`Stack::run_timers`] is wanted sooner than it last said. It is called under rtnl: it may
-    /// wake somebody, and nothing else.
-    pub fn on_timer(&self, callback: Arc<dyn Fn() + Send + Sync>) {
+    /// Calls `callback` when [`Stack::run_timers`] may be wanted sooner than it last said, with the time until then; with
+    /// `None` when packets wait, for which [`Stack::run_packets`] is enough. It is called under rtnl: it may wake somebody, and
+    /// nothing else.
+    pub fn on_timer(&self, callback: Arc<dyn Fn(Option<Duration>) + Send + Sync>) {
         *self.inner.on_timer.write().unwrap_or_else(PoisonError::into_inner) = Some(callback);
     }
 
-    pub(crate) fn timer_moved(&self) {
+    /// Something is to be done at this time, by the stack's clock; or packets wait.
+    pub(crate) fn timer_moved(&self, when: Option<Duration>) {
         let callback = self.inner.on_timer.read().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(callback) = callback {
-            callback();
+            callback(when.map(|when| when.saturating_sub(self.inner.clock.now())));
         }
         self.inner.sleepers.wake_keeper();
     }

@@ -17,6 +17,8 @@ use crate::state::Ns;
 /// The way of a packet, as it goes (`struct rt6_info`).
 #[derive(Clone, Debug)]
 pub(crate) struct Way6 {
+    /// The route is one for a while.
+    pub(crate) ends: bool,
     /// It is for this host: for one of its addresses, or for one that several have.
     pub(crate) local: bool,
     pub(crate) multicast: bool,
@@ -39,7 +41,7 @@ pub(crate) fn way(ns: Ns<'_>, flow: &Flow6, now: Duration) -> Result<Way6, Route
     let local = route.kind == rtn::LOCAL || anycast;
     Ok(Way6 {
         local,
-
+        ends: route.expires.is_some(),
         multicast: route.kind == rtn::MULTICAST,
         oif: if local { LOOPBACK } else { route.nexthop.oif },
         device: route.nexthop.oif,

@@ -1,5 +1,6 @@
 //! Who has something to receive (`struct softnet_data`).
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -18,6 +19,12 @@ const WEIGHT: usize = 64;
 /// two switches must not keep who sent it, nor who looks after the timers, for ever.
 const BUDGET: usize = 16_384;
 
+thread_local! {
+    /// Room for what is taken out of a backlog at once, empty: every call of a socket's needs it. Who is in the middle of
+    /// receiving has it in hand, and who receives then takes other.
+    static ROOM: Cell<(Vec<Item>, Vec<Frame>)> = const { Cell::new((Vec::new(), Vec::new())) };
+}
+
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Every change under these locks is one assignment or one call of a queue's.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -28,7 +35,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 enum Item {
     /// A frame came in by the device with this index.
     Received(u32, Frame),
-    Work(Work),
+    /// Seldom, and large beside the other.
+    Work(Box<Work>),
 }
 
 /// What came in to a namespace and nobody has looked at yet, and what else waits to be done there, in order.
@@ -113,7 +121,7 @@ fn scheduled(cx: Cx<'_>) {
     drop(ready);
     if first {
         // Whoever is to run packets in the background may be asleep.
-        cx.stack.timer_moved();
+        cx.stack.timer_moved(None);
     }
 }
 
@@ -138,7 +146,7 @@ pub(super) fn netif_rx_list(cx: Cx<'_>, ifindex: u32, frames: impl Iterator<Item
 /// namespace to do it.
 pub(crate) fn later(stack: &Stack, ns: Ns<'_>, work: Work) {
     if let Some(net) = ns.net() {
-        enqueue(Cx { stack, net, state: ns.state() }, Item::Work(work));
+        enqueue(Cx { stack, net, state: ns.state() }, Item::Work(Box::new(work)));
     }
 }
 
@@ -149,7 +157,15 @@ impl Stack {
     /// Every operation of a socket calls it at its end, so that what a program sends has arrived when its call returns, as
     /// on Linux. Whoever waits in the background calls it with the timers: [`Stack::run_timers`] does. No lock may be held.
     pub fn run_packets(&self) {
-        let (mut items, mut frames) = (Vec::new(), Vec::new());
+        if !self.packets_wait() {
+            return;
+        }
+        let (mut items, mut frames) = ROOM.try_with(Cell::take).unwrap_or_default();
+        self.receive_all(&mut items, &mut frames);
+        let _ = ROOM.try_with(|room| room.set((items, frames)));
+    }
+
+    fn receive_all(&self, items: &mut Vec<Item>, frames: &mut Vec<Frame>) {
         let mut received = 0;
         while received < BUDGET {
             let next = locked(&self.inner().softnet.ready).pop_front();
@@ -157,7 +173,7 @@ impl Stack {
             // One that died meanwhile takes its frames along.
             let Some(net) = handle.upgrade() else { continue };
             let Some(cx) = Cx::new(self, &net) else { continue };
-            cx.state.backlog.take(&mut items);
+            cx.state.backlog.take(items);
             if items.is_empty() {
                 continue;
             }
@@ -173,7 +189,7 @@ impl Stack {
                         {
                             frames.push(frame);
                         }
-                        receive::netif_receive_list(cx, ifindex, &mut frames);
+                        receive::netif_receive_list(cx, ifindex, frames);
                     }
                     Item::Work(work) => work.run(cx),
                 }
@@ -182,7 +198,8 @@ impl Stack {
             // It stays scheduled until it is found empty.
             locked(&self.inner().softnet.ready).push_back(handle);
         }
-        self.timer_moved();
+        // Not for who sends next to do, but for the timers.
+        self.timer_moved(Some(self.inner().clock.now()));
     }
 
     /// Whether packets wait for [`Stack::run_packets`].

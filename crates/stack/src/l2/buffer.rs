@@ -1,114 +1,93 @@
 //! Memory of frames, which is used again: a frame lives for microseconds, and asking for memory costs as much as sending.
 
 use std::cell::RefCell;
-use std::ops::{Deref, DerefMut};
+
+use super::frame::Body;
 
 /// Sizes of the pieces that are kept, and how many of each a thread keeps: frames without much in them, frames of an
 /// Ethernet, and those that stand for many segments. Half a mebibyte in all, and nothing in a thread that sends nothing.
 const CLASSES: [(usize, usize); 3] = [(320, 512), (2048, 96), (68 << 10, 3)];
 
 thread_local! {
-    static FREE: RefCell<[Vec<Vec<u8>>; CLASSES.len()]> = const { RefCell::new([const { Vec::new() }; CLASSES.len()]) };
+    #[expect(clippy::vec_box, reason = "it is the boxes that are kept")]
+    static FREE: RefCell<[Vec<Box<Body>>; CLASSES.len()]> = const { RefCell::new([const { Vec::new() }; CLASSES.len()]) };
 }
-
-/// The bytes of a frame.
-#[derive(Debug, Default)]
-pub(super) struct Buffer(Vec<u8>);
 
 /// The smallest class with room for `len` bytes.
 fn class(len: usize) -> Option<usize> {
     CLASSES.iter().position(|(size, _)| len <= *size)
 }
 
-impl Buffer {
-    /// With room for `len` bytes, and none of them in it.
-    pub(super) fn with_capacity(len: usize) -> Self {
-        let mut buffer = Self::used(len);
-        buffer.0.clear();
-        buffer
-    }
-
-    /// Of `len` bytes, of which `zeroed` at the front are zero and the rest whatever was there: the caller writes them.
-    pub(super) fn dirty(len: usize, zeroed: usize) -> Self {
-        let mut buffer = Self::used(len);
-        let known = buffer.0.len().min(zeroed);
-        buffer.0[..known].fill(0);
-        buffer.0.resize(len, 0);
-        buffer
-    }
-
-    /// What somebody had before, with his bytes; or new.
-    fn used(len: usize) -> Self {
-        let Some(class) = class(len) else { return Self(Vec::with_capacity(len)) };
-        // A thread that ends has none any more.
-        let kept = FREE.try_with(|free| free.try_borrow_mut().ok().and_then(|mut free| free[class].pop()));
-        Self(kept.ok().flatten().unwrap_or_else(|| Vec::with_capacity(CLASSES[class].0)))
-    }
-}
-
-impl Drop for Buffer {
-    fn drop(&mut self) {
-        let capacity = self.0.capacity();
-        // The largest class that it has room for: a piece is as large as its class says, or more.
-        let Some(class) = CLASSES.iter().rposition(|(size, _)| capacity >= *size) else { return };
-        let bytes = std::mem::take(&mut self.0);
-        if capacity > CLASSES[CLASSES.len() - 1].0 * 2 {
-            return;
+/// A frame of `len` bytes that hold whatever was there, of which the first `head` are room for headers: the caller writes
+/// the rest.
+pub(super) fn take(len: usize, head: usize) -> Box<Body> {
+    // A thread that ends has none any more.
+    let kept = class(len).and_then(|class| FREE.try_with(|free| free.try_borrow_mut().ok()?[class].pop()).ok()?);
+    match kept {
+        Some(mut body) => {
+            let mut bytes = std::mem::take(&mut body.bytes);
+            bytes.resize(len, 0);
+            *body = Body::new(bytes, head);
+            body
         }
-        let _ = FREE.try_with(|free| {
-            if let Ok(mut free) = free.try_borrow_mut()
-                && free[class].len() < CLASSES[class].1
-            {
-                free[class].push(bytes);
-            }
-        });
+        None => fresh(len, head),
     }
 }
 
-impl Clone for Buffer {
-    fn clone(&self) -> Self {
-        let mut copy = Self::with_capacity(self.0.len());
-        copy.0.extend_from_slice(&self.0);
-        copy
-    }
+#[cold]
+fn fresh(len: usize, head: usize) -> Box<Body> {
+    let mut bytes = Vec::with_capacity(class(len).map_or(len, |class| CLASSES[class].0));
+    bytes.resize(len, 0);
+    Box::new(Body::new(bytes, head))
 }
 
-impl Deref for Buffer {
-    type Target = Vec<u8>;
-
-    fn deref(&self) -> &Vec<u8> {
-        &self.0
-    }
+/// A frame without any bytes.
+#[cold]
+pub(super) fn empty() -> Box<Body> {
+    Box::new(Body::new(Vec::new(), 0))
 }
 
-impl DerefMut for Buffer {
-    fn deref_mut(&mut self) -> &mut Vec<u8> {
-        &mut self.0
+/// The frame has come to its end.
+pub(super) fn give_back(mut body: Box<Body>) {
+    let capacity = body.bytes.capacity();
+    // The largest class that it has room for: a piece is as large as its class says, or more.
+    let Some(class) = CLASSES.iter().rposition(|(size, _)| capacity >= *size) else { return };
+    if capacity > CLASSES[CLASSES.len() - 1].0 * 2 {
+        return;
     }
+    // Not while the pieces are in hand: what it holds may be all that is left of a connection.
+    drop(body.trail.take());
+    let _ = FREE.try_with(|free| {
+        if let Ok(mut free) = free.try_borrow_mut()
+            && free[class].len() < CLASSES[class].1
+        {
+            free[class].push(body);
+        }
+    });
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::l2::Frame;
 
     #[test]
     fn memory_comes_back_and_is_as_asked_for() {
-        let mut first = Buffer::with_capacity(100);
-        first.extend_from_slice(&[7; 100]);
-        let at = first.as_ptr();
+        let mut first = Frame::with_payload(&[7; 100]);
+        first.mark = 1;
+        let at = first.data().as_ptr();
         drop(first);
-        let again = Buffer::dirty(90, 10);
-        assert_eq!((again.as_ptr(), again.len(), &again[..10]), (at, 90, &[0; 10][..]));
-        // The rest is for the caller to write.
-        assert_eq!(again[10..], [7; 80]);
-        let other = Buffer::dirty(300, 300);
-        assert_eq!(other[..], [0; 300]);
-        assert_eq!(Buffer::with_capacity(200_000).capacity(), 200_000);
+        let again = Frame::to_be_written(90, 10);
+        assert_eq!((again.data().as_ptr(), again.len(), &again.data()[..10]), (at, 90, &[0; 10][..]));
+        // The rest is for the caller to write, and what was said of the first is not said of this.
+        assert_eq!((&again.data()[10..], again.mark), (&[7; 80][..], 0));
+        assert_eq!(Frame::zeroed(180).data(), [0; 180]);
+        assert_eq!(take(200_000, 0).bytes.capacity(), 200_000);
     }
 
     #[test]
     fn a_thread_keeps_so_many() {
-        let many: Vec<Buffer> = (0..CLASSES[1].1 + 10).map(|_| Buffer::with_capacity(1500)).collect();
+        let many: Vec<Frame> = (0..CLASSES[1].1 + 10).map(|_| Frame::zeroed(1500)).collect();
         drop(many);
         FREE.with_borrow(|free| assert_eq!(free[1].len(), CLASSES[1].1));
     }

@@ -1,12 +1,12 @@
 //! Ethernet headers (`eth_header`, `eth_type_trans`).
 
 use super::{Frame, PacketType, ethertype};
-use crate::dev::{HwAddr, Link};
+use crate::dev::Link;
 
 const ARPHRD_ETHER: u16 = 1;
 const ARPHRD_LOOPBACK: u16 = 772;
 /// Bytes of the header.
-pub(super) const HLEN: usize = 14;
+pub(crate) const HLEN: usize = 14;
 
 /// Puts the header before a packet, whose protocol the frame knows.
 pub(crate) fn push_header(frame: &mut Frame, dst: &[u8], src: &[u8]) {
@@ -19,6 +19,15 @@ pub(crate) fn push_header(frame: &mut Frame, dst: &[u8], src: &[u8]) {
         }
     }
     header[12..].copy_from_slice(&protocol);
+    frame.set_mac_here();
+}
+
+/// Puts a header before a packet that was made before.
+pub(crate) fn push_made(frame: &mut Frame, header: &[u8; HLEN]) {
+    frame.set_network_here();
+    if let Some(room) = frame.push(HLEN).first_chunk_mut() {
+        *room = *header;
+    }
     frame.set_mac_here();
 }
 
@@ -38,10 +47,10 @@ pub(super) fn eth_type_trans(frame: &mut Frame, link: &Link) -> Option<()> {
     frame.set_mac_here();
     frame.pull(HLEN)?;
     frame.set_network_here();
-    let dst = &header[..6];
-    frame.kind = if dst == link.address.as_bytes() {
+    let dst: &[u8; 6] = header.first_chunk()?;
+    frame.kind = if link.address.as_bytes().try_into().is_ok_and(|own: &[u8; 6]| own == dst) {
         PacketType::Host
-    } else if dst == HwAddr::BROADCAST6.as_bytes() {
+    } else if *dst == [0xff; 6] {
         PacketType::Broadcast
     } else if dst[0] & 1 != 0 {
         PacketType::Multicast

@@ -1,9 +1,9 @@
 //! A frame (`struct sk_buff`).
 
 use std::num::NonZeroU16;
+use std::ops::{Deref, DerefMut};
 
-use super::buffer::Buffer;
-use super::{Noted, Tag};
+use super::{Noted, Tag, buffer};
 use crate::l3::Reach;
 
 /// What is known of the checksum of the transport header.
@@ -43,10 +43,17 @@ pub(crate) enum PacketType {
 
 /// A packet on its way: bytes with room before them for the headers that are still to come.
 ///
-/// What is before [`data`](Self::data) is either room or headers that were taken off; those can be put back.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Frame {
-    bytes: Buffer,
+/// It is handed on from list to list, a dozen times on its way through a router: so it is a pointer, to memory that is used
+/// again by the next. An empty one has none.
+#[derive(Debug, Default)]
+pub(crate) struct Frame(Option<Box<Body>>);
+
+/// What a [`Frame`] consists of.
+///
+/// What is before [`data`](Frame::data) is either room or headers that were taken off; those can be put back.
+#[derive(Debug)]
+pub(crate) struct Body {
+    pub(super) bytes: Vec<u8>,
     head: usize,
     /// Where the network header begins, from the beginning of `bytes`.
     network: usize,
@@ -72,39 +79,113 @@ pub(crate) struct Frame {
     pub(crate) trail: Noted,
 }
 
+/// What an empty frame consists of.
+static NOTHING: Body = Body::new(Vec::new(), 0);
+
+impl Body {
+    /// Of bytes whose first are room for headers.
+    pub(super) const fn new(bytes: Vec<u8>, head: usize) -> Self {
+        Self {
+            bytes,
+            head,
+            network: head,
+            mac: head,
+            protocol: 0,
+            kind: PacketType::Host,
+            checksum: Checksum::Unknown,
+            segment: None,
+            mark: 0,
+            priority: 0,
+            routed: None,
+            device: 0,
+            sender: 0,
+            tag: None,
+            trail: Noted::NOTHING,
+        }
+    }
+}
+
+impl Body {
+    /// Room for `len` bytes before what there is, and for more.
+    #[cold]
+    fn make_room(&mut self, len: usize) {
+        let more = len - self.head + Frame::HEADROOM;
+        self.bytes.splice(0..0, std::iter::repeat_n(0, more));
+        self.head += more;
+        self.network += more;
+        self.mac += more;
+    }
+}
+
+impl Deref for Frame {
+    type Target = Body;
+
+    #[inline]
+    fn deref(&self) -> &Body {
+        self.0.as_deref().unwrap_or(&NOTHING)
+    }
+}
+
+impl DerefMut for Frame {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Body {
+        self.0.get_or_insert_with(buffer::empty)
+    }
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        if let Some(body) = self.0.take() {
+            buffer::give_back(body);
+        }
+    }
+}
+
+impl Clone for Frame {
+    fn clone(&self) -> Self {
+        let mut copy = buffer::take(self.bytes.len(), self.head);
+        copy.bytes.copy_from_slice(&self.bytes);
+        let Body { bytes, .. } = &mut *copy;
+        *copy = Body { bytes: std::mem::take(bytes), trail: Noted::NOTHING, ..**self };
+        Self(Some(copy))
+    }
+}
+
 impl Frame {
     /// Room for an Ethernet header and the longest header of either IP, and a few tunnels.
     pub(crate) const HEADROOM: usize = 128;
 
     /// Of a payload, with [`HEADROOM`](Self::HEADROOM) before it.
     pub(crate) fn with_payload(payload: &[u8]) -> Self {
-        let mut bytes = Buffer::with_capacity(Self::HEADROOM + payload.len());
-        bytes.resize(Self::HEADROOM, 0);
-        bytes.extend_from_slice(payload);
-        Self { bytes, head: Self::HEADROOM, network: Self::HEADROOM, mac: Self::HEADROOM, ..Self::default() }
+        let mut frame = Self::to_be_written(payload.len(), 0);
+        frame.data_mut().copy_from_slice(payload);
+        frame
     }
 
     /// `len` bytes of zeros, with [`HEADROOM`](Self::HEADROOM) before them.
     pub(crate) fn zeroed(len: usize) -> Self {
-        let at = Self::HEADROOM;
-        Self { bytes: Buffer::dirty(at + len, at + len), head: at, network: at, mac: at, ..Self::default() }
+        Self::to_be_written(len, len)
     }
 
     /// `len` bytes that the caller is going to write, but for the first `zeroed` of them, with
     /// [`HEADROOM`](Self::HEADROOM) before them.
     pub(crate) fn to_be_written(len: usize, zeroed: usize) -> Self {
-        let at = Self::HEADROOM;
-        Self { bytes: Buffer::dirty(at + len, at + zeroed), head: at, network: at, mac: at, ..Self::default() }
+        let mut frame = Self(Some(buffer::take(Self::HEADROOM + len, Self::HEADROOM)));
+        if zeroed > 0 {
+            frame.data_mut()[..zeroed].fill(0);
+        }
+        frame
     }
 
     /// Where the network header begins in [`data`](Self::data).
-    pub(crate) const fn network_at(&self) -> usize {
+    pub(crate) fn network_at(&self) -> usize {
         self.network.saturating_sub(self.head)
     }
 
     /// The network header begins so far into [`data`](Self::data), and what is before it there is the link-layer header.
-    pub(crate) const fn set_network_at(&mut self, at: usize) {
-        (self.mac, self.network) = (self.head, self.head + at);
+    pub(crate) fn set_network_at(&mut self, at: usize) {
+        let body = &mut **self;
+        (body.mac, body.network) = (body.head, body.head + at);
     }
 
     /// Of how many packets it stands for.
@@ -114,59 +195,71 @@ impl Frame {
     }
 
     /// The bytes from the header that is to be read next.
+    #[inline]
     pub(crate) fn data(&self) -> &[u8] {
-        &self.bytes[self.head..]
+        let body = &**self;
+        &body.bytes[body.head..]
     }
 
+    #[inline]
     pub(crate) fn data_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.head..]
+        let body = &mut **self;
+        &mut body.bytes[body.head..]
     }
 
+    #[inline]
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len() - self.head
+        let body = &**self;
+        body.bytes.len() - body.head
     }
 
     /// Takes `len` bytes off the front (`skb_pull`); `None`, and nothing is taken, if there are fewer.
+    #[inline]
     pub(crate) fn pull(&mut self, len: usize) -> Option<()> {
-        if len > self.len() {
+        let body = &mut **self;
+        if len > body.bytes.len() - body.head {
             return None;
         }
-        self.head += len;
+        body.head += len;
         Some(())
     }
 
     /// `len` bytes more at the front (`skb_push`), which hold whatever was there.
+    #[inline]
     pub(crate) fn push(&mut self, len: usize) -> &mut [u8] {
-        if len > self.head {
-            let more = len - self.head + Self::HEADROOM;
-            self.bytes.splice(0..0, std::iter::repeat_n(0, more));
-            self.head += more;
-            self.network += more;
-            self.mac += more;
+        let body = &mut **self;
+        if len > body.head {
+            body.make_room(len);
         }
-        self.head -= len;
-        &mut self.bytes[self.head..self.head + len]
+        body.head -= len;
+        &mut body.bytes[body.head..body.head + len]
     }
 
     /// Cuts the end off (`skb_trim`): padding of short frames.
+    #[inline]
     pub(crate) fn trim(&mut self, len: usize) {
-        let end = self.head.saturating_add(len);
-        self.bytes.truncate(end);
+        let body = &mut **self;
+        body.bytes.truncate(body.head.saturating_add(len));
     }
 
     /// The network header begins where [`data`](Self::data) does now.
-    pub(crate) const fn set_network_here(&mut self) {
-        self.network = self.head;
+    #[inline]
+    pub(crate) fn set_network_here(&mut self) {
+        let body = &mut **self;
+        body.network = body.head;
     }
 
     pub(crate) fn network_mut(&mut self) -> &mut [u8] {
-        let from = self.network.min(self.bytes.len());
-        &mut self.bytes[from..]
+        let body = &mut **self;
+        let from = body.network.min(body.bytes.len());
+        &mut body.bytes[from..]
     }
 
     /// The link-layer header begins where [`data`](Self::data) does now.
-    pub(crate) const fn set_mac_here(&mut self) {
-        self.mac = self.head;
+    #[inline]
+    pub(crate) fn set_mac_here(&mut self) {
+        let body = &mut **self;
+        body.mac = body.head;
     }
 
     /// The link-layer header; empty if there is none.
@@ -181,7 +274,8 @@ impl Frame {
 
     /// [`data`](Self::data) begins with the link-layer header again.
     pub(crate) fn pull_back_to_mac(&mut self) {
-        self.head = self.mac.min(self.bytes.len());
+        let body = &mut **self;
+        body.head = body.mac.min(body.bytes.len());
     }
 
     /// Adds bytes at the end (`skb_put`).
@@ -191,7 +285,8 @@ impl Frame {
 
     /// [`data`](Self::data) begins with the network header again.
     pub(crate) fn pull_back_to_network(&mut self) {
-        self.head = self.network.min(self.bytes.len());
+        let body = &mut **self;
+        body.head = body.network.min(body.bytes.len());
     }
 }
 
@@ -212,5 +307,28 @@ mod tests {
         frame.pull_back_to_network();
         frame.trim(6);
         assert_eq!(frame.data(), b"headpa");
+    }
+
+    #[test]
+    fn a_copy_is_the_same_but_for_what_is_noted_of_its_way() {
+        let mut frame = Frame::with_payload(b"payload");
+        (frame.mark, frame.protocol, frame.kind) = (7, 0x800, PacketType::Outgoing);
+        frame.pull(3).unwrap();
+        frame.set_network_here();
+        let copy = frame.clone();
+        assert_eq!((copy.data(), copy.mark, copy.protocol), (&b"load"[..], 7, 0x800));
+        assert_eq!((copy.kind, copy.mac_header()), (PacketType::Outgoing, &b"pay"[..]));
+        frame.data_mut().fill(0);
+        assert_eq!(copy.data(), b"load");
+    }
+
+    #[test]
+    fn what_is_taken_out_leaves_an_empty_one() {
+        let mut frame = Frame::with_payload(b"payload");
+        assert_eq!(std::mem::take(&mut frame).data(), b"payload");
+        assert_eq!((frame.len(), frame.pull(1)), (0, None));
+        assert!(frame.data().is_empty());
+        frame.append(b"more");
+        assert_eq!(frame.data(), b"more");
     }
 }

@@ -28,7 +28,7 @@ mod xmit;
 pub(crate) use arp::arp_request;
 pub(crate) use backlog::{Backlog, Softnet, later, netif_rx};
 pub(crate) use count::{count, counters};
-pub(crate) use eth::{hard_header, push_header};
+pub(crate) use eth::{HLEN as ETH_HLEN, hard_header, push_header, push_made};
 pub(crate) use frame::{Checksum, Frame, PacketType};
 #[cfg(test)]
 pub(crate) use tap::seen;

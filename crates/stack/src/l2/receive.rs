@@ -12,15 +12,17 @@ use std::sync::Arc;
 pub(super) fn netif_receive_list(cx: Cx<'_>, ifindex: u32, frames: &mut Vec<Frame>) {
     // It may have gone, or down, since.
     let Some(link) = cx.state.links.by_index(ifindex).filter(|link| link.is_up()) else { return frames.clear() };
-    let untagged = |frame: &Frame| frame.protocol == ethertype::IP && frame.routed.is_none() && frame.tag.is_none();
+    let protocol = frames.first().map_or(0, |frame| frame.protocol);
+    let untagged = |frame: &Frame| frame.protocol == protocol && frame.routed.is_none() && frame.tag.is_none();
+    let known = matches!(protocol, ethertype::IP | ethertype::IPV6);
     let others = || link.port().is_some() || cx.state.links.has_uppers(ifindex);
-    if frames.iter().all(untagged) && !tap::watched(cx) && !others() {
+    if known && frames.iter().all(untagged) && !tap::watched(cx) && !others() {
         let noted = |mut frame: Frame| {
             frame.set_network_here();
             tap::note(cx, &link, &frame, false);
             frame
         };
-        return l3::ip_list_rcv(cx, &link, frames.drain(..).map(noted));
+        return l3::ip_list_rcv(cx, &link, protocol, frames.drain(..).map(noted));
     }
     for frame in frames.drain(..) {
         // What the one before did may concern the device.

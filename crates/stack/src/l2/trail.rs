@@ -75,6 +75,9 @@ impl Clone for Noted {
 }
 
 impl Noted {
+    /// Nobody wants to know.
+    pub(super) const NOTHING: Self = Self(None);
+
     /// Whether somebody wants to know.
     pub(super) const fn is_noted(&self) -> bool {
         self.0.is_some()

@@ -7,9 +7,11 @@
 
 mod checksum;
 mod exception;
+mod flows;
 mod frag;
 mod gso;
 mod limit;
+mod list;
 mod report;
 mod state;
 #[cfg(test)]
@@ -258,9 +260,13 @@ pub(crate) fn ip_rcv(cx: Cx<'_>, link: &Arc<Link>, frame: Frame) {
     }
 }
 
-/// Packets of IPv4 of layer 2's, one after the other; the data of each begin at the network header.
-pub(crate) fn ip_list_rcv(cx: Cx<'_>, link: &Arc<Link>, frames: impl Iterator<Item = Frame>) {
-    v4::ip_list_rcv(cx, link, frames);
+/// Packets of layer 2's, one after the other, all of the one protocol or all of the other; the data of each begin at the
+/// network header.
+pub(crate) fn ip_list_rcv(cx: Cx<'_>, link: &Arc<Link>, protocol: u16, frames: impl Iterator<Item = Frame>) {
+    match protocol {
+        ethertype::IP => list::receive::<v4::Ipv4>(cx, link, frames),
+        _ => list::receive::<v6::Ipv6>(cx, link, frames),
+    }
 }
 
 /// Finds the way out (`ip_route_output_flow`, `ip6_dst_lookup_flow`).

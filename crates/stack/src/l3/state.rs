@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::exception::Exceptions;
+use super::flows::Flows;
 use super::frag::{Fragments, Key};
 use super::limit::{IcmpLimit, RedirectLimit};
 use super::report::AllReports;
-use super::v4::Flows;
+use super::{v4, v6};
 
 /// All of it. Its locks are leaves: nothing is called while one is held.
 #[derive(Debug, Default)]
@@ -18,8 +19,9 @@ pub(crate) struct L3 {
     pub(super) icmp6: Leaf<IcmpLimit>,
     pub(super) redirects: Leaf<RedirectLimit>,
     pub(super) exceptions: Exceptions,
-    /// Where packets of IPv4 went lately.
-    pub(super) flows: Leaf<Flows>,
+    /// Where packets of IPv4 and of IPv6 went lately.
+    pub(super) flows4: Leaf<Flows<v4::Key>>,
+    pub(super) flows6: Leaf<Flows<v6::Key>>,
     pub(super) reports: Leaf<AllReports>,
     /// Packets of IPv4 and of IPv6 that are not whole yet: each has its own limit.
     fragments: [Leaf<Fragments>; 2],

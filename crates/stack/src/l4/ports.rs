@@ -6,6 +6,7 @@
 //! cannot be for, but those that share address and port.
 
 mod choice;
+mod hash;
 #[cfg(test)]
 mod tests;
 
@@ -14,6 +15,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub(crate) use choice::{Range, ephemeral_range, may_bind_port};
+
+use hash::Keyed;
 
 use crate::errno;
 
@@ -140,7 +143,7 @@ struct Entry<T> {
 /// Claims of one port.
 #[derive(Debug, Default)]
 struct Port {
-    by_addr: HashMap<IpAddr, Slot>,
+    by_addr: HashMap<IpAddr, Slot, Keyed>,
     /// How many asked for it by `bind`.
     by_bind: usize,
 }
@@ -185,10 +188,10 @@ const MUCH: usize = 128;
 
 #[derive(Debug)]
 struct Table<T> {
-    entries: HashMap<u64, Entry<T>>,
-    ports: HashMap<u16, Port>,
+    entries: HashMap<u64, Entry<T>, Keyed>,
+    ports: HashMap<u16, Port, Keyed>,
     /// Connected ones by this end and the other. More than one only if both said that they share.
-    peers: HashMap<(SocketAddr, SocketAddr), Vec<u64>>,
+    peers: HashMap<(SocketAddr, SocketAddr), Vec<u64>, Keyed>,
     /// Tickets given out.
     given: u64,
 }
@@ -204,7 +207,8 @@ pub(crate) struct Ports<T> {
 
 impl<T: Clone> Ports<T> {
     pub(crate) fn new(rules: Rules) -> Self {
-        let table = Table { entries: HashMap::new(), ports: HashMap::new(), peers: HashMap::new(), given: 0 };
+        let (entries, ports, peers) = (HashMap::default(), HashMap::default(), HashMap::default());
+        let table = Table { entries, ports, peers, given: 0 };
         Self { rules, table: Mutex::new(table) }
     }
 
@@ -341,10 +345,11 @@ impl<T: Clone> Ports<T> {
     pub(crate) fn lookup(&self, ends: &Ends) -> Option<T> {
         let table = self.lock();
         let holder = |id: &u64| table.entries.get(id).map(|entry| entry.holder.clone());
-        if let Some(connected) = table.peers.get(&(ends.dst, ends.src))
-            && let Some(id) = connected.iter().rev().find(|id| table.is_for(**id, ends.device))
-        {
-            return holder(id);
+        if let Some(connected) = table.peers.get(&(ends.dst, ends.src)) {
+            let mut newest = connected.iter().rev().filter_map(|id| table.entries.get(id));
+            if let Some(entry) = newest.find(|entry| entry.claim.is_for(ends.device)) {
+                return Some(entry.holder.clone());
+            }
         }
         let port = table.ports.get(&ends.dst.port())?;
         let slots = keys(ends.dst.ip()).into_iter().flatten().filter_map(|addr| port.by_addr.get(&addr));
@@ -409,10 +414,6 @@ impl<T> Table<T> {
         keys(claim.addr).into_iter().flatten().any(|addr| at(&addr))
     }
 
-    fn is_for(&self, id: u64, device: u32) -> bool {
-        self.entries.get(&id).is_some_and(|entry| entry.claim.is_for(device))
-    }
-
     /// The one of a slot who gets the packet.
     fn among(&self, slot: &Slot, ends: &Ends) -> Option<u64> {
         let fits = |id: &u64| {
@@ -460,7 +461,7 @@ impl<T> Table<T> {
 
     /// Gives back what a crowd that has left took, and not each time that one leaves: room for as many more stays.
     fn give_back(&mut self) {
-        fn shrink<K: Eq + std::hash::Hash, V>(map: &mut HashMap<K, V>) {
+        fn shrink<K: Eq + std::hash::Hash, V>(map: &mut HashMap<K, V, Keyed>) {
             if map.capacity() > MUCH && map.len() < map.capacity() / 8 {
                 map.shrink_to(map.len() * 2);
             }

@@ -250,7 +250,7 @@ pub(crate) fn get(sock: &Arc<Sock>, level: i32, name: i32, room: usize) -> Resul
             let own = state.group_source.unwrap_or(Ipv4Addr::UNSPECIFIED).octets();
             Ok(own[..room.min(4)].to_vec())
         }
-        (SOL_IP, IP_UNICAST_IF) => Ok(state.unicast_device.to_be_bytes()[..room.min(4)].to_vec()),
+        (SOL_IP, IP_UNICAST_IF) => number(state.unicast_device.to_be().cast_signed()),
         (SOL_IP, IP_LOCAL_PORT_RANGE) => number(common::shown_range(state.range)),
         (SOL_IPV6, IPV6_UNICAST_IF) if sock.kind.v6 => Ok(state.unicast_device.to_be_bytes()[..room.min(4)].to_vec()),
         (SOL_IPV6, IPV6_MULTICAST_IF) if sock.kind.v6 => number(state.group_device6.cast_signed()),

@@ -106,7 +106,7 @@ impl<'s> Rtnl<'s> {
     pub(crate) fn set_timer(&mut self, ns: Ns<'_>, when: std::time::Duration, timer: Timer) {
         let Some(net) = ns.net() else { return };
         if self.shared.timers.add(when, (net.handle(), timer)).1 {
-            self.stack.timer_moved();
+            self.stack.timer_moved(Some(when));
         }
     }
 

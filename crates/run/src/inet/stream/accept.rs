@@ -8,7 +8,8 @@ use pernet_stack::TcpSocket;
 use rustix::net::{SocketFlags, connect};
 
 use super::options::set_native;
-use super::{Phase, State, StreamFd, pump, wire};
+use super::{Phase, State, StreamFd, join, pump, wire};
+use crate::caller::Caller;
 use crate::descriptors::refused;
 use crate::inet::{address, keep};
 use crate::listener::{Delivery, Notification};
@@ -17,11 +18,11 @@ use crate::netlink::answer;
 use crate::reactor::Token;
 use crate::sockets::{Emulated, identity};
 use crate::sys;
-use crate::task::Task;
+use crate::task::{FileId, Task};
 use crate::world::{World, lock};
 
 impl StreamFd {
-    pub(super) fn listen(&self, world: &World, task: Task, fd: i32, backlog: i32) -> Result<i64, i32> {
+    pub(super) fn listen(self: &Arc<Self>, world: &World, task: Task, fd: i32, backlog: i32) -> Result<i64, i32> {
         let app = self.app(world, task, fd)?;
         let mut state = lock(&self.state);
         if !matches!(state.phase, Phase::Fresh | Phase::Listening { .. }) {
@@ -31,11 +32,19 @@ impl StreamFd {
         // One more than that, as with TCP.
         let name = wire::listen(app.as_fd(), backlog).map_err(|e| sys::errno_of(&e))?;
         if matches!(state.phase, Phase::Fresh) {
-            let alive = name.clone();
-            self.socket.on_knock(Some(Arc::new(move || wire::is_listening(&alive))));
+            let (alive, me) = (name.clone(), Arc::downgrade(self));
+            let waits = move || me.upgrade().is_some_and(|me| me.is_waited_on());
+            self.socket.on_knock(Some(Arc::new(move || waits() || wire::is_listening(&alive))));
             state.phase = Phase::Listening { name, children: VecDeque::new(), ends: VecDeque::new() };
         }
         Ok(0)
+    }
+
+    /// Does a call wait on it? Then it is open, whoever has closed it meanwhile: the kernel, too, would hold it for the call.
+    ///
+    /// Who asks may hold another connection's lock, so this one is only tried.
+    fn is_waited_on(&self) -> bool {
+        self.state.try_lock().is_ok_and(|state| state.parked.iter().any(|p| p.notification.is_valid()))
     }
 
     /// Lets the program see the connections that wait, as many as its own queue takes.
@@ -44,7 +53,7 @@ impl StreamFd {
         while ends.len() < children.len() || self.socket.readiness().readable {
             let Ok(end) = wire::lasting_end() else {
                 // Nothing tells when there is room again.
-                return world.sockets.watch(self.id);
+                return world.sockets.watch(self.id, &world.reactor);
             };
             // No room, or nobody there any more: they stay where they are.
             if connect(&end, name).is_err() {
@@ -61,13 +70,15 @@ impl StreamFd {
         }
     }
 
-    pub(super) fn accept_or_wait(self: &Arc<Self>, world: &Arc<World>, task: Task, notification: Notification) {
-        let fd = notification.call.int(0);
-        if let Some(notification) = self.accept(world, task, notification) {
-            if task.is_nonblocking(fd) {
+    pub(super) fn accept_or_wait(self: &Arc<Self>, world: &Arc<World>, caller: Caller, notification: Notification) {
+        let call = notification.call;
+        let nonblocking = caller.is_nonblocking();
+        let limit = caller.with_end(world, self.id, self.kept.as_ref(), sys::receive_timeout).ok().flatten();
+        if let Some(notification) = self.accept(world, caller, notification) {
+            debug_assert_eq!(notification.call.nr, call.nr);
+            if nonblocking {
                 return answer(world, notification, Err(libc::EAGAIN));
             }
-            let limit = self.app(world, task, fd).ok().and_then(|app| sys::receive_timeout(app.as_fd()));
             self.park(world, notification, limit, libc::EAGAIN);
         }
     }
@@ -76,17 +87,20 @@ impl StreamFd {
     pub(super) fn accept(
         self: &Arc<Self>,
         world: &Arc<World>,
-        task: Task,
+        mut caller: Caller,
         notification: Notification,
     ) -> Option<Notification> {
         let call = notification.call;
+        let task = caller.task;
         let flags = if call.nr == libc::SYS_accept4 { call.int(3) } else { 0 };
         let known = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
         if flags & !known != 0 {
+            drop(caller);
             answer(world, notification, Err(libc::EINVAL));
             return None;
         }
-        let app = match self.app(world, task, call.int(0)) {
+        let nonblocking = if flags & libc::SOCK_NONBLOCK != 0 { SocketFlags::NONBLOCK } else { SocketFlags::empty() };
+        let app = match caller.take_end(world, self.id, self.kept.as_ref()) {
             Ok(app) => app,
             Err(e) => {
                 answer(world, notification, Err(e));
@@ -95,39 +109,41 @@ impl StreamFd {
         };
         let (child, wire, end) = {
             let mut state = lock(&self.state);
-            self.announce(world, &mut state);
-            let Phase::Listening { children, ends, .. } = &mut state.phase else {
-                drop(state);
-                answer(world, notification, Err(libc::EINVAL));
-                return None;
-            };
-            let nonblocking =
-                if flags & libc::SOCK_NONBLOCK != 0 { SocketFlags::NONBLOCK } else { SocketFlags::empty() };
-            // Our copy of a listener that waits would wait with it.
-            let end = if ends.is_empty() && !sys::is_readable(app.as_fd()) {
-                return Some(notification);
+            if let Some(straight) = self.accept_straight(&mut state, nonblocking) {
+                straight
             } else {
-                wire::accept(app.as_fd(), SocketFlags::CLOEXEC | nonblocking)
-            };
-            match (end, ends.pop_front(), children.pop_front()) {
-                (Ok(end), Some(wire), Some(child)) => {
-                    self.socket.set_taken(children.len());
-                    (child, wire, end)
-                }
-                (Err(e), wire, child) => {
-                    if let (Some(wire), Some(child)) = (wire, child) {
-                        ends.push_front(wire);
-                        children.push_front(child);
-                    }
-                    drop(state);
-                    let e = refused(&e);
-                    if e == libc::EAGAIN {
-                        return Some(notification);
-                    }
-                    answer(world, notification, Err(e));
+                self.announce(world, &mut state);
+                let Phase::Listening { children, ends, .. } = &mut state.phase else {
+                    drop((state, app));
+                    answer(world, notification, Err(libc::EINVAL));
                     return None;
+                };
+                // Our copy of a listener that waits would wait with it.
+                let end = if ends.is_empty() && !sys::is_readable(app.as_fd()) {
+                    return Some(notification);
+                } else {
+                    wire::accept(app.as_fd(), SocketFlags::CLOEXEC | nonblocking)
+                };
+                match (end, ends.pop_front(), children.pop_front()) {
+                    (Ok(end), Some(wire), Some(child)) => {
+                        self.socket.set_taken(children.len());
+                        (child, wire, end)
+                    }
+                    (Err(e), wire, child) => {
+                        if let (Some(wire), Some(child)) = (wire, child) {
+                            ends.push_front(wire);
+                            children.push_front(child);
+                        }
+                        drop((state, app));
+                        let e = refused(&e);
+                        if e == libc::EAGAIN {
+                            return Some(notification);
+                        }
+                        answer(world, notification, Err(e));
+                        return None;
+                    }
+                    (Ok(_), ..) => return Some(notification),
                 }
-                (Ok(_), ..) => return Some(notification),
             }
         };
         drop(app);
@@ -136,6 +152,30 @@ impl StreamFd {
             answer(world, notification, Err(e));
         }
         None
+    }
+
+    /// The next connection, where nothing of it or of one before it is in the queue of the program's end: then the two ends
+    /// need not go through there.
+    ///
+    /// Nobody is overtaken, and nothing is told of twice: what waits and was not announced is in the stack's own queue, from
+    /// which the lock of this state lets one take at a time. `None` also where no pair can be had: that is told, or waited
+    /// for, where it goes through the queue.
+    fn accept_straight(
+        &self,
+        state: &mut State,
+        nonblocking: SocketFlags,
+    ) -> Option<(Arc<TcpSocket>, OwnedFd, OwnedFd)> {
+        let Phase::Listening { children, ends, .. } = &mut state.phase else { return None };
+        if !ends.is_empty() || children.is_empty() && !self.socket.readiness().readable {
+            return None;
+        }
+        let (end, wire) = wire::pair(nonblocking).ok()?;
+        let child = match children.pop_front() {
+            Some(child) => child,
+            None => Arc::new(self.socket.accept().ok()?.0),
+        };
+        self.socket.set_taken(children.len());
+        Some((child, wire, end))
     }
 
     fn hand_over(
@@ -159,26 +199,26 @@ impl StreamFd {
             Ok(prepared) => prepared,
             Err(e) => return Err((notification, e)),
         };
-        let (send, receive) = child.buffers();
-        for (option, bytes) in [(libc::SO_SNDBUF, send), (libc::SO_RCVBUF, receive)] {
-            // A listener's connections have what it has.
-            bytes.inspect(|&bytes| set_native(end.as_fd(), option, bytes));
-        }
+        // Before it is asked for what it may be joined to: see there.
         child.set_inode(id.ino);
-        child.on_ready(Some(world.sockets.alarm(id, world.reactor.clone())));
-        // It is in the table before the program can name it, and moves nothing before the program has it.
-        let wire = pump::Wire::paused(wire);
-        let fresh = Arc::new(Self::new(id, self.kind, self.net.clone(), kept, child, Phase::Fresh));
-        fresh.bound(wire.end());
-        fresh.show_outside(world);
-        let registered = world
-            .sockets
-            .insert_silent(id, Emulated::Stream(fresh.clone()), &end, &world.reactor)
-            .and_then(|()| world.reactor.arrivals(wire.end(), Token::Socket(id.ino)).map_err(|e| sys::errno_of(&e)));
-        if let Err(e) = registered {
-            drop(world.sockets.remove(id));
-            return Err((notification, e));
+        if kept.is_none()
+            && let Some(taken) = join::take(world, &child)
+        {
+            drop((wire, end));
+            return self.join_over(world, task, notification, child, taken);
         }
+        // It moves nothing before the program has it.
+        let wire = pump::Wire::paused(wire);
+        let fresh = self.admit(world, id, kept, child, &end).and_then(|fresh| {
+            fresh.bound(wire.end());
+            let watched = world.reactor.arrivals(wire.end(), Token::Socket(id.ino));
+            watched.inspect_err(|_| drop(world.sockets.remove(id))).map_err(|e| sys::errno_of(&e))?;
+            Ok(fresh)
+        });
+        let fresh = match fresh {
+            Ok(fresh) => fresh,
+            Err(e) => return Err((notification, e)),
+        };
         lock(&fresh.state).phase = Phase::Open(wire);
         let cloexec = call.nr == libc::SYS_accept4 && call.int(3) & libc::SOCK_CLOEXEC != 0;
         let delivery = notification.fd(end.as_fd(), cloexec);
@@ -202,6 +242,63 @@ impl StreamFd {
             Err((notification, e)) => {
                 self.take_back(world, &fresh);
                 Err((notification, e))
+            }
+        }
+    }
+
+    /// A connection gets its end, which is in the table before the program can name it.
+    fn admit(
+        &self,
+        world: &Arc<World>,
+        id: FileId,
+        kept: Option<OwnedFd>,
+        child: Arc<TcpSocket>,
+        end: &OwnedFd,
+    ) -> Result<Arc<Self>, i32> {
+        let (send, receive) = child.buffers();
+        for (option, bytes) in [(libc::SO_SNDBUF, send), (libc::SO_RCVBUF, receive)] {
+            // A listener's connections have what it has.
+            bytes.inspect(|&bytes| set_native(end.as_fd(), option, bytes));
+        }
+        child.set_inode(id.ino);
+        child.on_ready(Some(world.sockets.alarm(id, world.reactor.clone())));
+        let fresh = Arc::new(Self::new(id, self.kind, self.net.clone(), kept, child, Phase::Fresh));
+        fresh.show_outside(world);
+        let inserted = world.sockets.insert_silent(id, Emulated::Stream(fresh.clone()), end, &world.reactor);
+        inserted.inspect_err(|_| drop(world.sockets.remove(id))).map(|()| fresh)
+    }
+
+    /// The program gets the end that waits for it instead of one of its own.
+    fn join_over(
+        self: &Arc<Self>,
+        world: &Arc<World>,
+        task: Task,
+        notification: Notification,
+        child: Arc<TcpSocket>,
+        taken: join::Taken,
+    ) -> Result<(), (Notification, i32)> {
+        let call = notification.call;
+        let flags = if call.nr == libc::SYS_accept4 { call.int(3) } else { 0 };
+        let fresh = match identity(&taken.wire).and_then(|id| self.admit(world, id, None, child, &taken.wire)) {
+            Ok(fresh) => fresh,
+            Err(e) => {
+                taken.give_back(world);
+                return Err((notification, e));
+            }
+        };
+        taken.dress(flags & libc::SOCK_NONBLOCK != 0);
+        lock(&fresh.state).phase = Phase::Joined(join::Joined::new(world, &taken.wire, &fresh));
+        match notification.fd(taken.wire.as_fd(), flags & libc::SOCK_CLOEXEC != 0) {
+            Ok(Delivery::Delivered) => {
+                lock(&fresh.state).last = Some((task, -1));
+                taken.given(world);
+                Ok(())
+            }
+            undelivered => {
+                // The client waits again before anybody can accept it again.
+                taken.give_back(world);
+                self.take_back(world, &fresh);
+                undelivered.map(drop)
             }
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use pernet_stack::TcpState;
 
 use super::{Phase, State, StreamFd, pump};
+use crate::caller::Caller;
 use crate::descriptors::room;
 use crate::inet::address;
 use crate::listener::Notification;
@@ -43,24 +44,32 @@ fn drain(wire: BorrowedFd<'_>, mut junk: usize) {
 }
 
 impl StreamFd {
-    pub(super) fn connect(self: &Arc<Self>, world: &Arc<World>, task: Task, notification: Notification) {
+    pub(super) fn connect(self: &Arc<Self>, world: &Arc<World>, mut caller: Caller, notification: Notification) {
         let call = notification.call;
-        let fd = call.int(0);
+        let task = caller.task;
         let to = address(task, call.args[1], call.int(2)).and_then(|raw| {
             let dissolves = address::family_of(&raw).ok_or(libc::EINVAL)? == libc::AF_UNSPEC;
             (!dissolves).then(|| address::parse(&raw, self.v6(), false)).transpose()
         });
         let to = match to {
             Ok(Some(to)) => to,
-            Ok(None) => return answer(world, notification, self.dissolve().map(|()| 0)),
-            Err(e) => return answer(world, notification, Err(e)),
+            Ok(None) => {
+                drop(caller);
+                return answer(world, notification, self.dissolve().map(|()| 0));
+            }
+            Err(e) => {
+                drop(caller);
+                return answer(world, notification, Err(e));
+            }
         };
-        let app = match self.app(world, task, fd) {
+        let app = match caller.take_end(world, self.id, self.kept.as_ref()) {
             Ok(app) => app,
             Err(e) => return answer(world, notification, Err(e)),
         };
+        let nonblocking = sys::is_nonblocking(app.as_fd());
         // Asked before anything has happened; of descriptors a `connect` does not speak.
         if world.sockets.with_room(|| room(&app)).is_err() {
+            drop(app);
             return answer(world, notification, Err(libc::ENOBUFS));
         }
         let mut state = lock(&self.state);
@@ -72,18 +81,20 @@ impl StreamFd {
                 _ => self.socket.connect(to),
             };
             drop(state);
+            let limit = sys::send_timeout(app.as_fd());
+            drop(app);
             // One that waits for a connection which another call asked for waits here too.
-            if result == Err(libc::EALREADY) && !task.is_nonblocking(fd) {
-                return self.park(world, notification, sys::send_timeout(app.as_fd()), libc::EALREADY);
+            if result == Err(libc::EALREADY) && !nonblocking {
+                return self.park(world, notification, limit, libc::EALREADY);
             }
             return answer(world, notification, result.map(|()| 0));
         }
         self.show_outside(world);
         let begun = self.socket.connect(to);
         if begun != Err(libc::EINPROGRESS) {
+            drop((state, app));
             return answer(world, notification, begun.map(|()| 0));
         }
-        let nonblocking = task.is_nonblocking(fd);
         // Where both ends are in one system, it is known already.
         let pending = matches!(self.socket.state(), TcpState::SynSent | TcpState::SynRecv);
         if !pending && !nonblocking {
@@ -113,6 +124,7 @@ impl StreamFd {
             Ok(())
         });
         if let Err(e) = joined {
+            drop((state, app));
             return answer(world, notification, Err(e));
         }
         self.see_connection(world, &mut state);
@@ -181,9 +193,11 @@ impl StreamFd {
     /// The connection stands.
     fn open_wire(&self, world: &World, state: &mut State, wire: OwnedFd) -> Result<(), i32> {
         self.bound(wire.as_fd());
-        let wire = pump::Wire::new(wire);
-        world.reactor.arrivals(wire.end(), Token::Socket(self.id.ino)).map_err(|e| sys::errno_of(&e))?;
-        state.phase = Phase::Open(wire);
+        world.reactor.arrivals(&wire, Token::Socket(self.id.ino)).map_err(|e| sys::errno_of(&e))?;
+        state.phase = match self.meeting(world, state, wire) {
+            Ok(meeting) => Phase::Meeting(meeting),
+            Err(wire) => Phase::Open(pump::Wire::new(wire)),
+        };
         Ok(())
     }
 

@@ -4,10 +4,11 @@
 //! listener really listens, at a name that the kernel chose, and whoever connects there is us; a connection is really
 //! connected, to a [wire](Wire) of ours. The rest is in the stack: a [`TcpSocket`] beside each such end, and a [pump](pump)
 //! between it and the wire. Where both ends of a connection are here and the stack says that its way is plain, the pump
-//! moves bytes from wire to wire ([`splice`]).
+//! moves bytes from wire to wire ([`splice`]); if the run was asked to, the two ends become each other's ([`join`]).
 
 mod accept;
 mod connect;
+mod join;
 mod options;
 mod pump;
 mod splice;
@@ -18,11 +19,12 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use pernet::{Cap, NetRef};
-use pernet_stack::TcpSocket;
+use pernet::{Cap, Cred, NetRef};
+use pernet_stack::{TcpSocket, TcpState};
 use rustix::net::SocketAddrUnix;
 
 use super::{Family, Kind, address, keep, write_name};
+use crate::caller::Caller;
 use crate::listener::{Call, Notification};
 use crate::netlink::answer;
 use crate::sockets::{Emulated, lone_socket};
@@ -31,6 +33,7 @@ use crate::syscalls::{self, Outcome};
 use crate::task::{FileId, Task};
 use crate::world::{World, lock};
 
+pub(crate) use join::forget_closed;
 pub(crate) use wire::Switchboard;
 
 /// "Restart, or EINTR, as the signal's handler says": the kernel's, never seen by a program.
@@ -55,6 +58,10 @@ enum Phase {
     /// It has asked for a connection. The program's end is connected already, and full of junk: neither readable nor
     /// writable, as long as nobody knows how it ends.
     Connecting { wire: OwnedFd, junk: usize },
+    /// It stands, and waits for the other program: to be joined to it.
+    Meeting(join::Meeting),
+    /// It is joined to the other program's end.
+    Joined(join::Joined),
     /// Bytes go both ways.
     Open(pump::Wire),
     /// There is no connection any more.
@@ -110,7 +117,7 @@ impl StreamFd {
 
     /// Do bytes go both ways? Then moving them tells when the program has closed it and nothing is left to say.
     pub(crate) fn is_open(&self) -> bool {
-        matches!(lock(&self.state).phase, Phase::Open(_))
+        matches!(lock(&self.state).phase, Phase::Open(_) | Phase::Meeting(_) | Phase::Joined(_))
     }
 
     fn v6(&self) -> bool {
@@ -127,36 +134,76 @@ impl StreamFd {
 
     /// Moves what can be moved, and answers those whose wait is over. True if nobody has the socket any more.
     pub(crate) fn pump(self: &Arc<Self>, world: &Arc<World>) -> bool {
+        self.pump_or_look(world, false)
+    }
+
+    /// The same, and looks whether those who wait may still.
+    pub(crate) fn look(self: &Arc<Self>, world: &Arc<World>) -> bool {
+        self.pump_or_look(world, true)
+    }
+
+    fn pump_or_look(self: &Arc<Self>, world: &Arc<World>, look: bool) -> bool {
         let mut state = lock(&self.state);
+        if matches!(state.phase, Phase::Listening { .. }) {
+            // Who waits to accept comes before the queue that the program's end shows.
+            let parked = self.take_parked(&mut state, look);
+            drop(state);
+            for waiting in parked {
+                self.serve(world, waiting, look);
+            }
+            state = lock(&self.state);
+        }
         match &state.phase {
             Phase::Listening { .. } => self.announce(world, &mut state),
             // Nobody waits any more for how it ends.
             Phase::Connecting { wire, .. } if sys::is_hung_up(wire.as_fd()) => return true,
             Phase::Connecting { .. } => self.see_connection(world, &mut state),
+            Phase::Meeting(_) => self.see_meeting(world, &mut state),
+            Phase::Joined(_) => self.see_joined(world, &mut state),
             Phase::Fresh | Phase::Asking | Phase::Open(_) | Phase::Over => {}
         }
         let gone = self.pump_wire(world, &mut state);
         if silent(&state.phase) {
             world.sockets.becomes_silent(&world.reactor);
         }
-        let parked = std::mem::take(&mut state.parked);
+        let parked = self.take_parked(&mut state, look);
         drop(state);
         for waiting in parked {
-            self.serve(world, waiting);
+            self.serve(world, waiting, look);
         }
         gone
     }
 
+    /// Those for whom there may be an answer; all, for a look.
+    fn take_parked(&self, state: &mut State, look: bool) -> Vec<Parked> {
+        let State { phase, parked, .. } = state;
+        parked.extract_if(.., |p| look || self.may_end(phase, &p.notification.call)).collect()
+    }
+
+    /// May there be an answer for a call that waits? Without a look at the program's end.
+    fn may_end(&self, phase: &Phase, call: &Call) -> bool {
+        match (call.nr, phase) {
+            (libc::SYS_accept | libc::SYS_accept4, Phase::Listening { children, .. }) => {
+                !children.is_empty() || self.socket.readiness().readable
+            }
+            (libc::SYS_connect, Phase::Asking | Phase::Connecting { .. }) => {
+                !matches!(self.socket.state(), TcpState::SynSent | TcpState::SynRecv)
+            }
+            _ => true,
+        }
+    }
+
     /// Answers a call that may wait, or lets it.
-    fn serve(self: &Arc<Self>, world: &Arc<World>, waiting: Parked) {
+    fn serve(self: &Arc<Self>, world: &Arc<World>, waiting: Parked, look: bool) {
         let Parked { notification, deadline, late } = waiting;
         let call = notification.call;
         let task = Task::new(call.tid);
-        if deadline.is_some() && !notification.is_valid() {
+        // Its number may be another's by now, whose memory is not to be written.
+        if !notification.is_valid() {
             return self.go_on(world, task, call.int(0));
         }
         let notification = match call.nr {
-            libc::SYS_accept | libc::SYS_accept4 => match self.accept(world, task, notification) {
+            libc::SYS_accept | libc::SYS_accept4 => match self.accept(world, Caller::of(&call, None), notification) {
                 Some(notification) => notification,
                 None => return,
             },
@@ -164,11 +211,14 @@ impl StreamFd {
                 Some(result) => return answer(world, notification, result.map(|()| 0)),
                 None => notification,
             },
-            _ => match self.recv_from(world, task, &call) {
+            _ => match self.recv_from(world, &Caller::of(&call, None), &call) {
                 Some(result) => return answer(world, notification, result),
                 None => notification,
             },
         };
+        if !look {
+            return self.wait(world, Parked { notification, deadline, late });
+        }
         if deadline.is_some_and(|d| d <= Instant::now()) {
             self.go_on(world, task, call.int(0));
             return answer(world, notification, Err(late));
@@ -181,11 +231,21 @@ impl StreamFd {
             self.go_on(world, task, call.int(0));
             return answer(world, notification, Err(if restart { ERESTARTSYS } else { libc::EINTR }));
         }
-        if !notification.is_valid() {
-            return self.go_on(world, task, call.int(0));
+        self.wait(world, Parked { notification, deadline, late });
+    }
+
+    /// It waits; what came meanwhile told nobody of it, who was not on the list yet.
+    fn wait(self: &Arc<Self>, world: &Arc<World>, waiting: Parked) {
+        let call = waiting.notification.call;
+        let mut state = lock(&self.state);
+        self.watch_arrival(world, &mut state, Task::new(call.tid), call.int(0));
+        state.parked.push(waiting);
+        let came = self.may_end(&state.phase, &call);
+        drop(state);
+        world.sockets.watch(self.id, &world.reactor);
+        if came && call.nr != libc::SYS_recvfrom {
+            world.sockets.notify(self.id, &world.reactor);
         }
-        lock(&self.state).parked.push(Parked { notification, deadline, late });
-        world.sockets.watch(self.id);
     }
 
     /// Lets the stack count what lies in the program's end, either way, when it lists its sockets.
@@ -195,19 +255,18 @@ impl StreamFd {
             let (Some(me), Some(world)) = (me.upgrade(), world.upgrade()) else { return (0, 0) };
             // Whoever has the lock just moves these bytes: who lists does not wait for that.
             let Ok(state) = me.state.try_lock() else { return (0, 0) };
-            let Phase::Open(wire) = &state.phase else { return (0, 0) };
+            let (held, unsent) = match &state.phase {
+                Phase::Open(wire) => (wire.held.len(), sys::readable_bytes(wire.end())),
+                Phase::Meeting(meeting) => (0, sys::readable_bytes(meeting.wire.as_fd())),
+                Phase::Joined(_) => (0, 0),
+                _ => return (0, 0),
+            };
             let unread = state.last.and_then(|(task, fd)| me.find_app(&world, task, fd));
-            let there = unread.map_or(0, |app| sys::readable_bytes(app.as_fd()));
-            (there + wire.held.len(), sys::readable_bytes(wire.end()))
+            (unread.map_or(0, |app| sys::readable_bytes(app.as_fd())) + held, unsent)
         })));
     }
 
-    /// Does somebody wait?
-    pub(crate) fn has_parked(&self) -> bool {
-        !lock(&self.state).parked.is_empty()
-    }
-
-    /// A call waits from now on, as long as the socket says.
+    /// A call waits from now on, as long as the socket says. It has looked, and there was nothing for it.
     fn park(
         self: &Arc<Self>,
         world: &Arc<World>,
@@ -216,29 +275,29 @@ impl StreamFd {
         late: i32,
     ) {
         let deadline = limit.map(|limit| Instant::now() + limit);
-        self.serve(world, Parked { notification, deadline, late });
-        // What came before it was on the list of those who wait told nobody of it.
-        if self.has_parked() {
+        let reads = notification.call.nr == libc::SYS_recvfrom;
+        self.wait(world, Parked { notification, deadline, late });
+        // What lies in the program's end only a look there shows.
+        if reads {
             world.sockets.notify(self.id, &world.reactor);
         }
     }
 
     /// `recvfrom` with room for an address: of a connection there is none to tell. `None` if it has to wait.
-    fn recv_from(&self, world: &World, task: Task, call: &Call) -> Option<Result<i64, i32>> {
+    fn recv_from(&self, world: &World, caller: &Caller, call: &Call) -> Option<Result<i64, i32>> {
         let mut buffer = vec![0; (call.args[2] as usize).min(1 << 20)];
-        let app = match self.app(world, task, call.int(0)) {
-            Ok(app) => app,
-            Err(e) => return Some(Err(e)),
-        };
-        let memory = crate::mem::Memory::of(task.tid);
-        match sys::recv_flags(app.as_fd(), &mut buffer, call.int(3) | libc::MSG_DONTWAIT) {
-            Ok(n) => {
-                let done = memory.write(call.args[1], buffer.get(..n).unwrap_or_default());
-                let done = done.and_then(|()| memory.write(call.args[5], &0u32.to_ne_bytes()));
-                Some(done.map(|()| n as i64).map_err(|e| e.errno()))
+        let flags = call.int(3) | libc::MSG_DONTWAIT;
+        let received =
+            caller.with_end(world, self.id, self.kept.as_ref(), |app| sys::recv_flags(app, &mut buffer, flags));
+        let memory = crate::mem::Memory::of(caller.task.tid);
+        match received {
+            Err(e) => Some(Err(e)),
+            Ok(Ok(n)) => {
+                let parts = [(call.args[1], buffer.get(..n).unwrap_or_default()), (call.args[5], &0u32.to_ne_bytes())];
+                Some(memory.write_parts(&parts).map(|()| n as i64).map_err(|e| e.errno()))
             }
-            Err(e) => match sys::errno_of(&e) {
-                libc::EAGAIN if call.int(3) & libc::MSG_DONTWAIT == 0 && !task.is_nonblocking(call.int(0)) => None,
+            Ok(Err(e)) => match sys::errno_of(&e) {
+                libc::EAGAIN if call.int(3) & libc::MSG_DONTWAIT == 0 && !caller.is_nonblocking() => None,
                 // What a socket without a connection says.
                 libc::EINVAL => Some(Err(libc::ENOTCONN)),
                 e => Some(Err(e)),
@@ -250,8 +309,8 @@ impl StreamFd {
 /// Does nothing tell us, in this phase, when the program closes it?
 fn silent(phase: &Phase) -> bool {
     match phase {
-        Phase::Fresh | Phase::Asking | Phase::Listening { .. } | Phase::Over => true,
-        Phase::Connecting { .. } => false,
+        Phase::Fresh | Phase::Asking | Phase::Listening { .. } | Phase::Joined(_) | Phase::Over => true,
+        Phase::Connecting { .. } | Phase::Meeting(_) => false,
         Phase::Open(wire) => wire.closes_silently(),
     }
 }
@@ -276,14 +335,14 @@ impl Drop for StreamFd {
 ///
 /// # Errors
 /// errno of making the stand-in.
-pub(crate) fn open(world: &World, task: Task, kind: Kind, net: NetRef, nonblocking: bool) -> Result<OwnedFd, i32> {
+pub(crate) fn open(world: &World, cred: &Cred, kind: Kind, net: NetRef, nonblocking: bool) -> Result<OwnedFd, i32> {
     let (app, id) = lone_socket(true, nonblocking)?;
     let kept = keep(world, &app)?;
     let socket = match kind.family {
         Family::V6 => TcpSocket::new_v6(&world.stack, &net),
         _ => TcpSocket::new_v4(&world.stack, &net),
     };
-    socket.set_owner(world.users.cred(task).euid.0);
+    socket.set_owner(cred.euid.0);
     socket.set_inode(id.ino);
     socket.on_ready(Some(world.sockets.alarm(id, world.reactor.clone())));
     let socket = Emulated::Stream(Arc::new(StreamFd::new(id, kind, net, kept, Arc::new(socket), Phase::Fresh)));
@@ -291,13 +350,16 @@ pub(crate) fn open(world: &World, task: Task, kind: Kind, net: NetRef, nonblocki
     Ok(app)
 }
 
-/// Answers a call that does not wait.
-pub(crate) fn handle(world: &World, task: Task, call: &Call, s: &Arc<StreamFd>) -> Outcome {
+/// Answers a call that does not wait. `end`: a copy of the program's end, if there is one already.
+pub(crate) fn handle(world: &World, call: &Call, s: &Arc<StreamFd>, end: Option<OwnedFd>) -> Outcome {
+    let task = Task::new(call.tid);
     lock(&s.state).last = Some((task, call.int(0)));
+    // What still wants one asks anew: few calls of this kind do.
+    drop(end);
     match call.nr {
         libc::SYS_getsockopt => options::get(world, task, call, s),
         libc::SYS_setsockopt => options::set(world, task, call, s),
-        libc::SYS_shutdown => s.shutdown(call.int(1)),
+        libc::SYS_shutdown => s.shutdown(world, call.int(1)),
         // Addresses of a connection's sends are not looked at, and the native call does the rest.
         libc::SYS_sendmsg | libc::SYS_sendmmsg => Outcome::Proceed,
         libc::SYS_sendto if call.args[4] == 0 => Outcome::Proceed,
@@ -343,11 +405,12 @@ impl StreamFd {
         result.map(|()| 0)
     }
 
-    fn shutdown(&self, how: i32) -> Outcome {
+    fn shutdown(&self, world: &World, how: i32) -> Outcome {
         if !(0..=2).contains(&how) {
             return Outcome::Errno(libc::EINVAL);
         }
         let mut state = lock(&self.state);
+        self.start(world, &mut state);
         match &mut state.phase {
             Phase::Fresh | Phase::Over => Outcome::Errno(libc::ENOTCONN),
             Phase::Connecting { .. } => Outcome::Proceed,
@@ -364,6 +427,14 @@ impl StreamFd {
                 }
                 Outcome::Value(0)
             }
+            // The kernel tells the other program; the stack's end follows.
+            Phase::Joined(_) => {
+                if how != libc::SHUT_RD {
+                    let _ = self.socket.shutdown(std::net::Shutdown::Write);
+                }
+                Outcome::Proceed
+            }
+            Phase::Meeting(_) => Outcome::Proceed,
             // The kernel tells our end, behind what was written before.
             Phase::Open(wire) => {
                 wire.shut(how);
@@ -373,7 +444,7 @@ impl StreamFd {
     }
 
     fn send_to(&self, world: &World, task: Task, call: &Call) -> Result<i64, i32> {
-        if !matches!(lock(&self.state).phase, Phase::Open(_)) {
+        if !self.is_open() {
             return Err(libc::EPIPE);
         }
         let len = (call.args[2] as usize).min(1 << 20);
@@ -384,22 +455,29 @@ impl StreamFd {
     }
 }
 
-/// Answers a call that may wait.
-pub(crate) fn receive(world: &Arc<World>, notification: Notification, s: &Arc<StreamFd>) {
+/// Answers a call that may wait. `end`: a copy of the program's end, if there is one already.
+pub(crate) fn receive(world: &Arc<World>, notification: Notification, s: &Arc<StreamFd>, end: Option<OwnedFd>) {
     let call = notification.call;
-    let task = Task::new(call.tid);
-    lock(&s.state).last = Some((task, call.int(0)));
+    let caller = Caller::of(&call, end);
+    lock(&s.state).last = Some((caller.task, caller.fd));
     match call.nr {
-        libc::SYS_connect => s.connect(world, task, notification),
-        libc::SYS_accept | libc::SYS_accept4 => s.accept_or_wait(world, task, notification),
-        libc::SYS_recvfrom => match s.recv_from(world, task, &call) {
-            Some(result) => answer(world, notification, result),
+        libc::SYS_connect => s.connect(world, caller, notification),
+        libc::SYS_accept | libc::SYS_accept4 => s.accept_or_wait(world, caller, notification),
+        libc::SYS_recvfrom => match s.recv_from(world, &caller, &call) {
+            Some(result) => {
+                drop(caller);
+                answer(world, notification, result);
+            }
             None => {
-                let limit = s.app(world, task, call.int(0)).ok().and_then(|app| sys::receive_timeout(app.as_fd()));
+                let limit = caller.with_end(world, s.id, s.kept.as_ref(), sys::receive_timeout).ok().flatten();
+                drop(caller);
                 s.park(world, notification, limit, libc::EAGAIN);
             }
         },
         // The name of our end is none.
-        _ => syscalls::finish(world, notification, Outcome::Proceed),
+        _ => {
+            drop(caller);
+            syscalls::finish(world, notification, Outcome::Proceed);
+        }
     }
 }

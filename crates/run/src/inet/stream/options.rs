@@ -102,8 +102,10 @@ impl StreamFd {
             return Ok(());
         }
         self.socket.set_receive_buffer(asked, force);
-        if let Phase::Open(wire) = &lock(&self.state).phase {
-            self.bound(wire.end());
+        match &lock(&self.state).phase {
+            Phase::Open(wire) => self.bound(wire.end()),
+            Phase::Meeting(meeting) => self.bound(meeting.wire.as_fd()),
+            _ => {}
         }
         Ok(())
     }
@@ -172,6 +174,8 @@ fn error(world: &World, task: Task, fd: i32, s: &StreamFd) -> i32 {
     let planted = std::mem::take(&mut lock(&s.state).error);
     let native = s.app(world, task, fd).map_or(0, |app| sys::take_socket_error(app.as_fd()));
     match s.socket.take_error() {
+        // Of the other program's end, where that is what it is joined to.
+        0 if native != 0 && planted == 0 && s.is_joined() => native,
         0 if native != 0 => planted,
         error => error,
     }

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect, getsockname, socket_with,
+    socketpair,
 };
 
 use crate::descriptors::{lasting, refused};
@@ -35,6 +36,17 @@ pub(super) fn lasting_end() -> Result<OwnedFd, i32> {
 pub(super) fn listen(end: BorrowedFd<'_>, backlog: i32) -> io::Result<SocketAddrUnix> {
     sys::autobind_listen(end, backlog)?;
     SocketAddrUnix::try_from(getsockname(end)?).map_err(|_| io::Error::from_raw_os_error(libc::EAFNOSUPPORT))
+}
+
+/// Two ends that are connected: the program's, and ours, which stays.
+///
+/// # Errors
+/// ENFILE and the like.
+pub(super) fn pair(nonblocking: SocketFlags) -> Result<(OwnedFd, OwnedFd), i32> {
+    let flags = SocketFlags::CLOEXEC | nonblocking;
+    let pair = socketpair(AddressFamily::UNIX, SocketType::STREAM, flags, None);
+    let (app, ours) = pair.map_err(|e| refused(&e.into()))?;
+    Ok((app, lasting(ours)?))
 }
 
 /// The next connection of a listener that was made by us: anybody of the machine could find its name.

@@ -1,5 +1,7 @@
 //! What is kept of packets' ways, and packets that stand for many.
 
+use std::time::Duration;
+
 use pernet::{NetRef, Origin};
 
 use super::{World, plain, seen};
@@ -76,6 +78,52 @@ fn what_is_kept_of_a_way_ends_with_any_change() {
     // A rule that asks for what is not looked at otherwise.
     world.sysctl(&r, "ipv4/conf/r0/rp_filter", "1");
     assert_eq!(send(), (vec![], vec![77]));
+}
+
+#[test]
+fn what_is_kept_of_a_way_of_ipv6_ends_with_any_change_and_with_its_route() {
+    let (world, a, r, b) = super::v6::routed();
+    let c = world.net();
+    world.wire((&r, "r3", 5), (&c, "e3", 6));
+    world.addr(&r, "r3", "2001:db8:3::f/64");
+    world.addr(&r, "r3", "fe80::1/64");
+    world.addr(&c, "e3", "2001:db8:3::1/64");
+    world.pass(Duration::from_secs(3));
+    let by_way = |dst: &str, via: &str, expires: Option<u32>| world.route6_for(&r, (1, dst, Some(via)), expires);
+    by_way("2001:db8:9::/48", "2001:db8:2::1", None);
+    let send = || {
+        seen::take();
+        world.ping(&a, "2001:db8:9::1", 10, plain()).unwrap();
+        let seen = seen::take();
+        let is_request = |s: &&seen::Seen| !s.outgoing && s.bytes[12..14] == [0x86, 0xdd] && s.bytes[54] == 128;
+        let to = |net: &NetRef| {
+            let came = seen.iter().filter(|s| s.net == net.cookie().get()).filter(is_request);
+            came.map(|s| (s.bytes[5], s.bytes[21])).collect::<Vec<_>>()
+        };
+        (to(&b), to(&c))
+    };
+    // One hop less each time, and the neighbour's address.
+    for _ in 0..3 {
+        assert_eq!(send(), (vec![(4, 63)], vec![]));
+    }
+    by_way("2001:db8:9::1/128", "2001:db8:3::1", Some(10));
+    for _ in 0..3 {
+        assert_eq!(send(), (vec![], vec![(6, 63)]));
+    }
+    // Nobody has looked for routes that are over.
+    world.clock.advance(Duration::from_secs(11));
+    world.neighbour(&r, "r2", "2001:db8:2::1", 4);
+    assert_eq!(send(), (vec![(4, 63)], vec![]));
+    assert_eq!(send(), (vec![(4, 63)], vec![]));
+    world.neighbour(&r, "r2", "2001:db8:2::1", 77);
+    assert_eq!(send(), (vec![(77, 63)], vec![]));
+    world.sysctl(&r, "ipv6/conf/all/forwarding", "0");
+    assert_eq!(send(), (vec![], vec![]));
+    world.sysctl(&r, "ipv6/conf/all/forwarding", "1");
+    assert_eq!(send(), (vec![(77, 63)], vec![]));
+    by_way("2001:db8:9:0::/64", "2001:db8:3::1", None);
+    world.neighbour(&r, "r3", "2001:db8:3::1", 6);
+    assert_eq!(send(), (vec![], vec![(6, 63)]));
 }
 
 #[test]

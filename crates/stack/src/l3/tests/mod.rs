@@ -123,6 +123,11 @@ impl World {
 
     /// `ip -6 route add KIND DST via GATEWAY`.
     pub(crate) fn route6(&self, net: &NetRef, kind: u8, dst: &str, via: Option<&str>) {
+        self.route6_for(net, (kind, dst, via), None);
+    }
+
+    /// The same for so many seconds.
+    pub(crate) fn route6_for(&self, net: &NetRef, (kind, dst, via): (u8, &str, Option<&str>), expires: Option<u32>) {
         let (addr, len) = dst.split_once('/').unwrap();
         let gateway = via.map(|via| via.parse().unwrap());
         let spec = RouteSpec6 {
@@ -135,7 +140,7 @@ impl World {
             pref: 0,
             prefsrc: None,
             metrics: None,
-            expires: None,
+            expires,
             nexthops: vec![Nexthop6 { oif: 0, gateway, onlink: false, weight: 1 }],
             multipath: false,
             nh_id: 0,
@@ -144,7 +149,7 @@ impl World {
         self.stack.rtnl(Origin::KERNEL).new_route6(net, &spec, how).unwrap();
     }
 
-    /// `ip neigh add ADDRESS lladdr 02:00:00:00:00:LAST dev DEVICE`
+    /// `ip neigh replace ADDRESS lladdr 02:00:00:00:00:LAST dev DEVICE`
     pub(crate) fn neighbour(&self, net: &NetRef, device: &str, address: &str, last: u8) {
         let neigh = crate::neigh::NewNeigh {
             key: crate::neigh::NeighKey { ifindex: self.index(net, device), dst: address.parse().unwrap() },
@@ -154,7 +159,7 @@ impl World {
             protocol: 0,
             create: true,
             exclusive: false,
-            replace: false,
+            replace: true,
         };
         self.stack.rtnl(Origin::KERNEL).new_neigh(net, &neigh).unwrap();
     }

@@ -13,7 +13,7 @@ const OFFSET: u16 = 0x1fff;
 
 /// A header as it was read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ipv4Header {
+pub(in crate::l3) struct Ipv4Header {
     /// Bytes of it, with its options.
     pub(super) len: usize,
     pub(super) tos: u8,
@@ -88,6 +88,16 @@ pub(super) fn write_checksum(packet: &mut [u8], len: usize) {
     header[10..12].copy_from_slice(&value.to_be_bytes());
 }
 
+/// Whether the checksum of a header without options is right.
+pub(super) fn sums_up(header: &[u8; HLEN]) -> bool {
+    let (words, _) = header.as_chunks::<4>();
+    let sum: u64 = words.iter().map(|&word| u64::from(u32::from_be_bytes(word))).sum();
+    // Five words: what is carried out of 32 bits is carried once, and out of 16 twice at most.
+    let sum = (sum >> 32) + (sum & 0xffff_ffff);
+    let sum = (sum >> 32) + (sum >> 16 & 0xffff) + (sum & 0xffff);
+    (sum >> 16) + (sum & 0xffff) == 0xffff
+}
+
 /// One less to live, and the checksum follows (RFC 1624).
 pub(super) fn decrease_ttl(packet: &mut [u8]) {
     let Some(h) = packet.first_chunk_mut::<HLEN>() else { return };
@@ -123,10 +133,29 @@ mod tests {
         header().write(&mut bytes);
         for _ in 0..63 {
             assert_eq!(crate::l3::internet_checksum(&bytes[..HLEN], 0), 0);
+            assert!(sums_up(bytes.first_chunk().unwrap()));
             decrease_ttl(&mut bytes);
         }
         let read = Ipv4Header::parse(&bytes).unwrap();
         assert_eq!((read.ttl, read.df, read.ident, read.total_len), (1, true, 0xbeef, 84));
+    }
+
+    #[test]
+    fn a_short_look_at_the_checksum_says_what_the_long_one_says() {
+        let mut header = [0_u8; HLEN];
+        let mut next = 0x9e37_79b9_7f4a_7c15_u64;
+        for turn in 0..20_000 {
+            for byte in &mut header {
+                next = next.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                // Among them those with many bits, which carry most.
+                *byte = if turn % 2 == 0 { (next >> 56) as u8 } else { 0xff - (next >> 61) as u8 };
+            }
+            if turn % 3 == 0 {
+                write_checksum(&mut header, HLEN);
+            }
+            assert_eq!(sums_up(&header), crate::l3::internet_checksum(&header, 0) == 0, "{header:x?}");
+        }
+        assert!(sums_up(&[0xff; HLEN]) && !sums_up(&[0; HLEN]));
     }
 
     #[test]

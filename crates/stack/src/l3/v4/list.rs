@@ -1,105 +1,107 @@
-//! Packets that came one after the other (`ip_list_rcv`): each is looked at once, and those for the same device leave
-//! together.
+//! What [lists](crate::l3::list) of packets are to IPv4.
 
 use std::sync::Arc;
 
-use super::flows::{Flows, To};
-use super::header::{HLEN, Ipv4Header, decrease_ttl};
-use super::input::{ip_rcv, local_deliver};
+use super::header::{HLEN, Ipv4Header, decrease_ttl, sums_up};
+use super::input::{ip_rcv, local_deliver, query};
+use super::route;
 use crate::dev::Link;
+use crate::fib::{self, route_type, rtcf};
 use crate::inet;
-use crate::l2::{self, Cx, Frame, PacketType};
-use crate::l3::{Reach, exceeds, internet_checksum};
+use crate::l2::{Cx, Frame, PacketType, ethertype};
+use crate::l3::flows::{self, Flows, Onward, To};
+use crate::l3::list::Protocol;
+use crate::l3::state::Leaf;
+use crate::l3::{L3, Reach};
 
-/// What is on its way out, by one device.
-#[derive(Default)]
-struct Leaving {
-    out: Option<Arc<Link>>,
-    frames: Vec<Frame>,
+/// IPv4.
+pub(in crate::l3) struct Ipv4;
+
+/// What a way is found by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::l3) struct Key {
+    ends: (u32, u32),
+    iif: u32,
+    mark: u32,
+    /// Protocol and ports, where there are rules that may ask for them.
+    ports: (u32, u8),
+    tos: u8,
 }
 
-impl Leaving {
-    fn push(&mut self, cx: Cx<'_>, out: &Arc<Link>, frame: Frame) {
-        if !self.out.as_ref().is_some_and(|known| Arc::ptr_eq(known, out)) {
-            self.send(cx);
-            self.out = Some(Arc::clone(out));
-        }
-        self.frames.push(frame);
-    }
-
-    /// Before anything else is done of what came later, so that nothing overtakes.
-    fn send(&mut self, cx: Cx<'_>) {
-        if let Some(out) = self.out.take() {
-            l2::xmit_list(cx, &out, &mut self.frames);
-        }
+impl flows::Key for Key {
+    fn words(&self) -> impl Iterator<Item = u64> {
+        let ends = u64::from(self.ends.0) << 32 | u64::from(self.ends.1);
+        let ports = u64::from(self.ports.0) << 16 | u64::from(self.ports.1) << 8 | u64::from(self.tos);
+        [ends, u64::from(self.iif) << 32 | u64::from(self.mark), ports].into_iter()
     }
 }
 
-/// Packets came in by `link`, from outside.
-pub(in crate::l3) fn ip_list_rcv(cx: Cx<'_>, link: &Arc<Link>, frames: impl Iterator<Item = Frame>) {
-    if !inet::has_inet(link) {
-        return;
-    }
-    let table = &cx.state.l3.flows;
-    // In hand of this thread for the while: nobody else receives in this namespace.
-    let mut flows = std::mem::take(&mut *table.lock());
-    let mut leaving = Leaving::default();
-    for frame in frames {
-        match simple(&frame) {
-            Some(header) => receive(cx, link, frame, &header, &mut flows, &mut leaving),
-            None => {
-                leaving.send(cx);
-                ip_rcv(cx, link, frame);
-            }
-        }
-    }
-    leaving.send(cx);
-    *table.lock() = flows;
-}
+impl Protocol for Ipv4 {
+    type Key = Key;
+    type Header = Ipv4Header;
 
-/// The header, if it is one of those that most packets have: no options, and all in order.
-fn simple(frame: &Frame) -> Option<Ipv4Header> {
-    let header: &[u8; HLEN] = frame.data().first_chunk()?;
-    if frame.kind != PacketType::Host || frame.routed.is_some() || header[0] != 0x45 {
-        return None;
+    fn flows(l3: &L3) -> &Leaf<Flows<Key>> {
+        &l3.flows4
     }
-    let parsed = Ipv4Header::parse(frame.data())?;
-    let whole = frame.segment.is_some() || parsed.total_len <= frame.len();
-    (whole && internet_checksum(header, 0) == 0).then_some(parsed)
-}
 
-fn receive(
-    cx: Cx<'_>,
-    link: &Arc<Link>,
-    mut frame: Frame,
-    header: &Ipv4Header,
-    flows: &mut Flows,
-    leaving: &mut Leaving,
-) {
-    match flows.way(cx, link, &frame, header) {
-        Some(To::Here) => {
-            leaving.send(cx);
-            if frame.segment.is_none() {
-                // Short frames are padded.
-                frame.trim(header.total_len);
-            }
-            return local_deliver(cx, link, frame, header, Reach::Local);
-        }
-        Some(To::On(on)) if header.ttl > 1 => {
-            if frame.segment.is_none() {
-                frame.trim(header.total_len);
-            }
-            if !exceeds(&frame, on.mtu)
-                && let Some((dst, src)) = on.addresses(cx)
-            {
-                decrease_ttl(frame.data_mut());
-                frame.kind = PacketType::Outgoing;
-                l2::push_header(&mut frame, &dst, &src);
-                return leaving.push(cx, &on.out, frame);
-            }
-        }
-        _ => {}
+    fn runs(_: Cx<'_>, link: &Link) -> bool {
+        inet::has_inet(link)
     }
-    leaving.send(cx);
-    ip_rcv(cx, link, frame);
+
+    /// No options.
+    fn simple(_: &Link, frame: &Frame) -> Option<Ipv4Header> {
+        let data = frame.data();
+        let header: &[u8; HLEN] = data.first_chunk()?;
+        if frame.kind != PacketType::Host || frame.routed.is_some() || header[0] != 0x45 || !sums_up(header) {
+            return None;
+        }
+        let parsed = Ipv4Header::parse(data)?;
+        (frame.segment.is_some() || parsed.total_len <= data.len()).then_some(parsed)
+    }
+
+    fn extent(header: &Ipv4Header) -> (usize, u8) {
+        (header.total_len, header.ttl)
+    }
+
+    fn key(link: &Link, frame: &Frame, header: &Ipv4Header, plain: bool) -> Key {
+        let ports = if plain {
+            (0, 0)
+        } else {
+            let query = query(link, frame, header);
+            (u32::from(query.sport) << 16 | u32::from(query.dport), query.protocol)
+        };
+        Key {
+            ends: (header.src.into(), header.dst.into()),
+            iif: link.index(),
+            mark: frame.mark,
+            ports,
+            tos: header.tos & 0xfc,
+        }
+    }
+
+    fn look_up(cx: Cx<'_>, link: &Link, frame: &Frame, header: &Ipv4Header) -> Option<To> {
+        let way = fib::route_input(cx.ns(), &query(link, frame, header), &mut None).ok()?;
+        match way.kind {
+            route_type::LOCAL => Some(To::Here),
+            route_type::UNICAST if way.flags & rtcf::DOREDIRECT == 0 => {
+                let out = cx.state.links.by_index(way.oif)?;
+                let mtu = route::mtu(&out, way.info.as_deref()) as usize;
+                let next_hop = route::next_hop(way.gateway, header.dst);
+                Some(To::On(Onward::new(ethertype::IP, out, mtu, next_hop)))
+            }
+            _ => None,
+        }
+    }
+
+    fn age(frame: &mut Frame) {
+        decrease_ttl(frame.data_mut());
+    }
+
+    fn deliver(cx: Cx<'_>, link: &Arc<Link>, frame: Frame, header: &Ipv4Header) {
+        local_deliver(cx, link, frame, header, Reach::Local);
+    }
+
+    fn receive(cx: Cx<'_>, link: &Arc<Link>, frame: Frame) {
+        ip_rcv(cx, link, frame);
+    }
 }

@@ -1,6 +1,5 @@
 //! IPv4 (`net/ipv4`).
 
-mod flows;
 mod forward;
 mod header;
 mod icmp;
@@ -11,10 +10,9 @@ mod output;
 mod redirect;
 mod route;
 
-pub(super) use flows::Flows;
 pub(super) use icmp::{link_failure, parts_missing, reply_mark};
 pub(super) use input::ip_rcv;
-pub(super) use list::ip_list_rcv;
+pub(super) use list::{Ipv4, Key};
 pub(crate) use options::{echo as echo_options, make_sense as options_make_sense};
 pub(super) use output::{alert_packet, ip_output, ip_output_raw};
 pub(super) use route::route_output;

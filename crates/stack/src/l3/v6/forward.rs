@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use super::header::Ipv6Header;
 use super::icmp::{self, code, ty};
+use super::list::Ipv6;
 use super::{input, output, redirect, route};
 use crate::dev::Link;
 use crate::inet6::{self, RouteError6, Way6, devconf};
 use crate::l2::{Cx, Frame, PacketType};
+use crate::l3::list::Protocol as _;
 use crate::l3::{Quote, Reach, exceeds};
 
 /// Sends a packet on the way that was found, or tells its sender why not.
@@ -53,9 +55,7 @@ pub(super) fn ip6_forward(
         frame.trail.spoil();
         redirect::send(cx, link, &frame, header, route::next_hop(&way, header.dst));
     }
-    if let Some(hop_limit) = frame.data_mut().get_mut(7) {
-        *hop_limit -= 1;
-    }
+    Ipv6::age(&mut frame);
     frame.kind = PacketType::Outgoing;
     let next_hop = route::next_hop(&way, header.dst);
     // Nobody waits for the answer.

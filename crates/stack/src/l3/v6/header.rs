@@ -17,7 +17,7 @@ pub(super) mod next {
 
 /// A header as it was read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ipv6Header {
+pub(in crate::l3) struct Ipv6Header {
     pub(super) tclass: u8,
     /// 20 bits.
     pub(super) flow_label: u32,

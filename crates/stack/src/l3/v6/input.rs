@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::header::{FragmentHeader, HLEN, Ipv6Header, extension_len, next};
 use super::{forward, icmp};
 use crate::dev::{IfFlags, Link};
-use crate::inet6::{self, Flow6, RouteError6, Way6};
+use crate::inet6::{self, Flow6};
 use crate::l2::{self, Cx, Frame, PacketType};
 use crate::l3::frag::{self, Part};
 use crate::l3::{Delivered, Quote, Reach, Received};
@@ -43,14 +43,14 @@ pub(in crate::l3) fn ipv6_rcv(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame) {
         }
         None => {}
     }
-    match input_route(cx, link, &frame, &header) {
+    match inet6::way(cx.ns(), &flow(link, &frame, &header), cx.now()) {
         Ok(way) if way.local => ip6_input(cx, link, frame, &header, (Reach::Local, link.index())),
         found => forward::ip6_forward(cx, link, frame, &header, found),
     }
 }
 
 /// Whether such a packet may come over a wire.
-fn may_come(link: &Link, header: &Ipv6Header) -> bool {
+pub(super) fn may_come(link: &Link, header: &Ipv6Header) -> bool {
     let own = link.stored_flags.contains(IfFlags::LOOPBACK);
     let group_scope = header.dst.is_multicast().then(|| inet6::reach_of(header.dst));
     let mapped = header.src.to_ipv4_mapped().is_some();
@@ -58,14 +58,14 @@ fn may_come(link: &Link, header: &Ipv6Header) -> bool {
     !(header.src.is_multicast() || group_scope == Some(0) || mapped || here_only && !own)
 }
 
-/// Which way a packet goes that came in.
-fn input_route(cx: Cx<'_>, link: &Link, frame: &Frame, header: &Ipv6Header) -> Result<Way6, RouteError6> {
+/// What routing is asked for a packet that came in.
+pub(super) fn flow(link: &Link, frame: &Frame, header: &Ipv6Header) -> Flow6 {
     let ports = match header.next {
         6 | 17 => frame.data().get(HLEN..HLEN + 4),
         _ => None,
     };
     let ports = ports.map_or((0, 0), |p| (u16::from_be_bytes([p[0], p[1]]), u16::from_be_bytes([p[2], p[3]])));
-    let flow = Flow6 {
+    Flow6 {
         dst: header.dst,
         src: Some(header.src),
         iif: link.index(),
@@ -78,8 +78,7 @@ fn input_route(cx: Cx<'_>, link: &Link, frame: &Frame, header: &Ipv6Header) -> R
         dport: ports.1,
         flow_label: header.flow_label,
         ..Flow6::default()
-    };
-    inet6::way(cx.ns(), &flow, cx.now())
+    }
 }
 
 /// Reads the options of a header at `at` (RFC 8200, 4.2); whether the packet goes on.
@@ -120,7 +119,13 @@ fn options(cx: Cx<'_>, link: &Link, frame: &Frame, header: &Ipv6Header, at: usiz
 
 /// It is for this host (`ip6_input`): what is between the header and the protocol, then the protocol. `device` is the one by
 /// which it came, or that has its address.
-fn ip6_input(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame, header: &Ipv6Header, (reach, device): (Reach, u32)) {
+pub(super) fn ip6_input(
+    cx: Cx<'_>,
+    link: &Arc<Link>,
+    mut frame: Frame,
+    header: &Ipv6Header,
+    (reach, device): (Reach, u32),
+) {
     let (mut kind, mut at, mut field) = (header.next, HLEN, 6);
     loop {
         let rest = frame.data().get(at..).unwrap_or(&[]);

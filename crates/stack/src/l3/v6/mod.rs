@@ -4,6 +4,7 @@ mod forward;
 mod header;
 mod icmp;
 mod input;
+mod list;
 mod ndisc;
 mod output;
 mod redirect;
@@ -12,6 +13,7 @@ mod router;
 
 pub(super) use icmp::{link_failure, parts_missing, reply_mark};
 pub(super) use input::ipv6_rcv;
+pub(super) use list::{Ipv6, Key};
 pub(super) use ndisc::dad_solicit;
 pub(crate) use ndisc::solicit;
 pub(super) use output::{alert_packet, ip6_output, ip6_output_raw};

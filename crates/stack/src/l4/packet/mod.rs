@@ -491,6 +491,13 @@ impl PacketSocket {
         Some(frame)
     }
 
+    /// Is there a frame, or an error?
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let state = self.0.lock();
+        !state.queue.is_empty() || state.error.is_some()
+    }
+
     /// Takes the error that is to be told.
     #[must_use]
     pub fn take_error(&self) -> Option<SocketError> {

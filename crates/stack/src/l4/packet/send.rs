@@ -90,9 +90,10 @@ impl PacketSocket {
     ) -> Result<usize, i32> {
         let cx = self.0.cx().ok_or(errno::ENODEV)?;
         let (link, protocol) = self.way(cx, to)?;
-        let (mut sent, mut leaving) = (0, Vec::new());
+        let vnet = self.0.lock().vnet();
+        let (mut sent, mut leaving) = (0, Vec::with_capacity(AT_ONCE));
         for bytes in frames {
-            match self.frame(&link, protocol, bytes, to) {
+            match self.frame(&link, (protocol, vnet), bytes, to) {
                 Ok(frame) => leaving.push(frame),
                 Err(error) if sent == 0 => return Err(error),
                 Err(_) => break,
@@ -109,7 +110,8 @@ impl PacketSocket {
     fn transmit(&self, bytes: &[u8], to: Option<&LinkAddr>) -> Result<usize, i32> {
         let cx = self.0.cx().ok_or(errno::ENODEV)?;
         let (link, protocol) = self.way(cx, to)?;
-        dev_queue_xmit(cx, &link, self.frame(&link, protocol, bytes, to)?)?;
+        let vnet = self.0.lock().vnet();
+        dev_queue_xmit(cx, &link, self.frame(&link, (protocol, vnet), bytes, to)?)?;
         Ok(bytes.len())
     }
 
@@ -132,10 +134,11 @@ impl PacketSocket {
             left -= 1;
             let next = tx.next_to_send(memory.as_ref(), base, offset).filter(|_| left > 0);
             let Some((place, bytes)) = next else { return Ok(sent) };
+            let vnet = state.vnet();
             // Not held while a frame is sent: it may come back to this same socket.
             drop(state);
             let result = bytes.and_then(|bytes| {
-                dev_queue_xmit(cx, &link, self.frame(&link, protocol, &bytes, to)?)?;
+                dev_queue_xmit(cx, &link, self.frame(&link, (protocol, vnet), &bytes, to)?)?;
                 Ok(bytes.len())
             });
             let mut state = self.0.lock();
@@ -150,9 +153,15 @@ impl PacketSocket {
         }
     }
 
-    /// The frame that `bytes` are, or are the payload of.
-    fn frame(&self, link: &Arc<Link>, protocol: u16, bytes: &[u8], to: Option<&LinkAddr>) -> Result<Frame, i32> {
-        let (said, bytes) = match self.0.lock().vnet() {
+    /// The frame that `bytes` are, or are the payload of, behind a header of `vnet` bytes.
+    fn frame(
+        &self,
+        link: &Arc<Link>,
+        (protocol, vnet): (u16, usize),
+        bytes: &[u8],
+        to: Option<&LinkAddr>,
+    ) -> Result<Frame, i32> {
+        let (said, bytes) = match vnet {
             0 => (None, bytes),
             _ => {
                 let (header, rest) = bytes.split_first_chunk().ok_or(errno::EINVAL)?;

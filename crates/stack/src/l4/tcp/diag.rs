@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use pernet::Net;
 
-use super::smoltcp::Congestion;
 use super::sock::Sock;
 use super::state::State;
 use super::timewait::TimeWait;
@@ -168,10 +167,7 @@ impl Sock {
             groups: [true, !self.v6],
             remains: over,
             info: Some(info).filter(|_| !over),
-            congestion: match options.congestion {
-                Congestion::Cubic => "cubic",
-                Congestion::None => "none",
-            },
+            congestion: options.congestion.name(),
             buffers: (count(options.receive_buffer), count(options.send_buffer)),
             drops: 0,
         }

@@ -34,6 +34,7 @@ impl Sock {
         match state {
             State::Listen => self.knock(cx, header, packet),
             State::Close => reset(cx, header, &packet),
+            State::SynRecv if self.must_wait(header) => {}
             _ => self.receive(cx, header, packet),
         }
     }
@@ -42,9 +43,6 @@ impl Sock {
     fn receive(self: &Arc<Self>, cx: Cx<'_>, header: &Header, mut packet: Received) {
         let now = cx.now();
         let trail = packet.frame.trail.take();
-        if self.must_wait(header) {
-            return;
-        }
         let answer = self.act(cx, |inner, out| {
             if inner.state == State::Close {
                 return (!header.has(RST)).then_some(packet);
@@ -286,16 +284,15 @@ impl Inner {
     }
 }
 
-/// Would the engine refuse a segment whose acknowledgement is new and valid? Then this is where one that brings nothing
-/// else would have to begin.
+/// Would the engine refuse a segment whose acknowledgement is new and valid, or whose window is another? Then this is where
+/// one that brings nothing else would have to begin.
 ///
 /// What lies outside of the window is refused with all that it says. But two ends that repeat at once are both behind: each
 /// has all of the other's, and would never hear that the other has all of its own. And an end whose window is closed takes
-/// no data, but acknowledgements all the same (RFC 9293, 3.10.7.4).
+/// no data, but acknowledgements all the same (RFC 9293, 3.10.7.4), and has to hear that the other's is open again.
 fn refused(engine: &Engine, sequence: &Sequence, scaled: bool, header: &Header) -> Option<u32> {
     let known = sequence.ours && sequence.theirs && engine.state().is_synchronized();
-    let new = before(sequence.snd_una, header.ack) && !before(sequence.snd_nxt, header.ack);
-    if !known || !new || !header.has(ACK) || header.has(SYN) || header.has(RST) {
+    if !known || !header.has(ACK) || header.has(SYN) || header.has(RST) {
         return None;
     }
     let ended = matches!(engine.state(), State::CloseWait | State::Closing | State::LastAck | State::TimeWait);
@@ -308,5 +305,9 @@ fn refused(engine: &Engine, sequence: &Sequence, scaled: bool, header: &Header) 
     let scale = if scaled { engine.window_scale() } else { 0 };
     let edge = sequence.rcv_nxt.wrapping_add(u32::from(sequence.window) << scale);
     let fits = header.payload as i64 <= i64::from(edge.wrapping_sub(expected) as i32);
-    (apart != 0 || !fits).then_some(expected)
+    let new = before(sequence.snd_una, header.ack) && !before(sequence.snd_nxt, header.ack);
+    // What was repeated may be older than what is known of the window; what is ahead of it is not.
+    let beyond = !before(header.seq, edge) && apart > 0;
+    let opened = beyond && header.ack == sequence.snd_una && engine.window_heard() != Some(header.window);
+    (new && (apart != 0 || !fits) || opened).then_some(expected)
 }

@@ -4,7 +4,8 @@
 //! - [`sock`] is the socket around it: its place in the port table, its timer, who waits for it. [`input`] is what segments do
 //!   to it, [`user`] what programs do. What smoltcp leaves out is done there, from what the segments show: the queues of a
 //!   listener, errors, keep-alive probes, limits of patience, [urgent](urgent) bytes, and TIME-WAIT ([`timewait`]).
-//! - [`splice`] is what becomes of a connection whose bytes need no segments.
+//! - [`splice`] is what becomes of a connection whose bytes need no segments, [`join`] of one whose bytes do not come here.
+//! - [`metrics`] is what is remembered of other hosts.
 //! - [`stream`] is what Rust programs use.
 //!
 //! A segment finds its socket by one look into the table that UDP uses too ([`crate::l4::ports`]). Each socket has a lock of
@@ -16,6 +17,8 @@ mod diag;
 mod info;
 mod input;
 mod ip_options;
+mod join;
+mod metrics;
 mod options;
 mod segment;
 mod smoltcp;
@@ -31,6 +34,7 @@ mod timewait;
 mod tokio;
 mod urgent;
 mod user;
+mod way;
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -42,6 +46,7 @@ pub(in crate::l4) use diag::as_listed;
 pub(crate) use diag::proc_lines;
 pub use diag::{InetEntry, TcpTimer};
 pub use info::TcpInfo;
+pub use metrics::TcpMetrics;
 pub(crate) use sock::Sock;
 pub use splice::{TcpShortcut, TcpWay};
 pub use state::State as TcpState;
@@ -69,11 +74,13 @@ pub(crate) struct Tcp {
     pub(crate) ports: Ports<Holder>,
     /// Connections in TIME-WAIT, in about the order in which they end. A leaf lock.
     waiting: Mutex<VecDeque<Arc<TimeWait>>>,
+    /// Of other hosts, what is remembered.
+    hosts: metrics::Hosts,
 }
 
 impl Default for Tcp {
     fn default() -> Self {
-        Self { ports: Ports::new(Rules::Stream), waiting: Mutex::default() }
+        Self { ports: Ports::new(Rules::Stream), waiting: Mutex::default(), hosts: metrics::Hosts::default() }
     }
 }
 

@@ -336,10 +336,7 @@ impl Sock {
             name::CC_INFO | name::ULP | name::FASTOPEN_KEY => return Ok(Vec::new()),
             name::NOTSENT_LOWAT => options.notsent_lowat as i32,
             name::CONGESTION => {
-                let mut text = match options.congestion {
-                    Congestion::Cubic => b"cubic".to_vec(),
-                    Congestion::None => b"none".to_vec(),
-                };
+                let mut text = options.congestion.name().as_bytes().to_vec();
                 text.resize(CA_NAME_MAX, 0);
                 return Ok(text);
             }
@@ -429,11 +426,7 @@ impl Inner {
 
     fn set_congestion(&mut self, name: &[u8]) -> Result<(), i32> {
         let name = name.split(|&b| b == 0).next().unwrap_or_default();
-        self.options.congestion = match name {
-            b"cubic" => Congestion::Cubic,
-            b"none" => Congestion::None,
-            _ => return Err(errno::ENOENT),
-        };
+        self.options.congestion = Congestion::of(name).ok_or(errno::ENOENT)?;
         Ok(())
     }
 }

@@ -19,7 +19,7 @@ use smoltcp::socket::tcp;
 use smoltcp::time;
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, Ipv4Address};
 
-use super::segment::{self, ACK, Header};
+use super::segment::{self, ACK, Header, before};
 use super::state::State;
 use crate::l2::Frame;
 
@@ -59,8 +59,29 @@ thread_local! {
 pub(super) enum Congestion {
     #[default]
     Cubic,
+    Reno,
+    /// Computed as cubic.
+    Bbr,
     /// Not at all.
     None,
+}
+
+impl Congestion {
+    const ALL: [Self; 4] = [Self::Cubic, Self::Reno, Self::Bbr, Self::None];
+
+    /// As programs call it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Cubic => "cubic",
+            Self::Reno => "reno",
+            Self::Bbr => "bbr",
+            Self::None => "none",
+        }
+    }
+
+    pub(super) fn of(name: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|way| way.name().as_bytes() == name)
+    }
 }
 
 /// What a connection begins with.
@@ -97,6 +118,8 @@ pub(super) struct Engine {
     /// What the peer acknowledged last and the window that it gave, unscaled; what we acknowledged last.
     heard: Option<(u32, u16)>,
     said: Option<u32>,
+    /// Bytes that the program took since the peer was told of room.
+    taken: usize,
     /// When something is sent again that the engine has forgotten.
     forgotten: Option<Duration>,
 }
@@ -201,7 +224,8 @@ impl Engine {
         let buffer = |len: usize| tcp::SocketBuffer::new(vec![0; len]);
         let mut socket = tcp::Socket::new(buffer(begin.receive_buffer), buffer(begin.send_buffer));
         socket.set_congestion_control(match begin.congestion {
-            Congestion::Cubic => tcp::CongestionControl::Cubic,
+            Congestion::Cubic | Congestion::Bbr => tcp::CongestionControl::Cubic,
+            Congestion::Reno => tcp::CongestionControl::Reno,
             Congestion::None => tcp::CongestionControl::None,
         });
         socket.set_nagle_enabled(!begin.nodelay);
@@ -226,6 +250,7 @@ impl Engine {
             send_limit: begin.send_buffer,
             heard: None,
             said: None,
+            taken: 0,
             forgotten: None,
         }
     }
@@ -295,7 +320,11 @@ impl Engine {
     /// `out`, each frame likewise; the ports in it are still to be [set](segment::set_ports).
     pub(super) fn input(&mut self, segment: Frame, now: Duration, out: &mut Vec<Frame>) {
         if let Some(header) = Header::parse(segment.data()).filter(|header| header.has(ACK)) {
-            self.heard = Some((header.ack, header.window));
+            // What is repeated may have been said before what is known.
+            let repeated = self.said.is_some_and(|said| before(header.seq, said));
+            if !repeated || self.heard.is_none_or(|(ack, _)| before(ack, header.ack)) {
+                self.heard = Some((header.ack, header.window));
+            }
         }
         let has_data = segment.len() > usize::from(segment.data().get(12).map_or(0, |b| b >> 4)) * 4;
         if has_data && self.data_segments <= QUICK_ACKS {
@@ -347,6 +376,9 @@ impl Engine {
         let last = out.last().and_then(|frame| Header::parse(frame.data()));
         if let Some(header) = last.filter(|header| header.has(ACK)) {
             self.said = Some(header.ack);
+        }
+        if !out.is_empty() {
+            self.taken = 0;
         }
         self.keep_pace(now);
         if self.forgotten.is_some_and(|at| at <= now) {
@@ -408,7 +440,16 @@ impl Engine {
 
     /// Lets `f` take what arrived, from a piece of it; `f` says how many bytes it took.
     pub(super) fn receive<R>(&mut self, f: impl FnOnce(&mut [u8]) -> (usize, R)) -> Option<R> {
-        self.socket_mut().recv(f).ok()
+        let before = self.received();
+        let result = self.socket_mut().recv(f).ok();
+        self.taken += before - self.received();
+        result
+    }
+
+    /// Whether the peer knows of so much room that he need not hear of more when everything is read: the engine tells him of
+    /// twice as much as he knows of, and he knows of more than half.
+    pub(super) fn is_wide_open(&self) -> bool {
+        self.taken + self.received() <= self.socket().recv_capacity() / 4
     }
 
     /// Bytes that arrived, from `offset` on, without taking them.
@@ -419,6 +460,11 @@ impl Engine {
         let from = all.get(offset..got).unwrap_or_default();
         into[..from.len()].copy_from_slice(from);
         from.len()
+    }
+
+    /// The window that the peer announced last, without its scale.
+    pub(super) fn window_heard(&self) -> Option<u16> {
+        self.heard.map(|(_, window)| window)
     }
 
     /// Bytes that arrived and were not taken.

@@ -1,5 +1,6 @@
 //! A TCP socket: what it remembers, and what is common to all that happens to it (`struct tcp_sock`).
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -14,6 +15,7 @@ use super::segment::{self, ACK, Header, before};
 use super::smoltcp::{Begin, Engine};
 use super::state::State;
 use super::timewait::TimeWait;
+use super::way::{largest_segment, largest_unit};
 use super::{Holder, splice, timewait, urgent};
 use crate::agenda::Place;
 use crate::dev::Stack;
@@ -31,11 +33,6 @@ const RETRANSMIT_LIMIT: Duration = Duration::from_millis(924_600);
 const ORPHAN_LIMIT: Duration = Duration::from_secs(102);
 /// Room for what came and for what is to go, unless the program says otherwise. More leaves the processor's cache.
 pub(super) const BUFFER: usize = 256 << 10;
-/// What a network header takes of each packet, with TCP's.
-const HEADERS4: u32 = 40;
-const HEADERS6: u32 = 60;
-/// And a link-layer header.
-const LINK_HEADER: usize = 14;
 
 /// Called when something about a socket has changed.
 pub(crate) type Ready = Arc<dyn Fn() + Send + Sync>;
@@ -45,6 +42,11 @@ pub(crate) type Outside = Arc<dyn Fn() -> (usize, usize) + Send + Sync>;
 
 /// Asked whether a listener is still there.
 pub(crate) type Knock = Arc<dyn Fn() -> bool + Send + Sync>;
+
+thread_local! {
+    /// Room for the segments that something causes, empty. Who is in the middle of sending has it in hand.
+    static OUT: Cell<Vec<Frame>> = const { Cell::new(Vec::new()) };
+}
 
 /// A TCP socket.
 ///
@@ -200,10 +202,12 @@ impl Sock {
 
     /// Does something to the socket, sends what follows from it, sets its timer, and tells those who wait.
     pub(super) fn act<R>(self: &Arc<Self>, cx: Cx<'_>, f: impl FnOnce(&mut Inner, &mut Vec<Frame>) -> R) -> R {
-        let mut out = Vec::new();
+        let mut out = OUT.try_with(Cell::take).unwrap_or_default();
         let mut inner = self.lock();
         let result = f(&mut inner, &mut out);
-        self.transmit(cx, &mut inner, out);
+        self.transmit(cx, &mut inner, &mut out);
+        out.clear();
+        let _ = OUT.try_with(|room| room.set(out));
         self.follow(cx, &mut inner);
         self.arm(cx, &mut inner);
         self.tell(inner);
@@ -254,7 +258,7 @@ impl Sock {
         let (place, first) = self.stack.inner().sock_timers.add(next, self);
         inner.armed = Some(place);
         if first {
-            self.stack.timer_moved();
+            self.stack.timer_moved(Some(next));
         }
     }
 
@@ -343,9 +347,22 @@ impl Sock {
             inner.due.handshake = None;
         }
         match after {
-            State::TimeWait => self.enter_time_wait(cx, inner),
-            State::Close | State::Listen => self.end(inner, 0),
+            State::TimeWait => {
+                // Who was closed before that, is no more than what waits for the peer's end since then.
+                if inner.due.forget.is_none() {
+                    self.remember_host(cx, inner);
+                }
+                self.enter_time_wait(cx, inner);
+            }
+            State::Close | State::Listen => {
+                // Our end was acknowledged, and it was the last.
+                if before == State::LastAck && inner.sequence.snd_una == inner.sequence.snd_nxt {
+                    self.remember_host(cx, inner);
+                }
+                self.end(inner, 0);
+            }
             State::FinWait2 if inner.orphan => {
+                self.remember_host(cx, inner);
                 inner.due.forget = Some(cx.now() + FIN_TIMEOUT);
                 // Nothing is left that somebody would miss.
                 inner.hold = None;
@@ -429,7 +446,7 @@ impl Sock {
     }
 
     /// Sends what the engine made.
-    fn transmit(&self, cx: Cx<'_>, inner: &mut Inner, out: Vec<Frame>) {
+    fn transmit(&self, cx: Cx<'_>, inner: &mut Inner, out: &mut Vec<Frame>) {
         if out.is_empty() {
             return;
         }
@@ -441,7 +458,7 @@ impl Sock {
         }
         let header = inner.options.header(peer.is_ipv6());
         let last = out.len() - 1;
-        for (n, mut frame) in out.into_iter().enumerate() {
+        for (n, mut frame) in out.drain(..).enumerate() {
             inner.skip.outgoing(frame.data_mut());
             let Some(sent) = Header::parse(frame.data()) else { continue };
             inner.note_sent(&sent, frame.segments(sent.len) as u32, cx.now());
@@ -459,46 +476,6 @@ impl Sock {
                 // What is lost here is sent again, as if it were lost on the way.
                 let _ = l3::ip_output(cx, route, &header, frame);
             }
-        }
-    }
-
-    /// The way to the peer of a connection, which is looked up again when configuration has changed (`sk_dst_check`).
-    fn known_route(&self, cx: Cx<'_>, inner: &mut Inner, src: IpAddr, dst: IpAddr) -> Result<Route, i32> {
-        // Before it is looked up: see there.
-        let generation = cx.state.generation();
-        let flow = self.flow(inner, Some(src), dst);
-        if let Some(known) = &inner.way
-            && known.0 == generation
-            && known.1 == flow
-            && !l3::learned_any(cx.state)
-        {
-            return Ok(known.2.clone());
-        }
-        let route = l3::route_output(cx, &flow)?;
-        inner.way = Some(Box::new((generation, flow, route.clone())));
-        Ok(route)
-    }
-
-    /// The way to the peer.
-    pub(super) fn route(&self, cx: Cx<'_>, inner: &Inner, src: Option<IpAddr>, dst: IpAddr) -> Result<Route, i32> {
-        l3::route_output(cx, &self.flow(inner, src, dst))
-    }
-
-    fn flow(&self, inner: &Inner, src: Option<IpAddr>, dst: IpAddr) -> Flow {
-        let oif = if inner.options.device != 0 { inner.options.device } else { inner.scope };
-        let port = |addr: Option<SocketAddr>| addr.map_or(0, |addr| addr.port());
-        Flow {
-            src,
-            oif,
-            mark: inner.options.mark,
-            tos: inner.options.heeded(dst.is_ipv6()).tos,
-            protocol: segment::PROTOCOL,
-            sport: port(inner.local),
-            dport: port(inner.peer),
-            uid: inner.options.uid,
-            on_link: inner.options.dont_route,
-            any_source: inner.options.any_source,
-            ..Flow::to(dst)
         }
     }
 
@@ -529,28 +506,6 @@ impl Sock {
     pub(super) fn holder(self: &Arc<Self>) -> Holder {
         Holder::Sock(Arc::clone(self))
     }
-}
-
-/// Bytes of the largest packet that the device on the way takes whole, to be cut where it leaves the stack; 0 if none.
-fn largest_unit(cx: Cx<'_>, route: &Route) -> usize {
-    let Some(link) = cx.state.links.by_index(route.oif) else { return 0 };
-    let takes = cx.stack.eth_features(cx.net, &link).takes_tso(route.dst.is_ipv6());
-    // The device counts its own header, too, and no packet of IPv4 is longer than this.
-    let limit = (link.offload().gso_max_size as usize).min(usize::from(u16::MAX));
-    if takes { limit.saturating_sub(LINK_HEADER) } else { 0 }
-}
-
-/// Bytes of data in the largest segment that fits.
-pub(super) fn largest_segment(route: &Route, options: &Options) -> u16 {
-    let headers = if route.dst.is_ipv4() { HEADERS4 } else { HEADERS6 };
-    let mut largest = route.mtu.saturating_sub(headers);
-    for limit in [route.advmss, u32::from(options.max_segment)] {
-        if limit != 0 {
-            largest = largest.min(limit);
-        }
-    }
-    // With headers no packet is longer than 65,535 bytes; shorter than 48 nobody's segments are (`TCP_MIN_MSS`).
-    largest.clamp(48 + 12, u32::from(u16::MAX) - headers) as u16
 }
 
 impl Sequence {

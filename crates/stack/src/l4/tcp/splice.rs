@@ -147,12 +147,21 @@ fn shift_sack(bytes: &mut [u8], header_len: usize, by: u32) {
 
 impl Path {
     fn holds(&self, sock: &Sock) -> bool {
-        self.begun == sock.stack.changes() && sock.stack.inner().clock.now() < self.until
+        self.is_unchanged(sock) && sock.stack.inner().clock.now() < self.until
+    }
+
+    /// However long ago it was learnt.
+    pub(super) fn is_unchanged(&self, sock: &Sock) -> bool {
+        self.begun == sock.stack.changes()
+    }
+
+    pub(super) const fn ends(&self) -> &[Weak<Sock>; 2] {
+        &self.ends
     }
 }
 
 impl Sock {
-    fn path(&self) -> MutexGuard<'_, Option<Arc<Path>>> {
+    pub(super) fn path(&self) -> MutexGuard<'_, Option<Arc<Path>>> {
         // Every change under it is one assignment.
         self.path.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -247,6 +256,12 @@ impl Inner {
         let open = matches!(self.state, State::Established | State::FinWait1 | State::FinWait2);
         let empty = self.engine.as_ref().is_some_and(|engine| engine.received() == 0);
         open && !self.shut_read && !self.done && !self.orphan && empty && self.error == 0 && self.urgent.is_quiet()
+    }
+
+    /// May bytes pass it by both ways, and does it hold none?
+    pub(super) fn is_untouched(&self) -> bool {
+        let sent_all = self.engine.as_ref().is_some_and(|engine| engine.unacknowledged() == 0);
+        sent_all && self.may_skip_to_peer() && self.may_skip_from_peer()
     }
 
     /// Bytes of data in a full segment.

@@ -293,6 +293,9 @@ impl Sock {
 
     /// `recv`: how many bytes came; none at the end.
     pub(crate) fn recv(self: &Arc<Self>, into: &mut [u8], how: Read) -> Result<usize, i32> {
+        if let Some(got) = self.lock().read_quietly(into, how) {
+            return Ok(got);
+        }
         self.with_cx(|cx| {
             self.act(cx, |inner, out| {
                 if how.urgent {
@@ -418,6 +421,7 @@ impl Sock {
                             engine.poll(cx.now(), out);
                         }
                         if state == State::FinWait2 {
+                            self.remember_host(cx, inner);
                             inner.due.forget = Some(cx.now() + FIN_TIMEOUT);
                             inner.hold = None;
                         }
@@ -517,6 +521,15 @@ impl Inner {
             Err(NoUrgent::NotYet) => Ok(0),
             Err(NoUrgent::Nothing) => Err(errno::EINVAL),
         }
+    }
+
+    /// As [`read`](Self::read), if there is something to be read and the peer need not hear that it was: most of the time.
+    fn read_quietly(&mut self, into: &mut [u8], how: Read) -> Option<usize> {
+        let quiet = how.peek || self.engine.as_ref().is_some_and(|engine| engine.is_wide_open());
+        if how.urgent || !quiet || self.state == State::Listen {
+            return None;
+        }
+        Some(self.read(into, how.peek)).filter(|got| *got > 0)
     }
 
     /// Copies what came, up to an urgent byte; that is stepped over unless it belongs into the stream.

@@ -1,0 +1,79 @@
+//! The way to a connection's peer, and how much goes by it at once.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::options::Options;
+use super::segment;
+use super::sock::{Inner, Sock};
+use crate::l2::Cx;
+use crate::l3::{self, Flow, Route};
+
+/// What a network header takes of each packet, with TCP's.
+const HEADERS4: u32 = 40;
+const HEADERS6: u32 = 60;
+/// And a link-layer header.
+const LINK_HEADER: usize = 14;
+
+impl Sock {
+    /// The way to the peer of a connection, which is looked up again when configuration has changed (`sk_dst_check`).
+    pub(super) fn known_route(&self, cx: Cx<'_>, inner: &mut Inner, src: IpAddr, dst: IpAddr) -> Result<Route, i32> {
+        // Before it is looked up: see there.
+        let generation = cx.state.generation();
+        let flow = self.flow(inner, Some(src), dst);
+        if let Some(known) = &inner.way
+            && known.0 == generation
+            && known.1 == flow
+            && !l3::learned_any(cx.state)
+        {
+            return Ok(known.2.clone());
+        }
+        let route = l3::route_output(cx, &flow)?;
+        inner.way = Some(Box::new((generation, flow, route.clone())));
+        Ok(route)
+    }
+
+    /// The way to the peer.
+    pub(super) fn route(&self, cx: Cx<'_>, inner: &Inner, src: Option<IpAddr>, dst: IpAddr) -> Result<Route, i32> {
+        l3::route_output(cx, &self.flow(inner, src, dst))
+    }
+
+    pub(super) fn flow(&self, inner: &Inner, src: Option<IpAddr>, dst: IpAddr) -> Flow {
+        let oif = if inner.options.device != 0 { inner.options.device } else { inner.scope };
+        let port = |addr: Option<SocketAddr>| addr.map_or(0, |addr| addr.port());
+        Flow {
+            src,
+            oif,
+            mark: inner.options.mark,
+            tos: inner.options.heeded(dst.is_ipv6()).tos,
+            protocol: segment::PROTOCOL,
+            sport: port(inner.local),
+            dport: port(inner.peer),
+            uid: inner.options.uid,
+            on_link: inner.options.dont_route,
+            any_source: inner.options.any_source,
+            ..Flow::to(dst)
+        }
+    }
+}
+
+/// Bytes of the largest packet that the device on the way takes whole, to be cut where it leaves the stack; 0 if none.
+pub(super) fn largest_unit(cx: Cx<'_>, route: &Route) -> usize {
+    let Some(link) = cx.state.links.by_index(route.oif) else { return 0 };
+    let takes = cx.stack.eth_features(cx.net, &link).takes_tso(route.dst.is_ipv6());
+    // The device counts its own header, too, and no packet of IPv4 is longer than this.
+    let limit = (link.offload().gso_max_size as usize).min(usize::from(u16::MAX));
+    if takes { limit.saturating_sub(LINK_HEADER) } else { 0 }
+}
+
+/// Bytes of data in the largest segment that fits.
+pub(super) fn largest_segment(route: &Route, options: &Options) -> u16 {
+    let headers = if route.dst.is_ipv4() { HEADERS4 } else { HEADERS6 };
+    let mut largest = route.mtu.saturating_sub(headers);
+    for limit in [route.advmss, u32::from(options.max_segment)] {
+        if limit != 0 {
+            largest = largest.min(limit);
+        }
+    }
+    // With headers no packet is longer than 65,535 bytes; shorter than 48 nobody's segments are (`TCP_MIN_MSS`).
+    largest.clamp(48 + 12, u32::from(u16::MAX) - headers) as u16
+}
