@@ -149,6 +149,8 @@ scenarios! {
     rule_forms
     rules
     setns
+    socket_min_ttl
+    socket_options
     splice
     statements
     sundry

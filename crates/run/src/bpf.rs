@@ -206,9 +206,11 @@ fn socket_rules() -> Vec<Rule> {
         SO_ATTACH_FILTER,
         SO_DETACH_FILTER,
         SO_ATTACH_BPF,
-        SO_KEEPALIVE,
-        SO_LINGER,
-        SO_OOBINLINE,
+        SO_PASSCRED,
+        SO_PASSSEC,
+        SO_PASSPIDFD,
+        SO_PASSRIGHTS,
+        SO_INQ,
     ];
     let get = [
         SO_TYPE,
@@ -223,6 +225,12 @@ fn socket_rules() -> Vec<Rule> {
         SO_NO_CHECK,
         SO_REUSEPORT,
         SO_PEERCRED,
+        SO_PEERGROUPS,
+        SO_PEERPIDFD,
+        SO_PASSCRED,
+        SO_PASSSEC,
+        SO_PASSPIDFD,
+        SO_PASSRIGHTS,
     ];
     for (nr, options) in [(SYS_setsockopt, set.as_slice()), (SYS_getsockopt, get.as_slice())] {
         let mut tests: Vec<_> = options.iter().map(|&o| (Test::Is(2, o as u32), Notify)).collect();
@@ -233,8 +241,13 @@ fn socket_rules() -> Vec<Rule> {
     rules
 }
 
-/// `SO_NETNS_COOKIE`, newer than the bindings.
+/// Newer than the bindings.
 pub(crate) const SO_NETNS_COOKIE: i32 = 71;
+pub(crate) const SO_PEERGROUPS: i32 = 59;
+pub(crate) const SO_PASSPIDFD: i32 = 76;
+pub(crate) const SO_PEERPIDFD: i32 = 77;
+pub(crate) const SO_PASSRIGHTS: i32 = 83;
+pub(crate) const SO_INQ: i32 = 84;
 
 fn namespace_rules() -> Vec<Rule> {
     use Action::{Allow, Errno, Notify};

@@ -26,7 +26,7 @@ use pernet_stack::ControlMessage;
 use super::caller::{TaskCaller, read_program};
 use super::core::{Beside, Core, Incoming};
 use super::ring::RingFile;
-use super::{Family, Kind, common_option, control, keep, option_value, send_many, write_name};
+use super::{Family, Kind, common_option, control, keep, option_value, refuse, send_many, write_name};
 use crate::caller::Caller;
 use crate::ledger::Ledger;
 use crate::listener::{Call, Notification};
@@ -161,7 +161,11 @@ pub(crate) fn handle(world: &World, call: &Call, s: &DatagramFd, end: Option<Own
     }
     let result = match call.nr {
         libc::SYS_setsockopt => return s.setsockopt(world, &caller, call),
-        libc::SYS_getsockopt => s.getsockopt(caller.task, call),
+        libc::SYS_getsockopt => match s.getsockopt(caller.task, call) {
+            // The stand-in was told, and knows.
+            Err(libc::ENOPROTOOPT) if call.int(1) == libc::SOL_SOCKET => return Outcome::Proceed,
+            result => result,
+        },
         _ => s.call(world, &caller, call),
     };
     // What it caused elsewhere is moved by the caller; what came back to this very socket is moved here.
@@ -295,6 +299,11 @@ impl DatagramFd {
             Ok(value) => value,
             Err(e) => return Outcome::Errno(e),
         };
+        if level == libc::SOL_SOCKET
+            && let Some(errno) = refuse(name, &value)
+        {
+            return Outcome::Errno(errno);
+        }
         if level == libc::SOL_SOCKET
             && let Some(result) = self.filter(task, name, &value)
         {

@@ -15,7 +15,7 @@ use std::os::fd::OwnedFd;
 
 use pernet::{Cap, Cred, NetRef};
 
-use crate::bpf::SO_NETNS_COOKIE;
+use crate::bpf::{SO_INQ, SO_NETNS_COOKIE, SO_PASSPIDFD, SO_PASSRIGHTS, SO_PEERGROUPS, SO_PEERPIDFD};
 use crate::descriptors::{lasting, refused};
 use crate::listener::Call;
 use crate::mem::Memory;
@@ -164,6 +164,24 @@ pub(crate) fn write_option(task: Task, call: &Call, value: &[u8]) -> Result<i64,
 /// `struct ucred` of a peer that is no process: uid and gid are nobody's.
 pub(crate) const NO_PEER: [u8; 12] = [0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff];
 
+/// Options that sockets of AF_UNIX have, as the stand-ins are, and those that they stand for do not.
+const OF_UNIX: [i32; 4] = [libc::SO_PASSCRED, libc::SO_PASSSEC, SO_PASSPIDFD, SO_PASSRIGHTS];
+
+/// Is it one of those, or one of what a peer showed of itself?
+pub(crate) fn is_of_unix(name: i32) -> bool {
+    OF_UNIX.contains(&name) || matches!(name, SO_PEERGROUPS | SO_PEERPIDFD)
+}
+
+/// The errno of `setsockopt` for what only the stand-in has. `None` for other options.
+pub(crate) fn refuse(name: i32, value: &[u8]) -> Option<i32> {
+    match name {
+        _ if name != SO_INQ && !OF_UNIX.contains(&name) => None,
+        _ if value.len() < size_of::<i32>() => Some(libc::EINVAL),
+        SO_INQ => Some(libc::ENOPROTOOPT),
+        _ => Some(libc::EOPNOTSUPP),
+    }
+}
+
 /// `getsockopt` of what every socket answers alike: what it is, and where.  `None` for other options.
 pub(crate) fn common_option(task: Task, call: &Call, kind: Kind, net: &NetRef) -> Option<Result<i64, i32>> {
     let value = match (call.int(1), call.int(2)) {
@@ -172,10 +190,11 @@ pub(crate) fn common_option(task: Task, call: &Call, kind: Kind, net: &NetRef) -
         (libc::SOL_SOCKET, libc::SO_PROTOCOL) => kind.protocol,
         (libc::SOL_SOCKET, SO_NETNS_COOKIE) => return Some(cookie(task, call, net.cookie().get())),
         (libc::SOL_SOCKET, libc::SO_PEERCRED) => return Some(write_option(task, call, &NO_PEER)),
+        (libc::SOL_SOCKET, SO_PEERGROUPS | SO_PEERPIDFD) => return Some(Err(libc::ENODATA)),
+        (libc::SOL_SOCKET, name) if OF_UNIX.contains(&name) => return Some(Err(libc::EOPNOTSUPP)),
         _ => return None,
     };
-    let written = Memory::of(task.tid).write_sized(call.args[3], call.args[4], &value.to_ne_bytes());
-    Some(written.map(|()| 0).map_err(|e| e.errno()))
+    Some(write_option(task, call, &value.to_ne_bytes()))
 }
 
 /// The value that `setsockopt` was given.

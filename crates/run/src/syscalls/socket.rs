@@ -51,6 +51,8 @@ pub(crate) fn handle(world: &World, call: &Call) -> Outcome {
         (Emulated::Datagram(d), _) => return datagram::handle(world, call, d, end),
         // A file, not a socket, as far as its program goes.
         (Emulated::Tun(_), _) => Err(libc::ENOTSOCK),
+        // A netlink socket has these itself, and its stand-in knows.
+        (_, SYS_getsockopt) if call.int(1) == SOL_SOCKET && inet::is_of_unix(call.int(2)) => return Outcome::Proceed,
         (_, SYS_getsockopt) => self::getsockopt(world, task, call, &emulated),
         (_, SYS_setsockopt) => return self::setsockopt(world, task, call, &emulated),
         (Emulated::Netlink(n), _) => on_netlink(world, task, call, n),

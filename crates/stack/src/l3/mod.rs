@@ -26,7 +26,7 @@ pub(crate) use frag::{Key as FragKey, expire as frag_expire};
 pub(crate) use gso::{cut, exceeds};
 pub(crate) use report::{On as GroupsOn, answer as answer_groups, changed as group_changed, tell as tell_groups};
 pub(crate) use state::L3;
-pub(crate) use v4::echo_options;
+pub(crate) use v4::{echo_options, options_make_sense};
 pub(crate) use v6::solicit as ndisc_solicit;
 
 use std::net::{IpAddr, Ipv6Addr};

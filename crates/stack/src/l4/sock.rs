@@ -183,13 +183,9 @@ impl std::fmt::Debug for Sock {
 impl Sock {
     /// A fresh one. Raw ones hear from here on (`inet_create`).
     pub(crate) fn new(stack: &Stack, net: NetRef, kind: Kind, uid: u32) -> Arc<Self> {
-        let mut options = Options::default();
+        let mut options = Options::new(kind.v6);
         if kind.v6 && stack.state(&net).is_some_and(|state| v6_only_by_default(Cx { stack, net: &net, state })) {
             options.put(Opt::IPV6_V6ONLY, 1);
-        }
-        if kind.v6 {
-            // Linux is born so.
-            options.put(Opt::IP_MULTICAST_ALL, 0);
         }
         if kind.proto == Proto::Raw(IPPROTO_RAW) {
             options.put(if kind.v6 { Opt::IPV6_HDRINCL } else { Opt::IP_HDRINCL }, 1);

@@ -3,17 +3,24 @@
 use std::os::fd::{AsFd, BorrowedFd};
 
 use pernet::Cap;
+use pernet_stack::Caller;
 
 use super::{Phase, StreamFd};
-use crate::inet::{common_option, option_value, write_option};
+use crate::inet::caller::TaskCaller;
+use crate::inet::{common_option, option_value, refuse, write_option};
 use crate::listener::Call;
+use crate::mem::Memory;
 use crate::sys;
 use crate::syscalls::Outcome;
 use crate::task::Task;
 use crate::world::{World, lock};
 
+fn int(value: &[u8]) -> Result<i32, i32> {
+    value.first_chunk().map(|&b| i32::from_ne_bytes(b)).ok_or(libc::EINVAL)
+}
+
 fn truth(value: &[u8]) -> Result<bool, i32> {
-    value.first_chunk::<4>().map(|b| *b != [0; 4]).ok_or(libc::EINVAL)
+    int(value).map(|number| number != 0)
 }
 
 pub(super) fn set(world: &World, task: Task, call: &Call, s: &StreamFd) -> Outcome {
@@ -63,9 +70,25 @@ pub(super) fn set(world: &World, task: Task, call: &Call, s: &StreamFd) -> Outco
             s.socket.set_device(index);
             Outcome::Value(0)
         }
-        (libc::SOL_SOCKET, _) => Outcome::Proceed,
+        (libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX) => done(int(&value).and_then(|index| {
+            // There need not be such a device yet.
+            s.socket.set_device(u32::try_from(index).map_err(|_| libc::EINVAL)?);
+            Ok(())
+        })),
+        (libc::SOL_SOCKET, libc::SO_PRIORITY) => done(int(&value).and_then(|priority| {
+            let caller = TaskCaller { world, task, net: &s.net };
+            if !(0..=6).contains(&priority) && !caller.capable(Cap::NetAdmin) && !caller.capable(Cap::NetRaw) {
+                return Err(libc::EPERM);
+            }
+            s.socket.set_priority(priority.cast_unsigned());
+            Ok(())
+        })),
+        (libc::SOL_SOCKET, _) => refuse(option, &value).map_or(Outcome::Proceed, Outcome::Errno),
         (libc::IPPROTO_TCP, _) => done(s.socket.set_tcp_option(option, &value)),
-        (libc::SOL_IP | libc::SOL_IPV6, _) => done(s.socket.set_ip_option(level, option, &value)),
+        (libc::SOL_IP | libc::SOL_IPV6, _) => {
+            let caller = TaskCaller { world, task, net: &s.net };
+            done(s.socket.set_ip_option(&caller, level, option, &value))
+        }
         _ => Outcome::Errno(libc::ENOPROTOOPT),
     }
 }
@@ -130,10 +153,18 @@ pub(super) fn get(world: &World, task: Task, call: &Call, s: &StreamFd) -> Outco
                 name
             }))
         }
+        (libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX) => Ok(s.socket.device().to_ne_bytes().to_vec()),
+        (libc::SOL_SOCKET, libc::SO_PRIORITY) => Ok(s.socket.priority().to_ne_bytes().to_vec()),
         (libc::SOL_SOCKET, _) => return Outcome::Proceed,
         (libc::IPPROTO_TCP, _) => s.socket.tcp_option(option),
-        (libc::SOL_IP | libc::SOL_IPV6, _) => s.socket.ip_option(level, option),
-        _ => Err(libc::ENOPROTOOPT),
+        (libc::SOL_IP | libc::SOL_IPV6, _) => {
+            let room = Memory::of(task.tid).u32(call.args[4]).map_err(|e| e.errno());
+            let room = room.and_then(|room| usize::try_from(room.cast_signed()).map_err(|_| libc::EINVAL));
+            room.and_then(|room| s.socket.ip_option(level, option, room))
+        }
+        // What level there is not depends on the family.
+        _ if s.kind.domain() == libc::AF_INET6 => Err(libc::ENOPROTOOPT),
+        _ => Err(libc::EOPNOTSUPP),
     };
     Outcome::from(value.and_then(|value| write_option(task, call, &value)))
 }

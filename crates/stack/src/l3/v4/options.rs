@@ -101,6 +101,11 @@ pub(super) fn parse(header: &[u8]) -> Result<Options, u8> {
     Ok(out)
 }
 
+/// Whether a program may have these options sent.
+pub(crate) fn make_sense(options: &[u8]) -> bool {
+    parse(&[&[0; HLEN], options].concat()).is_ok()
+}
+
 /// Writes an address into the record of the route at `at`; the header's checksum is to be written anew.
 pub(super) fn record(packet: &mut [u8], at: usize, address: [u8; 4]) {
     let Some(&pointer) = packet.get(at + 2) else { return };

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use pernet::Net;
 
-use super::smoltcp::Congestion;
 use super::sock::Sock;
 use super::state::State;
 use super::timewait::TimeWait;
@@ -159,19 +158,16 @@ impl Sock {
             uid: if over { 0 } else { options.uid },
             inode: if inner.orphan { 0 } else { inner.inode },
             mark: options.mark,
-            tos: options.tos,
+            tos: options.heeded(self.v6).tos,
             v6_only: options.v6_only,
             port_locked: inner.bound.is_some(),
             shutdown: shut(inner.shut_read || inner.done, 1) | shut(inner.shut_write, 2),
-            flags: [options.receive_errors, options.any_source, options.no_port],
+            flags: [options.heeded(self.v6).receive_errors, options.any_source, options.no_port],
             // Groups are none of a connection's business.
             groups: [true, !self.v6],
             remains: over,
             info: Some(info).filter(|_| !over),
-            congestion: match options.congestion {
-                Congestion::Cubic => "cubic",
-                Congestion::None => "none",
-            },
+            congestion: options.congestion.name(),
             buffers: (count(options.receive_buffer), count(options.send_buffer)),
             drops: 0,
         }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use super::buffers::MOST;
 use super::info::Counts;
-use super::options::Options;
 use super::reset;
 use super::segment::{self, ACK, FIN, Header, RST, SYN, before};
 use super::smoltcp::Engine;
@@ -24,7 +23,14 @@ const TOO_BIG: [(bool, u8, u8); 2] = [(true, 3, 4), (false, 2, 0)];
 impl Sock {
     /// A segment that the port table found this socket for.
     pub(super) fn segment(self: &Arc<Self>, cx: Cx<'_>, header: &Header, packet: Received) {
-        let state = self.lock().state;
+        let (state, min_hops) = {
+            let inner = self.lock();
+            (inner.state, inner.options.heeded(packet.dst.is_ipv6()).min_hops)
+        };
+        if packet.hop_limit < min_hops {
+            // It has come from farther away than the program talks to.
+            return;
+        }
         match state {
             State::Listen => self.knock(cx, header, packet),
             State::Close => reset(cx, header, &packet),
@@ -99,7 +105,7 @@ impl Sock {
             if listen.queue.len() + taken > listen.backlog || listen.young.len() > listen.backlog.max(8) {
                 return;
             }
-            (inner.options.clone(), inner.ticket)
+            (inner.options.inherited(), inner.ticket)
         };
         let Some(ticket) = ticket else { return };
         let local = SocketAddr::new(packet.dst, header.dport);
@@ -114,7 +120,8 @@ impl Sock {
                 peer: Some(peer),
                 scope: if is_link_local(packet.src) { packet.iif } else { 0 },
                 counts: Counts::new(cx.now()),
-                options: Options { tos: 0, ..options },
+                saved_syn: saved_syn(options.save_syn, header, &packet),
+                options,
                 parent: Arc::downgrade(self),
                 due: Due { handshake: Some(cx.now() + SYNACK_LIMIT), ..Due::default() },
                 // Nobody has it yet.
@@ -145,7 +152,9 @@ impl Sock {
     pub(super) fn icmp_error(self: &Arc<Self>, cx: Cx<'_>, peer: SocketAddr, seq: u32, error: &IcmpError<'_>) {
         let too_big = TOO_BIG.contains(&(error.src.is_ipv4(), error.ty, error.code));
         self.act(cx, |inner, out| {
-            if inner.peer != Some(peer) || inner.state == State::Listen || inner.state == State::Close {
+            let too_far =
+                error.offender.is_some() && error.packet.hop_limit < inner.options.heeded(peer.is_ipv6()).min_hops;
+            if inner.peer != Some(peer) || too_far || inner.state == State::Listen || inner.state == State::Close {
                 return;
             }
             let Sequence { snd_una, snd_nxt, .. } = inner.sequence;
@@ -159,7 +168,7 @@ impl Sock {
                 }
             } else if matches!(inner.state, State::SynSent | State::SynRecv) {
                 self.end(inner, error.errno);
-            } else if inner.options.receive_errors && error.fatal {
+            } else if inner.options.heeded(peer.is_ipv6()).receive_errors && error.fatal {
                 inner.error = error.errno;
                 inner.news = true;
             } else {
@@ -172,6 +181,21 @@ impl Sock {
     pub(super) fn seed(&self) -> u64 {
         self.stack.random()
     }
+}
+
+/// The headers of a segment, as `TCP_SAVE_SYN` wants them: from the network header on, or from the link's.
+fn saved_syn(mode: u8, header: &Header, packet: &Received) -> Option<Box<[u8]>> {
+    if mode == 0 {
+        return None;
+    }
+    let mut frame = packet.frame.clone();
+    let behind = frame.data().len() - header.len;
+    if mode == 1 {
+        frame.pull_back_to_network();
+    } else {
+        frame.pull_back_to_mac();
+    }
+    frame.data().get(..frame.data().len() - behind).map(Box::from)
 }
 
 impl Inner {

@@ -16,6 +16,7 @@ mod buffers;
 mod diag;
 mod info;
 mod input;
+mod ip_options;
 mod join;
 mod metrics;
 mod options;

@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
+use pernet::NetRef;
+
 use super::info::TcpInfo;
 use super::segment;
 use super::smoltcp::Congestion;
 use super::sock::{BUFFER, Inner, Sock};
 use super::state::State;
+use crate::dev::Stack;
 use crate::errno;
 use crate::l3::{self, PmtuDiscovery};
+use crate::l4::options::Options as Stored;
 
 /// `TCP_*`, options of the level `IPPROTO_TCP`.
 mod name {
@@ -25,47 +29,39 @@ mod name {
     pub(super) const INFO: i32 = 11;
     pub(super) const QUICKACK: i32 = 12;
     pub(super) const CONGESTION: i32 = 13;
+    pub(super) const MD5SIG: i32 = 14;
+    pub(super) const THIN_LINEAR_TIMEOUTS: i32 = 16;
+    pub(super) const THIN_DUPACK: i32 = 17;
     pub(super) const USER_TIMEOUT: i32 = 18;
+    pub(super) const REPAIR: i32 = 19;
+    pub(super) const REPAIR_QUEUE: i32 = 20;
+    pub(super) const QUEUE_SEQ: i32 = 21;
+    pub(super) const REPAIR_OPTIONS: i32 = 22;
     pub(super) const FASTOPEN: i32 = 23;
     pub(super) const TIMESTAMP: i32 = 24;
     pub(super) const NOTSENT_LOWAT: i32 = 25;
+    pub(super) const CC_INFO: i32 = 26;
+    pub(super) const SAVE_SYN: i32 = 27;
+    pub(super) const SAVED_SYN: i32 = 28;
+    pub(super) const REPAIR_WINDOW: i32 = 29;
     pub(super) const FASTOPEN_CONNECT: i32 = 30;
+    pub(super) const ULP: i32 = 31;
+    pub(super) const MD5SIG_EXT: i32 = 32;
+    pub(super) const FASTOPEN_KEY: i32 = 33;
+    pub(super) const FASTOPEN_NO_COOKIE: i32 = 34;
+    pub(super) const ZEROCOPY_RECEIVE: i32 = 35;
     pub(super) const INQ: i32 = 36;
+    pub(super) const TX_DELAY: i32 = 37;
+    pub(super) const IS_MPTCP: i32 = 43;
 }
 
-mod level {
-    pub(super) const IP: i32 = 0;
-    pub(super) const IPV6: i32 = 41;
-}
+/// The least that `TCP_WINDOW_CLAMP` leaves of a window.
+const LEAST_WINDOW: i32 = 1152;
 
-/// `IP_*` and `IPV6_*`.
-mod ip {
-    pub(super) const TOS: i32 = 1;
-    pub(super) const TTL: i32 = 2;
-    pub(super) const OPTIONS: i32 = 4;
-    pub(super) const RECVOPTS: i32 = 6;
-    pub(super) const RETOPTS: i32 = 7;
-    pub(super) const PKTINFO: i32 = 8;
-    pub(super) const MTU_DISCOVER: i32 = 10;
-    pub(super) const RECVERR: i32 = 11;
-    pub(super) const RECVTTL: i32 = 12;
-    pub(super) const RECVTOS: i32 = 13;
-    pub(super) const MTU: i32 = 14;
-    pub(super) const FREEBIND: i32 = 15;
-    pub(super) const TRANSPARENT: i32 = 19;
-    pub(super) const BIND_ADDRESS_NO_PORT: i32 = 24;
-    pub(super) const V6_UNICAST_HOPS: i32 = 16;
-    pub(super) const V6_MTU_DISCOVER: i32 = 23;
-    pub(super) const V6_MTU: i32 = 24;
-    pub(super) const V6_RECVERR: i32 = 25;
-    pub(super) const V6_ONLY: i32 = 26;
-    pub(super) const V6_RECVPKTINFO: i32 = 49;
-    pub(super) const V6_RECVHOPLIMIT: i32 = 51;
-    pub(super) const V6_RECVTCLASS: i32 = 66;
-    pub(super) const V6_TCLASS: i32 = 67;
-    pub(super) const V6_AUTOFLOWLABEL: i32 = 70;
-    pub(super) const V6_TRANSPARENT: i32 = 75;
-    pub(super) const V6_FREEBIND: i32 = 78;
+/// `net.core.somaxconn`.
+fn most_waiting(stack: &Stack, net: &NetRef) -> i32 {
+    let most = stack.sysctl_read(net, "core/somaxconn").unwrap_or_default();
+    most.trim().parse().unwrap_or(4096)
 }
 
 /// The longest name of a way to control congestion, with its end.
@@ -99,10 +95,6 @@ pub(crate) struct Options {
     pub(crate) reuse_port: bool,
     pub(crate) v6_only: bool,
     pub(crate) oob_inline: bool,
-    pub(crate) receive_errors: bool,
-    pub(crate) tos: u8,
-    pub(crate) hop_limit: Option<u8>,
-    pub(crate) pmtu: PmtuDiscovery,
     pub(crate) mark: u32,
     pub(crate) priority: u32,
     /// Index of the device that the socket is bound to; 0 for any.
@@ -112,11 +104,36 @@ pub(crate) struct Options {
     pub(crate) any_source: bool,
     /// `IP_BIND_ADDRESS_NO_PORT`.
     pub(crate) no_port: bool,
+    /// `TCP_SAVE_SYN`: a listener's connections remember what they began with.
+    pub(super) save_syn: u8,
+    pub(super) inq: bool,
+    pub(super) fastopen_connect: bool,
+    pub(super) fastopen_no_cookie: bool,
+    pub(super) thin_timeouts: bool,
+    /// What was said of levels IP and IPv6, and what the connection heeds of it, by family.
+    pub(super) stored: Stored,
+    pub(super) heeded: [Heeded; 2],
+    /// `IP_LOCAL_PORT_RANGE`.
+    pub(super) range: (u16, u16),
+    /// `IP_UNICAST_IF`, `IPV6_UNICAST_IF`: connections do not heed them.
+    pub(super) unicast_device: [u32; 2],
+}
+
+/// What a connection by one family heeds of what was said of its packets.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Heeded {
+    pub(crate) tos: u8,
+    pub(crate) hop_limit: Option<u8>,
+    pub(crate) pmtu: PmtuDiscovery,
+    pub(crate) receive_errors: bool,
+    /// The least TTL of a segment that is taken (`IP_MINTTL`, `IPV6_MINHOPCOUNT`).
+    pub(crate) min_hops: u8,
 }
 
 impl Options {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(v6: bool) -> Self {
         Self {
+            stored: Stored::new(v6),
             keep_idle: Duration::from_secs(7200),
             keep_interval: Duration::from_secs(75),
             keep_count: 9,
@@ -129,13 +146,29 @@ impl Options {
         }
     }
 
+    /// Of a listener's, what a connection of it begins with.
+    pub(super) fn inherited(&self) -> Self {
+        Self { priority: 0, defer_accept: 0, ..self.clone() }
+    }
+
+    /// What is heeded of packets of IPv6, or of IPv4.
+    pub(super) fn heeded(&self, v6: bool) -> &Heeded {
+        &self.heeded[usize::from(v6)]
+    }
+
+    /// Is there a segment that this host would send and this socket not hear?
+    pub(super) fn is_hard_of_hearing(&self) -> bool {
+        self.heeded.iter().any(|heeded| heeded.min_hops != 0)
+    }
+
     /// The header of its packets.
-    pub(super) fn header(&self) -> l3::Header {
+    pub(super) fn header(&self, v6: bool) -> l3::Header {
+        let heeded = self.heeded(v6);
         l3::Header {
             protocol: segment::PROTOCOL,
-            tos: self.tos,
-            hop_limit: self.hop_limit,
-            pmtu: self.pmtu,
+            tos: heeded.tos,
+            hop_limit: heeded.hop_limit,
+            pmtu: heeded.pmtu,
             mark: self.mark,
             priority: self.priority,
             ..l3::Header::default()
@@ -150,6 +183,19 @@ impl Options {
         let waits = (0..=self.syn_retries).map(|n| 1u64.checked_shl(n).map_or(120, |wait| wait.min(120)));
         Duration::from_secs(waits.sum())
     }
+}
+
+/// The seconds for which `TCP_DEFER_ACCEPT` waits: until so many repetitions of a handshake's answer are over that it is as
+/// long as was asked.
+fn whole_repetitions(asked: i32) -> i32 {
+    const LONGEST: i32 = 120;
+    const MOST: usize = 255;
+    let pauses = std::iter::successors(Some(1), |pause: &i32| Some((pause * 2).min(LONGEST)));
+    let ends = pauses.scan(0, |end, pause| {
+        *end += pause;
+        Some(*end)
+    });
+    if asked <= 0 { 0 } else { ends.take(MOST).find(|&end| end >= asked).unwrap_or(LONGEST * (MOST as i32 - 7) + 127) }
 }
 
 fn whole_seconds(value: i32, range: std::ops::RangeInclusive<i32>) -> Result<Duration, i32> {
@@ -170,11 +216,21 @@ impl Sock {
     pub(crate) fn set_option(&self, option: i32, value: &[u8]) -> Result<(), i32> {
         let mut inner = self.lock();
         if option == name::CONGESTION {
-            return inner.set_congestion(value);
+            return if value.is_empty() { Err(errno::EINVAL) } else { inner.set_congestion(value) };
+        }
+        match option {
+            // There is nothing to put on top of a stream here.
+            name::ULP if !value.is_empty() => return Err(errno::ENOENT),
+            name::FASTOPEN_KEY if !matches!(value.len(), 16 | 32) => return Err(errno::EINVAL),
+            name::MD5SIG | name::MD5SIG_EXT | name::FASTOPEN_KEY => return Err(errno::ENOPROTOOPT),
+            _ => {}
         }
         let value = value.first_chunk().map(|&b| i32::from_ne_bytes(b)).ok_or(errno::EINVAL)?;
         let bool = || (0..=1).contains(&value).then_some(value != 0).ok_or(errno::EINVAL);
         let active = inner.state.is_synchronized();
+        let state = inner.state;
+        let idle = matches!(state, State::Close | State::Listen);
+        let most_waiting = inner.hold.as_ref().map_or(4096, |net| most_waiting(&self.stack, net));
         let options = &mut inner.options;
         match option {
             name::NODELAY => {
@@ -202,18 +258,36 @@ impl Sock {
             name::SYNCNT if (1..=127).contains(&value) => options.syn_retries = value.unsigned_abs(),
             name::KEEPCNT | name::SYNCNT => return Err(errno::EINVAL),
             name::LINGER2 => options.linger2 = value.clamp(-1, 120),
-            name::DEFER_ACCEPT => options.defer_accept = value.max(0),
-            name::WINDOW_CLAMP => options.window_clamp = value.max(0),
+            name::DEFER_ACCEPT => options.defer_accept = whole_repetitions(value),
+            name::WINDOW_CLAMP if value != 0 => options.window_clamp = value.max(LEAST_WINDOW),
+            name::WINDOW_CLAMP if state == State::Close => options.window_clamp = 0,
             name::QUICKACK => options.quickack = value != 0,
             name::USER_TIMEOUT if value >= 0 => {
                 options.user_timeout = (value > 0).then(|| Duration::from_millis(u64::from(value.unsigned_abs())));
             }
-            name::FASTOPEN => options.fastopen = value,
-            name::FASTOPEN_CONNECT => _ = bool()?,
+            name::FASTOPEN if value >= 0 && idle => options.fastopen = value.min(most_waiting),
             name::NOTSENT_LOWAT => options.notsent_lowat = value as u32,
-            // Repair mode, and what else nobody but checkpointing has use for, is not here.
-            name::INQ | name::TIMESTAMP => _ = bool()?,
-            name::USER_TIMEOUT => return Err(errno::EINVAL),
+            name::FASTOPEN_CONNECT => options.fastopen_connect = bool()?,
+            name::FASTOPEN_NO_COOKIE => options.fastopen_no_cookie = bool()?,
+            name::THIN_LINEAR_TIMEOUTS => options.thin_timeouts = bool()?,
+            // Linux takes it, and does nothing.
+            name::THIN_DUPACK => _ = bool()?,
+            name::SAVE_SYN if (0..=2).contains(&value) => options.save_syn = value as u8,
+            name::INQ => options.inq = bool()?,
+            name::TX_DELAY if value == 0 => {}
+            name::TX_DELAY if value > 0 => return Err(errno::ENOPROTOOPT),
+            // Nobody may repair a connection here, so none is being repaired.
+            name::REPAIR if matches!(value, 0 | -1) => {}
+            name::REPAIR if value == 1 => return Err(errno::EPERM),
+            name::REPAIR_QUEUE | name::REPAIR_WINDOW | name::TIMESTAMP => return Err(errno::EPERM),
+            name::WINDOW_CLAMP
+            | name::USER_TIMEOUT
+            | name::FASTOPEN
+            | name::SAVE_SYN
+            | name::TX_DELAY
+            | name::REPAIR
+            | name::QUEUE_SEQ
+            | name::REPAIR_OPTIONS => return Err(errno::EINVAL),
             _ => return Err(errno::ENOPROTOOPT),
         }
         Ok(())
@@ -224,7 +298,11 @@ impl Sock {
     /// # Errors
     /// `ENOPROTOOPT`.
     pub(crate) fn option(&self, option: i32) -> Result<Vec<u8>, i32> {
-        let inner = self.lock();
+        let mut inner = self.lock();
+        if option == name::SAVED_SYN {
+            // Told once.
+            return Ok(inner.saved_syn.take().map_or_else(Vec::new, Vec::from));
+        }
         let options = &inner.options;
         let seconds = |time: Duration| i32::try_from(time.as_secs()).unwrap_or(i32::MAX);
         let value = match option {
@@ -246,13 +324,19 @@ impl Sock {
                 options.user_timeout.map_or(0, |time| i32::try_from(time.as_millis()).unwrap_or(i32::MAX))
             }
             name::FASTOPEN => options.fastopen,
-            name::FASTOPEN_CONNECT | name::INQ | name::TIMESTAMP => 0,
+            name::FASTOPEN_CONNECT => options.fastopen_connect.into(),
+            name::FASTOPEN_NO_COOKIE => options.fastopen_no_cookie.into(),
+            name::THIN_LINEAR_TIMEOUTS => options.thin_timeouts.into(),
+            name::SAVE_SYN => options.save_syn.into(),
+            name::INQ => options.inq.into(),
+            name::TIMESTAMP | name::THIN_DUPACK | name::REPAIR | name::TX_DELAY | name::IS_MPTCP => 0,
+            name::REPAIR_QUEUE | name::REPAIR_WINDOW | name::QUEUE_SEQ | name::ZEROCOPY_RECEIVE => {
+                return Err(errno::EINVAL);
+            }
+            name::CC_INFO | name::ULP | name::FASTOPEN_KEY => return Ok(Vec::new()),
             name::NOTSENT_LOWAT => options.notsent_lowat as i32,
             name::CONGESTION => {
-                let mut text = match options.congestion {
-                    Congestion::Cubic => b"cubic".to_vec(),
-                    Congestion::None => b"none".to_vec(),
-                };
+                let mut text = options.congestion.name().as_bytes().to_vec();
                 text.resize(CA_NAME_MAX, 0);
                 return Ok(text);
             }
@@ -260,76 +344,6 @@ impl Sock {
                 drop(inner);
                 return Ok(self.info().to_bytes());
             }
-            _ => return Err(errno::ENOPROTOOPT),
-        };
-        Ok(value.to_ne_bytes().to_vec())
-    }
-
-    /// `setsockopt` of the levels `IPPROTO_IP` and `IPPROTO_IPV6`, of which a connection heeds few.
-    ///
-    /// # Errors
-    /// `EINVAL`, `ENOPROTOOPT`.
-    pub(crate) fn set_ip_option(&self, level: i32, option: i32, value: &[u8]) -> Result<(), i32> {
-        let value = match *value {
-            [byte] | [byte, _] | [byte, _, _] if level == level::IP => i32::from(byte),
-            [a, b, c, d, ..] => i32::from_ne_bytes([a, b, c, d]),
-            _ => return Err(errno::EINVAL),
-        };
-        let mut inner = self.lock();
-        let bound = inner.ticket.is_some();
-        let options = &mut inner.options;
-        match (level, option) {
-            // The two lowest bits are not the program's: they tell of congestion.
-            (level::IP, ip::TOS) => options.tos = value as u8 & !3 | options.tos & 3,
-            (level::IP, ip::TTL) if value == -1 => options.hop_limit = None,
-            (level::IP, ip::TTL) if (1..=255).contains(&value) => options.hop_limit = Some(value as u8),
-            (level::IP, ip::MTU_DISCOVER) | (level::IPV6, ip::V6_MTU_DISCOVER) => {
-                options.pmtu = PmtuDiscovery::of(value).ok_or(errno::EINVAL)?;
-            }
-            (level::IP, ip::RECVERR) | (level::IPV6, ip::V6_RECVERR) => options.receive_errors = value != 0,
-            (level::IP, ip::FREEBIND | ip::TRANSPARENT) | (level::IPV6, ip::V6_FREEBIND | ip::V6_TRANSPARENT) => {
-                options.any_source = value != 0;
-            }
-            (level::IP, ip::BIND_ADDRESS_NO_PORT) => options.no_port = value != 0,
-            (level::IPV6, ip::V6_ONLY) if bound => return Err(errno::EINVAL),
-            (level::IPV6, ip::V6_ONLY) => options.v6_only = value != 0,
-            (level::IPV6, ip::V6_UNICAST_HOPS) if value == -1 => options.hop_limit = None,
-            (level::IPV6, ip::V6_UNICAST_HOPS) if (1..=255).contains(&value) => options.hop_limit = Some(value as u8),
-            (level::IPV6, ip::V6_TCLASS) if (-1..=255).contains(&value) => options.tos = value.max(0) as u8,
-            (level::IP, ip::TTL) | (level::IPV6, ip::V6_UNICAST_HOPS | ip::V6_TCLASS) => return Err(errno::EINVAL),
-            // What it wants to be told beside bytes, a stream has no place for.
-            (level::IP, ip::PKTINFO | ip::RECVTTL | ip::RECVTOS | ip::RECVOPTS | ip::RETOPTS) => {}
-            (level::IPV6, ip::V6_RECVPKTINFO | ip::V6_RECVHOPLIMIT | ip::V6_RECVTCLASS | ip::V6_AUTOFLOWLABEL) => {}
-            _ => return Err(errno::ENOPROTOOPT),
-        }
-        Ok(())
-    }
-
-    /// `getsockopt` of those levels.
-    ///
-    /// # Errors
-    /// `ENOPROTOOPT`, `ENOTCONN`.
-    pub(crate) fn ip_option(&self, level: i32, option: i32) -> Result<Vec<u8>, i32> {
-        let inner = self.lock();
-        let options = &inner.options;
-        let hops = |born: i32| options.hop_limit.map_or(born, i32::from);
-        let value = match (level, option) {
-            (level::IP, ip::TOS) | (level::IPV6, ip::V6_TCLASS) => i32::from(options.tos),
-            (level::IP, ip::TTL) | (level::IPV6, ip::V6_UNICAST_HOPS) => hops(64),
-            (level::IP, ip::MTU_DISCOVER) | (level::IPV6, ip::V6_MTU_DISCOVER) => options.pmtu as i32,
-            (level::IP, ip::RECVERR) | (level::IPV6, ip::V6_RECVERR) => options.receive_errors.into(),
-            (level::IP, ip::FREEBIND | ip::TRANSPARENT) | (level::IPV6, ip::V6_FREEBIND | ip::V6_TRANSPARENT) => {
-                options.any_source.into()
-            }
-            (level::IP, ip::BIND_ADDRESS_NO_PORT) => options.no_port.into(),
-            (level::IPV6, ip::V6_ONLY) => options.v6_only.into(),
-            (level::IP, ip::MTU) | (level::IPV6, ip::V6_MTU) => match (&inner.engine, inner.local) {
-                (Some(engine), Some(local)) => i32::from(engine.mss()) + if local.is_ipv4() { 40 } else { 60 },
-                _ => return Err(errno::ENOTCONN),
-            },
-            (level::IP, ip::OPTIONS) => return Ok(Vec::new()),
-            (level::IP, ip::PKTINFO | ip::RECVTTL | ip::RECVTOS | ip::RECVOPTS | ip::RETOPTS)
-            | (level::IPV6, ip::V6_RECVPKTINFO | ip::V6_RECVHOPLIMIT | ip::V6_RECVTCLASS) => 0,
             _ => return Err(errno::ENOPROTOOPT),
         };
         Ok(value.to_ne_bytes().to_vec())
@@ -412,11 +426,21 @@ impl Inner {
 
     fn set_congestion(&mut self, name: &[u8]) -> Result<(), i32> {
         let name = name.split(|&b| b == 0).next().unwrap_or_default();
-        self.options.congestion = match name {
-            b"cubic" => Congestion::Cubic,
-            b"none" => Congestion::None,
-            _ => return Err(errno::ENOENT),
-        };
+        self.options.congestion = Congestion::of(name).ok_or(errno::ENOENT)?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_accept_is_deferred_by_whole_repetitions() {
+        let cases = [(0, 0), (1, 1), (2, 3), (7, 7), (8, 15), (64, 127), (128, 247), (200, 247), (1000, 1087)];
+        for (asked, waits) in cases {
+            assert_eq!(whole_repetitions(asked), waits, "{asked}");
+        }
+        assert_eq!((whole_repetitions(100_000), whole_repetitions(-1)), (29_887, 0));
     }
 }

@@ -59,8 +59,29 @@ thread_local! {
 pub(super) enum Congestion {
     #[default]
     Cubic,
+    Reno,
+    /// Computed as cubic.
+    Bbr,
     /// Not at all.
     None,
+}
+
+impl Congestion {
+    const ALL: [Self; 4] = [Self::Cubic, Self::Reno, Self::Bbr, Self::None];
+
+    /// As programs call it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Cubic => "cubic",
+            Self::Reno => "reno",
+            Self::Bbr => "bbr",
+            Self::None => "none",
+        }
+    }
+
+    pub(super) fn of(name: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|way| way.name().as_bytes() == name)
+    }
 }
 
 /// What a connection begins with.
@@ -203,7 +224,8 @@ impl Engine {
         let buffer = |len: usize| tcp::SocketBuffer::new(vec![0; len]);
         let mut socket = tcp::Socket::new(buffer(begin.receive_buffer), buffer(begin.send_buffer));
         socket.set_congestion_control(match begin.congestion {
-            Congestion::Cubic => tcp::CongestionControl::Cubic,
+            Congestion::Cubic | Congestion::Bbr => tcp::CongestionControl::Cubic,
+            Congestion::Reno => tcp::CongestionControl::Reno,
             Congestion::None => tcp::CongestionControl::None,
         });
         socket.set_nagle_enabled(!begin.nodelay);

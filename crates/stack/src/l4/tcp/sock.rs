@@ -161,6 +161,8 @@ pub(super) struct Inner {
     pub(super) ask_at: Duration,
     pub(super) counts: Counts,
     pub(super) due: Due,
+    /// The headers that it began with (`TCP_SAVE_SYN`).
+    pub(super) saved_syn: Option<Box<[u8]>>,
     /// The way that the last segment took, what it was asked for, and of which generation of configuration it is.
     pub(super) way: Option<Box<(u64, Flow, Route)>>,
     /// The entry in the list of timers.
@@ -185,7 +187,7 @@ pub(super) fn plain(addr: SocketAddr) -> SocketAddr {
 impl Sock {
     /// A fresh socket of a program's.
     pub(crate) fn new(stack: &Stack, net: &NetRef, v6: bool) -> Arc<Self> {
-        let inner = Inner { hold: Some(net.clone()), options: Options::new(), ..Inner::default() };
+        let inner = Inner { hold: Some(net.clone()), options: Options::new(v6), ..Inner::default() };
         Arc::new(Self::with(stack.clone(), net.downgrade(), v6, inner))
     }
 
@@ -455,7 +457,7 @@ impl Sock {
             engine.set_mss(largest_segment(route, &inner.options));
         }
         let (largest, options) = inner.engine.as_ref().map_or((0, 0), |engine| (engine.mss(), engine.options_len()));
-        let header = inner.options.header();
+        let header = inner.options.header(peer.is_ipv6());
         let last = out.len() - 1;
         for (n, mut frame) in out.drain(..).enumerate() {
             inner.skip.outgoing(frame.data_mut());

@@ -190,6 +190,7 @@ impl Sock {
         let bears = sent.payload > 0 || sent.has(SYN) && !sent.has(ACK);
         bears
             && inner.inode != 0
+            && !inner.options.is_hard_of_hearing()
             && inner.ask_at <= cx.now()
             && !self.path().as_ref().is_some_and(|path| path.holds(self))
     }
@@ -198,7 +199,7 @@ impl Sock {
     pub(super) fn follow_trail(self: &Arc<Self>, cx: Cx<'_>, inner: &mut Inner, trail: Option<Box<Trail>>) {
         let Some(mut trail) = trail else { return };
         if trail.from != self.cookie {
-            if trail.end.is_none() {
+            if trail.end.is_none() && !inner.options.is_hard_of_hearing() {
                 trail.end = Some(Arc::downgrade(self));
                 inner.trail = Some(trail);
             }

@@ -15,6 +15,7 @@ use super::state::State;
 use super::user::Read;
 use crate::dev::Stack;
 use crate::errno;
+use crate::l4::sock::Caller;
 use crate::wait::wait_for;
 
 /// A TCP socket of a namespace, with the calls that Linux has for it. None of them waits; errors are positive errnos, with
@@ -345,17 +346,28 @@ impl TcpSocket {
     /// Sets an option of the levels `IPPROTO_IP` and `IPPROTO_IPV6`.
     ///
     /// # Errors
-    /// `EINVAL`, `ENOPROTOOPT`.
-    pub fn set_ip_option(&self, level: i32, option: i32, value: &[u8]) -> Result<(), i32> {
-        self.sock.set_ip_option(level, option, value)
+    /// As Linux gives them.
+    pub fn set_ip_option(&self, caller: &dyn Caller, level: i32, option: i32, value: &[u8]) -> Result<(), i32> {
+        self.sock.set_ip_option(caller, level, option, value)
     }
 
-    /// An option of those levels.
+    /// An option of those levels, for so much `room`.
     ///
     /// # Errors
-    /// `ENOPROTOOPT`, `ENOTCONN`.
-    pub fn ip_option(&self, level: i32, option: i32) -> Result<Vec<u8>, i32> {
-        self.sock.ip_option(level, option)
+    /// As Linux gives them.
+    pub fn ip_option(&self, level: i32, option: i32, room: usize) -> Result<Vec<u8>, i32> {
+        self.sock.ip_option(level, option, room)
+    }
+
+    /// The priority of its packets (`SO_PRIORITY`).
+    pub fn set_priority(&self, priority: u32) {
+        self.sock.options(|options| options.priority = priority);
+    }
+
+    /// That priority.
+    #[must_use]
+    pub fn priority(&self) -> u32 {
+        self.sock.options(|options| options.priority)
     }
 
     /// Waits until `f` says something else than `EAGAIN` or `EINPROGRESS`, and runs the stack meanwhile: it needs no other

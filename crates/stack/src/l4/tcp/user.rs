@@ -19,7 +19,7 @@ use crate::errno;
 use crate::fib::{self, route_type};
 use crate::l2::Cx;
 use crate::l3::Reach;
-use crate::l4::ports::{Claim, ephemeral_range, may_bind_port};
+use crate::l4::ports::{Claim, Range, ephemeral_range, may_bind_port};
 use crate::sysctl;
 
 /// How to read.
@@ -29,6 +29,14 @@ pub(crate) struct Read {
     pub(crate) peek: bool,
     /// The urgent byte (`MSG_OOB`).
     pub(crate) urgent: bool,
+}
+
+impl Inner {
+    /// The ports among which one is chosen.
+    fn ports(&self, cx: Cx<'_>) -> Range {
+        let (low, high) = self.options.range;
+        ephemeral_range(cx.ns()).within(low, high)
+    }
 }
 
 impl Sock {
@@ -84,7 +92,7 @@ impl Sock {
     fn bind_to(self: &Arc<Self>, cx: Cx<'_>, inner: &mut Inner, addr: SocketAddr) -> Result<(), i32> {
         cx.state.tcp.expire(cx.now());
         let claim = self.claim(inner, addr.ip(), addr.port());
-        let ticket = cx.state.tcp.ports.bind(claim, &ephemeral_range(cx.ns()), self.holder())?;
+        let ticket = cx.state.tcp.ports.bind(claim, &inner.ports(cx), self.holder())?;
         inner.ticket = Some(ticket);
         inner.local = Some(SocketAddr::new(addr.ip(), cx.state.tcp.ports.port_of(ticket)));
         inner.bound = Some(addr.ip());
@@ -184,7 +192,7 @@ impl Sock {
             }
             None => {
                 let claim = self.claim(inner, route.src, 0);
-                ports.bind_for(claim, peer, &ephemeral_range(cx.ns()), self.holder())?
+                ports.bind_for(claim, peer, &inner.ports(cx), self.holder())?
             }
         };
         inner.ticket = Some(ticket);

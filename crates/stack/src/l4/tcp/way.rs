@@ -44,7 +44,7 @@ impl Sock {
             src,
             oif,
             mark: inner.options.mark,
-            tos: inner.options.tos,
+            tos: inner.options.heeded(dst.is_ipv6()).tos,
             protocol: segment::PROTOCOL,
             sport: port(inner.local),
             dport: port(inner.peer),
