@@ -112,6 +112,42 @@ pub(super) fn options(bytes: &[u8], header: &Header) -> Options {
     }
 }
 
+/// Puts options where Linux puts them (`tcp_options_write`): what captures show, and what tells one system from another.
+/// Those that would take more room so stay as they are.
+pub(super) fn arrange_options(bytes: &mut [u8], header: &Header) {
+    const NOP: u8 = 1;
+    if let Some([8, 10, .., 0, 0]) = bytes.get(HEADER_LEN..header.len).filter(|room| room.len() == 12) {
+        // A timestamp alone, as on all segments but the first.
+        bytes[HEADER_LEN..header.len].rotate_right(2);
+        bytes[HEADER_LEN..HEADER_LEN + 2].fill(NOP);
+        return;
+    }
+    let found = options(bytes, header);
+    let Some(room) = bytes.get_mut(HEADER_LEN..header.len).filter(|room| !room.is_empty()) else { return };
+    let mut put = Vec::with_capacity(room.len());
+    if let Some(mss) = found.mss {
+        put.extend([2, 4]);
+        put.extend(mss.to_be_bytes());
+    }
+    match (found.sack_permitted, found.timestamp) {
+        (true, Some(_)) => put.extend([4, 2]),
+        (false, Some(_)) => put.extend([NOP, NOP]),
+        (true, None) => put.extend([NOP, NOP, 4, 2]),
+        (false, None) => {}
+    }
+    if let Some((value, echo)) = found.timestamp {
+        put.extend([8, 10]);
+        put.extend(value.to_be_bytes());
+        put.extend(echo.to_be_bytes());
+    }
+    if let Some(shift) = found.window_scale {
+        put.extend([NOP, 3, 3, shift]);
+    }
+    if put.len() == room.len() {
+        room.copy_from_slice(&put);
+    }
+}
+
 /// A segment without payload, made outside of any connection's engine: a reset, or an answer in TIME-WAIT.
 pub(super) fn bare(header: &Header, timestamp: Option<(u32, u32)>) -> Frame {
     let len = HEADER_LEN + if timestamp.is_some() { 12 } else { 0 };
@@ -158,6 +194,13 @@ pub(super) fn set_ports(bytes: &mut [u8], source: u16, destination: u16) {
     if let Some([a, b, c, d]) = bytes.first_chunk_mut::<4>() {
         [*a, *b] = source.to_be_bytes();
         [*c, *d] = destination.to_be_bytes();
+    }
+}
+
+/// Sets the window.
+pub(super) fn set_window(bytes: &mut [u8], window: u16) {
+    if let Some(header) = bytes.first_chunk_mut::<HEADER_LEN>() {
+        header[14..16].copy_from_slice(&window.to_be_bytes());
     }
 }
 
@@ -236,6 +279,26 @@ mod tests {
         (of.flags, of.ack) = (ACK, 77);
         let reset = Header::parse(reset_for(&of).data()).unwrap();
         assert_eq!((reset.seq, reset.ack, reset.flags), (77, 0, RST));
+    }
+
+    #[test]
+    fn options_stand_where_linux_puts_them() {
+        let arranged = |options: &[u8]| {
+            let mut bytes = vec![0; HEADER_LEN];
+            bytes.extend_from_slice(options);
+            bytes[12] = (bytes.len() as u8 / 4) << 4;
+            let header = Header::parse(&bytes).unwrap();
+            arrange_options(&mut bytes, &header);
+            bytes.split_off(HEADER_LEN)
+        };
+        let syn = [2, 4, 5, 0xb4, 3, 3, 7, 4, 2, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8, 0];
+        assert_eq!(arranged(&syn), [2, 4, 5, 0xb4, 4, 2, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8, 1, 3, 3, 7]);
+        assert_eq!(arranged(&[2, 4, 5, 0xb4, 3, 3, 7, 4, 2, 0, 0, 0]), [2, 4, 5, 0xb4, 1, 1, 4, 2, 1, 3, 3, 7]);
+        assert_eq!(arranged(&[8, 10, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0]), [1, 1, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8]);
+        // Blocks of selective acknowledgement want to be aligned, too.
+        let sack = [8, 10, 1, 2, 3, 4, 5, 6, 7, 8, 5, 10, 1, 2, 3, 4, 5, 6, 7, 8];
+        assert_eq!(arranged(&sack), sack);
+        assert_eq!(arranged(&[]), []);
     }
 
     #[test]

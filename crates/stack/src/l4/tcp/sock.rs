@@ -11,7 +11,7 @@ use pernet::{NetHandle, NetRef};
 
 use super::info::Counts;
 use super::options::Options;
-use super::segment::{self, ACK, Header, before};
+use super::segment::{self, ACK, Header, SYN, before};
 use super::smoltcp::{Begin, Engine};
 use super::state::State;
 use super::timewait::TimeWait;
@@ -456,11 +456,19 @@ impl Sock {
             // What was learnt of the path since. What is too large for it already is cut by layer 3 or lost.
             engine.set_mss(largest_segment(route, &inner.options));
         }
+        let (largest, options) = inner.engine.as_ref().map_or((0, 0), |engine| (engine.mss(), engine.options_len()));
         let header = inner.options.header(peer.is_ipv6());
         let last = out.len() - 1;
         for (n, mut frame) in out.drain(..).enumerate() {
             inner.skip.outgoing(frame.data_mut());
-            let Some(sent) = Header::parse(frame.data()) else { continue };
+            let Some(mut sent) = Header::parse(frame.data()) else { continue };
+            if sent.has(SYN) {
+                // At first as many segments are offered as fit whole (`tcp_select_initial_window`).
+                let beside = if sent.has(ACK) { options } else { 0 };
+                sent.window -= sent.window % largest.saturating_sub(beside).min(sent.window).max(1);
+                segment::set_window(frame.data_mut(), sent.window);
+            }
+            segment::arrange_options(frame.data_mut(), &sent);
             inner.note_sent(&sent, frame.segments(sent.len) as u32, cx.now());
             if n == last {
                 self.leave_trail(cx, inner, &sent, &mut frame);
