@@ -16,6 +16,8 @@
 //! is refused; and what is put into the pair when the program's end is gone is refused by the kernel: then the socket is
 //! closed and the packet comes in once more, so that its sender hears the truth.
 
+mod options;
+
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
@@ -23,10 +25,10 @@ use std::time::{Duration, Instant};
 use pernet::{Cred, NetRef};
 use pernet_stack::ControlMessage;
 
-use super::caller::{TaskCaller, read_program};
+use super::caller::TaskCaller;
 use super::core::{Beside, Core, Incoming};
 use super::ring::RingFile;
-use super::{Family, Kind, common_option, control, keep, option_value, refuse, send_many, write_name};
+use super::{Kind, control, keep, send_many, write_name};
 use crate::caller::Caller;
 use crate::ledger::Ledger;
 use crate::listener::{Call, Notification};
@@ -46,18 +48,6 @@ pub(super) const MSG_ERRQUEUE: i32 = 0x2000;
 const LARGEST_BUFFER: usize = 2 * 4_194_304;
 /// More than the longest datagram of any of these kinds: what is longer is refused, and need not be read to its end.
 const LONGEST: usize = 1 << 17;
-/// Options of level SOL_SOCKET that the stand-in has of its own: it answers what they are.
-const NATIVE_TOO: [i32; 8] = [
-    libc::SO_REUSEADDR,
-    libc::SO_BROADCAST,
-    libc::SO_DONTROUTE,
-    libc::SO_RCVBUF,
-    libc::SO_SNDBUF,
-    libc::SO_TIMESTAMP,
-    libc::SO_TIMESTAMPNS,
-    libc::SO_RXQ_OVFL,
-];
-
 /// What is known of a datagram in the pair.
 #[derive(Clone)]
 pub(super) struct Sent {
@@ -276,75 +266,6 @@ impl DatagramFd {
         flags: i32,
     ) -> Result<i64, i32> {
         self.core.send(bytes, to, control, flags, &self.privileges(world, task)).map(|n| n as i64)
-    }
-
-    fn getsockopt(&self, task: Task, call: &Call) -> Result<i64, i32> {
-        if let Some(answer) = common_option(task, call, self.kind, &self.net) {
-            return answer;
-        }
-        let memory = Memory::of(task.tid);
-        let room = memory.u32(call.args[4]).map_err(|e| e.errno())?;
-        let room = usize::try_from(room.cast_signed()).map_err(|_| libc::EINVAL)?;
-        // Of one option what is asked for stands where the answer goes.
-        let given = memory.bytes(call.args[3], room.min(4)).unwrap_or_default();
-        let value = self.core.option(call.int(1), call.int(2), room, &given)?;
-        memory.write_sized(call.args[3], call.args[4], &value).map_err(|e| e.errno())?;
-        Ok(0)
-    }
-
-    fn setsockopt(&self, world: &World, caller: &Caller, call: &Call) -> Outcome {
-        let task = caller.task;
-        let (level, name) = (call.int(1), call.int(2));
-        let value = match option_value(task, call) {
-            Ok(value) => value,
-            Err(e) => return Outcome::Errno(e),
-        };
-        if level == libc::SOL_SOCKET
-            && let Some(errno) = refuse(name, &value)
-        {
-            return Outcome::Errno(errno);
-        }
-        if level == libc::SOL_SOCKET
-            && let Some(result) = self.filter(task, name, &value)
-        {
-            return Outcome::from(result.map(|()| 0));
-        }
-        if level == libc::SOL_SOCKET && matches!(name, libc::SO_ATTACH_FILTER | libc::SO_ATTACH_BPF) {
-            // It is the kernel's to apply, in the pair.  Whether it is refused, or taken away again, we need not know.
-            let mut state = lock(&self.state);
-            self.fill(world, &mut state);
-            state.filtered = true;
-        }
-        if (level, name) == (libc::SOL_SOCKET, libc::SO_RCVBUF)
-            && let Some(bytes) = value.first_chunk()
-        {
-            let bytes = usize::try_from(i32::from_ne_bytes(*bytes)).unwrap_or(0);
-            self.core.set_receive_buffer(bytes.saturating_mul(2).min(LARGEST_BUFFER));
-        }
-        if level == libc::SOL_PACKET
-            && let Err(e) = self.prepare_ring(world, task, name)
-        {
-            return Outcome::Errno(e);
-        }
-        match self.core.set_option(level, name, &value, &self.privileges(world, task)) {
-            Ok(()) if level == libc::SOL_SOCKET && NATIVE_TOO.contains(&name) => Outcome::Proceed,
-            Err(libc::ENOPROTOOPT) if level == libc::SOL_SOCKET => Outcome::Proceed,
-            result => Outcome::from(result.map(|()| 0)),
-        }
-    }
-
-    /// SO_ATTACH_FILTER and SO_DETACH_FILTER, where the stand-in's filter would not see what the socket's does.
-    fn filter(&self, task: Task, name: i32, value: &[u8]) -> Option<Result<(), i32>> {
-        if name == libc::SO_DETACH_FILTER {
-            return self.core.set_filter(None);
-        }
-        if name != libc::SO_ATTACH_FILTER || self.kind.family != Family::Packet {
-            return None;
-        }
-        self.core.set_filter(Some(&match read_program(task, value) {
-            Ok(program) => program,
-            Err(e) => return Some(Err(e)),
-        }))
     }
 
     /// Moves what can be moved, both ways, and serves those who wait.
