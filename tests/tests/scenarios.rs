@@ -153,6 +153,7 @@ scenarios! {
     socket_options
     splice
     statements
+    stream_receives
     sundry
     sysctl
     sysfs_ethtool

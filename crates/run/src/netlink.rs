@@ -212,7 +212,7 @@ impl NetlinkFd {
             }
             let task = Task::new(p.notification.call.tid);
             let caller = Caller::of(&p.notification.call, None);
-            let flags = receive_flags(&p.notification);
+            let flags = receive_flags(&p.notification.call);
             match self.receive_now(world, state, &caller, p.receive, flags) {
                 Ok(Some(n)) => self.hand_over(world, state, p.notification, Ok(n)),
                 Err(e) => self.hand_over(world, state, p.notification, Err(e)),
@@ -257,7 +257,7 @@ impl NetlinkFd {
     /// there is one; it is closed before the answer, after which the program may expect its own to be the last.
     pub(crate) fn receive(&self, world: &World, notification: Notification, receive: Receive, end: Option<OwnedFd>) {
         let caller = Caller::of(&notification.call, end);
-        let flags = receive_flags(&notification);
+        let flags = receive_flags(&notification.call);
         if flags & libc::MSG_OOB != 0 {
             return answer(world, notification, Err(libc::EOPNOTSUPP));
         }

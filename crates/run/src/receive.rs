@@ -82,10 +82,10 @@ impl Receive {
 }
 
 /// The flags of a receiving call.
-pub(crate) fn receive_flags(n: &Notification) -> i32 {
-    match n.call.nr {
-        libc::SYS_recvmsg => n.call.int(2),
-        _ => n.call.int(3),
+pub(crate) fn receive_flags(call: &Call) -> i32 {
+    match call.nr {
+        libc::SYS_recvmsg => call.int(2),
+        _ => call.int(3),
     }
 }
 

@@ -368,7 +368,7 @@ impl DatagramFd {
                 continue;
             }
             let caller = Caller::of(&p.notification.call, None);
-            let flags = receive_flags(&p.notification);
+            let flags = receive_flags(&p.notification.call);
             match self.receive_now(world, state, &caller, p.receive, flags) {
                 Ok(Some(n)) => self.hand_over(world, state, p.notification, Ok(n)),
                 Err(e) => self.hand_over(world, state, p.notification, Err(e)),
@@ -392,7 +392,7 @@ impl DatagramFd {
     /// A trapped receive.  It answers at once, or is parked until something comes.
     fn receive(&self, world: &World, notification: Notification, receive: Receive, end: Option<OwnedFd>) {
         let caller = Caller::of(&notification.call, end);
-        let flags = receive_flags(&notification);
+        let flags = receive_flags(&notification.call);
         let mut state = lock(&self.state);
         state.last = Some((caller.task, caller.fd));
         if self.core.sends_untold() {

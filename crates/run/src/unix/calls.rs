@@ -419,7 +419,7 @@ impl Caller<'_> {
             return Ok(Attempt::Native);
         }
         let target = Target::read(memory, place)?;
-        let flags = receive_flags(notification);
+        let flags = receive_flags(&notification.call);
         let mut space =
             vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST_DESCRIPTORS), ScmCredentials(1))];
         let mut control = RecvAncillaryBuffer::new(&mut space);

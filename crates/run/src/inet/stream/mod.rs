@@ -26,7 +26,10 @@ use rustix::net::SocketAddrUnix;
 use super::{Family, Kind, address, keep, write_name};
 use crate::caller::Caller;
 use crate::listener::{Call, Notification};
+use crate::mem::Memory;
+use crate::msghdr::MsgHeader;
 use crate::netlink::answer;
+use crate::receive::{Receive, Target, receive_flags};
 use crate::sockets::{Emulated, lone_socket};
 use crate::sys;
 use crate::syscalls::{self, Outcome};
@@ -243,7 +246,7 @@ impl StreamFd {
         let came = self.may_end(&state.phase, &call);
         drop(state);
         world.sockets.watch(self.id, &world.reactor);
-        if came && call.nr != libc::SYS_recvfrom {
+        if came && !reads(&call) {
             world.sockets.notify(self.id, &world.reactor);
         }
     }
@@ -275,7 +278,7 @@ impl StreamFd {
         late: i32,
     ) {
         let deadline = limit.map(|limit| Instant::now() + limit);
-        let reads = notification.call.nr == libc::SYS_recvfrom;
+        let reads = reads(&notification.call);
         self.wait(world, Parked { notification, deadline, late });
         // What lies in the program's end only a look there shows.
         if reads {
@@ -283,27 +286,50 @@ impl StreamFd {
         }
     }
 
-    /// `recvfrom` with room for an address: of a connection there is none to tell. `None` if it has to wait.
+    /// `recvfrom` or `recvmsg` with room for an address: of a connection there is none to tell. `None` if it has to wait.
     fn recv_from(&self, world: &World, caller: &Caller, call: &Call) -> Option<Result<i64, i32>> {
-        let mut buffer = vec![0; (call.args[2] as usize).min(1 << 20)];
-        let flags = call.int(3) | libc::MSG_DONTWAIT;
+        let memory = Memory::of(caller.task.tid);
+        let target = match Target::read(memory, Receive::of(call)) {
+            Ok(target) => target,
+            Err(e) => return Some(Err(e)),
+        };
+        let asked = receive_flags(call);
+        if asked & libc::MSG_ERRQUEUE != 0 {
+            return Some(Err(libc::EAGAIN));
+        }
+        let mut buffer = vec![0; target.room.min(1 << 20)];
+        let flags = asked | libc::MSG_DONTWAIT;
         let received =
             caller.with_end(world, self.id, self.kept.as_ref(), |app| sys::recv_flags(app, &mut buffer, flags));
-        let memory = crate::mem::Memory::of(caller.task.tid);
         match received {
             Err(e) => Some(Err(e)),
             Ok(Ok(n)) => {
-                let parts = [(call.args[1], buffer.get(..n).unwrap_or_default()), (call.args[5], &0u32.to_ne_bytes())];
-                Some(memory.write_parts(&parts).map(|()| n as i64).map_err(|e| e.errno()))
+                // With that flag bytes are thrown away (tcp(7)).
+                let shown = if asked & libc::MSG_TRUNC != 0 { 0 } else { n };
+                let bytes = buffer.get(..shown).unwrap_or_default();
+                Some(target.write(memory, bytes, &[], &[], 0).map(|()| n as i64))
             }
             Ok(Err(e)) => match sys::errno_of(&e) {
-                libc::EAGAIN if call.int(3) & libc::MSG_DONTWAIT == 0 && !caller.is_nonblocking() => None,
+                libc::EAGAIN if asked & libc::MSG_DONTWAIT == 0 && !caller.is_nonblocking() => None,
                 // What a socket without a connection says.
                 libc::EINVAL => Some(Err(libc::ENOTCONN)),
                 e => Some(Err(e)),
             },
         }
     }
+}
+
+/// Does it receive bytes?
+fn reads(call: &Call) -> bool {
+    matches!(call.nr, libc::SYS_recvfrom | libc::SYS_recvmsg)
+}
+
+/// Would the kernel answer what is not to be known: the name of our end, to who has room for one; bytes, to who asks for
+/// errors?
+fn names(call: &Call) -> bool {
+    call.nr == libc::SYS_recvfrom
+        || receive_flags(call) & libc::MSG_ERRQUEUE != 0
+        || MsgHeader::read(Memory::of(call.tid), call.args[1]).is_ok_and(|header| header.name != 0)
 }
 
 /// Does nothing tell us, in this phase, when the program closes it?
@@ -448,7 +474,7 @@ impl StreamFd {
             return Err(libc::EPIPE);
         }
         let len = (call.args[2] as usize).min(1 << 20);
-        let bytes = crate::mem::Memory::of(task.tid).bytes(call.args[1], len).map_err(|e| e.errno())?;
+        let bytes = Memory::of(task.tid).bytes(call.args[1], len).map_err(|e| e.errno())?;
         let app = self.app(world, task, call.int(0))?;
         let flags = call.int(3) & libc::MSG_OOB | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
         sys::send_flags(app.as_fd(), &bytes, flags).map(|n| n as i64).map_err(|e| sys::errno_of(&e))
@@ -463,7 +489,7 @@ pub(crate) fn receive(world: &Arc<World>, notification: Notification, s: &Arc<St
     match call.nr {
         libc::SYS_connect => s.connect(world, caller, notification),
         libc::SYS_accept | libc::SYS_accept4 => s.accept_or_wait(world, caller, notification),
-        libc::SYS_recvfrom => match s.recv_from(world, &caller, &call) {
+        _ if reads(&call) && names(&call) => match s.recv_from(world, &caller, &call) {
             Some(result) => {
                 drop(caller);
                 answer(world, notification, result);
