@@ -157,6 +157,7 @@ scenarios! {
     sundry
     sysctl
     sysfs_ethtool
+    tcp_first_segments
     tcp_metrics
     threads
     tos
