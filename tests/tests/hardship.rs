@@ -150,6 +150,30 @@ fn every_refusal_of_a_setting_is_said() {
     });
 }
 
+/// Who reads a ring is not seen doing so. Whoever was told of a frame that he had taken already, and waits now for another that
+/// never comes, as libpcap does, is woken to ask again.
+#[test]
+fn who_waits_on_a_ring_that_was_emptied_is_woken() {
+    const PROGRAM: &str = r"
+import mmap, select, socket, struct
+ring = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)); ring.bind(('lo', 3))
+ring.setsockopt(263, 10, 1); ring.setsockopt(263, 5, struct.pack('IIII', 4096, 4, 2048, 8))
+frames = mmap.mmap(ring.fileno(), 16384, mmap.MAP_SHARED)
+ready = select.poll(); ready.register(ring, select.POLLIN)
+socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('127.0.0.1', 9))
+assert ready.poll(10000)
+taken = 0
+while taken == 0 or ready.poll(0):
+    for at in range(0, 16384, 2048):
+        if frames[at] & 1: frames[at:at + 4] = bytes(4); taken += 1
+print('taken', taken > 0, 'woken', bool(ready.poll(1500)), 'for nothing', not any(frames[at] & 1 for at in range(0, 16384, 2048)))
+";
+    everybody("a ring that was emptied", |session| {
+        let done = session.sh("ip link set lo up && python3 -c \"$1\"", &[PROGRAM]);
+        assert_eq!(done.expect_quiet(), "taken True woken True for nothing True\n");
+    });
+}
+
 #[test]
 fn no_devices_and_no_sockets_of_the_host() {
     const PROGRAM: &str = r"
