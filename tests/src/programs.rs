@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
+use crate::insist::at_last;
 use crate::process::run_limited;
 use crate::session::{Session, everybody};
 use crate::skip::{Skip, say, skip};
@@ -48,12 +49,12 @@ pub fn kernel(scratch: &Scratch, command: &[&str]) -> Option<String> {
 /// It does not.
 pub fn said_by_all(scratch: &Scratch, command: &[&str], expected: &str) {
     static ASKED: OnceLock<()> = OnceLock::new();
-    match kernel(scratch, command) {
+    at_last(&format!("{} in the kernel", command[0]), || match kernel(scratch, command) {
         Some(said) => assert_eq!(said, expected, "the kernel itself, {command:?}"),
         None => {
             ASKED.get_or_init(|| say("NOTE: the kernel cannot be asked here; the expected answers stand alone"));
         }
-    }
+    });
     said_by_us(command, expected);
 }
 

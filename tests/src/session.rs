@@ -3,6 +3,7 @@
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
+use crate::insist::at_last;
 use crate::process::{Finished, run_limited};
 use crate::scratch::Scratch;
 use crate::skip::{Skip, skip};
@@ -112,17 +113,20 @@ impl Done {
     }
 }
 
-/// Runs a test as the present user and, being root, as one who holds nothing; prints why the second was skipped.
+/// Runs a test as the present user and, being root, as one who holds nothing; prints why the second was skipped. It has a
+/// session of its own each time that it is made: [`at_last`].
 ///
 /// # Panics
-/// There is no binary to test.
+/// There is no binary to test, or the test failed whenever it was made.
 pub fn everybody(what: &str, test: impl Fn(&Session)) {
     for user in [As::Current, As::Nobody] {
         if user == As::Nobody && !is_root() {
             skip(&format!("{what} as {user:?}"), &Skip::NotRoot);
             continue;
         }
-        let subject = Subject::find().expect("a pernet binary").run_as(user);
-        test(&Session::new(subject));
+        at_last(&format!("{what} as {user:?}"), || {
+            let subject = Subject::find().expect("a pernet binary").run_as(user);
+            test(&Session::new(subject));
+        });
     }
 }
