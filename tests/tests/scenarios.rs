@@ -168,6 +168,7 @@ scenarios! {
     views
     vxlan_vnifilter
     vxlan_ways
+    whence_and_whither
 }
 
 #[test]

@@ -471,7 +471,12 @@ impl StreamFd {
 
     fn send_to(&self, world: &World, task: Task, call: &Call) -> Result<i64, i32> {
         if !self.is_open() {
-            return Err(libc::EPIPE);
+            let pending = matches!(self.socket.state(), TcpState::SynSent | TcpState::SynRecv);
+            return Err(match self.socket.take_error() {
+                0 if pending => libc::EAGAIN,
+                0 => libc::EPIPE,
+                error => error,
+            });
         }
         let len = (call.args[2] as usize).min(1 << 20);
         let bytes = Memory::of(task.tid).bytes(call.args[1], len).map_err(|e| e.errno())?;
