@@ -43,7 +43,7 @@ impl Sock {
     fn receive(self: &Arc<Self>, cx: Cx<'_>, header: &Header, mut packet: Received) {
         let now = cx.now();
         let trail = packet.frame.trail.take();
-        let answer = self.act(cx, |inner, out| {
+        let answer = self.act_at(cx, now, |inner, out| {
             if inner.state == State::Close {
                 return (!header.has(RST)).then_some(packet);
             }
