@@ -124,6 +124,8 @@ pub(super) struct Inner {
     pub(super) engine: Option<Box<Engine>>,
     /// What came and did not pass the engine: it is read first.
     pub(super) aside: Aside,
+    /// The engine may hold bytes behind a gap.
+    pub(super) gap: bool,
     /// Its program has sent much at once.
     pub(super) bulk: bool,
     /// Its place in the port table.

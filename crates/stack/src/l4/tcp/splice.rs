@@ -71,6 +71,14 @@ pub struct TcpShortcut {
 }
 
 impl Skip {
+    pub(super) const fn sent(&self) -> u32 {
+        self.sent
+    }
+
+    pub(super) const fn received(&self) -> u32 {
+        self.received
+    }
+
     fn is_none(&self) -> bool {
         self.sent == 0 && self.received == 0
     }
@@ -252,7 +260,7 @@ impl Inner {
     }
 
     /// And those of the peer? What came before them must have been read.
-    fn may_skip_from_peer(&self) -> bool {
+    pub(super) fn may_skip_from_peer(&self) -> bool {
         let open = matches!(self.state, State::Established | State::FinWait1 | State::FinWait2);
         let empty = self.engine.as_ref().is_some_and(|engine| engine.received() == 0);
         open && !self.shut_read && !self.done && !self.orphan && empty && self.error == 0 && self.urgent.is_quiet()
@@ -297,13 +305,18 @@ impl Inner {
         self.stay_alive(now);
     }
 
-    fn skip_from_peer(&mut self, bytes: u32, segments: u32, acks: u32, now: Duration) {
-        let Sequence { rcv_nxt, read, .. } = &mut self.sequence;
-        for number in [rcv_nxt, read] {
-            *number = number.wrapping_add(bytes);
-        }
+    /// So many bytes came that the engine is not told of.
+    pub(super) fn skip_received(&mut self, bytes: u32) {
+        self.sequence.read = self.sequence.read.wrapping_add(bytes);
         self.skip.received = self.skip.received.wrapping_add(bytes);
-        self.skip.their_floor = self.sequence.rcv_nxt;
+        self.skip.their_floor = self.sequence.read;
+    }
+
+    fn skip_from_peer(&mut self, bytes: u32, segments: u32, acks: u32, now: Duration) {
+        self.skip_received(bytes);
+        self.sequence.rcv_nxt = self.sequence.rcv_nxt.wrapping_add(bytes);
+        // All that was sent before has come.
+        self.gap = false;
         let counts = &mut self.counts;
         counts.segments_in = counts.segments_in.wrapping_add(segments);
         counts.data_segments_in = counts.data_segments_in.wrapping_add(segments);

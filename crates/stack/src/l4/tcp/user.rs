@@ -497,7 +497,7 @@ impl Inner {
         (self.connecting, self.connected, self.done) = (false, false, false);
         (self.shut_read, self.shut_write) = (false, false);
         (self.engine, self.peer, self.aside) = (None, None, Aside::default());
-        self.bulk = false;
+        (self.bulk, self.gap) = (false, false);
         self.local = match (self.bound, self.local) {
             (Some(addr), Some(local)) => Some(SocketAddr::new(addr, local.port())),
             _ => None,
