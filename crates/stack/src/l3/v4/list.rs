@@ -49,6 +49,7 @@ impl Protocol for Ipv4 {
     }
 
     /// No options.
+    #[inline]
     fn simple(_: &Link, frame: &Frame) -> Option<Ipv4Header> {
         let data = frame.data();
         let header: &[u8; HLEN] = data.first_chunk()?;
@@ -59,10 +60,12 @@ impl Protocol for Ipv4 {
         (frame.segment.is_some() || parsed.total_len <= data.len()).then_some(parsed)
     }
 
+    #[inline]
     fn extent(header: &Ipv4Header) -> (usize, u8) {
         (header.total_len, header.ttl)
     }
 
+    #[inline]
     fn key(link: &Link, frame: &Frame, header: &Ipv4Header, plain: bool) -> Key {
         let ports = if plain {
             (0, 0)
@@ -93,6 +96,7 @@ impl Protocol for Ipv4 {
         }
     }
 
+    #[inline]
     fn age(frame: &mut Frame) {
         decrease_ttl(frame.data_mut());
     }

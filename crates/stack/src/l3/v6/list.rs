@@ -53,6 +53,7 @@ impl Protocol for Ipv6 {
     }
 
     /// To one host, and with nothing in it that everybody on the way has to look at.
+    #[inline]
     fn simple(link: &Link, frame: &Frame) -> Option<Ipv6Header> {
         if frame.kind != PacketType::Host || frame.routed.is_some() {
             return None;
@@ -63,10 +64,12 @@ impl Protocol for Ipv6 {
         (whole && plain && input::may_come(link, &header)).then_some(header)
     }
 
+    #[inline]
     fn extent(header: &Ipv6Header) -> (usize, u8) {
         (HLEN + header.payload_len, header.hop_limit)
     }
 
+    #[inline]
     fn key(link: &Link, frame: &Frame, header: &Ipv6Header, plain: bool) -> Key {
         let ports = if plain {
             (0, 0)
@@ -107,6 +110,7 @@ impl Protocol for Ipv6 {
         Some(To::On(Onward::new(ethertype::IPV6, out, mtu, next_hop.into())))
     }
 
+    #[inline]
     fn age(frame: &mut Frame) {
         if let Some(hop_limit) = frame.data_mut().get_mut(7) {
             *hop_limit -= 1;
