@@ -36,7 +36,8 @@ pub(crate) fn set_limit(tid: u32, resource: u32, limit: libc::rlimit64) -> io::R
 ///
 /// glibc begins so, but moves the border up with the first such block that is given back: from then on they are cut from
 /// its heap, which is never returned from the middle, and those asked for as zeros are overwritten from end to end. The
-/// buffers of a connection are such blocks, and most connections use a page of each.
+/// buffers of a connection are such blocks where a program has said how large they are to be, and where [others](crate::blocks)
+/// cannot be had; most connections use a page of each.
 pub(crate) fn give_back_from(bytes: libc::c_int) {
     #[cfg(target_env = "gnu")]
     // SAFETY: numbers only; the allocator takes its own locks.
