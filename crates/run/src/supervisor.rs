@@ -254,7 +254,10 @@ impl Supervisor {
                     Emulated::Netlink(n) => n.pump(world),
                     Emulated::Control(c) => c.serve(world),
                     Emulated::Datagram(d) => d.pump(world),
-                    Emulated::Stream(_) => syscalls::pump_stream(world, id),
+                    Emulated::Stream(s) => {
+                        s.something_came();
+                        syscalls::pump_stream(world, id);
+                    }
                     Emulated::Tun(file) => file.pump(world),
                     Emulated::Unix(_) => {}
                 }
