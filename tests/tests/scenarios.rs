@@ -139,6 +139,7 @@ scenarios! {
     nsenter_unshare
     peers_and_broadcasts
     promote4
+    receive_buffers
     receive_headers
     reset_after_accept
     route_get
