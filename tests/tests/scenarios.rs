@@ -127,6 +127,7 @@ scenarios! {
     maddr4
     marks
     monitor
+    multipath_hash
     mount_tool
     names
     neigh
