@@ -1,8 +1,12 @@
 //! System calls that the safe bindings lack, each wrapped once.
 
+mod options;
+
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+pub(crate) use options::{receive_timeout, send_timeout, set_socket_int, set_socket_option, socket_option};
 
 fn check(r: libc::c_int) -> io::Result<libc::c_int> {
     if r < 0 { Err(io::Error::last_os_error()) } else { Ok(r) }
@@ -469,35 +473,9 @@ pub(crate) fn reset_pair(end: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Resu
     Ok(())
 }
 
-/// A socket option that is one `int`.
-pub(crate) fn set_socket_int(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
-    // SAFETY: passes a live int and its size.
-    check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), 4) })?;
-    Ok(())
-}
-
-/// SO_RCVTIMEO of a socket; `None` waits for ever.
-pub(crate) fn receive_timeout(fd: BorrowedFd<'_>) -> Option<std::time::Duration> {
-    timeout(fd, libc::SO_RCVTIMEO)
-}
-
-/// SO_SNDTIMEO of a socket; `None` waits for ever.
-pub(crate) fn send_timeout(fd: BorrowedFd<'_>) -> Option<std::time::Duration> {
-    timeout(fd, libc::SO_SNDTIMEO)
-}
-
 /// Is this file in non-blocking mode?
 pub(crate) fn is_nonblocking(fd: BorrowedFd<'_>) -> bool {
     rustix::fs::fcntl_getfl(fd).is_ok_and(|flags| flags.contains(rustix::fs::OFlags::NONBLOCK))
-}
-
-fn timeout(fd: BorrowedFd<'_>, option: i32) -> Option<std::time::Duration> {
-    let mut tv = libc::timeval { tv_sec: 0, tv_usec: 0 };
-    let mut len = size_of::<libc::timeval>() as libc::socklen_t;
-    // SAFETY: `tv` and `len` are live and describe each other.
-    let r = unsafe { libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, option, (&raw mut tv).cast(), &raw mut len) };
-    let wait = std::time::Duration::new(tv.tv_sec as u64, tv.tv_usec as u32 * 1000);
-    (r == 0 && !wait.is_zero()).then_some(wait)
 }
 
 /// Binds an AF_UNIX socket to a name of the kernel's choice and lets it listen.

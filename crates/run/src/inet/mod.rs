@@ -5,7 +5,7 @@
 mod address;
 mod caller;
 pub(crate) mod control;
-mod core;
+pub(crate) mod core;
 pub(crate) mod datagram;
 pub(crate) mod ring;
 mod shown;

@@ -18,7 +18,7 @@ use super::address::{endpoint, may_bind4, may_bind6, names_many, unmapped};
 use super::member::Membership;
 use super::options::{Opt, Options};
 use super::ports::{Claim, Ticket, ephemeral_range, may_bind_port};
-use super::queue::{DEFAULT_BUFFER, Queue, QueuedError, Waiting};
+use super::queue::{DEFAULT_BUFFER, Elsewhere, Queue, QueuedError, Waiting};
 use crate::dev::Stack;
 use crate::errno;
 use crate::l2::Cx;
@@ -182,9 +182,6 @@ impl State {
 /// Called when there is something to receive, or room to send, or an error.
 pub(crate) type OnReady = Arc<dyn Fn() + Send + Sync>;
 
-/// Says how much memory what waits outside of the stack takes.
-pub(crate) type Outside = Arc<dyn Fn() -> usize + Send + Sync>;
-
 /// Such a socket.
 pub(crate) struct Sock {
     pub(crate) stack: Stack,
@@ -196,8 +193,8 @@ pub(crate) struct Sock {
     pub(crate) uid: u32,
     /// What programs know the file by that stands for it; 0 in this process.
     pub(crate) inode: AtomicU64,
-    /// Asked for the memory of what waits outside of the stack to be received. A leaf lock: read to copy the handle.
-    outside: Mutex<Option<Outside>>,
+    /// Asked for the memory of what waits outside of the stack to be received.
+    pub(super) outside: Elsewhere,
     state: Mutex<State>,
     /// Whoever waits in this process. A leaf lock.
     wakers: Mutex<Vec<Waker>>,
@@ -256,7 +253,7 @@ impl Sock {
             cookie: super::next_cookie(),
             uid,
             inode: AtomicU64::new(0),
-            outside: Mutex::new(None),
+            outside: Elsewhere::default(),
             state: Mutex::new(state),
             wakers: Mutex::default(),
             ready: Mutex::new(None),
@@ -282,14 +279,9 @@ impl Sock {
         *self.ready.lock().unwrap_or_else(PoisonError::into_inner) = callback;
     }
 
-    pub(crate) fn on_listing(&self, outside: Option<Outside>) {
-        *self.outside.lock().unwrap_or_else(PoisonError::into_inner) = outside;
-    }
-
     /// Memory of what waits to be received, here and outside. No lock is held.
     pub(crate) fn waiting(&self) -> usize {
-        let outside = self.outside.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        outside.map_or(0, |outside| outside()) + self.lock().queue.bytes()
+        self.outside.ask().unwrap_or(0) + self.lock().queue.charge.bytes
     }
 
     /// Tells those who wait that something is another than before. No lock is held.
@@ -320,12 +312,19 @@ impl Sock {
 
     /// A packet for this socket (`__udp_enqueue_schedule_skb`, `sock_queue_rcv_skb`).
     pub(crate) fn enqueue(&self, packet: Waiting) -> bool {
+        let counts = self.kind.proto.is_udp();
         let mut state = self.lock();
+        if state.queue.charge.doubts(packet.memory(), state.rcvbuf, counts) {
+            drop(state);
+            let outside = self.outside.ask();
+            state = self.lock();
+            state.queue.charge.learn(outside);
+        }
         if state.closed || state.no_more_in {
             return true;
         }
         let limit = state.rcvbuf;
-        let taken = state.queue.push(packet, limit);
+        let taken = state.queue.push(packet, limit, counts);
         drop(state);
         if taken {
             self.wake();
@@ -529,7 +528,7 @@ impl Sock {
         state.corked = None;
         drop(state);
         self.on_ready(None);
-        self.on_listing(None);
+        self.outside.set(None);
         let Some(cx) = self.cx() else { return };
         if let (Some(ticket), Some(ports)) = (ticket, cx.state.l4.ports(self.kind)) {
             ports.release(ticket);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use pernet_stack::{TcpSocket, TcpState};
 use rustix::net::{SocketFlags, connect};
 
+use super::inherit::Inherited;
 use super::options::set_native;
 use super::{Phase, State, StreamFd, join, pump, wire};
 use crate::caller::Caller;
@@ -189,8 +190,9 @@ impl StreamFd {
                 }
             }
         };
+        let inherited = Inherited::of(app.as_fd());
         drop(app);
-        let delivered = self.hand_over(world, task, notification, child, wire, end);
+        let delivered = self.hand_over(world, task, notification, (child, &inherited), wire, end);
         if let Err((notification, e)) = delivered {
             answer(world, notification, Err(e));
         }
@@ -226,7 +228,7 @@ impl StreamFd {
         world: &Arc<World>,
         task: Task,
         notification: Notification,
-        child: Arc<TcpSocket>,
+        (child, inherited): (Arc<TcpSocket>, &Inherited),
         wire: OwnedFd,
         end: OwnedFd,
     ) -> Result<(), (Notification, i32)> {
@@ -248,10 +250,11 @@ impl StreamFd {
             && let Some(taken) = join::take(world, &child)
         {
             drop((wire, end));
-            return self.join_over(world, task, notification, child, taken);
+            return self.join_over(world, task, notification, (child, inherited), taken);
         }
         // It moves nothing before the program has it.
         let wire = pump::Wire::paused(wire);
+        inherited.give(end.as_fd());
         let fresh = self.admit(world, id, kept, child, &end).and_then(|fresh| {
             fresh.bound(wire.end());
             let watched = world.reactor.arrivals(wire.end(), Token::Socket(id.ino));
@@ -317,7 +320,7 @@ impl StreamFd {
         world: &Arc<World>,
         task: Task,
         notification: Notification,
-        child: Arc<TcpSocket>,
+        (child, inherited): (Arc<TcpSocket>, &Inherited),
         taken: join::Taken,
     ) -> Result<(), (Notification, i32)> {
         let call = notification.call;
@@ -330,6 +333,7 @@ impl StreamFd {
             }
         };
         taken.dress(flags & libc::SOCK_NONBLOCK != 0);
+        inherited.give(taken.wire.as_fd());
         lock(&fresh.state).phase = Phase::Joined(join::Joined::new(world, &taken.wire, &fresh));
         match notification.fd(taken.wire.as_fd(), flags & libc::SOCK_CLOEXEC != 0) {
             Ok(Delivery::Delivered) => {

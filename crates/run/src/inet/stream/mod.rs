@@ -8,6 +8,7 @@
 
 mod accept;
 mod connect;
+mod inherit;
 mod join;
 mod options;
 mod pump;

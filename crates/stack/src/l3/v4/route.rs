@@ -41,6 +41,7 @@ pub(in crate::l3) fn route_output(cx: Cx<'_>, flow: &Flow, dst: Ipv4Addr) -> Res
         sport: flow.sport,
         dport: flow.dport,
         fib_match: false,
+        spread: None,
     };
     let how = How { any_source: flow.any_source, on_link: flow.on_link };
     let way = fib::route_output(cx.ns(), &query, how, &mut None)?;
@@ -105,6 +106,7 @@ pub(super) fn learn_mtu(cx: Cx<'_>, packet: &Ipv4Header, said: u32) {
         sport: 0,
         dport: 0,
         fib_match: false,
+        spread: None,
     };
     let Ok(way) = fib::route_output(ns, &query, How { any_source: true, on_link: false }, &mut None) else { return };
     let Some(link) = cx.state.links.by_index(way.oif) else { return };
