@@ -234,6 +234,7 @@ fn socket_rules() -> Vec<Rule> {
         SO_PASSPIDFD,
         SO_PASSRIGHTS,
     ];
+    let set = [set.as_slice(), &OF_LISTENERS].concat();
     for (nr, options) in [(SYS_setsockopt, set.as_slice()), (SYS_getsockopt, get.as_slice())] {
         let mut tests: Vec<_> = options.iter().map(|&o| (Test::Is(2, o as u32), Notify)).collect();
         tests.push((Test::Is(1, libc::SOL_SOCKET as u32), Allow));
@@ -243,7 +244,38 @@ fn socket_rules() -> Vec<Rule> {
     rules
 }
 
+/// Options that are the stand-in's alone. That they are set is told because a connection has what its listener has.
+pub(crate) const OF_LISTENERS: [i32; 18] = [
+    libc::SO_RCVLOWAT,
+    libc::SO_RCVTIMEO,
+    libc::SO_SNDTIMEO,
+    libc::SO_TIMESTAMPING,
+    SO_WIFI_STATUS,
+    libc::SO_PEEK_OFF,
+    SO_NOFCS,
+    libc::SO_LOCK_FILTER,
+    libc::SO_SELECT_ERR_QUEUE,
+    libc::SO_BUSY_POLL,
+    libc::SO_MAX_PACING_RATE,
+    SO_TIMESTAMP_NEW,
+    SO_TIMESTAMPNS_NEW,
+    SO_TIMESTAMPING_NEW,
+    SO_RCVTIMEO_NEW,
+    SO_SNDTIMEO_NEW,
+    SO_PREFER_BUSY_POLL,
+    SO_BUF_LOCK,
+];
+
 /// Newer than the bindings.
+pub(crate) const SO_WIFI_STATUS: i32 = 41;
+pub(crate) const SO_NOFCS: i32 = 43;
+pub(crate) const SO_TIMESTAMP_NEW: i32 = 63;
+pub(crate) const SO_TIMESTAMPNS_NEW: i32 = 64;
+pub(crate) const SO_TIMESTAMPING_NEW: i32 = 65;
+pub(crate) const SO_RCVTIMEO_NEW: i32 = 66;
+pub(crate) const SO_SNDTIMEO_NEW: i32 = 67;
+pub(crate) const SO_PREFER_BUSY_POLL: i32 = 69;
+pub(crate) const SO_BUF_LOCK: i32 = 72;
 pub(crate) const SO_NETNS_COOKIE: i32 = 71;
 pub(crate) const SO_PEERGROUPS: i32 = 59;
 pub(crate) const SO_PASSPIDFD: i32 = 76;

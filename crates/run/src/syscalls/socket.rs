@@ -7,7 +7,7 @@ use pernet::{Cap, NetRef};
 use pernet_rtnl::Protocol;
 
 use super::Outcome;
-use crate::bpf::SO_NETNS_COOKIE;
+use crate::bpf::{OF_LISTENERS, SO_NETNS_COOKIE};
 use crate::control::{self, ControlFd};
 use crate::inet::core::is_buffer;
 use crate::inet::{
@@ -46,6 +46,14 @@ pub(crate) fn handle(world: &World, call: &Call) -> Outcome {
     let Some((emulated, end)) = world.sockets.find_again(world, task, call.int(0)) else {
         return native(world, task, call, None);
     };
+    if call.nr == SYS_setsockopt && call.int(1) == SOL_SOCKET {
+        if let Emulated::Stream(s) = &emulated {
+            s.touches(call.int(2));
+        }
+        if OF_LISTENERS.contains(&call.int(2)) {
+            return Outcome::Proceed;
+        }
+    }
     let result = match (&emulated, call.nr) {
         (Emulated::Unix(net), _) => return native(world, task, call, Some(net.clone())),
         (Emulated::Stream(s), _) => return stream::handle(world, call, s, end),

@@ -1,8 +1,9 @@
 //! `listen` and `accept`.
 
 use std::collections::VecDeque;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use pernet_stack::{TcpSocket, TcpState};
 use rustix::net::{SocketFlags, connect};
@@ -123,7 +124,13 @@ impl StreamFd {
         let straight = self.accept_straight(&mut lock(&self.state), socket_flags(flags));
         let Some((child, wire, end)) = straight else { return Some((caller, notification)) };
         let task = caller.task;
-        let inherited = caller.with_end(world, self.id, self.kept.as_ref(), Inherited::of).unwrap_or_default();
+        let inherited = match self.touched.load(Ordering::Relaxed) {
+            0 => Inherited::default(),
+            touched => {
+                let of = |listener: BorrowedFd<'_>| Inherited::of(listener, touched);
+                caller.with_end(world, self.id, self.kept.as_ref(), of).unwrap_or_default()
+            }
+        };
         drop(caller);
         if let Err((notification, e)) = self.hand_over(world, task, notification, (child, &inherited), wire, end) {
             answer(world, notification, Err(e));
@@ -191,7 +198,7 @@ impl StreamFd {
                 }
             }
         };
-        let inherited = Inherited::of(app.as_fd());
+        let inherited = Inherited::of(app.as_fd(), self.touched.load(Ordering::Relaxed));
         drop(app);
         let delivered = self.hand_over(world, task, notification, (child, &inherited), wire, end);
         if let Err((notification, e)) = delivered {

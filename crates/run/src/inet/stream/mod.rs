@@ -17,6 +17,7 @@ mod wire;
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -99,6 +100,8 @@ pub(crate) struct StreamFd {
     pub(crate) net: NetRef,
     kept: Option<OwnedFd>,
     socket: Arc<TcpSocket>,
+    /// Which options its program has set that connections have of their listener, whatever came of it.
+    touched: AtomicU32,
     /// Before all of the stack's locks. The stack never takes it: it puts the socket on the ready list.
     state: Mutex<State>,
 }
@@ -106,7 +109,12 @@ pub(crate) struct StreamFd {
 impl StreamFd {
     fn new(id: FileId, kind: Kind, net: NetRef, kept: Option<OwnedFd>, socket: Arc<TcpSocket>, phase: Phase) -> Self {
         let state = State { phase, parked: Vec::new(), last: None, error: 0 };
-        Self { id, kind, net, kept, socket, state: Mutex::new(state) }
+        Self { id, kind, net, kept, socket, touched: AtomicU32::new(0), state: Mutex::new(state) }
+    }
+
+    /// Its program sets this option of level SOL_SOCKET.
+    pub(crate) fn touches(&self, option: i32) {
+        self.touched.fetch_or(inherit::touched(option), Ordering::Relaxed);
     }
 
     /// Our copy of the program's end, if we keep one.
