@@ -69,7 +69,7 @@ pub(crate) struct Body {
     pub(crate) priority: u32,
     /// This host sent it to itself, and the way out was the way in (`skb_dst`): nobody asks for a way again.
     pub(crate) routed: Option<Reach>,
-    /// Device that has the address of this host which the packet is for, if it went from here to here by IPv6; else 0.
+    /// Device that has the address of this host which the packet is for, if it went from here to here; else 0.
     pub(crate) device: u32,
     /// The packet socket that sent it; 0 if none did.
     pub(crate) sender: u64,

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::dev::Link;
 use crate::l2::{Cx, ETH_HLEN};
+use crate::multipath::Policy;
 use crate::neigh;
 
 /// Places that an end's hash leads to.
@@ -21,6 +22,9 @@ const MOST: usize = 4096;
 
 /// What a way is found by: the ends of a packet, and whatever else routes may be chosen by.
 pub(super) trait Key: Copy + Eq {
+    /// Which of a namespace's [`Spread`](crate::multipath::Spread) it goes by.
+    const FAMILY: usize;
+
     /// All of it, as words.
     fn words(&self) -> impl Iterator<Item = u64>;
 }
@@ -45,6 +49,20 @@ pub(super) enum To {
     On(Onward),
 }
 
+/// What a way depends on beside a packet's ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Asks {
+    /// Nothing.
+    Nothing,
+    /// Protocol and ports: there are rules that may ask for them, or packets spread by them.
+    #[default]
+    Ports,
+    /// What a tunnel carries, by which packets spread.
+    Inside(Policy),
+    /// Both: so much that nothing is kept.
+    All,
+}
+
 /// The table of a namespace.
 #[derive(Debug)]
 pub(super) struct Flows<K> {
@@ -53,8 +71,7 @@ pub(super) struct Flows<K> {
     generation: u64,
     /// Likewise of neighbours, whose changes do not change ways.
     neighbours: u64,
-    /// No rules ask for more of a packet than its ends.
-    plain: bool,
+    asks: Asks,
     /// What was found last: most packets are followed by one of the same kind.
     last: usize,
     seed: u64,
@@ -66,7 +83,7 @@ pub(super) struct Flows<K> {
 impl<K> Default for Flows<K> {
     fn default() -> Self {
         let places = Vec::new();
-        Self { places, generation: 0, neighbours: 0, plain: false, last: 0, seed: 0, turn: 0, given_up: 0 }
+        Self { places, generation: 0, neighbours: 0, asks: Asks::Ports, last: 0, seed: 0, turn: 0, given_up: 0 }
     }
 }
 
@@ -141,7 +158,13 @@ impl<K: Key> Flows<K> {
     pub(super) fn keep_up(&mut self, cx: Cx<'_>) {
         self.is_of(cx.state.generation());
         self.neighbours = cx.state.neigh_generation();
-        self.plain = cx.state.peek_rules().is_none();
+        let policy = cx.state.l3.spread[K::FAMILY].policy();
+        self.asks = match (cx.state.peek_rules(), policy.is_born()) {
+            (None, true) => Asks::Nothing,
+            (Some(_), false) if policy.looks_inside() => Asks::All,
+            (None, false) if policy.looks_inside() => Asks::Inside(policy),
+            _ => Asks::Ports,
+        };
     }
 
     fn is_of(&mut self, generation: u64) {
@@ -156,9 +179,9 @@ impl<K: Key> Flows<K> {
         self.neighbours
     }
 
-    /// Whether rules ask for no more of a packet than its ends.
-    pub(super) const fn is_plain(&self) -> bool {
-        self.plain
+    /// What more of a packet its way depends on.
+    pub(super) const fn asks(&self) -> Asks {
+        self.asks
     }
 
     /// Where packets with this key go, by what [`keep_up`](Self::keep_up) saw; where it is not known, as `look_up` says. `None`
@@ -207,6 +230,8 @@ mod tests {
     use super::*;
 
     impl Key for u32 {
+        const FAMILY: usize = 0;
+
         fn words(&self) -> impl Iterator<Item = u64> {
             [u64::from(*self) << 32 | 1, 2 << 32, 0].into_iter()
         }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::exceeds;
-use super::flows::{Flows, Key, To};
+use super::flows::{Asks, Flows, Key, To};
 use super::state::{L3, Leaf};
 use crate::dev::Link;
 use crate::l2::{self, Cx, Frame, PacketType};
@@ -60,8 +60,8 @@ pub(super) trait Protocol {
     /// How long the packet is, and how far it may go.
     fn extent(header: &Self::Header) -> (usize, u8);
 
-    /// What its way is found by; `plain` as [`Flows::is_plain`] says.
-    fn key(link: &Link, frame: &Frame, header: &Self::Header, plain: bool) -> Self::Key;
+    /// What its way is found by, which is [more](Flows::asks) than its ends, or not.
+    fn key(link: &Link, frame: &Frame, header: &Self::Header, asks: Asks) -> Self::Key;
 
     /// Where it goes; `None` if it goes nowhere, or somebody is to be told of it.
     fn look_up(cx: Cx<'_>, link: &Link, frame: &Frame, header: &Self::Header) -> Option<To>;
@@ -117,8 +117,10 @@ fn onward<P: Protocol>(
     let Some(header) = P::simple(link, &frame) else { return Some((frame, None)) };
     let (len, hops) = P::extent(&header);
     let neighbours = flows.neighbours();
-    let key = P::key(link, &frame, &header, flows.is_plain());
-    match flows.way(key, || P::look_up(cx, link, &frame, &header)) {
+    let asks = flows.asks();
+    let key = P::key(link, &frame, &header, asks);
+    let look_up = || if asks == Asks::All { None } else { P::look_up(cx, link, &frame, &header) };
+    match flows.way(key, look_up) {
         Some(To::Here) => {
             if frame.segment.is_none() {
                 // Short frames are padded.

@@ -141,19 +141,22 @@ pub(crate) fn rcv(cx: Cx<'_>, packet: Received) -> Delivered {
     let tcp = &*cx.state.tcp;
     match tcp.ports.lookup(&ends) {
         Some(Holder::Sock(sock)) => sock.segment(cx, &header, packet),
-        Some(Holder::TimeWait(connection)) => match connection.segment(&header, cx.now()) {
-            _ if connection.until() <= cx.now() => {
-                tcp.forget(&connection);
-                listener_or_reset(cx, &ends, &header, packet);
+        Some(Holder::TimeWait(connection)) => {
+            let stamp = segment::options(packet.frame.data(), &header).timestamp.map(|(value, _)| value);
+            match connection.segment(&header, stamp, cx.now()) {
+                _ if connection.until() <= cx.now() => {
+                    tcp.forget(&connection);
+                    listener_or_reset(cx, &ends, &header, packet);
+                }
+                Late::Ignore => {}
+                Late::Answer(frame) => reply(cx, &packet, frame),
+                Late::Forget => tcp.forget(&connection),
+                Late::Reopen => {
+                    tcp.forget(&connection);
+                    listener_or_reset(cx, &ends, &header, packet);
+                }
             }
-            Late::Ignore => {}
-            Late::Answer(frame) => reply(cx, &packet, frame),
-            Late::Forget => tcp.forget(&connection),
-            Late::Reopen => {
-                tcp.forget(&connection);
-                listener_or_reset(cx, &ends, &header, packet);
-            }
-        },
+        }
         None => reset(cx, &header, &packet),
     }
     Delivered::Done

@@ -125,7 +125,7 @@ impl Sock {
                     }
                 }
                 let anywhere = free || sysctl::number_or(cx.ns(), "ipv6/ip_nonlocal_bind", 0) != 0;
-                let device = if v6.is_unicast_link_local() { inner.scope.max(inner.options.device) } else { 0 };
+                let device = inner.scope.max(inner.options.device);
                 let ours = || cx.state.peek_inet6().is_some_and(|inet6| inet6.has_addr(v6, device));
                 if !anywhere && !ours() {
                     return Err(errno::EADDRNOTAVAIL);
@@ -146,6 +146,9 @@ impl Sock {
                     return Err(errno::EISCONN);
                 }
                 let peer = self.check_family(inner, to)?;
+                if matches!(peer.ip(), IpAddr::V6(group) if group.is_multicast()) {
+                    return Err(errno::ENETUNREACH);
+                }
                 if let SocketAddr::V6(v6) = to
                     && is_link_local(peer.ip())
                 {
@@ -170,17 +173,22 @@ impl Sock {
 
     /// `tcp_v4_connect`, `tcp_v6_connect`.
     fn open(self: &Arc<Self>, cx: Cx<'_>, inner: &mut Inner, peer: SocketAddr) -> Result<(), i32> {
-        // "Any" is this host.
+        // "Any" is this host: of IPv4 the address that the way begins at, which is found below.
         let peer = match peer.ip() {
-            IpAddr::V4(Ipv4Addr::UNSPECIFIED) => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), peer.port()),
             IpAddr::V6(Ipv6Addr::UNSPECIFIED) => SocketAddr::new(Ipv6Addr::LOCALHOST.into(), peer.port()),
             _ => peer,
         };
         let bound = inner.bound.filter(|addr| !addr.is_unspecified());
         if bound.is_some_and(|addr| addr.is_ipv4() != peer.is_ipv4()) {
-            return Err(if peer.is_ipv4() { errno::ENETUNREACH } else { errno::EINVAL });
+            return Err(if peer.is_ipv4() { errno::ENETUNREACH } else { errno::EAFNOSUPPORT });
         }
-        let route = self.route(cx, inner, bound, peer.ip())?;
+        let mut route = self.route(cx, inner, bound, peer.ip())?;
+        let mut peer = peer;
+        if peer.ip() == Ipv4Addr::UNSPECIFIED {
+            peer.set_ip(route.dst);
+            // It need not be on the way that the socket is bound to.
+            route = self.route(cx, inner, Some(route.src), peer.ip())?;
+        }
         if !matches!(route.reach, Reach::Local | Reach::Unicast) {
             return Err(errno::ENETUNREACH);
         }
