@@ -13,6 +13,7 @@ use crate::l3::flows::{self, Flows, Onward, To};
 use crate::l3::list::Protocol;
 use crate::l3::state::Leaf;
 use crate::l3::{L3, Reach};
+use crate::mib::{self, Tally};
 
 /// IPv6.
 pub(in crate::l3) struct Ipv6;
@@ -41,6 +42,7 @@ impl flows::Key for Key {
 }
 
 impl Protocol for Ipv6 {
+    const V6: bool = true;
     type Key = Key;
     type Header = Ipv6Header;
 
@@ -65,6 +67,18 @@ impl Protocol for Ipv6 {
 
     fn extent(header: &Ipv6Header) -> (usize, u8) {
         (HLEN + header.payload_len, header.hop_limit)
+    }
+
+    fn tos(header: &Ipv6Header) -> u8 {
+        header.tclass
+    }
+
+    fn arrived(cx: Cx<'_>, link: &Link, packets: Tally) {
+        packets.count6(cx.state, link);
+    }
+
+    fn left(cx: Cx<'_>, out: &Link, packets: u64, octets: u64) {
+        mib::left6(cx.state, out, packets, octets);
     }
 
     fn key(link: &Link, frame: &Frame, header: &Ipv6Header, plain: bool) -> Key {

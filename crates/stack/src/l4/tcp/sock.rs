@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use pernet::{NetHandle, NetRef};
 
+use super::count::{self, Cause};
 use super::info::Counts;
 use super::options::Options;
 use super::segment::{self, ACK, Header, SYN, before};
@@ -23,6 +24,7 @@ use crate::errno;
 use crate::l2::{Cx, Frame, Trail};
 use crate::l3::{self, Flow, Route};
 use crate::l4::ports::Ticket;
+use crate::mib::{Tcp, TcpExt};
 
 /// How long a close waits for the peer's (`net.ipv4.tcp_fin_timeout`).
 pub(super) const FIN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -202,10 +204,14 @@ impl Sock {
 
     /// Does something to the socket, sends what follows from it, sets its timer, and tells those who wait.
     pub(super) fn act<R>(self: &Arc<Self>, cx: Cx<'_>, f: impl FnOnce(&mut Inner, &mut Vec<Frame>) -> R) -> R {
+        self.act_by(cx, Cause::Event, f)
+    }
+
+    fn act_by<R>(self: &Arc<Self>, cx: Cx<'_>, cause: Cause, f: impl FnOnce(&mut Inner, &mut Vec<Frame>) -> R) -> R {
         let mut out = OUT.try_with(Cell::take).unwrap_or_default();
         let mut inner = self.lock();
         let result = f(&mut inner, &mut out);
-        self.transmit(cx, &mut inner, &mut out);
+        self.transmit(cx, &mut inner, &mut out, cause);
         out.clear();
         let _ = OUT.try_with(|room| room.set(out));
         self.follow(cx, &mut inner);
@@ -272,27 +278,30 @@ impl Sock {
     pub(super) fn timer(self: &Arc<Self>, place: Place) {
         let Some(net) = self.net.upgrade() else { return };
         let Some(cx) = Cx::new(&self.stack, &net) else { return };
-        self.act(cx, |inner, out| {
+        self.act_by(cx, Cause::Timer, |inner, out| {
             if inner.armed != Some(place) {
                 // It was replaced after it was taken out.
                 return;
             }
             inner.armed = None;
-            self.expire(inner, cx.now(), out);
+            self.expire(cx, inner, out);
         });
     }
 
-    fn expire(&self, inner: &mut Inner, now: Duration, out: &mut Vec<Frame>) {
+    fn expire(&self, cx: Cx<'_>, inner: &mut Inner, out: &mut Vec<Frame>) {
+        let now = cx.now();
         let is_due = |at: Option<Duration>| at.is_some_and(|at| at <= now);
         if is_due(inner.due.forget) {
             return self.end(inner, 0);
         }
         if is_due(inner.due.handshake) || is_due(inner.due.unheard.map(|since| since + inner.patience())) {
             let error = if inner.soft_error != 0 { inner.soft_error } else { errno::ETIMEDOUT };
+            count::mib(cx).ext.inc(TcpExt::TCPTimeouts);
+            count::mib(cx).ext.inc(TcpExt::TCPAbortOnTimeout);
             return self.end(inner, error);
         }
         if is_due(inner.due.keepalive) {
-            self.keepalive(inner, now, out);
+            self.keepalive(cx, inner, out);
         }
         if inner.state != State::Close
             && let Some(engine) = &mut inner.engine
@@ -301,7 +310,8 @@ impl Sock {
         }
     }
 
-    fn keepalive(&self, inner: &mut Inner, now: Duration, out: &mut Vec<Frame>) {
+    fn keepalive(&self, cx: Cx<'_>, inner: &mut Inner, out: &mut Vec<Frame>) {
+        let now = cx.now();
         if !inner.options.keepalive || !inner.state.is_synchronized() {
             inner.due.keepalive = None;
             return;
@@ -316,12 +326,14 @@ impl Sock {
             None => inner.due.probes >= inner.options.keep_count,
         };
         if expired {
+            count::mib(cx).ext.inc(TcpExt::TCPAbortOnTimeout);
             engine.abort();
             engine.poll(now, out);
             return self.end(inner, errno::ETIMEDOUT);
         }
         inner.due.probes += 1;
         inner.due.keepalive = Some(now + inner.options.keep_interval);
+        count::mib(cx).ext.inc(TcpExt::TCPKeepAlive);
         engine.probe();
     }
 
@@ -350,6 +362,7 @@ impl Sock {
             State::TimeWait => {
                 // Who was closed before that, is no more than what waits for the peer's end since then.
                 if inner.due.forget.is_none() {
+                    count::mib(cx).ext.inc(TcpExt::TW);
                     self.remember_host(cx, inner);
                 }
                 self.enter_time_wait(cx, inner);
@@ -359,9 +372,11 @@ impl Sock {
                 if before == State::LastAck && inner.sequence.snd_una == inner.sequence.snd_nxt {
                     self.remember_host(cx, inner);
                 }
+                count::broken(cx, before);
                 self.end(inner, 0);
             }
             State::FinWait2 if inner.orphan => {
+                count::mib(cx).ext.inc(TcpExt::TW);
                 self.remember_host(cx, inner);
                 inner.due.forget = Some(cx.now() + FIN_TIMEOUT);
                 // Nothing is left that somebody would miss.
@@ -383,6 +398,7 @@ impl Sock {
         }
         let parent = std::mem::take(&mut inner.parent);
         if let Some(parent) = parent.upgrade() {
+            count::mib(cx).tcp.inc(Tcp::PassiveOpens);
             let mut listener = parent.lock();
             let me = Arc::as_ptr(self);
             if let Some(listen) = &mut listener.listen {
@@ -418,7 +434,7 @@ impl Sock {
 
     /// There is no connection any more (`tcp_done`). What arrived can still be read.
     pub(super) fn end(&self, inner: &mut Inner, error: i32) {
-        inner.state = State::Close;
+        let was = std::mem::replace(&mut inner.state, State::Close);
         (inner.shut_read, inner.shut_write) = (true, true);
         if error != 0 {
             inner.error = error;
@@ -431,6 +447,10 @@ impl Sock {
             inner.engine = None;
         }
         let Some(net) = self.net.upgrade() else { return };
+        // An attempt that its program gives up has not failed.
+        if let Some(cx) = Cx::new(&self.stack, &net).filter(|_| was.is_synchronized() || error != 0) {
+            count::broken(cx, was);
+        }
         if let (Some(ticket), Some(state)) = (inner.ticket, self.stack.state(&net)) {
             match inner.bound.filter(|_| !inner.orphan) {
                 Some(addr) => state.tcp.ports.disconnect(ticket, addr),
@@ -446,7 +466,7 @@ impl Sock {
     }
 
     /// Sends what the engine made.
-    fn transmit(&self, cx: Cx<'_>, inner: &mut Inner, out: &mut Vec<Frame>) {
+    fn transmit(&self, cx: Cx<'_>, inner: &mut Inner, out: &mut Vec<Frame>, cause: Cause) {
         if out.is_empty() {
             return;
         }
@@ -469,7 +489,9 @@ impl Sock {
                 segment::set_window(frame.data_mut(), sent.window);
             }
             segment::arrange_options(frame.data_mut(), &sent);
-            inner.note_sent(&sent, frame.segments(sent.len) as u32, cx.now());
+            let segments = frame.segments(sent.len) as u32;
+            count::sent(cx, inner, &sent, segments, cause);
+            inner.note_sent(&sent, segments, cx.now());
             if n == last {
                 self.leave_trail(cx, inner, &sent, &mut frame);
             }
