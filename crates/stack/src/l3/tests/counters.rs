@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::v4::routed;
 use super::*;
+use crate::l4::tcp::{TcpSocket, TcpWay};
 use crate::proc::proc_net_file;
 
 type Counted = BTreeMap<String, u64>;
@@ -144,4 +145,35 @@ fn devices_count_ipv6_as_their_namespace_does() {
         (stats.ip[0], stats.ip[1], stats.ip[3]),
         (38, value(&after, "Ip6InReceives"), value(&after, "Ip6InDelivers"))
     );
+}
+
+#[test]
+fn a_router_counts_bytes_that_pass_it_by() {
+    let (world, a, r, b) = warm();
+    let listener = TcpSocket::new_v4(&world.stack, &b);
+    listener.bind("10.1.2.1:80".parse().unwrap(), true).unwrap();
+    listener.listen(5).unwrap();
+    let open = || {
+        let client = TcpSocket::new_v4(&world.stack, &a);
+        client.set_inode(11);
+        assert_eq!(client.connect("10.1.2.1:80".parse().unwrap()), Err(crate::errno::EINPROGRESS));
+        world.run();
+        assert_eq!(client.outcome(), Some(Ok(())));
+        let (server, _) = listener.accept().unwrap();
+        server.set_inode(22);
+        (client, server)
+    };
+    drop(open());
+    let (client, server) = open();
+    assert_eq!(client.send(b"hello"), Ok(5));
+    world.run();
+    assert_eq!(server.recv(&mut [0; 9]), Ok(5));
+    world.pass(Duration::from_millis(100));
+    let TcpWay::Short(way) = client.way() else { panic!("{:?}", client.way()) };
+    let before = counted(&world, &r);
+    let more = grown(&world, &[&r], || assert!(way.advance(100_000)));
+    // Seventy segments, and an acknowledgement for two of them.
+    assert_eq!(more[0], "IpForwDatagrams 105, IpInReceives 105, IpOutTransmits 105");
+    let octets = counted(&world, &r)["IpExtOutOctets"] - before["IpExtOutOctets"];
+    assert_eq!(octets, 100_000 + 105 * (20 + 32));
 }
