@@ -3,7 +3,7 @@
 #include "kit.h"
 #include <spawn.h>
 
-enum { THREADS = 4, LATER = 20 };
+enum { THREADS = 4, LATER = 20, OLDER = 40, BURST = 4, LOOKS = 8, MORE = 8 };
 extern char **environ;
 static char *program;
 static int rounds;
@@ -118,6 +118,47 @@ static void threads(const char *what, void (*make)(const char *), int each) {
     collect(what, rounds * THREADS * each);
 }
 
+/* Older threads end one after the other while the moved one looks and makes children: /proc leaves out younger ones when
+   it comes to one that ends. */
+static int gate[2];
+
+static void *older(void *unused) {
+    char byte;
+    MUST(read(gate[0], &byte, 1));
+    return unused;
+}
+
+static void *outlive(void *unused) {
+    char place[64], name[64];
+    MUST(unshare(CLONE_NEWNET));
+    own_namespace(place);
+    int wrong = 0;
+    for (int i = 0; i < OLDER; i++) {
+        if (i % BURST == 0) MUST(write(gate[1], "all of these", BURST));
+        for (int look = 0; look < LOOKS; look++) {
+            own_namespace(name);
+            wrong |= strcmp(name, place);
+        }
+    }
+    MUST(write(report[1], wrong ? "n" : "y", 1));
+    at_once(place);
+    return unused;
+}
+
+static void among_the_ending(const char *what) {
+    MUST(pipe(report));
+    MUST(pipe(gate));
+    for (int round = 0; round < MORE * rounds; round++) {
+        pthread_t ids[OLDER + 1];
+        for (int i = 0; i < OLDER; i++) MUST(-pthread_create(&ids[i], NULL, older, NULL));
+        MUST(-pthread_create(&ids[OLDER], NULL, outlive, NULL));
+        for (int i = 0; i <= OLDER; i++) MUST(-pthread_join(ids[i], NULL));
+    }
+    close(gate[0]);
+    close(gate[1]);
+    collect(what, MORE * rounds * 2);
+}
+
 /* The whole process ends at once. */
 static void *fork_and_end(void *unused) {
     char place[64];
@@ -177,6 +218,7 @@ int main(int argc, char **argv) {
     threads("the child ended", twice, 1);
     threads("the thread moved on", moved_on, 3);
     threads("by a new thread", by_a_thread, 1);
+    among_the_ending("older threads end");
     processes("the process ended");
     beside("beside a clone");
     return 0;

@@ -237,6 +237,7 @@ fn a_process_begins_where_the_thread_was_that_made_it() {
         "the child ended",
         "the thread moved on",
         "by a new thread",
+        "older threads end",
         "the process ended",
         "beside a clone",
     ];

@@ -130,6 +130,7 @@ scenarios! {
     maddr4
     marks
     monitor
+    multipath_hash
     mount_tool
     names
     neigh
@@ -142,6 +143,7 @@ scenarios! {
     nsenter_unshare
     peers_and_broadcasts
     promote4
+    receive_buffers
     receive_headers
     reset_after_accept
     route_get
@@ -171,6 +173,7 @@ scenarios! {
     views
     vxlan_vnifilter
     vxlan_ways
+    whence_and_whither
 }
 
 #[test]

@@ -176,12 +176,18 @@ impl Split {
         self.pins.values_mut().filter(|seat| seat.overlaps(&next)).for_each(|seat| seat.list = 0..0);
     }
 
-    /// Pins the threads that were not seen before, and forgets those that ended.
-    pub(crate) fn meet(&mut self, living: &[u32]) {
-        self.pins.retain(|tid, _| living.contains(tid));
-        for &tid in living {
+    /// Pins the threads that were not seen before, and forgets those that ended, which not to be listed is no proof of.
+    pub(crate) fn meet(&mut self, tgid: u32, listed: &[u32]) {
+        self.pins.retain(|&tid, _| listed.contains(&tid) || Task::is_thread(tgid, tid));
+        for &tid in listed {
             self.pin(tid);
         }
+    }
+
+    /// Is every thread pinned?  All that are pinned now were there when they were counted if they are there afterwards.
+    fn knows_all(&self, tgid: u32) -> bool {
+        let all_live = || self.pins.keys().all(|&tid| Task::is_thread(tgid, tid));
+        Task::count(tgid).is_none_or(|count| count == self.pins.len() && all_live())
     }
 
     /// Where a thread is; one that was not seen before is in its maker's place, or was under way when the first moved.
@@ -223,8 +229,10 @@ impl Split {
 
     /// The one place that is left, if the process needs no more care: all threads are in it, or `execve` has ended the
     /// others.
-    pub(crate) fn united(&mut self, tgid: u32, living: &[u32]) -> Option<SpaceId> {
-        if living == [tgid]
+    pub(crate) fn united(&mut self, tgid: u32, listed: &[u32]) -> Option<SpaceId> {
+        if listed == [tgid]
+            && self.exec.is_some()
+            && Task::new(tgid).is_alone(tgid)
             && let Some((_, space)) = self.exec.take()
         {
             return Some(space);
@@ -232,10 +240,10 @@ impl Split {
         if !self.free(tgid) {
             return None;
         }
-        self.meet(living);
+        self.meet(tgid, listed);
         let mut places = self.pins.values().map(|seat| seat.place);
         let first = places.next()?;
-        places.all(|at| at == first).then_some(first)
+        (places.all(|at| at == first) && self.knows_all(tgid)).then_some(first)
     }
 }
 
@@ -362,7 +370,8 @@ impl Mark {
     }
 
     fn by_thread(&self, child: u32) -> Option<Birthplace> {
-        let mut living = Task::threads(self.process);
+        let is_there = |tid: &u32| Task::is_thread(self.process, *tid);
+        let mut living: Vec<u32> = self.seats.keys().copied().filter(is_there).collect();
         // Those in rare places first: most often it is one that moved.
         let crowd = |tid: &u32| {
             let at = self.seats.get(tid).map(|seat| seat.place);
@@ -399,6 +408,24 @@ mod tests {
     fn split(home: SpaceId, pins: &[(u32, SpaceId)]) -> Split {
         let pins = pins.iter().map(|&(tid, at)| (tid, seat(at, 0))).collect();
         Split { pins, ..Split::new(&[], home, SpaceId::new(99)) }
+    }
+
+    /// One more thread of this process; it ends when what is returned with its number is dropped.
+    fn another() -> (u32, impl Drop) {
+        struct End(Option<std::sync::mpsc::Sender<()>>, Option<std::thread::JoinHandle<()>>);
+        impl Drop for End {
+            fn drop(&mut self) {
+                drop(self.0.take());
+                self.1.take().map(std::thread::JoinHandle::join);
+            }
+        }
+        let (stop, wait) = std::sync::mpsc::channel::<()>();
+        let (tell, told) = std::sync::mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            tell.send(me()).unwrap();
+            let _ = wait.recv();
+        });
+        (told.recv().unwrap(), End(Some(stop), Some(thread)))
     }
 
     fn me() -> u32 {
@@ -438,17 +465,31 @@ mod tests {
         let mut s = Split::new(&Task::threads(process), a, SpaceId::new(99));
         assert!(s.free(process));
         s.make(b, None);
-        let (stop, wait) = std::sync::mpsc::channel::<()>();
-        let (tell, told) = std::sync::mpsc::channel();
-        let thread = std::thread::spawn(move || {
-            tell.send(me()).unwrap();
-            let _ = wait.recv();
-        });
-        let tid = told.recv().unwrap();
+        let (tid, _end) = another();
         assert!(s.free(process), "the new thread ends the turn");
         assert_eq!(s.place(process, tid), b);
-        drop(stop);
-        thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_thread_that_the_list_left_out_is_where_it_was() {
+        let process = std::process::id();
+        let (a, b) = (SpaceId::new(1), SpaceId::new(2));
+        let (tid, end) = another();
+        let mut s = split(a, &[(process, a), (tid, b)]);
+        s.exec(process, tid, b);
+        assert_eq!(s.united(process, &[process]), None);
+        assert_eq!(s.place(process, tid), b);
+        // Nor is the process united while it has threads that were never seen.
+        let mut s = split(a, &[(process, a)]);
+        assert_eq!(s.united(process, &[process]), None);
+        let mut s = split(a, &[(process, a), (tid, b)]);
+        drop(end);
+        // Who waits for a thread is told a moment before it is gone.
+        while Task::is_thread(process, tid) {
+            std::thread::yield_now();
+        }
+        s.meet(process, &[process]);
+        assert_eq!(s.places(), [a]);
     }
 
     fn mark(process: u32, seats: &[(u32, Seat)]) -> Mark {

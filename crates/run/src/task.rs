@@ -157,6 +157,11 @@ impl Task {
         self.privileges_in_words()
     }
 
+    /// Whom it acts as; nobody, if it is gone.
+    pub(crate) fn euid(self) -> u32 {
+        self.ids().map_or(u32::MAX, |Ids { uid: [_, euid, _], .. }| euid)
+    }
+
     fn privileges_in_words(self) -> Option<Privileges> {
         let status = self.status()?;
         let euid = status_field(&status, "Uid:")?.split_whitespace().nth(1)?.parse().ok()?;
@@ -206,9 +211,25 @@ impl Task {
         self.status().is_some_and(|text| status_field(&text, "State:").is_some_and(|s| s.starts_with(['Z', 'X'])))
     }
 
-    /// The threads of the process `tgid`.
+    /// Threads of the process `tgid`.  Living ones may be missing: the list ends where the kernel comes to a thread that
+    /// ends meanwhile.  Who is missed is asked about by [`Self::is_thread`], and how many there are by [`Self::count`].
     pub(crate) fn threads(tgid: u32) -> Vec<u32> {
         numbers(&format!("/proc/{tgid}/task"))
+    }
+
+    /// Is this a thread of the process?  The first one is until all have ended.
+    pub(crate) fn is_thread(tgid: u32, tid: u32) -> bool {
+        fs::exists(format!("/proc/{tgid}/task/{tid}")).unwrap_or(false)
+    }
+
+    /// How many threads the process has, at one moment; `None` if there is no such process.
+    pub(crate) fn count(tgid: u32) -> Option<usize> {
+        status_field(&Self::new(tgid).status()?, "Threads:")?.parse().ok()
+    }
+
+    /// Is this thread the only one of the process?
+    pub(crate) fn is_alone(self, tgid: u32) -> bool {
+        self.tid == tgid && Self::count(tgid).is_none_or(|count| count == 1)
     }
 
     /// Translates a process number that this task used into ours, when it lives in a pid namespace of its own.
@@ -285,6 +306,10 @@ mod tests {
         assert_eq!(me.translate_pid(0), None);
         assert_eq!(me.translate_pid(-1), None);
         assert!(Task::threads(me.tid).contains(&me.tid));
+        assert!(Task::is_thread(me.tid, me.tid));
+        assert!(!Task::is_thread(me.tid, 1));
+        let from_another = std::thread::spawn(move || (Task::count(me.tid), me.is_alone(me.tid))).join().unwrap();
+        assert!(matches!(from_another, (Some(2..), false)), "{from_another:?}");
     }
 
     #[test]

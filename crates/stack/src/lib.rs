@@ -34,6 +34,7 @@ mod l3;
 mod l4;
 mod mcast;
 mod mib;
+mod multipath;
 mod neigh;
 mod nexthop;
 mod notice;

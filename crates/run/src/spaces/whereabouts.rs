@@ -156,7 +156,7 @@ impl Spaces {
     fn pin_threads(&mut self, tgid: u32) {
         let Some(split) = self.split.get_mut(&tgid) else { return };
         split.free(tgid);
-        split.meet(&Task::threads(tgid));
+        split.meet(tgid, &Task::threads(tgid));
         if let Some(mark) = self.marks.get_mut(&split.mark()) {
             mark.add(split);
         }
@@ -240,14 +240,13 @@ impl Spaces {
         let Some(tag) = self.tag(task) else { return true };
         let from = tag.space;
         let Some(tgid) = task.tgid() else { return true };
-        let threads = Task::threads(tgid);
-        if threads.len() > 1 || self.split.contains_key(&tgid) {
+        if !task.is_alone(tgid) || self.split.contains_key(&tgid) {
             if !self.has_turn(tgid, task.tid) {
                 return false;
             }
             self.pin_threads(tgid);
             let unmarked = self.fresh_id();
-            let split = self.split.entry(tgid).or_insert_with(|| Split::new(&threads, from, unmarked));
+            let split = self.split.entry(tgid).or_insert_with(|| Split::new(&Task::threads(tgid), from, unmarked));
             split.moved(task.tid, to);
             self.mark_anew(tgid, task.tid);
             self.enter(tgid, to);
@@ -337,7 +336,7 @@ impl Spaces {
     /// The kernel is about to run `unshare(NEWUSER|NEWNET)` for this task.
     pub(crate) fn unshare_pending(&mut self, task: Task, new: SpaceId, owner: UserNs) {
         // Of several threads, the kernel lets none have a user namespace of its own.
-        let alone = task.tgid().is_some_and(|tgid| Task::threads(tgid).len() == 1);
+        let alone = task.tgid().is_some_and(|tgid| task.is_alone(tgid));
         match self.tag(task) {
             Some(tag) if alone => self.let_go(task, new, Some(owner), PendingCall::NewUser, tag.space),
             _ => self.settle(new),
@@ -404,7 +403,7 @@ impl Spaces {
     pub(crate) fn look(&mut self) {
         let processes: Vec<u32> = self.split.keys().copied().collect();
         for tgid in processes {
-            if Task::threads(tgid).is_empty() {
+            if !Task::is_thread(tgid, tgid) {
                 self.process_ended(tgid);
             } else {
                 self.unite(tgid);

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use pernet::{NetHandle, NetRef};
 
+use super::aside::Aside;
 use super::count::{self, Cause};
 use super::info::Counts;
 use super::options::Options;
@@ -123,6 +124,12 @@ pub(super) struct Due {
 pub(super) struct Inner {
     pub(super) state: State,
     pub(super) engine: Option<Box<Engine>>,
+    /// What came and did not pass the engine: it is read first.
+    pub(super) aside: Aside,
+    /// The engine may hold bytes behind a gap.
+    pub(super) gap: bool,
+    /// Its program has sent much at once.
+    pub(super) bulk: bool,
     /// Its place in the port table.
     pub(super) ticket: Option<Ticket>,
     pub(super) local: Option<SocketAddr>,
@@ -204,18 +211,33 @@ impl Sock {
 
     /// Does something to the socket, sends what follows from it, sets its timer, and tells those who wait.
     pub(super) fn act<R>(self: &Arc<Self>, cx: Cx<'_>, f: impl FnOnce(&mut Inner, &mut Vec<Frame>) -> R) -> R {
-        self.act_by(cx, Cause::Event, f)
+        self.act_at(cx, cx.now(), f)
     }
 
-    fn act_by<R>(self: &Arc<Self>, cx: Cx<'_>, cause: Cause, f: impl FnOnce(&mut Inner, &mut Vec<Frame>) -> R) -> R {
+    /// The same, by who has looked at the clock already.
+    pub(super) fn act_at<R>(
+        self: &Arc<Self>,
+        cx: Cx<'_>,
+        now: Duration,
+        f: impl FnOnce(&mut Inner, &mut Vec<Frame>) -> R,
+    ) -> R {
+        self.act_by(cx, (now, Cause::Event), f)
+    }
+
+    fn act_by<R>(
+        self: &Arc<Self>,
+        cx: Cx<'_>,
+        (now, cause): (Duration, Cause),
+        f: impl FnOnce(&mut Inner, &mut Vec<Frame>) -> R,
+    ) -> R {
         let mut out = OUT.try_with(Cell::take).unwrap_or_default();
         let mut inner = self.lock();
         let result = f(&mut inner, &mut out);
-        self.transmit(cx, &mut inner, &mut out, cause);
+        self.transmit(cx, (now, cause), &mut inner, &mut out);
         out.clear();
         let _ = OUT.try_with(|room| room.set(out));
-        self.follow(cx, &mut inner);
-        self.arm(cx, &mut inner);
+        self.follow(cx, now, &mut inner);
+        self.arm(now, &mut inner);
         self.tell(inner);
         result
     }
@@ -245,8 +267,7 @@ impl Sock {
     }
 
     /// Sets the timer for whatever comes first.
-    fn arm(self: &Arc<Self>, cx: Cx<'_>, inner: &mut Inner) {
-        let now = cx.now();
+    fn arm(self: &Arc<Self>, now: Duration, inner: &mut Inner) {
         let engine = if inner.state == State::Close {
             None
         } else {
@@ -278,18 +299,18 @@ impl Sock {
     pub(super) fn timer(self: &Arc<Self>, place: Place) {
         let Some(net) = self.net.upgrade() else { return };
         let Some(cx) = Cx::new(&self.stack, &net) else { return };
-        self.act_by(cx, Cause::Timer, |inner, out| {
+        let now = cx.now();
+        self.act_by(cx, (now, Cause::Timer), |inner, out| {
             if inner.armed != Some(place) {
                 // It was replaced after it was taken out.
                 return;
             }
             inner.armed = None;
-            self.expire(cx, inner, out);
+            self.expire(cx, now, inner, out);
         });
     }
 
-    fn expire(&self, cx: Cx<'_>, inner: &mut Inner, out: &mut Vec<Frame>) {
-        let now = cx.now();
+    fn expire(&self, cx: Cx<'_>, now: Duration, inner: &mut Inner, out: &mut Vec<Frame>) {
         let is_due = |at: Option<Duration>| at.is_some_and(|at| at <= now);
         if is_due(inner.due.forget) {
             return self.end(inner, 0);
@@ -301,7 +322,7 @@ impl Sock {
             return self.end(inner, error);
         }
         if is_due(inner.due.keepalive) {
-            self.keepalive(cx, inner, out);
+            self.keepalive(cx, now, inner, out);
         }
         if inner.state != State::Close
             && let Some(engine) = &mut inner.engine
@@ -310,8 +331,7 @@ impl Sock {
         }
     }
 
-    fn keepalive(&self, cx: Cx<'_>, inner: &mut Inner, out: &mut Vec<Frame>) {
-        let now = cx.now();
+    fn keepalive(&self, cx: Cx<'_>, now: Duration, inner: &mut Inner, out: &mut Vec<Frame>) {
         if !inner.options.keepalive || !inner.state.is_synchronized() {
             inner.due.keepalive = None;
             return;
@@ -338,7 +358,7 @@ impl Sock {
     }
 
     /// What the engine's state means for the socket.
-    fn follow(self: &Arc<Self>, cx: Cx<'_>, inner: &mut Inner) {
+    fn follow(self: &Arc<Self>, cx: Cx<'_>, now: Duration, inner: &mut Inner) {
         let Some(engine) = inner.engine.as_ref().filter(|_| inner.state != State::Close) else { return };
         let (before, after) = (inner.state, engine.state());
         inner.due.unheard = match inner.due.unheard {
@@ -347,7 +367,7 @@ impl Sock {
             {
                 None
             }
-            None if inner.sequence.snd_una != inner.sequence.snd_nxt => Some(cx.now()),
+            None if inner.sequence.snd_una != inner.sequence.snd_nxt => Some(now),
             since => since,
         };
         if before == after {
@@ -446,6 +466,9 @@ impl Sock {
         if inner.orphan || inner.engine.as_ref().is_some_and(|engine| engine.received() == 0) {
             inner.engine = None;
         }
+        if inner.orphan {
+            inner.aside = Aside::default();
+        }
         let Some(net) = self.net.upgrade() else { return };
         // An attempt that its program gives up has not failed.
         if let Some(cx) = Cx::new(&self.stack, &net).filter(|_| was.is_synchronized() || error != 0) {
@@ -466,7 +489,7 @@ impl Sock {
     }
 
     /// Sends what the engine made.
-    fn transmit(&self, cx: Cx<'_>, inner: &mut Inner, out: &mut Vec<Frame>, cause: Cause) {
+    fn transmit(&self, cx: Cx<'_>, (now, cause): (Duration, Cause), inner: &mut Inner, out: &mut Vec<Frame>) {
         if out.is_empty() {
             return;
         }
@@ -491,7 +514,7 @@ impl Sock {
             segment::arrange_options(frame.data_mut(), &sent);
             let segments = frame.segments(sent.len) as u32;
             count::sent(cx, inner, &sent, segments, cause);
-            inner.note_sent(&sent, segments, cx.now());
+            inner.note_sent(&sent, segments, now);
             if n == last {
                 self.leave_trail(cx, inner, &sent, &mut frame);
             }
