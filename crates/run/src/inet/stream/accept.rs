@@ -106,7 +106,7 @@ impl StreamFd {
         self.accept_or_give_back(world, caller, notification, true)
     }
 
-    /// Answers if that is possible without the program's end; gives the call back if not.
+    /// Answers if a connection is there that nothing of the end has seen; gives the call back if not.
     fn accept_at_once(
         self: &Arc<Self>,
         world: &Arc<World>,
@@ -123,8 +123,9 @@ impl StreamFd {
         let straight = self.accept_straight(&mut lock(&self.state), socket_flags(flags));
         let Some((child, wire, end)) = straight else { return Some((caller, notification)) };
         let task = caller.task;
+        let inherited = caller.with_end(world, self.id, self.kept.as_ref(), Inherited::of).unwrap_or_default();
         drop(caller);
-        if let Err((notification, e)) = self.hand_over(world, task, notification, child, wire, end) {
+        if let Err((notification, e)) = self.hand_over(world, task, notification, (child, &inherited), wire, end) {
             answer(world, notification, Err(e));
         }
         None
