@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::time::Duration;
@@ -542,17 +542,6 @@ impl Sock {
             congestion: inner.options.congestion,
             offload: largest_unit(cx, route),
             seed,
-        }
-    }
-
-    /// An address as this socket shows it: IPv4's are mapped on an IPv6 socket.
-    pub(super) fn shown(&self, addr: SocketAddr, scope: u32) -> SocketAddr {
-        match addr {
-            SocketAddr::V4(v4) if self.v6 => SocketAddrV6::new(v4.ip().to_ipv6_mapped(), v4.port(), 0, 0).into(),
-            SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => {
-                SocketAddrV6::new(*v6.ip(), v6.port(), 0, scope).into()
-            }
-            other => other,
         }
     }
 

@@ -16,7 +16,7 @@ use super::smoltcp::Engine;
 use super::sock::{Due, FIN_TIMEOUT, Inner, Listen, Sequence, Sock, is_link_local, plain};
 use super::splice::Skip;
 use super::state::State;
-use super::urgent::{NoUrgent, Urgent};
+use super::urgent::Urgent;
 use crate::errno;
 use crate::fib::{self, route_type};
 use crate::l2::Cx;
@@ -535,21 +535,6 @@ impl Inner {
             _ if self.shut_write => Err(errno::EPIPE),
             State::Close | State::Listen => Err(errno::EPIPE),
             _ => Ok(()),
-        }
-    }
-
-    fn read_urgent(&mut self, into: &mut [u8], peek: bool) -> Result<usize, i32> {
-        if self.options.oob_inline {
-            return Err(errno::EINVAL);
-        }
-        match self.urgent.take(peek) {
-            Ok(byte) => Ok(into.first_mut().map_or(0, |place| {
-                *place = byte;
-                1
-            })),
-            Err(NoUrgent::NotYet) if !self.done && !self.shut_read => Err(errno::EAGAIN),
-            Err(NoUrgent::NotYet) => Ok(0),
-            Err(NoUrgent::Nothing) => Err(errno::EINVAL),
         }
     }
 
