@@ -95,6 +95,9 @@ scenarios! {
     buffers
     captures
     connections
+    counters
+    counters6
+    counters_tcp
     datagrams
     dump
     error_queue

@@ -33,6 +33,7 @@ mod l2;
 mod l3;
 mod l4;
 mod mcast;
+mod mib;
 mod multipath;
 mod neigh;
 mod nexthop;
@@ -88,6 +89,7 @@ pub use l4::tcp::{
 };
 pub use l4::user::{InetProtocol, InetSocket, Packet, PingSocket, RawSocket, Readiness, SocketError, UdpSocket};
 pub use mcast::McastError;
+pub use mib::Inet6Stats;
 pub use neigh::{
     ArpError, ArpFlags, ArpRequest, GC_INTERVAL_MS, GC_THRESHOLDS, NeighError, NeighFamily, NeighFlags, NeighKey,
     NeighNotice, NeighPage, NeighParm, NeighParms, NeighProxy, NeighReport, NeighState, NeighTableError, NewNeigh,

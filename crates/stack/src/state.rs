@@ -15,6 +15,7 @@ use crate::l3::L3;
 use crate::l4::Layer4;
 use crate::l4::tcp::Tcp;
 use crate::mcast::LinkMulticast;
+use crate::mib::Mibs;
 use crate::neigh::Neighbours;
 use crate::nexthop::Nexthops;
 use crate::rules::Rules;
@@ -168,6 +169,8 @@ pub struct Parts {
     pub(crate) l3: Lazy<L3>,
     /// Sockets.
     pub(crate) l4: Layer4,
+    /// What protocols count.
+    pub(crate) mib: Mibs,
 }
 
 impl Default for Parts {
@@ -185,6 +188,7 @@ impl Default for Parts {
             tcp: Lazy::new(),
             l3: Lazy::new(),
             l4: Layer4::new(),
+            mib: Mibs::new(),
         }
     }
 }
@@ -217,6 +221,11 @@ impl NetState {
     /// Moves with every change of a neighbour.
     pub(crate) fn neigh_generation(&self) -> u64 {
         self.parts.get().map_or(0, |parts| parts.neigh.generation.get())
+    }
+
+    /// The parts, if anybody has asked for one.
+    pub(crate) fn parts(&self) -> Option<&Parts> {
+        self.parts.get().map(Box::as_ref)
     }
 
     pub(crate) fn peek_inet(&self) -> Peek<'_, Inet> {

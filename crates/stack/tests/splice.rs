@@ -93,8 +93,17 @@ fn the_handshake_shows_the_way() {
 fn it_is_counted_as_if_segments_had_gone() {
     let (w, a, b) = connected();
     let before = (stats(&w, &w.a), stats(&w, &w.b), a.info(), b.info());
+    let protocols = [w.counted(&w.a), w.counted(&w.b)];
     assert!(short(&a).advance(100_000));
     let after = (stats(&w, &w.a), stats(&w, &w.b), a.info(), b.info());
+    let more = |end: usize, net: &NetRef, name: &str| w.counted(net)[name] - protocols[end][name];
+    for (end, net, sent, received) in [(0, &w.a, 70, 35), (1, &w.b, 35, 70)] {
+        assert_eq!((more(end, net, "Tcp OutSegs"), more(end, net, "Tcp InSegs")), (sent, received));
+        assert_eq!((more(end, net, "Ip OutRequests"), more(end, net, "Ip InDelivers")), (sent, received));
+    }
+    assert_eq!(more(0, &w.a, "IpExt OutOctets"), 100_000 + 70 * (20 + 32));
+    assert_eq!(more(1, &w.b, "IpExt InOctets"), 100_000 + 70 * (20 + 32));
+    assert_eq!(more(0, &w.a, "TcpExt TCPDelivered"), 70);
     let (segments, acks) = (100_000_u64.div_ceil(FULL), 35);
     assert_eq!(segments, 70);
     let (there, back) = (100_000 + segments * HEADERS, acks * HEADERS);

@@ -63,6 +63,7 @@ fn visible(world: &World, path: &Path) -> PathBuf {
     // Trees of which each namespace has its own: its number comes first.
     for (ours, part, theirs) in [
         ("sysctl_net", "", "/proc/sys/net"),
+        ("dev_snmp6", "", "/proc/net/dev_snmp6"),
         ("sys_net", "class", "/sys/class/net"),
         ("sys_net", "devices", "/sys/devices/virtual/net"),
     ] {
@@ -181,7 +182,18 @@ fn proc_net(world: &World, task: Task, who: Who, rest: &Path) -> Result<Backing,
     let links = world.stack.links(&net).ok_or(libc::EINVAL)?;
     let tree =
         world.vfs.tree("proc_net", || pernet_stack::proc_net_entries(links).into_iter().map(tree_entry).collect())?;
-    let real = tree.join(rest);
+    let real = match rest.strip_prefix("dev_snmp6") {
+        // The one directory whose files are those of a namespace.
+        Ok(device) => {
+            let of_device = |entry: pernet_stack::Entry| {
+                Some((entry.path.strip_prefix("dev_snmp6/")?.to_owned(), Some(entry.mode)))
+            };
+            let names: Vec<_> = pernet_stack::proc_net_entries(links).into_iter().filter_map(of_device).collect();
+            let own = world.vfs.mirror(&own_tree("dev_snmp6", space, Path::new("")), &names)?;
+            if device.as_os_str().is_empty() { own } else { own.join(device) }
+        }
+        Err(_) => tree.join(rest),
+    };
     world.sockets.sweep_soon();
     let text = match rest.to_str() {
         Some("netlink") => Some(pernet_stack::proc_net_netlink(links, &netlink_sockets(world, &net)).into_bytes()),

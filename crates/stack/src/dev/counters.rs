@@ -1,6 +1,9 @@
 //! Traffic counters of a device.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::mib::Mib6;
 
 macro_rules! stats {
     ($($(#[$doc:meta])* $field:ident),* $(,)?) => {
@@ -25,7 +28,11 @@ macro_rules! stats {
         /// Each counter stands for itself: a reader may see a packet counted whose bytes are not yet, as on Linux,
         /// so relaxed order is enough and nothing is locked.
         #[derive(Debug, Default)]
-        pub struct Counters { $($(#[$doc])* pub $field: AtomicU64,)* }
+        pub struct Counters {
+            $($(#[$doc])* pub $field: AtomicU64,)*
+            /// Of IPv6, made with the first packet of it.
+            inet6: OnceLock<Box<Mib6>>,
+        }
 
         impl Counters {
             /// Reads every counter once.
@@ -35,6 +42,18 @@ macro_rules! stats {
             }
         }
     };
+}
+
+impl Counters {
+    /// Those of IPv6.
+    pub(crate) fn inet6(&self) -> &Mib6 {
+        self.inet6.get_or_init(Box::default)
+    }
+
+    /// Those of IPv6, if there are any yet.
+    pub(crate) fn peek_inet6(&self) -> Option<&Mib6> {
+        self.inet6.get().map(Box::as_ref)
+    }
 }
 
 stats! {

@@ -15,6 +15,7 @@ use super::route::{Nexthop6, Route6, RouteInfo6, rtn, rtnh};
 use super::{Inet6, LabelError};
 use crate::clock;
 use crate::dev::{Link, Stack};
+use crate::mib::Inet6Stats;
 use crate::neigh::{self, NeighFamily, NeighParm};
 use crate::rtnl::Rtnl;
 use crate::state::{NetState, Ns};
@@ -61,6 +62,8 @@ pub struct Inet6Link {
     pub token: Ipv6Addr,
     /// `IN6_ADDR_GEN_MODE_*`.
     pub addr_gen_mode: u8,
+    /// What was counted on it.
+    pub stats: Inet6Stats,
 }
 
 /// `IF_READY`: IPv6 works. `IF_RS_SENT`, `IF_RA_RCVD`: routers were asked for, one answered.
@@ -106,6 +109,7 @@ pub(crate) fn inet6_link(state: &NetState, link: &Link) -> Option<Inet6Link> {
         reachable_ms: (u64::from(link.inet6_reachable_ms) * u64::from(base) / BASE_REACHABLE) as u32,
         retrans_ms,
         token: idev.map_or(Ipv6Addr::UNSPECIFIED, |idev| idev.token),
+        stats: Inet6Stats::of(link),
     })
 }
 

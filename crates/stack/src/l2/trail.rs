@@ -7,31 +7,43 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Weak};
 
-use super::counters;
-use crate::dev::{Counters, Link};
+use pernet::NetHandle;
+
+use super::{Cx, counters};
+use crate::dev::{Counters, Link, Stack};
 use crate::l4::tcp::Sock;
+use crate::mib;
 use crate::state::NetState;
 
-/// A device that counts what goes this way.
+/// Who counts what goes this way, with bytes of each packet beyond TCP's.
 #[derive(Debug)]
-pub(crate) struct Crossing {
-    counters: Arc<Counters>,
-    /// As sent, or as received.
-    sent: bool,
-    /// Bytes that it counts of each packet beyond TCP's.
-    headers: u64,
+pub(crate) enum Crossing {
+    /// A device, as sent or as received.
+    Device { counters: Arc<Counters>, sent: bool, headers: u64 },
+    /// A namespace that sends it on.
+    Router { net: NetHandle, v6: bool, headers: u64 },
 }
 
 impl Crossing {
     /// Counts packets with so many bytes of TCP's in all.
-    pub(crate) fn count(&self, packets: u64, bytes: u64) {
-        let bytes = bytes + packets * self.headers;
-        let (of_packets, of_bytes) = match self.sent {
-            true => (&self.counters.tx_packets, &self.counters.tx_bytes),
-            false => (&self.counters.rx_packets, &self.counters.rx_bytes),
-        };
-        of_packets.fetch_add(packets, Relaxed);
-        of_bytes.fetch_add(bytes, Relaxed);
+    pub(crate) fn count(&self, stack: &Stack, packets: u64, bytes: u64) {
+        match self {
+            Self::Device { counters, sent, headers } => {
+                let (of_packets, of_bytes) = match sent {
+                    true => (&counters.tx_packets, &counters.tx_bytes),
+                    false => (&counters.rx_packets, &counters.rx_bytes),
+                };
+                of_packets.fetch_add(packets, Relaxed);
+                of_bytes.fetch_add(bytes + packets * headers, Relaxed);
+            }
+            Self::Router { net, v6, headers } => {
+                // A namespace that is gone has nobody who would read it.
+                let Some(net) = net.upgrade() else { return };
+                if let Some(state) = stack.state(&net) {
+                    mib::routed(state, *v6, packets, bytes + packets * headers);
+                }
+            }
+        }
     }
 }
 
@@ -58,6 +70,11 @@ impl Trail {
         Self { from, begun, segment: 0, plain, there: Vec::new(), back: Vec::new(), end: None }
     }
 
+    fn note(&mut self, crossing: Crossing) {
+        let way = if self.end.is_none() { &mut self.there } else { &mut self.back };
+        way.push(crossing);
+    }
+
     /// Nothing was met that bytes alone could not pass.
     pub(crate) fn is_plain(&self) -> bool {
         self.plain.load(Relaxed)
@@ -79,7 +96,7 @@ impl Noted {
     pub(super) const NOTHING: Self = Self(None);
 
     /// Whether somebody wants to know.
-    pub(super) const fn is_noted(&self) -> bool {
+    pub(crate) const fn is_noted(&self) -> bool {
         self.0.is_some()
     }
 
@@ -96,8 +113,14 @@ impl Noted {
         let Some(trail) = &mut self.0 else { return };
         let Some(counters) = counters(state, link) else { return trail.plain.store(false, Relaxed) };
         let headers = len.saturating_sub(trail.segment) as u64;
-        let way = if trail.end.is_none() { &mut trail.there } else { &mut trail.back };
-        way.push(Crossing { counters, sent, headers });
+        trail.note(Crossing::Device { counters, sent, headers });
+    }
+
+    /// The network layer sends the frame on, which has `len` bytes to it.
+    pub(crate) fn forwarded(&mut self, cx: Cx<'_>, v6: bool, len: usize) {
+        let Some(trail) = &mut self.0 else { return };
+        let headers = len.saturating_sub(trail.segment) as u64;
+        trail.note(Crossing::Router { net: cx.net.handle(), v6, headers });
     }
 
     /// What comes after this one goes this way as packets.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{v4, v6};
 use crate::l2::{Checksum, Cx, Frame, Work, work_at};
+use crate::mib::{self, Ip, Ip6, IpExt};
 use crate::sysctl;
 
 /// What is counted for a part besides its bytes.
@@ -70,6 +71,10 @@ enum Taken {
     /// All is here: the first part, and the payload of the packet.
     Whole(Frame, Vec<u8>),
     Dropped,
+    /// It and all that waited with it: they do not fit together.
+    Spoilt,
+    /// There is no room.
+    NoRoom,
 }
 
 impl Fragments {
@@ -85,7 +90,7 @@ impl Fragments {
         let cost = payload.len() + OVERHEAD;
         // The oldest do not give way: they go when their time is over.
         if self.bytes + cost > most {
-            return Taken::Dropped;
+            return Taken::NoRoom;
         }
         let rounds = &mut self.rounds;
         let mut new = None;
@@ -115,7 +120,7 @@ impl Fragments {
         if !fits || overlaps || queue.parts.len() >= MAX_PARTS {
             // Whoever sends such parts means no good: none of them is used (RFC 5722).
             self.forget(key);
-            return Taken::Dropped;
+            return Taken::Spoilt;
         }
         if !part.more {
             queue.total = Some(end);
@@ -149,6 +154,21 @@ pub(super) fn defrag(cx: Cx<'_>, key: Key, part: &Part, frame: Frame) -> Option<
     };
     let most = usize::try_from(sysctl::number_or(ns, thresh, 4_194_304)).unwrap_or(0);
     let taken = cx.state.l3.fragments(&key).lock().add(&key, part, frame, most);
+    let fails = matches!(taken, Taken::Spoilt | Taken::NoRoom);
+    match key.dst {
+        IpAddr::V4(_) => {
+            let mib = &*cx.state.mib.v4;
+            if matches!(taken, Taken::Spoilt) {
+                mib.ext.inc(IpExt::ReasmOverlaps);
+            }
+            mib.ip.add(Ip::ReasmFails, fails.into());
+            mib.ip.add(Ip::ReasmOKs, matches!(taken, Taken::Whole(..)).into());
+        }
+        IpAddr::V6(_) => mib::on_index(cx.state, part.iif, |mib| {
+            mib.ip.add(Ip6::ReasmFails, fails.into());
+            mib.ip.add(Ip6::ReasmOKs, matches!(taken, Taken::Whole(..)).into());
+        }),
+    }
     match taken {
         Taken::Whole(first, payload) => Some((first, payload)),
         Taken::Waits(Some(round)) => {
@@ -156,7 +176,7 @@ pub(super) fn defrag(cx: Cx<'_>, key: Key, part: &Part, frame: Frame) -> Option<
             work_at(cx, cx.now() + Duration::from_secs(wait), Work::FragExpire(Box::new(key), round));
             None
         }
-        Taken::Waits(None) | Taken::Dropped => None,
+        Taken::Waits(None) | Taken::Dropped | Taken::Spoilt | Taken::NoRoom => None,
     }
 }
 
@@ -167,7 +187,18 @@ pub(crate) fn expire(cx: Cx<'_>, key: &Key, round: u64) {
         let due = fragments.queues.get(key).is_some_and(|queue| queue.round == round);
         if due { fragments.forget(key) } else { None }
     };
-    let Some((first, iif)) = over.and_then(|queue| Some((queue.first?, queue.iif))) else { return };
+    let Some(over) = over else { return };
+    match key.dst {
+        IpAddr::V4(_) => {
+            cx.state.mib.v4.ip.inc(Ip::ReasmFails);
+            cx.state.mib.v4.ip.inc(Ip::ReasmTimeout);
+        }
+        IpAddr::V6(_) => mib::on_index(cx.state, over.iif, |mib| {
+            mib.ip.inc(Ip6::ReasmFails);
+            mib.ip.inc(Ip6::ReasmTimeout);
+        }),
+    }
+    let (Some(first), iif) = (over.first, over.iif) else { return };
     match key.dst {
         IpAddr::V4(_) => v4::parts_missing(cx, iif, &first),
         IpAddr::V6(_) => v6::parts_missing(cx, iif, &first),
@@ -202,12 +233,12 @@ mod tests {
     fn parts_that_overlap_spoil_all() {
         let mut all = Fragments::default();
         add(&mut all, 0, 16, true);
-        assert!(matches!(add(&mut all, 8, 16, true), Taken::Dropped));
+        assert!(matches!(add(&mut all, 8, 16, true), Taken::Spoilt));
         assert!(all.queues.is_empty());
         // Nor can a part be beyond the last.
         add(&mut all, 0, 16, false);
         add(&mut all, 8, 8, false);
-        assert!(matches!(add(&mut all, 64, 8, true), Taken::Dropped));
+        assert!(matches!(add(&mut all, 64, 8, true), Taken::Spoilt));
         assert!(all.queues.is_empty());
     }
 

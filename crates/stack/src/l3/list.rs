@@ -8,36 +8,41 @@ use super::flows::{Asks, Flows, Key, To};
 use super::state::{L3, Leaf};
 use crate::dev::Link;
 use crate::l2::{self, Cx, Frame, PacketType};
+use crate::mib::Tally;
 
 /// What is on its way out, by one device.
 #[derive(Default)]
 struct Leaving {
     out: Option<Arc<Link>>,
     frames: Vec<Frame>,
+    /// Bytes of them, without what is before their network headers.
+    octets: u64,
     /// How many there may be at most, for the first that comes.
     room: usize,
 }
 
 impl Leaving {
     #[inline]
-    fn push(&mut self, cx: Cx<'_>, out: &Arc<Link>, frame: Frame) {
+    fn push<P: Protocol>(&mut self, cx: Cx<'_>, out: &Arc<Link>, frame: Frame, octets: usize) {
         if !self.out.as_ref().is_some_and(|known| Arc::ptr_eq(known, out)) {
-            self.turn_to(cx, out);
+            self.turn_to::<P>(cx, out);
         }
+        self.octets += octets as u64;
         self.frames.push(frame);
     }
 
     /// What comes leaves by another device than what came before, or is the first.
     #[cold]
-    fn turn_to(&mut self, cx: Cx<'_>, out: &Arc<Link>) {
-        self.send(cx);
+    fn turn_to<P: Protocol>(&mut self, cx: Cx<'_>, out: &Arc<Link>) {
+        self.send::<P>(cx);
         self.out = Some(Arc::clone(out));
         self.frames.reserve(self.room);
     }
 
     /// Before anything else is done of what came later, so that nothing overtakes.
-    fn send(&mut self, cx: Cx<'_>) {
+    fn send<P: Protocol>(&mut self, cx: Cx<'_>) {
         if let Some(out) = self.out.take() {
+            P::left(cx, &out, self.frames.len() as u64, std::mem::take(&mut self.octets));
             l2::xmit_list(cx, &out, &mut self.frames);
         }
     }
@@ -45,6 +50,8 @@ impl Leaving {
 
 /// What the two protocols do each in a way of its own with packets that came one after the other.
 pub(super) trait Protocol {
+    /// Is it the newer one?
+    const V6: bool;
     type Key: Key;
     type Header;
 
@@ -59,6 +66,15 @@ pub(super) trait Protocol {
 
     /// How long the packet is, and how far it may go.
     fn extent(header: &Self::Header) -> (usize, u8);
+
+    /// Its type of service, or traffic class.
+    fn tos(header: &Self::Header) -> u8;
+
+    /// These came in by `link`.
+    fn arrived(cx: Cx<'_>, link: &Link, packets: Tally);
+
+    /// So many were sent on by `out`, with so many bytes.
+    fn left(cx: Cx<'_>, out: &Link, packets: u64, octets: u64);
 
     /// What its way is found by, which is [more](Flows::asks) than its ends, or not.
     fn key(link: &Link, frame: &Frame, header: &Self::Header, asks: Asks) -> Self::Key;
@@ -85,14 +101,15 @@ pub(super) fn receive<P: Protocol>(cx: Cx<'_>, link: &Arc<Link>, frames: impl It
     // In hand of this thread for the while: nobody else receives in this namespace.
     let mut flows = std::mem::take(&mut *table.lock());
     let mut leaving = Leaving { room: frames.size_hint().0, ..Leaving::default() };
+    let mut arrived = Tally::default();
     // What was changed before these came is seen; what is changed meanwhile, by those that come.
     flows.keep_up(cx);
     for frame in frames {
         if frame.kind == PacketType::OtherHost {
             continue;
         }
-        if let Some((frame, known)) = onward::<P>(cx, link, frame, &mut flows, &mut leaving) {
-            leaving.send(cx);
+        if let Some((frame, known)) = onward::<P>(cx, link, frame, &mut flows, &mut leaving, &mut arrived) {
+            leaving.send::<P>(cx);
             match known {
                 Some(header) => P::deliver(cx, link, frame, &header),
                 None => P::receive(cx, link, frame),
@@ -101,18 +118,20 @@ pub(super) fn receive<P: Protocol>(cx: Cx<'_>, link: &Arc<Link>, frames: impl It
             flows.keep_up(cx);
         }
     }
-    leaving.send(cx);
+    leaving.send::<P>(cx);
+    P::arrived(cx, link, arrived);
     *table.lock() = flows;
 }
 
 /// Sends a packet on whose way is known. One that does not go on comes back, with its header if it is known to be for this
-/// host.
+/// host: then it has arrived, as has one that went on.
 fn onward<P: Protocol>(
     cx: Cx<'_>,
     link: &Arc<Link>,
     mut frame: Frame,
     flows: &mut Flows<P::Key>,
     leaving: &mut Leaving,
+    arrived: &mut Tally,
 ) -> Option<(Frame, Option<P::Header>)> {
     let Some(header) = P::simple(link, &frame) else { return Some((frame, None)) };
     let (len, hops) = P::extent(&header);
@@ -122,6 +141,7 @@ fn onward<P: Protocol>(
     let look_up = || if asks == Asks::All { None } else { P::look_up(cx, link, &frame, &header) };
     match flows.way(key, look_up) {
         Some(To::Here) => {
+            arrived.note(frame.len(), P::tos(&header), &frame);
             if frame.segment.is_none() {
                 // Short frames are padded.
                 frame.trim(len);
@@ -129,16 +149,19 @@ fn onward<P: Protocol>(
             return Some((frame, Some(header)));
         }
         Some(To::On(on)) if hops > 1 => {
-            if frame.segment.is_none() {
-                frame.trim(len);
-            }
             if !exceeds(&frame, on.mtu)
                 && let Some(mac) = on.mac_header(cx, neighbours)
             {
+                arrived.note(frame.len(), P::tos(&header), &frame);
+                if frame.segment.is_none() {
+                    frame.trim(len);
+                }
+                let octets = frame.len();
+                frame.trail.forwarded(cx, P::V6, octets);
                 P::age(&mut frame);
                 frame.kind = PacketType::Outgoing;
                 l2::push_made(&mut frame, mac);
-                leaving.push(cx, &on.out, frame);
+                leaving.push::<P>(cx, &on.out, frame, octets);
                 return None;
             }
         }

@@ -34,6 +34,7 @@ use std::sync::Arc;
 
 use crate::dev::Link;
 use crate::l2::{Cx, Frame, PacketType, ethertype};
+use crate::mib::{Ip, Ip6};
 
 /// What a way is asked for (`struct flowi`).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -303,6 +304,22 @@ pub(crate) fn ip_output_raw(cx: Cx<'_>, route: &Route, header: &Header, frame: F
     match route.dst {
         IpAddr::V4(_) => v4::ip_output_raw(cx, route, header, frame),
         IpAddr::V6(_) => v6::ip6_output_raw(cx, route, header, frame),
+    }
+}
+
+/// A socket has sent an ICMP message of this type.
+pub(crate) fn icmp_sent(cx: Cx<'_>, route: &Route, ty: u8) {
+    match route.dst {
+        IpAddr::V4(_) => v4::count_sent(cx, ty),
+        IpAddr::V6(_) => v6::count_sent(cx, route, ty),
+    }
+}
+
+/// There is no way for what a program wants to send.
+pub(crate) fn no_way(cx: Cx<'_>, dst: IpAddr) {
+    match dst {
+        IpAddr::V4(_) => cx.state.mib.v4.ip.inc(Ip::OutNoRoutes),
+        IpAddr::V6(_) => cx.state.mib.v6.ip.inc(Ip6::OutNoRoutes),
     }
 }
 

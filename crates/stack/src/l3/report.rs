@@ -8,10 +8,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Received, internet_checksum, v4, v6};
+use super::{Reach, Received, internet_checksum, v4, v6};
 use crate::dev::{IfFlags, Link};
 use crate::inet6::devconf;
 use crate::l2::{Cx, Work, work_at};
+use crate::mib::{self, Ip};
 use crate::neigh;
 use crate::rtnl::Rtnl;
 use crate::state::{ConfOf, Ns};
@@ -217,14 +218,21 @@ fn send(cx: Cx<'_>, link: &Arc<Link>, v4: bool, to: Option<IpAddr>, message: &[u
         let mut message = message.to_vec();
         let sum = internet_checksum(&message, 0);
         message[2..4].copy_from_slice(&sum.to_be_bytes());
-        (IpAddr::V4(to), v4::alert_packet(from, to, &message))
+        let packet = v4::alert_packet(from, to, &message);
+        cx.state.mib.v4.ip.inc(Ip::OutRequests);
+        mib::transmitted4(cx.state, Reach::Multicast, packet.len());
+        (IpAddr::V4(to), packet)
     } else {
         let to = match to {
             Some(IpAddr::V6(to)) => to,
             _ => Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x16),
         };
         let from = inet6::link_local_of(cx.ns(), link.index()).unwrap_or(Ipv6Addr::UNSPECIFIED);
-        (IpAddr::V6(to), v6::alert_packet(from, to, message))
+        let packet = v6::alert_packet(from, to, message);
+        if let Some(ty) = message.first() {
+            mib::sends_message6(cx.state, link, &packet, *ty, true);
+        }
+        (IpAddr::V6(to), packet)
     };
     // Nobody waits for its fate: what matters is told twice.
     let _ = neigh::output(cx, link, to, packet);

@@ -137,13 +137,17 @@ pub(crate) fn deliver(cx: Cx<'_>, packet: Received) -> Delivered {
     }
 }
 
-/// An error that concerns a packet of a socket's (`udp_err`, `tcp_v4_err`, `raw_err`, `ping_err`).
-pub(crate) fn error(cx: Cx<'_>, error: &IcmpError<'_>) {
+/// An error that concerns a packet of a socket's (`udp_err`, `tcp_v4_err`, `raw_err`, `ping_err`). False if its protocol knows
+/// of no such packet; raw sockets are not asked.
+pub(crate) fn error(cx: Cx<'_>, error: &IcmpError<'_>) -> bool {
     raw::err(cx, error);
     match (error.protocol, error.dst.is_ipv6()) {
         (IPPROTO_UDP | IPPROTO_UDPLITE, _) => udp::err(cx, error),
         (IPPROTO_TCP, _) => tcp::error(cx, error),
-        (IPPROTO_ICMP, false) | (IPPROTO_ICMPV6, true) => ping::err(cx, error),
-        _ => {}
+        (IPPROTO_ICMP, false) | (IPPROTO_ICMPV6, true) => {
+            ping::err(cx, error);
+            true
+        }
+        _ => false,
     }
 }

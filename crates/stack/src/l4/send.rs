@@ -9,11 +9,11 @@ use super::address::{endpoint, needs_scope, unmapped};
 use super::cmsg::{ControlMessage, Said};
 use super::options::Opt;
 use super::queue::{ErrorOrigin, QueuedError};
-use super::sock::{Caller, IPPROTO_ICMPV6, Kind, Proto, Sock, State};
+use super::sock::{Caller, IPPROTO_ICMP, IPPROTO_ICMPV6, Kind, Proto, Sock, State};
 use super::{ping, raw, udp};
 use crate::errno;
 use crate::l2::{Cx, Frame};
-use crate::l3::{Flow, Header, PmtuDiscovery, Reach, Route, ip_output, route_output};
+use crate::l3::{Flow, Header, PmtuDiscovery, Reach, Route, icmp_sent, ip_output, no_way, route_output};
 
 pub(crate) const MSG_OOB: i32 = 0x1;
 const MSG_DONTROUTE: i32 = 0x4;
@@ -146,7 +146,11 @@ impl Plan {
             // The unspecified address is this host, as BSD had it.
             self.flow.dst = Ipv6Addr::LOCALHOST.into();
         }
-        let route = route_output(cx, &self.flow)?;
+        let route = route_output(cx, &self.flow).inspect_err(|errno| {
+            if *errno == errno::ENETUNREACH {
+                no_way(cx, self.flow.dst);
+            }
+        })?;
         if route.reach == Reach::Broadcast && !self.broadcast {
             return Err(errno::EACCES);
         }
@@ -313,6 +317,14 @@ fn transmit(cx: Cx<'_>, sock: &Sock, caller: &dyn Caller, mut plan: Plan, payloa
         }
         Proto::Raw(_) => raw::send(cx, &plan, &route, payload),
     };
+    let icmp = matches!((plan.protocol(), plan.v6()), (IPPROTO_ICMP, false) | (IPPROTO_ICMPV6, true));
+    if sent.is_ok()
+        && icmp
+        && !plan.writes_header
+        && let Some(ty) = payload.first()
+    {
+        icmp_sent(cx, &route, *ty);
+    }
     match sent {
         Err(errno::EMSGSIZE) if plan.tells_errors => {
             // Nobody on the way said so: we did ourselves (`ip_local_error`).

@@ -12,6 +12,7 @@ use super::sock::{IPPROTO_UDPLITE, Proto, Sock, State};
 use crate::errno;
 use crate::l2::{Checksum, Cx, Frame};
 use crate::l3::{Delivered, IcmpError, Reach, Received, Route, internet_checksum, ip_output, pseudo_header_sum};
+use crate::mib::{Udp, UdpMib};
 
 const HEADER: usize = 8;
 /// Payloads of one call (`UDP_MAX_SEGMENTS`).
@@ -21,6 +22,17 @@ const CHECKSUM: u16 = 6;
 
 /// Sends a payload, cut into as many packets as was asked for (`udp_send_skb`).
 pub(super) fn send(cx: Cx<'_>, plan: &Plan, route: &Route, payload: &[u8]) -> Result<(), i32> {
+    let sent = send_all(cx, plan, route, payload);
+    let mib = cx.state.mib.udp.of(plan.protocol() == IPPROTO_UDPLITE, plan.v6());
+    match sent {
+        Ok(()) => mib.inc(Udp::OutDatagrams),
+        Err(errno::ENOBUFS) => mib.inc(Udp::SndbufErrors),
+        Err(_) => {}
+    }
+    sent
+}
+
+fn send_all(cx: Cx<'_>, plan: &Plan, route: &Route, payload: &[u8]) -> Result<(), i32> {
     let around = if plan.v6() { 40 } else { 20 + plan.header.options.len() };
     let longest = 0xffff - HEADER - if plan.v6() { 0 } else { around };
     let Some(segment) = plan.segment.map(usize::from).filter(|&segment| segment < payload.len()) else {
@@ -69,7 +81,9 @@ fn build(plan: &Plan, route: &Route, payload: &[u8]) -> Frame {
 
 /// A packet came (`__udp4_lib_rcv`, `__udp6_lib_rcv`).
 pub(super) fn rcv(cx: Cx<'_>, mut packet: Received) -> Delivered {
+    let mib = cx.state.mib.udp.of(packet.protocol == IPPROTO_UDPLITE, packet.dst.is_ipv6());
     let Some([a, b, c, d, e, f, g, h]) = packet.frame.data().first_chunk::<HEADER>().copied() else {
+        mib.inc(Udp::InErrors);
         return Delivered::Done;
     };
     let word = |high, low| u16::from_be_bytes([high, low]);
@@ -77,12 +91,15 @@ pub(super) fn rcv(cx: Cx<'_>, mut packet: Received) -> Delivered {
     let (proto, whole) = (proto(packet.protocol), packet.frame.len());
     let covered = if proto == Proto::UdpLite && len == 0 { whole } else { len };
     if covered < HEADER || covered > whole {
+        mib.inc(Udp::InErrors);
         return Delivered::Done;
     }
     if proto == Proto::Udp {
         packet.frame.trim(len);
     }
     if !checksum_ok(&packet, checksum, covered) {
+        mib.inc(Udp::InCsumErrors);
+        mib.inc(Udp::InErrors);
         return Delivered::Done;
     }
     let partly = Some(covered).filter(|&covered| covered < packet.frame.len());
@@ -92,7 +109,7 @@ pub(super) fn rcv(cx: Cx<'_>, mut packet: Received) -> Delivered {
         device: packet.iif,
     };
     let Some(ports) = cx.state.l4.peek_udp(proto) else {
-        return if packet.reach == Reach::Local { Delivered::NoPort(packet.frame) } else { Delivered::Done };
+        return nobody(mib, packet);
     };
     let meta = Meta {
         from: ends.src,
@@ -108,16 +125,49 @@ pub(super) fn rcv(cx: Cx<'_>, mut packet: Received) -> Delivered {
     };
     if matches!(packet.reach, Reach::Broadcast | Reach::Multicast) {
         if packet.frame.pull(HEADER).is_some() {
-            everybody(&ports.lookup_all(&ends), &packet, &meta, partly);
+            everybody(mib, &ports.lookup_all(&ends), &packet, &meta, partly);
         }
         return Delivered::Done;
     }
-    let Some(sock) = ports.lookup(&ends) else { return Delivered::NoPort(packet.frame) };
+    let Some(sock) = ports.lookup(&ends) else { return nobody(mib, packet) };
     if !expects(&sock, &packet, checksum, partly) || packet.frame.pull(HEADER).is_none() {
+        mib.inc(Udp::InErrors);
         return Delivered::Done;
     }
-    sock.enqueue(Waiting { frame: packet.frame, meta });
+    give(mib, &sock, Waiting { frame: packet.frame, meta });
     Delivered::Done
+}
+
+/// A packet that nobody waits for.
+fn nobody(mib: &UdpMib, packet: Received) -> Delivered {
+    let word = packet.frame.data().get(usize::from(CHECKSUM)..HEADER);
+    if packet.dst.is_ipv6() && packet.frame.checksum == Checksum::Unknown && word == Some(&[0; 2]) {
+        // Only a socket can say that it wants such packets.
+        mib.inc(Udp::InCsumErrors);
+        mib.inc(Udp::InErrors);
+        return Delivered::Done;
+    }
+    if packet.reach == Reach::Local {
+        mib.inc(Udp::NoPorts);
+        return Delivered::NoPort(packet.frame);
+    }
+    mib.inc(Udp::IgnoredMulti);
+    Delivered::Done
+}
+
+/// Into the queue of a socket, if there is room. It is counted as received when a program takes it.
+fn give(mib: &UdpMib, sock: &Sock, packet: Waiting) {
+    if !sock.enqueue(packet) {
+        mib.inc(Udp::RcvbufErrors);
+        mib.inc(Udp::InErrors);
+    }
+}
+
+/// A program took a packet.
+pub(super) fn taken(sock: &Sock, meta: &Meta) {
+    if let Some(cx) = sock.cx().filter(|_| sock.kind.proto.is_udp()) {
+        cx.state.mib.udp.of(sock.kind.proto == Proto::UdpLite, meta.dst.is_ipv6()).inc(Udp::InDatagrams);
+    }
 }
 
 /// Which of the two a protocol number means.
@@ -126,15 +176,20 @@ const fn proto(protocol: u8) -> Proto {
 }
 
 /// A copy to each of those who want it.
-fn everybody(socks: &[std::sync::Arc<Sock>], packet: &Received, meta: &Meta, partly: Option<usize>) {
+fn everybody(mib: &UdpMib, socks: &[std::sync::Arc<Sock>], packet: &Received, meta: &Meta, partly: Option<usize>) {
+    let mut ignored = true;
     for sock in socks {
         let state = sock.lock();
         let wanted = covers_enough(&state, partly)
             && (packet.reach != Reach::Multicast || member::hears(&state, packet.dst, packet.src, packet.iif));
         drop(state);
         if wanted {
-            sock.enqueue(Waiting { frame: packet.frame.clone(), meta: meta.clone() });
+            ignored = false;
+            give(mib, sock, Waiting { frame: packet.frame.clone(), meta: meta.clone() });
         }
+    }
+    if ignored {
+        mib.inc(Udp::IgnoredMulti);
     }
 }
 
@@ -170,15 +225,16 @@ fn checksum_ok(packet: &Received, checksum: u16, covered: usize) -> bool {
     internet_checksum(data.get(..covered).unwrap_or(data), sum) == 0
 }
 
-/// Somebody says something of a packet of ours (`__udp4_lib_err`, `__udp6_lib_err`).
-pub(super) fn err(cx: Cx<'_>, error: &IcmpError<'_>) {
-    let Some(ports) = cx.state.l4.peek_udp(proto(error.protocol)) else { return };
-    let Some([a, b, c, d, ..]) = error.transport.first_chunk::<HEADER>().copied() else { return };
+/// Somebody says something of a packet of ours (`__udp4_lib_err`, `__udp6_lib_err`). False if no socket is there that could
+/// have sent it.
+pub(super) fn err(cx: Cx<'_>, error: &IcmpError<'_>) -> bool {
+    let Some(ports) = cx.state.l4.peek_udp(proto(error.protocol)) else { return false };
+    let Some([a, b, c, d, ..]) = error.transport.first_chunk::<HEADER>().copied() else { return false };
     let (sport, dport) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
     let to = endpoint(error.dst, dport, error.iif);
     // What was sent through a device says nothing of who it was bound to: the loopback tells of its own.
     let ends = Ends { src: to, dst: endpoint(error.src, sport, error.iif), device: error.iif };
-    let Some(sock) = ports.lookup(&ends) else { return };
+    let Some(sock) = ports.lookup(&ends) else { return false };
     let (connected, asks) = {
         let state = sock.lock();
         let opt = if error.dst.is_ipv4() { Opt::IP_RECVERR } else { Opt::IPV6_RECVERR };
@@ -190,6 +246,7 @@ pub(super) fn err(cx: Cx<'_>, error: &IcmpError<'_>) {
     } else if connected && error.fatal {
         sock.report(None, Some(error.errno));
     }
+    true
 }
 
 /// As it stands in the queue of errors.

@@ -14,7 +14,7 @@ use super::cmsg::{self, ControlMessage};
 use super::queue::{Meta, QueuedError, Waiting};
 use super::send::sendmsg;
 use super::sock::{Caller, Kind, OnReady, Proto, Root, Sock};
-use super::{ping, sockopt};
+use super::{ping, sockopt, udp};
 use crate::dev::Stack;
 use crate::errno;
 use crate::l2::netif_rx;
@@ -231,7 +231,9 @@ impl InetSocket {
         if let Some(error) = state.error.take() {
             return Err(error.into());
         }
-        Ok(state.queue.pop(false).map(Packet).map(|packet| self.shown(packet)))
+        let packet = state.queue.pop(false);
+        drop(state);
+        Ok(packet.map(|packet| self.taken(packet)))
     }
 
     /// As [`Self::recv`], whatever is to be told first. It takes room of the buffer as long as it is said to wait
@@ -239,7 +241,12 @@ impl InetSocket {
     #[must_use]
     pub fn next_packet(&self) -> Option<Packet> {
         let packet = self.0.lock().queue.pop(true);
-        packet.map(Packet).map(|packet| self.shown(packet))
+        packet.map(|packet| self.taken(packet))
+    }
+
+    fn taken(&self, packet: Waiting) -> Packet {
+        udp::taken(&self.0, &packet.meta);
+        self.shown(Packet(packet))
     }
 
     /// As [`Self::recv`], and leaves it there (`MSG_PEEK`).

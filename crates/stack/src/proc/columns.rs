@@ -32,11 +32,9 @@ pub(super) fn rt_cache() -> String {
     format!("{line:<127}\n")
 }
 
-/// Two lines of `snmp` or `netstat`: the names of a group, then its values, of which `first` are given and the rest
-/// zero.
-pub(super) fn group(group: &str, names: &str, first: &[&str]) -> String {
-    let zeros = names.split(' ').skip(first.len()).map(|_| "0");
-    let values: Vec<_> = first.iter().copied().chain(zeros).collect();
+/// Two lines of `netstat`: the names of a group in which nothing is counted, then as many zeros.
+pub(crate) fn group(group: &str, names: &str) -> String {
+    let values: Vec<_> = names.split(' ').map(|_| "0").collect();
     format!("{group}: {names}\n{group}: {}\n", values.join(" "))
 }
 

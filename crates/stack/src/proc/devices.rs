@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 
-use super::names;
 use crate::{Link, Links};
 
 /// Smallest MTU with which a device does IPv6 (RFC 8200).
@@ -47,15 +46,6 @@ pub fn proc_net_dev(links: &Links) -> String {
             sum(tx_carrier),
             s.tx_compressed,
         );
-    }
-    out
-}
-
-/// `dev_snmp6/<dev>`: the IPv6 counters of a device.
-pub(super) fn snmp6(link: &Link) -> String {
-    let mut out = format!("{:<32}\t{}\n", "ifIndex", link.index());
-    for group in [names::IP6, names::ICMP6_HEAD, names::ICMP6_TYPES] {
-        out += &super::columns::zeros(group, 32);
     }
     out
 }

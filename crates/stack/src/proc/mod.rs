@@ -11,9 +11,10 @@ use pernet::Net;
 
 use crate::state::Ns;
 use crate::{Entry, EntryKind, Links, Stack};
+pub(crate) use names::MPTCP_EXT;
 use table::Content;
 
-pub(crate) use columns::{sockets4, sockets6};
+pub(crate) use columns::{group, sockets4, sockets6};
 pub use devices::proc_net_dev;
 pub use netlink::{NetlinkSocket, kernel_netlink_sockets, proc_net_netlink};
 

@@ -5,7 +5,7 @@ use pernet::Net;
 use super::{columns, devices, names, netlink};
 use crate::l4::tcp;
 use crate::state::Ns;
-use crate::{Link, Links, Stack, fib, inet, inet6, mcast};
+use crate::{Link, Links, Stack, fib, inet, inet6, mcast, mib};
 
 /// What an entry of the table is.
 #[derive(Clone, Copy)]
@@ -38,7 +38,7 @@ pub(super) const TABLE: &[(&str, u16, Content)] = &[
     ("arp_tables_targets", 0o440, Text("")),
     ("dev", 0o444, Derived(devices::proc_net_dev)),
     ("dev_mcast", 0o444, Of(mcast::proc_net_dev_mcast)),
-    ("dev_snmp6", 0o555, PerDevice(devices::snmp6)),
+    ("dev_snmp6", 0o555, PerDevice(mib::dev_snmp6)),
     // No IPv4 routing table is made before the first route: not even a heading, here and in `route`.
     ("fib_trie", 0o444, Of(fib::proc_fib_trie)),
     ("fib_triestat", 0o444, Of(fib::proc_fib_triestat)),
@@ -78,7 +78,7 @@ pub(super) const TABLE: &[(&str, u16, Content)] = &[
     ("netfilter/nfnetlink_log", 0o440, Text("")),
     ("netfilter/nfnetlink_queue", 0o440, Text("")),
     ("netlink", 0o444, Derived(|links| netlink::proc_net_netlink(links, &[]))),
-    ("netstat", 0o444, Lines(netstat)),
+    ("netstat", 0o444, Of(mib::netstat)),
     ("nf_conntrack", 0o440, Text("")),
     ("nf_conntrack_expect", 0o440, Text("")),
     ("packet", 0o444, Of(crate::l4::proc::packet)),
@@ -93,8 +93,8 @@ pub(super) const TABLE: &[(&str, u16, Content)] = &[
     // Binary: 256 realms of four 32-bit counters.
     ("rt_acct", 0o444, Lines(|| "\0".repeat(256 * 16))),
     ("rt_cache", 0o444, Lines(columns::rt_cache)),
-    ("snmp", 0o444, Lines(snmp)),
-    ("snmp6", 0o444, Lines(snmp6)),
+    ("snmp", 0o444, Sockets(mib::snmp)),
+    ("snmp6", 0o444, Of(mib::snmp6)),
     ("sockstat", 0o444, Sockets(crate::l4::proc::sockstat)),
     ("sockstat6", 0o444, Sockets(crate::l4::proc::sockstat6)),
     ("softnet_stat", 0o444, Lines(columns::softnet)),
@@ -112,23 +112,3 @@ pub(super) const TABLE: &[(&str, u16, Content)] = &[
     ("xfrm_stat", 0o444, Lines(|| columns::zeros(names::XFRM, 24))),
     ("xt_recent", 0o555, Dir),
 ];
-
-fn snmp() -> String {
-    // Not forwarding, TTL 64; retransmission by RFC 6298 within 200 ms and 120 s, no connection limit.
-    columns::group("Ip", names::IP, &["2", "64"])
-        + &columns::group("Icmp", names::ICMP, &[])
-        + &columns::group("Tcp", names::TCP, &["1", "200", "120000", "-1"])
-        + &columns::group("Udp", names::UDP, &[])
-        + &columns::group("UdpLite", names::UDP, &[])
-}
-
-fn netstat() -> String {
-    columns::group("TcpExt", names::TCP_EXT, &[])
-        + &columns::group("IpExt", names::IP_EXT, &[])
-        + &columns::group("MPTcpExt", names::MPTCP_EXT, &[])
-}
-
-fn snmp6() -> String {
-    let groups = [names::IP6, names::ICMP6_HEAD, names::ICMP6_RATE, names::ICMP6_TYPES, names::UDP6];
-    groups.iter().map(|g| columns::zeros(g, 32)).collect()
-}

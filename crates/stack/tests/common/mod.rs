@@ -1,11 +1,14 @@
 //! Two namespaces with a wire between them, on a clock that the test moves.
 #![allow(dead_code, reason = "no test needs all of it")]
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pernet::{Cred, Namespaces, NetRef, Origin};
-use pernet_stack::{Clock, FlagChange, IfFlags, KindSpec, LinkChange, ManualClock, NewAddr4, NewLink, Stack, VethPeer};
+use pernet_stack::{
+    Clock, FlagChange, IfFlags, KindSpec, LinkChange, ManualClock, NewAddr4, NewLink, Stack, VethPeer, proc_net_file,
+};
 
 struct Shared(Arc<ManualClock>);
 
@@ -55,6 +58,28 @@ pub(crate) fn world() -> World {
 }
 
 impl World {
+    /// What protocols have counted in a namespace, by group and name.
+    pub(crate) fn counted(&self, net: &NetRef) -> HashMap<String, u64> {
+        let mut out = HashMap::new();
+        for file in ["snmp", "netstat"] {
+            let text = proc_net_file(&self.stack, net, file).unwrap();
+            for pair in text.lines().collect::<Vec<_>>().chunks(2) {
+                let (group, names) = pair[0].split_once(": ").unwrap();
+                let values = pair[1].split(' ').skip(1).map(|value| value.parse().unwrap_or(0));
+                out.extend(names.split(' ').map(|name| format!("{group} {name}")).zip(values));
+            }
+        }
+        out
+    }
+
+    /// What `act` adds to these counters.
+    pub(crate) fn more<const N: usize>(&self, net: &NetRef, names: [&str; N], act: impl FnOnce()) -> [u64; N] {
+        let before = self.counted(net);
+        act();
+        let after = self.counted(net);
+        names.map(|name| after[name] - before[name])
+    }
+
     fn index(&self, net: &NetRef, name: &str) -> u32 {
         self.stack.links(net).unwrap().by_name(name).unwrap().index()
     }

@@ -34,9 +34,6 @@ const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
 const SPEC_INET: u16 = 2;
 const SPEC_INET6: u16 = 10;
 
-/// IPv6 counters of a device, the word that counts them included; likewise of ICMPv6.
-const INET6_STATS: u64 = 38;
-const ICMP6_STATS: u64 = 7;
 /// Longest datagram that can be reassembled, bytes.
 const MAX_REASSEMBLY: u32 = 65_535;
 
@@ -232,18 +229,12 @@ fn inet6(out: &mut Builder, part: &Inet6Link, with_stats: bool) {
         .put(IFLA_INET6_CACHEINFO, &cache)
         .put(IFLA_INET6_CONF, &words(&part.conf));
     if with_stats {
-        // The stack counts no IPv6 packets yet.
-        out.put(IFLA_INET6_STATS, &zero_counters(INET6_STATS)).put(IFLA_INET6_ICMP6STATS, &zero_counters(ICMP6_STATS));
+        let bytes = |counters: &[u64]| -> Vec<u8> { counters.iter().flat_map(|c| c.to_ne_bytes()).collect() };
+        out.put(IFLA_INET6_STATS, &bytes(&part.stats.ip)).put(IFLA_INET6_ICMP6STATS, &bytes(&part.stats.icmp));
     }
     out.put(IFLA_INET6_TOKEN, &part.token.octets()).put_u8(IFLA_INET6_ADDR_GEN_MODE, part.addr_gen_mode);
 }
 
 fn words(values: &[i32]) -> Vec<u8> {
     values.iter().flat_map(|v| v.to_ne_bytes()).collect()
-}
-
-/// `count` counters: the first holds their number, the others are zero.
-fn zero_counters(count: u64) -> Vec<u8> {
-    let values = (0..count).map(|i| if i == 0 { count } else { 0 });
-    values.flat_map(u64::to_ne_bytes).collect()
 }

@@ -1,5 +1,6 @@
 //! Namespaces wired together in process, on a clock that the test moves. What passes on the wires is read as a capture.
 
+mod counters;
 mod flows;
 mod groups;
 mod path;

@@ -12,6 +12,7 @@ use crate::fib::{self, RouteAnswer, rtcf};
 use crate::inet;
 use crate::l2::{Cx, Frame, PacketType};
 use crate::l3::{Quote, Reach, exceeds};
+use crate::mib::{Ip, IpExt};
 
 /// Sends a packet on the way that was found, or tells its sender why not.
 pub(super) fn ip_forward(
@@ -22,15 +23,23 @@ pub(super) fn ip_forward(
     found: Options,
     way: Result<RouteAnswer, i32>,
 ) {
+    let mib = &*cx.state.mib.v4;
     if !input::forwards(cx, link) {
-        return;
+        return match way {
+            Err(errno::ENETUNREACH) => mib.ext.inc(IpExt::InNoRoutes),
+            Err(errno::EACCES) => {}
+            _ => mib.ip.inc(Ip::InAddrErrors),
+        };
     }
     let refuse = |frame: &Frame, ty, code, info| {
         icmp::icmp_send(cx, Quote::of(frame, link.index(), Reach::Unicast), ty, code, info);
     };
     let way = match way {
         Ok(way) => way,
-        Err(errno::ENETUNREACH) => return refuse(&frame, ty::DEST_UNREACH, code::NET_UNREACH, 0),
+        Err(errno::ENETUNREACH) => {
+            mib.ext.inc(IpExt::InNoRoutes);
+            return refuse(&frame, ty::DEST_UNREACH, code::NET_UNREACH, 0);
+        }
         Err(errno::EHOSTUNREACH) => return refuse(&frame, ty::DEST_UNREACH, code::HOST_UNREACH, 0),
         Err(errno::EACCES) => return refuse(&frame, ty::DEST_UNREACH, code::PKT_FILTERED, 0),
         Err(_) => return,
@@ -40,11 +49,14 @@ pub(super) fn ip_forward(
         return;
     }
     if header.ttl <= 1 {
+        mib.ip.inc(Ip::InHdrErrors);
         return refuse(&frame, ty::TIME_EXCEEDED, code::EXC_TTL, 0);
     }
     let Some(out) = cx.state.links.by_index(way.oif) else { return };
+    mib.ip.inc(Ip::ForwDatagrams);
     let mtu = route::mtu(&out, way.info.as_deref());
     if header.df && exceeds(&frame, mtu as usize) {
+        mib.ip.inc(Ip::FragFails);
         return refuse(&frame, ty::DEST_UNREACH, code::FRAG_NEEDED, mtu);
     }
     if way.flags & rtcf::DOREDIRECT != 0 && frame.data().len() >= header.len {
@@ -58,8 +70,10 @@ pub(super) fn ip_forward(
         let here = inet::select_addr(cx.ns(), Some(link.index()), header.src, fib::scope::UNIVERSE);
         options::note(cx, frame.data_mut(), header.len, found, (here, own));
     }
+    let octets = frame.len();
+    frame.trail.forwarded(cx, false, octets);
     frame.kind = PacketType::Outgoing;
     let next_hop = route::next_hop(way.gateway, header.dst);
     // Nobody waits for the answer.
-    let _ = output::finish_output(cx, &out, next_hop, mtu as usize, frame);
+    let _ = output::finish_output(cx, &out, (Reach::Unicast, next_hop), mtu as usize, frame);
 }

@@ -14,6 +14,7 @@ use crate::l3::{
     Flow, Header, IcmpError, PmtuDiscovery, Quote, Reach, Received, internet_checksum, ip_output, route_output,
 };
 use crate::l4;
+use crate::mib::Icmp;
 use crate::sysctl;
 
 const ICMP: u8 = 1;
@@ -91,7 +92,7 @@ pub(super) fn icmp_send(cx: Cx<'_>, packet: Quote<'_>, ty: u8, code: u8, info: u
     (data[0], data[1]) = (ty, code);
     data[4..8].copy_from_slice(&info.to_be_bytes());
     data[LEN..].copy_from_slice(quoted);
-    push(cx, &route, tos, Vec::new(), message);
+    push(cx, &route, tos, Vec::new(), ty, message);
 }
 
 /// Answers bear the mark of what they answer, if the namespace says so (`fwmark_reflect`).
@@ -103,8 +104,9 @@ fn reply_flow(dst: Ipv4Addr, tos: u8, mark: u32) -> Flow {
     Flow { mark, tos: tos & 0x1c, protocol: ICMP, ..Flow::to(dst.into()) }
 }
 
-/// Completes a message and sends it.
-fn push(cx: Cx<'_>, route: &crate::l3::Route, tos: u8, options: Vec<u8>, mut message: Frame) {
+/// Completes a message, counted as one of type `ty`, and sends it.
+fn push(cx: Cx<'_>, route: &crate::l3::Route, tos: u8, options: Vec<u8>, ty: u8, mut message: Frame) {
+    count_sent(cx, ty);
     let data = message.data_mut();
     data[2..4].fill(0);
     let sum = internet_checksum(data, 0);
@@ -113,6 +115,13 @@ fn push(cx: Cx<'_>, route: &crate::l3::Route, tos: u8, options: Vec<u8>, mut mes
     let header = Header { protocol: ICMP, tos, options, pmtu: PmtuDiscovery::Dont, ..Header::default() };
     // An error of an error is told to nobody.
     let _ = ip_output(cx, route, &header, message);
+}
+
+/// This host sends a message.
+pub(in crate::l3) fn count_sent(cx: Cx<'_>, ty: u8) {
+    let mib = &*cx.state.mib.v4;
+    mib.icmp.inc(Icmp::OutMsgs);
+    mib.sent.inc(ty);
 }
 
 /// Whether one more message of the type may go out.
@@ -135,15 +144,26 @@ fn allowed(cx: Cx<'_>, oif: u32, dst: Ipv4Addr, ty: u8, code: u8) -> bool {
     let interval = Duration::from_millis(positive("ipv4/icmp_ratelimit", 1000));
     let now = cx.now();
     let mut limit = cx.state.l3.icmp.lock();
-    limit.host(dst.into(), now, interval) && limit.total(now, rate, burst)
+    let refused = if !limit.host(dst.into(), now, interval) {
+        Icmp::OutRateLimitHost
+    } else if !limit.total(now, rate, burst) {
+        Icmp::OutRateLimitGlobal
+    } else {
+        return true;
+    };
+    cx.state.mib.v4.icmp.inc(refused);
+    false
 }
 
 /// A message came in. Its sockets get it, too.
 pub(super) fn icmp_rcv(cx: Cx<'_>, packet: Received) {
     let frame = &packet.frame;
     let (IpAddr::V4(src), IpAddr::V4(dst)) = (packet.src, packet.dst) else { return };
+    let mib = &*cx.state.mib.v4;
+    mib.icmp.inc(Icmp::InMsgs);
     if frame.len() < LEN || !input::checksum_ok(frame, 0) {
-        return;
+        mib.icmp.inc(Icmp::InCsumErrors);
+        return mib.icmp.inc(Icmp::InErrors);
     }
     let (ty, code) = (frame.data()[0], frame.data()[1]);
     let to_all = matches!(packet.reach, Reach::Broadcast | Reach::Multicast);
@@ -151,6 +171,10 @@ pub(super) fn icmp_rcv(cx: Cx<'_>, packet: Received) {
     let ignored = to_all
         && matches!(ty, ty::ECHO | ty::TIMESTAMP)
         && sysctl::number_or(ns, "ipv4/icmp_echo_ignore_broadcasts", 1) != 0;
+    mib.received.inc(ty);
+    if ignored {
+        mib.icmp.inc(Icmp::InErrors);
+    }
     let mut answer = None;
     match ty {
         ty::ECHO if !ignored && sysctl::number_or(ns, "ipv4/icmp_echo_ignore_all", 0) == 0 => {
@@ -159,8 +183,14 @@ pub(super) fn icmp_rcv(cx: Cx<'_>, packet: Received) {
             answer = Some(reply);
         }
         ty::TIMESTAMP if !ignored && code == 0 && frame.len() >= 20 => answer = Some(timestamp(frame)),
-        ty::DEST_UNREACH | ty::TIME_EXCEEDED | ty::PARAMETER_PROBLEM => error(cx, &packet, src, ty, code),
+        ty::TIMESTAMP if !ignored => mib.icmp.inc(Icmp::InErrors),
+        ty::DEST_UNREACH | ty::TIME_EXCEEDED | ty::PARAMETER_PROBLEM => {
+            let known = error(cx, &packet, src, ty, code);
+            mib.icmp.add(Icmp::InErrors, (!known).into());
+        }
         ty::REDIRECT => redirect::receive(cx, &packet, src),
+        // Nobody has said what these are, but for one extension (RFC 8335).
+        19..=41 | 44.. => mib.icmp.inc(Icmp::InErrors),
         _ => {}
     }
     let (tos, mark) = (packet.tos, packet.frame.mark);
@@ -194,7 +224,8 @@ fn reply(
     let flow = Flow { src: from.map(IpAddr::V4), any_source: true, ..reply_flow(to, tos, mark) };
     let Ok(route) = route_output(cx, &flow) else { return };
     if allowed(cx, route.oif, to, message.data()[0], 0) {
-        push(cx, &route, tos, options, message);
+        // Whatever it answers, Linux counts it as the answer to an echo.
+        push(cx, &route, tos, options, ty::ECHO_REPLY, message);
     }
 }
 
@@ -216,18 +247,19 @@ const fn meaning(ty: u8, code: u8) -> (i32, bool) {
     }
 }
 
-/// Somebody could not do something with a packet of ours (`icmp_unreach`).
-fn error(cx: Cx<'_>, packet: &Received, from: Ipv4Addr, ty: u8, code: u8) {
+/// Somebody could not do something with a packet of ours (`icmp_unreach`). False if it makes no sense, or the packet was
+/// nobody's.
+fn error(cx: Cx<'_>, packet: &Received, from: Ipv4Addr, ty: u8, code: u8) -> bool {
     let message = packet.frame.data();
-    let Some(quoted) = message.get(LEN..) else { return };
-    let Some(inner) = Ipv4Header::parse(quoted) else { return };
+    let Some(quoted) = message.get(LEN..) else { return false };
+    let Some(inner) = Ipv4Header::parse(quoted) else { return false };
     // A group has no one who could be told, nor is there a later part whose ports are known.
     if ty == ty::DEST_UNREACH && code > 15 || inner.offset > 0 {
-        return;
+        return true;
     }
     let to_all = fib::address_type(cx.ns(), inner.dst) == route_type::BROADCAST;
     if to_all && sysctl::number_or(cx.ns(), "ipv4/icmp_ignore_bogus_error_responses", 1) == 0 {
-        return;
+        return true;
     }
     let (errno, fatal) = meaning(ty, code);
     let mut info = u32::from_be_bytes([message[4], message[5], message[6], message[7]]);
@@ -253,7 +285,8 @@ fn error(cx: Cx<'_>, packet: &Received, from: Ipv4Addr, ty: u8, code: u8) {
         iif: packet.iif,
         packet,
     };
-    l4::error(cx, &error);
+    // That parts are missing there concerns nobody here.
+    l4::error(cx, &error) || ty == ty::TIME_EXCEEDED && code == code::EXC_FRAGTIME
 }
 
 /// The neighbour that the packet was for did not answer (`ipv4_link_failure`).

@@ -14,6 +14,7 @@ use crate::l2::{self, Checksum, Cx, Frame, PacketType};
 use crate::l3::frag::{self, Part};
 use crate::l3::{Delivered, Quote, Reach, Received, internet_checksum, report};
 use crate::l4;
+use crate::mib::{self, Ip, IpExt, Udp};
 use crate::multipath;
 use crate::state::ConfOf;
 
@@ -29,13 +30,17 @@ pub(in crate::l3) fn ip_rcv(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame) {
     if frame.kind == PacketType::OtherHost || !inet::has_inet(link) {
         return;
     }
-    let Some(header) = Ipv4Header::parse(frame.data()) else { return };
+    let mib = &*cx.state.mib.v4;
+    let header = Ipv4Header::parse(frame.data());
+    mib::arrived4(cx.state, &frame, header.as_ref().map(|header| header.tos));
+    let Some(header) = header else { return mib.ip.inc(Ip::InHdrErrors) };
     if frame.routed.is_none() && internet_checksum(&frame.data()[..header.len], 0) != 0 {
-        return;
+        mib.ext.inc(IpExt::InCsumErrors);
+        return mib.ip.inc(Ip::InHdrErrors);
     }
     if frame.segment.is_none() {
         if frame.len() < header.total_len {
-            return;
+            return mib.ext.inc(IpExt::InTruncatedPkts);
         }
         // Short frames are padded.
         frame.trim(header.total_len);
@@ -44,6 +49,7 @@ pub(in crate::l3) fn ip_rcv(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame) {
     if header.len > HLEN {
         match options::parse(&frame.data()[..header.len]) {
             Err(at) => {
+                mib.ip.inc(Ip::InHdrErrors);
                 let quote = Quote::of(&frame, link.index(), Reach::Unicast);
                 return icmp::icmp_send(cx, quote, icmp::ty::PARAMETER_PROBLEM, 0, u32::from(at) << 24);
             }
@@ -71,6 +77,7 @@ pub(in crate::l3) fn ip_rcv(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame) {
         };
         options::note(cx, frame.data_mut(), header.len, found, (own, own));
     }
+    mib::to_many4(cx.state, reach, header.total_len);
     local_deliver(cx, link, frame, &header, reach);
 }
 
@@ -128,6 +135,7 @@ pub(super) fn local_deliver(cx: Cx<'_>, link: &Arc<Link>, frame: Frame, header: 
     if !header.is_fragment() {
         return deliver_whole(cx, link, frame, header, reach);
     }
+    cx.state.mib.v4.ip.inc(Ip::ReasmReqds);
     let payload = header.total_len - header.len;
     if header.mf && !payload.is_multiple_of(8) || header.offset + payload > 65_535 {
         return;
@@ -169,8 +177,13 @@ fn deliver_whole(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame, header: &Ipv4He
         reach,
         frame,
     };
+    let mib = &*cx.state.mib.v4;
     if l2::vxlan_rcv(cx, &received) {
-        return;
+        mib.ip.inc(Ip::InDelivers);
+        return cx.state.mib.udp.of(false, false).inc(Udp::InDatagrams);
+    }
+    if matches!(header.protocol, IGMP | ICMP) {
+        mib.ip.inc(Ip::InDelivers);
     }
     if header.protocol == IGMP {
         if internet_checksum(received.frame.data(), 0) == 0 {
@@ -183,7 +196,10 @@ fn deliver_whole(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame, header: &Ipv4He
         icmp::icmp_rcv(cx, received);
         return;
     }
-    let (mut frame, unreachable) = match l4::deliver(cx, received) {
+    let delivered = l4::deliver(cx, received);
+    let known = !matches!(delivered, Delivered::NoProtocol(_));
+    mib.ip.inc(if known { Ip::InDelivers } else { Ip::InUnknownProtos });
+    let (mut frame, unreachable) = match delivered {
         Delivered::Done => return,
         Delivered::NoPort(frame) => (frame, icmp::code::PORT_UNREACH),
         Delivered::NoProtocol(frame) => (frame, icmp::code::PROT_UNREACH),

@@ -13,6 +13,7 @@ use crate::l3::flows::{self, Asks, Flows, Onward, To};
 use crate::l3::list::Protocol;
 use crate::l3::state::Leaf;
 use crate::l3::{L3, Reach};
+use crate::mib::{self, Tally};
 use crate::multipath;
 
 /// IPv4.
@@ -40,6 +41,7 @@ impl flows::Key for Key {
 }
 
 impl Protocol for Ipv4 {
+    const V6: bool = false;
     type Key = Key;
     type Header = Ipv4Header;
 
@@ -66,6 +68,18 @@ impl Protocol for Ipv4 {
     #[inline]
     fn extent(header: &Ipv4Header) -> (usize, u8) {
         (header.total_len, header.ttl)
+    }
+
+    fn tos(header: &Ipv4Header) -> u8 {
+        header.tos
+    }
+
+    fn arrived(cx: Cx<'_>, _: &Link, packets: Tally) {
+        packets.count4(cx.state);
+    }
+
+    fn left(cx: Cx<'_>, _: &Link, packets: u64, octets: u64) {
+        mib::left4(cx.state, packets, octets);
     }
 
     #[inline]

@@ -10,7 +10,7 @@ mod output;
 mod redirect;
 mod route;
 
-pub(super) use icmp::{link_failure, parts_missing, reply_mark};
+pub(super) use icmp::{count_sent, link_failure, parts_missing, reply_mark};
 pub(super) use input::ip_rcv;
 pub(super) use list::{Ipv4, Key};
 pub(crate) use options::{echo as echo_options, make_sense as options_make_sense};

@@ -9,6 +9,7 @@ use crate::errno;
 use crate::inet;
 use crate::l2::{self, Checksum, Cx, Frame, PacketType, ethertype};
 use crate::l3::{Header, PmtuDiscovery, Reach, Route, cut, exceeds, finish_checksum};
+use crate::mib::{self, Ip};
 use crate::neigh;
 use crate::sysctl;
 
@@ -75,6 +76,7 @@ pub(in crate::l3) fn ip_output(
         super::options::note(cx, frame.data_mut(), len, found, (src, src));
     }
     (frame.mark, frame.priority) = (header.mark, header.priority);
+    cx.state.mib.v4.ip.inc(Ip::OutRequests);
     output(cx, &link, route, header.multicast_loop, mtu, frame)
 }
 
@@ -162,7 +164,7 @@ fn output(cx: Cx<'_>, link: &Arc<Link>, route: &Route, loops: bool, mtu: usize, 
             }
         }
     }
-    finish_output(cx, link, route.next_hop, mtu, frame)
+    finish_output(cx, link, (route.reach, route.next_hop), mtu, frame)
 }
 
 /// Out by a device, in parts if it is too large (`ip_finish_output`).
@@ -172,14 +174,20 @@ fn output(cx: Cx<'_>, link: &Arc<Link>, route: &Route, loops: bool, mtu: usize, 
 pub(super) fn finish_output(
     cx: Cx<'_>,
     link: &Arc<Link>,
-    next_hop: IpAddr,
+    (reach, next_hop): (Reach, IpAddr),
     mtu: usize,
     frame: Frame,
 ) -> Result<(), i32> {
     if !exceeds(&frame, mtu) {
+        mib::transmitted4(cx.state, reach, frame.len());
         return neigh::output(cx, link, next_hop, frame);
     }
-    cut(frame).into_iter().try_for_each(|frame| fragment(cx, link, next_hop, mtu, frame))
+    let ip = &cx.state.mib.v4.ip;
+    cut(frame).into_iter().try_for_each(|frame| {
+        let sent = fragment(cx, link, (reach, next_hop), mtu, frame);
+        ip.inc(if sent.is_ok() { Ip::FragOKs } else { Ip::FragFails });
+        sent
+    })
 }
 
 /// A message of IGMP, at which routers on the way look (RFC 2113).
@@ -209,7 +217,13 @@ pub(in crate::l3) fn alert_packet(src: Ipv4Addr, dst: Ipv4Addr, message: &[u8]) 
 }
 
 /// Cuts a packet (RFC 791, 3.2).
-fn fragment(cx: Cx<'_>, link: &Arc<Link>, next_hop: IpAddr, mtu: usize, mut frame: Frame) -> Result<(), i32> {
+fn fragment(
+    cx: Cx<'_>,
+    link: &Arc<Link>,
+    (reach, next_hop): (Reach, IpAddr),
+    mtu: usize,
+    mut frame: Frame,
+) -> Result<(), i32> {
     finish_checksum(&mut frame);
     let whole = Ipv4Header::parse(frame.data()).ok_or(errno::EINVAL)?;
     let first_options = frame.data()[HLEN..whole.len].to_vec();
@@ -237,6 +251,8 @@ fn fragment(cx: Cx<'_>, link: &Arc<Link>, next_hop: IpAddr, mtu: usize, mut fram
         part.set_network_here();
         (part.protocol, part.kind, part.routed, part.device) = (frame.protocol, frame.kind, frame.routed, frame.device);
         (part.mark, part.priority, part.checksum) = (frame.mark, frame.priority, frame.checksum);
+        cx.state.mib.v4.ip.inc(Ip::FragCreates);
+        mib::transmitted4(cx.state, reach, part.len());
         neigh::output(cx, link, next_hop, part)?;
         at = end;
     }

@@ -15,6 +15,7 @@ use crate::l3::{
     route_output,
 };
 use crate::l4;
+use crate::mib::{self, Icmp6};
 use crate::sysctl;
 
 /// Bytes of a message's header.
@@ -112,10 +113,20 @@ fn push(cx: Cx<'_>, route: &Route, header: &Header, mut message: Frame) {
     data[2..4].fill(0);
     let sum = internet_checksum(data, start);
     data[2..4].copy_from_slice(&sum.to_be_bytes());
+    let ty = data[0];
     message.checksum = Checksum::Right;
+    count_sent(cx, route, ty);
     let header = Header { protocol: next::ICMPV6, ..header.clone() };
     // An error of an error is told to nobody.
     let _ = ip_output(cx, route, &header, message);
+}
+
+/// This host sends a message.
+pub(in crate::l3) fn count_sent(cx: Cx<'_>, route: &Route, ty: u8) {
+    mib::on_index(cx.state, route.device, |mib| {
+        mib.icmp.inc(Icmp6::OutMsgs);
+        mib.sent.inc(ty);
+    });
 }
 
 /// Whether one more message of the type may go out (`icmpv6_xrlim_allow`).
@@ -140,7 +151,11 @@ fn allowed(cx: Cx<'_>, route: &Route, dst: Ipv6Addr, ty: u8) -> bool {
     }
     let now = cx.now();
     let mut limit = cx.state.l3.icmp6.lock();
-    limit.host(dst.into(), now, interval) && limit.total(now, rate, burst)
+    if !limit.host(dst.into(), now, interval) {
+        cx.state.mib.v6.icmp.inc(Icmp6::OutRateLimitHost);
+        return false;
+    }
+    limit.total(now, rate, burst)
 }
 
 /// Whether `number` is in a list like `0-1,3-127`.
@@ -157,7 +172,13 @@ pub(super) fn icmpv6_rcv(cx: Cx<'_>, link: &Arc<Link>, packet: Received) {
     let (IpAddr::V6(src), IpAddr::V6(dst)) = (packet.src, packet.dst) else { return };
     let start = pseudo_header_sum(packet.src, packet.dst, next::ICMPV6, frame.len());
     let good = frame.checksum != Checksum::Unknown || internet_checksum(frame.data(), start) == 0;
-    let Some(&[ty, code, ..]) = frame.data().first_chunk::<4>().filter(|_| good) else { return };
+    let count = |which| mib::on_index(cx.state, packet.iif, |mib| mib.icmp.inc(which));
+    count(Icmp6::InMsgs);
+    let Some(&[ty, code, ..]) = frame.data().first_chunk::<4>().filter(|_| good) else {
+        count(Icmp6::InCsumErrors);
+        return count(Icmp6::InErrors);
+    };
+    mib::on_index(cx.state, packet.iif, |mib| mib.received.inc(ty));
     let mut answer = None;
     match ty {
         ty::ECHO if frame.len() >= LEN && answers(cx, &packet, dst) => {
@@ -166,8 +187,10 @@ pub(super) fn icmpv6_rcv(cx: Cx<'_>, link: &Arc<Link>, packet: Received) {
             answer = Some(reply);
         }
         ty::DEST_UNREACH | ty::PACKET_TOO_BIG | ty::TIME_EXCEEDED | ty::PARAMETER_PROBLEM => {
-            error(cx, &packet, ty, code)
+            let known = error(cx, &packet, ty, code);
+            mib::on_index(cx.state, packet.iif, |mib| mib.icmp.add(Icmp6::InErrors, (!known).into()));
         }
+        ..ty::INFORMATIONAL => count(Icmp6::InErrors),
         // Who is further away than the link may not say such things.
         ty::ROUTER_SOLICIT..=ty::REDIRECT if packet.hop_limit == 255 && code == 0 => {
             ndisc::ndisc_rcv(cx, link, &packet)
@@ -213,12 +236,13 @@ const fn meaning(ty: u8, code: u8) -> (i32, bool) {
     }
 }
 
-/// Somebody could not do something with a packet of ours (`icmpv6_notify`).
-fn error(cx: Cx<'_>, packet: &Received, ty: u8, code: u8) {
+/// Somebody could not do something with a packet of ours (`icmpv6_notify`). False if it makes no sense, or the packet was
+/// nobody's.
+fn error(cx: Cx<'_>, packet: &Received, ty: u8, code: u8) -> bool {
     let message = packet.frame.data();
-    let Some(quoted) = message.get(LEN..) else { return };
-    let Some(inner) = Ipv6Header::parse(quoted) else { return };
-    let Some(upper) = upper(quoted, inner.next).filter(|upper| !upper.later_part) else { return };
+    let Some(quoted) = message.get(LEN..) else { return false };
+    let Some(inner) = Ipv6Header::parse(quoted) else { return false };
+    let Some(upper) = upper(quoted, inner.next).filter(|upper| !upper.later_part) else { return false };
     let (errno, fatal) = meaning(ty, code);
     let info = u32::from_be_bytes([message[4], message[5], message[6], message[7]]);
     if ty == ty::PACKET_TOO_BIG {
@@ -238,7 +262,7 @@ fn error(cx: Cx<'_>, packet: &Received, ty: u8, code: u8) {
         iif: packet.iif,
         packet,
     };
-    l4::error(cx, &error);
+    l4::error(cx, &error)
 }
 
 /// The neighbour that the packet was for did not answer (`ip6_link_failure`).

@@ -11,6 +11,7 @@ use crate::l2::{self, Cx, Frame, PacketType};
 use crate::l3::frag::{self, Part};
 use crate::l3::{Delivered, Quote, Reach, Received};
 use crate::l4;
+use crate::mib::{self, Ip6, Udp};
 use crate::multipath;
 
 /// A packet came in by `link`.
@@ -18,20 +19,29 @@ pub(in crate::l3) fn ipv6_rcv(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame) {
     if frame.kind == PacketType::OtherHost || !inet6::runs(cx.ns(), link) {
         return;
     }
-    let Some(header) = Ipv6Header::parse(frame.data()) else { return };
+    let count = |which| mib::on(cx.state, link, |mib| mib.ip.inc(which));
+    let header = Ipv6Header::parse(frame.data());
+    mib::arrived6(cx.state, link, &frame, header.as_ref().map(|header| header.tclass));
+    let Some(header) = header else { return count(Ip6::InHdrErrors) };
     if frame.segment.is_none() {
         let len = HLEN + header.payload_len;
         if frame.len() < len {
-            return;
+            return count(Ip6::InTruncatedPkts);
         }
         // Short frames are padded.
         frame.trim(len);
     }
     if frame.routed.is_none() && !may_come(link, &header) {
-        return;
+        return count(Ip6::InHdrErrors);
     }
     if header.next == next::HOP_BY_HOP && !options(cx, link, &frame, &header, HLEN) {
         return;
+    }
+    if header.dst.is_multicast() {
+        mib::on(cx.state, link, |mib| {
+            mib.ip.inc(Ip6::InMcastPkts);
+            mib.ip.add(Ip6::InMcastOctets, frame.len() as u64);
+        });
     }
     let device = if frame.device == 0 { link.index() } else { frame.device };
     match frame.routed {
@@ -81,6 +91,14 @@ pub(super) fn flow(cx: Cx<'_>, link: &Link, frame: &Frame, header: &Ipv6Header) 
 
 /// Reads the options of a header at `at` (RFC 8200, 4.2); whether the packet goes on.
 fn options(cx: Cx<'_>, link: &Link, frame: &Frame, header: &Ipv6Header, at: usize) -> bool {
+    let all_known = read_options(cx, link, frame, header, at);
+    if !all_known {
+        mib::on(cx.state, link, |mib| mib.ip.inc(Ip6::InHdrErrors));
+    }
+    all_known
+}
+
+fn read_options(cx: Cx<'_>, link: &Link, frame: &Frame, header: &Ipv6Header, at: usize) -> bool {
     const PAD1: u8 = 0;
     const KNOWN: [u8; 2] = [1, 5];
     let kind = next::DST_OPTIONS;
@@ -125,6 +143,7 @@ pub(super) fn ip6_input(
     (reach, device): (Reach, u32),
 ) {
     let (mut kind, mut at, mut field) = (header.next, HLEN, 6);
+    let count = |which| mib::on_index(cx.state, device, |mib| mib.ip.inc(which));
     loop {
         let rest = frame.data().get(at..).unwrap_or(&[]);
         let problem = |code, at: usize| {
@@ -135,11 +154,15 @@ pub(super) fn ip6_input(
         match kind {
             next::HOP_BY_HOP if at == HLEN => {}
             // Anywhere else it is no header that one knows.
-            next::HOP_BY_HOP => return problem(icmp::code::UNKNOWN_HEADER, field),
+            next::HOP_BY_HOP => {
+                count(Ip6::InUnknownProtos);
+                return problem(icmp::code::UNKNOWN_HEADER, field);
+            }
             next::DST_OPTIONS if !options(cx, link, &frame, header, at) => return,
             next::DST_OPTIONS => {}
             // Nobody is sent on by what the sender wants (RFC 5095).
             next::ROUTING if rest.get(3).is_some_and(|left| *left > 0) => {
+                count(Ip6::InHdrErrors);
                 return problem(icmp::code::BAD_FIELD, at + 2);
             }
             next::ROUTING => {}
@@ -149,10 +172,10 @@ pub(super) fn ip6_input(
                 kind = frame.data().get(field).copied().unwrap_or(next::NONE);
                 continue;
             }
-            next::NONE => return,
+            next::NONE => return count(Ip6::InDelivers),
             _ => break,
         }
-        let Some(len) = extension_len(kind, rest) else { return };
+        let Some(len) = extension_len(kind, rest) else { return count(Ip6::InHdrErrors) };
         (kind, field, at) = (rest[0], at, at + len);
     }
     deliver(cx, link, frame, header, (kind, at, field), (reach, device));
@@ -167,9 +190,12 @@ fn part(
     (at, field): (usize, usize),
     (reach, device): (Reach, u32),
 ) -> Option<Frame> {
+    let count = |which| mib::on(cx.state, link, |mib| mib.ip.inc(which));
+    count(Ip6::ReasmReqds);
     let found = FragmentHeader::parse(frame.data().get(at..)?)?;
     let begin = at + super::header::FRAGMENT_LEN;
     let problem = |frame: &Frame, at: usize| {
+        count(Ip6::InHdrErrors);
         let quote = Quote::of(frame, link.index(), reach);
         let at = u32::try_from(at).unwrap_or(0);
         icmp::icmpv6_send(cx, quote, icmp::ty::PARAMETER_PROBLEM, icmp::code::BAD_FIELD, at);
@@ -194,6 +220,7 @@ fn part(
     };
     if found.offset == 0 && !found.more {
         // One that is all there is (RFC 6946).
+        count(Ip6::ReasmOKs);
         let payload = frame.data()[begin..].to_vec();
         unfragment(frame, &payload);
         return Some(std::mem::take(frame));
@@ -243,14 +270,20 @@ fn deliver(
         reach,
         frame,
     };
+    let count = |which| mib::on_index(cx.state, device, |mib| mib.ip.inc(which));
     if l2::vxlan_rcv(cx, &received) {
-        return;
+        cx.state.mib.udp.of(false, true).inc(Udp::InDatagrams);
+        return count(Ip6::InDelivers);
     }
     if kind == next::ICMPV6 {
+        count(Ip6::InDelivers);
         icmp::icmpv6_rcv(cx, link, received);
         return;
     }
-    let (mut frame, ty, code, info) = match l4::deliver(cx, received) {
+    let delivered = l4::deliver(cx, received);
+    let known = !matches!(delivered, Delivered::NoProtocol(_));
+    count(if known { Ip6::InDelivers } else { Ip6::InUnknownProtos });
+    let (mut frame, ty, code, info) = match delivered {
         Delivered::Done => return,
         Delivered::NoPort(frame) => (frame, icmp::ty::DEST_UNREACH, icmp::code::PORT_UNREACH, 0),
         Delivered::NoProtocol(frame) => {

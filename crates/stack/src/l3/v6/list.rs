@@ -13,6 +13,7 @@ use crate::l3::flows::{self, Asks, Flows, Onward, To};
 use crate::l3::list::Protocol;
 use crate::l3::state::Leaf;
 use crate::l3::{L3, Reach};
+use crate::mib::{self, Tally};
 use crate::multipath;
 
 /// IPv6.
@@ -44,6 +45,7 @@ impl flows::Key for Key {
 }
 
 impl Protocol for Ipv6 {
+    const V6: bool = true;
     type Key = Key;
     type Header = Ipv6Header;
 
@@ -70,6 +72,18 @@ impl Protocol for Ipv6 {
     #[inline]
     fn extent(header: &Ipv6Header) -> (usize, u8) {
         (HLEN + header.payload_len, header.hop_limit)
+    }
+
+    fn tos(header: &Ipv6Header) -> u8 {
+        header.tclass
+    }
+
+    fn arrived(cx: Cx<'_>, link: &Link, packets: Tally) {
+        packets.count6(cx.state, link);
+    }
+
+    fn left(cx: Cx<'_>, out: &Link, packets: u64, octets: u64) {
+        mib::left6(cx.state, out, packets, octets);
     }
 
     #[inline]

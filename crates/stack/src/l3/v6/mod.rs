@@ -11,7 +11,7 @@ mod redirect;
 mod route;
 mod router;
 
-pub(super) use icmp::{link_failure, parts_missing, reply_mark};
+pub(super) use icmp::{count_sent, link_failure, parts_missing, reply_mark};
 pub(super) use input::ipv6_rcv;
 pub(super) use list::{Ipv6, Key};
 pub(super) use ndisc::dad_solicit;

@@ -11,8 +11,9 @@ use crate::dev::{HwAddr, IfFlags, Link};
 use crate::inet6::{self, Flow6, Target, devconf};
 use crate::l2::{Checksum, Cx, Frame, dev_queue_xmit, ethertype, hard_header};
 use crate::l3::{Received, internet_checksum, pseudo_header_sum};
+use crate::mib;
 use crate::neigh::{self, Heard, NeighState};
-use crate::state::Ns;
+use crate::state::{NetState, Ns};
 
 /// Types of messages.
 mod ty {
@@ -70,8 +71,8 @@ pub(super) fn option(kind: u8, bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A message with its IPv6 header, ready for a link-layer header.
-pub(super) fn packet(src: Ipv6Addr, dst: Ipv6Addr, message: &[u8]) -> Frame {
+/// A message with its IPv6 header, ready for a link-layer header: it goes out by `link`, and is counted.
+pub(super) fn packet(state: &NetState, link: &Link, (src, dst): (Ipv6Addr, Ipv6Addr), message: &[u8]) -> Frame {
     let mut frame = Frame::with_payload(message);
     let start = pseudo_header_sum(src.into(), dst.into(), next::ICMPV6, message.len());
     let sum = internet_checksum(message, start);
@@ -89,6 +90,9 @@ pub(super) fn packet(src: Ipv6Addr, dst: Ipv6Addr, message: &[u8]) -> Frame {
     header.write(frame.data_mut());
     frame.set_network_here();
     (frame.protocol, frame.checksum) = (ethertype::IPV6, Checksum::Right);
+    if let Some(ty) = message.first() {
+        mib::sends_message6(state, link, &frame, *ty, dst.is_multicast());
+    }
     frame
 }
 
@@ -117,7 +121,7 @@ pub(crate) fn solicit(
     message[8..24].copy_from_slice(&target.octets());
     message.extend(option(opt::SOURCE, link.address.as_bytes()));
     let dst = if at.is_some() { target } else { inet6::solicited_node(target) };
-    let mut frame = packet(src, dst, &message);
+    let mut frame = packet(ns.state(), link, (src, dst), &message);
     let group = group_address(dst);
     hard_header(&mut frame, link, at.map_or(&group[..], HwAddr::as_bytes));
     Some(frame)
@@ -137,7 +141,7 @@ pub(in crate::l3) fn dad_solicit(cx: Cx<'_>, ifindex: u32, addr: Ipv6Addr, round
         message.extend(option(opt::NONCE, &cx.stack.random().to_be_bytes()[..6]));
     }
     let dst = inet6::solicited_node(addr);
-    let mut frame = packet(Ipv6Addr::UNSPECIFIED, dst, &message);
+    let mut frame = packet(cx.state, &link, (Ipv6Addr::UNSPECIFIED, dst), &message);
     hard_header(&mut frame, &link, &group_address(dst));
     // Nobody waits for the answer.
     let _ = dev_queue_xmit(cx, &link, frame);
@@ -232,7 +236,7 @@ fn advertise(
     if tells {
         message.extend(option(opt::TARGET, link.address.as_bytes()));
     }
-    let mut frame = packet(src, dst, &message);
+    let mut frame = packet(cx.state, link, (src, dst), &message);
     // Nobody waits for the answer's fate.
     let _ = match at {
         Some(at) => {

@@ -9,6 +9,7 @@ use crate::errno;
 use crate::inet6::{self, devconf};
 use crate::l2::{self, Checksum, Cx, Frame, PacketType, ethertype};
 use crate::l3::{Header, Reach, Route, cut, exceeds, finish_checksum, internet_checksum, pseudo_header_sum};
+use crate::mib::{self, Ip6};
 use crate::neigh;
 
 /// Longest payload.
@@ -57,6 +58,7 @@ pub(in crate::l3) fn ip6_output(
     };
     written.write(frame.data_mut());
     (frame.mark, frame.priority) = (header.mark, header.priority);
+    mib::on_index(cx.state, route.device, |mib| mib.ip.inc(Ip6::OutRequests));
     output(cx, &link, route, header.multicast_loop, mtu, frame)
 }
 
@@ -134,7 +136,8 @@ fn output(cx: Cx<'_>, link: &Arc<Link>, route: &Route, loops: bool, mtu: usize, 
         }
         Reach::Unicast | Reach::Broadcast => {}
     }
-    finish_output(cx, link, route.next_hop, mtu, frame)
+    let device = if route.device == link.index() { None } else { cx.state.links.by_index(route.device) };
+    finish_output(cx, link, (device.as_deref().unwrap_or(link), route.next_hop), mtu, frame)
 }
 
 /// A message of MLD, at which routers on the way look (RFC 2711).
@@ -157,25 +160,41 @@ pub(in crate::l3) fn alert_packet(src: Ipv6Addr, dst: Ipv6Addr, message: &[u8]) 
     frame
 }
 
-/// Out by a device, in parts if it is too large (`ip6_finish_output`).
+/// Out by a device, in parts if it is too large (`ip6_finish_output`); counted on the one that the route is of.
 ///
 /// # Errors
 /// What the neighbour or the device says.
 pub(super) fn finish_output(
     cx: Cx<'_>,
     link: &Arc<Link>,
-    next_hop: IpAddr,
+    (device, next_hop): (&Link, IpAddr),
     mtu: usize,
     frame: Frame,
 ) -> Result<(), i32> {
     if !exceeds(&frame, mtu) {
+        mib::transmitted6(cx.state, device, is_to_group(&frame), frame.len());
         return neigh::output(cx, link, next_hop, frame);
     }
-    cut(frame).into_iter().try_for_each(|frame| fragment(cx, link, next_hop, mtu, frame))
+    cut(frame).into_iter().try_for_each(|frame| {
+        let sent = fragment(cx, link, (device, next_hop), mtu, frame);
+        mib::on(cx.state, device, |mib| mib.ip.inc(if sent.is_ok() { Ip6::FragOKs } else { Ip6::FragFails }));
+        sent
+    })
+}
+
+/// Whether a packet, from its header on, is for a group: its address begins so.
+fn is_to_group(packet: &Frame) -> bool {
+    packet.data().get(24) == Some(&0xff)
 }
 
 /// Cuts a packet (RFC 8200, 4.5): only who sends it may.
-fn fragment(cx: Cx<'_>, link: &Arc<Link>, next_hop: IpAddr, mtu: usize, mut frame: Frame) -> Result<(), i32> {
+fn fragment(
+    cx: Cx<'_>,
+    link: &Arc<Link>,
+    (device, next_hop): (&Link, IpAddr),
+    mtu: usize,
+    mut frame: Frame,
+) -> Result<(), i32> {
     finish_checksum(&mut frame);
     let whole = Ipv6Header::parse(frame.data()).ok_or(errno::EINVAL)?;
     let (end, field) = unfragmentable(frame.data(), whole.next).ok_or(errno::EINVAL)?;
@@ -201,6 +220,8 @@ fn fragment(cx: Cx<'_>, link: &Arc<Link>, next_hop: IpAddr, mtu: usize, mut fram
         part.set_network_here();
         (part.protocol, part.kind, part.routed, part.device) = (frame.protocol, frame.kind, frame.routed, frame.device);
         (part.mark, part.priority, part.checksum) = (frame.mark, frame.priority, frame.checksum);
+        mib::on(cx.state, device, |mib| mib.ip.inc(Ip6::FragCreates));
+        mib::transmitted6(cx.state, device, is_to_group(&part), part.len());
         neigh::output(cx, link, next_hop, part)?;
         at = upto;
     }

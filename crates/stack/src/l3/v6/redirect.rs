@@ -39,7 +39,7 @@ pub(super) fn send(cx: Cx<'_>, link: &Arc<Link>, frame: &Frame, header: &Ipv6Hea
     let mut body = vec![0; 6];
     body.extend_from_slice(quoted);
     message.extend(ndisc::option(QUOTE, &body));
-    let packet = ndisc::packet(own, header.src, &message);
+    let packet = ndisc::packet(cx.state, link, (own, header.src), &message);
     // Nobody waits for its fate.
     let _ = neigh::output(cx, link, header.src.into(), packet);
 }

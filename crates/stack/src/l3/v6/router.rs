@@ -37,7 +37,7 @@ pub(in crate::l3) fn solicit(cx: Cx<'_>, ifindex: u32) {
     if !link.address.as_bytes().is_empty() {
         message.extend(ndisc::option(opt::SOURCE, link.address.as_bytes()));
     }
-    let mut frame = ndisc::packet(own, ALL_ROUTERS, &message);
+    let mut frame = ndisc::packet(cx.state, &link, (own, ALL_ROUTERS), &message);
     hard_header(&mut frame, &link, &ndisc::group_address(ALL_ROUTERS));
     // Asked again if nobody answers.
     let _ = dev_queue_xmit(cx, &link, frame);

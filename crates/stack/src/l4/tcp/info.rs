@@ -17,6 +17,8 @@ pub(super) struct Counts {
     pub(super) bytes_acknowledged: u64,
     pub(super) bytes_received: u64,
     pub(super) retransmitted: u32,
+    /// Segments sent that were not acknowledged.
+    pub(super) waiting: u32,
     /// In a row.
     pub(super) retransmits: u8,
     pub(super) last_sent: Duration,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::buffers::MOST;
+use super::count;
 use super::info::Counts;
 use super::reset;
 use super::segment::{self, ACK, FIN, Header, RST, SYN, before};
@@ -14,6 +15,7 @@ use super::state::State;
 use crate::errno;
 use crate::l2::{Cx, Frame};
 use crate::l3::{IcmpError, Received};
+use crate::mib::TcpExt;
 
 /// How long a peer has to complete a handshake (`net.ipv4.tcp_synack_retries`, five repetitions).
 const SYNACK_LIMIT: Duration = Duration::from_secs(63);
@@ -29,12 +31,12 @@ impl Sock {
         };
         if packet.hop_limit < min_hops {
             // It has come from farther away than the program talks to.
-            return;
+            return count::mib(cx).ext.inc(TcpExt::TCPMinTTLDrop);
         }
         match state {
             State::Listen => self.knock(cx, header, packet),
             State::Close => reset(cx, header, &packet),
-            State::SynRecv if self.must_wait(header) => {}
+            State::SynRecv if self.must_wait(header) => count::no_place(cx, TcpExt::ListenOverflows),
             _ => self.receive(cx, header, packet),
         }
     }
@@ -48,7 +50,11 @@ impl Sock {
                 return (!header.has(RST)).then_some(packet);
             }
             if inner.unwanted(header) {
-                // A closed program can be told nothing any more, so the peer is told that.
+                // A closed program can be told nothing any more, so the peer is told that. What only waits for the peer's
+                // end since is no socket to Linux.
+                if inner.due.forget.is_none() {
+                    count::mib(cx).ext.inc(TcpExt::TCPAbortOnData);
+                }
                 if let Some(engine) = &mut inner.engine {
                     engine.abort();
                     engine.poll(now, out);
@@ -58,7 +64,15 @@ impl Sock {
             if let Some(engine) = inner.engine.as_mut().filter(|_| trail.is_some()) {
                 engine.answer_at_once();
             }
-            inner.feed(header, packet, now, out);
+            let unsure = header.has(SYN) && inner.state.is_synchronized();
+            if header.has(RST) && inner.state == State::SynRecv {
+                count::mib(cx).ext.inc(TcpExt::EmbryonicRsts);
+            }
+            inner.feed(cx, header, packet, out);
+            if unsure && count::challenges(out) {
+                count::mib(cx).ext.inc(TcpExt::TCPSYNChallenge);
+                count::mib(cx).ext.inc(TcpExt::TCPChallengeACK);
+            }
             self.follow_trail(cx, inner, trail);
             None
         });
@@ -102,8 +116,11 @@ impl Sock {
             let Some(listen) = &mut inner.listen else { return };
             listen.young.retain(|young| young.strong_count() > 0);
             // No place: the peer asks again.
-            if listen.queue.len() + taken > listen.backlog || listen.young.len() > listen.backlog.max(8) {
-                return;
+            if listen.queue.len() + taken > listen.backlog {
+                return count::no_place(cx, TcpExt::ListenOverflows);
+            }
+            if listen.young.len() > listen.backlog.max(8) {
+                return count::no_place(cx, TcpExt::TCPReqQFullDrop);
             }
             (inner.options.inherited(), inner.ticket)
         };
@@ -143,7 +160,7 @@ impl Sock {
         }
         let trail = packet.frame.trail.take();
         child.act(cx, |inner, out| {
-            inner.feed(header, packet, cx.now(), out);
+            inner.feed(cx, header, packet, out);
             child.follow_trail(cx, inner, trail);
         });
     }
@@ -159,7 +176,7 @@ impl Sock {
             }
             let Sequence { snd_una, snd_nxt, .. } = inner.sequence;
             if before(seq, snd_una) || before(snd_nxt, seq) {
-                return;
+                return count::mib(cx).ext.inc(TcpExt::OutOfWindowIcmps);
             }
             if too_big {
                 // The path's size is looked up with the next segment; what was too large comes again with the timer.
@@ -215,7 +232,9 @@ impl Inner {
     }
 
     /// Gives a segment to the engine, and draws from it what the engine does not tell.
-    fn feed(&mut self, header: &Header, mut packet: Received, now: Duration, out: &mut Vec<Frame>) {
+    fn feed(&mut self, cx: Cx<'_>, header: &Header, mut packet: Received, out: &mut Vec<Frame>) {
+        let now = cx.now();
+        count::received(cx, self, header, self.sequence.read.wrapping_add(self.received() as u32));
         let Some(engine) = &mut self.engine else { return };
         let found = segment::options(packet.frame.data(), header);
         let (was, waited) = (engine.received(), engine.unacknowledged());
@@ -256,10 +275,13 @@ impl Inner {
             engine.input(packet.frame, now, out);
         }
         let Some(engine) = &mut self.engine else { return };
+        let mut newly = None;
         if header.has(ACK) && self.sequence.ours {
             let Sequence { snd_una, snd_nxt, .. } = self.sequence;
             if before(snd_una, header.ack) && !before(snd_nxt, header.ack) {
-                self.counts.acknowledged(header.ack.wrapping_sub(snd_una));
+                let bytes = header.ack.wrapping_sub(snd_una);
+                self.counts.acknowledged(bytes);
+                newly = (!header.has(RST)).then_some((bytes, header.ack == snd_nxt));
                 self.sequence.snd_una = header.ack;
                 self.urgent.acknowledged(header.ack);
                 self.due.unheard = None;
@@ -283,6 +305,9 @@ impl Inner {
             self.due.keepalive = Some(now + self.options.keep_idle);
         }
         let after = engine.state();
+        if let Some((bytes, all)) = newly {
+            count::acknowledged(cx, self, bytes, all);
+        }
         if matches!(after, State::CloseWait | State::Closing | State::LastAck | State::TimeWait) {
             self.news |= !self.done;
             self.done = true;

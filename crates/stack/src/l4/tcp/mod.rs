@@ -15,6 +15,7 @@
 mod aside;
 mod ask;
 mod buffers;
+mod count;
 mod diag;
 mod info;
 mod input;
@@ -60,6 +61,7 @@ use self::timewait::{Late, TimeWait};
 use super::ports::{Ends, Ports, Rules};
 use crate::l2::{Cx, Frame};
 use crate::l3::{self, Delivered, Flow, IcmpError, Reach, Received};
+use crate::mib;
 
 /// Who has a port.
 #[derive(Clone, Debug)]
@@ -129,8 +131,16 @@ pub(crate) fn rcv(cx: Cx<'_>, packet: Received) -> Delivered {
     if packet.reach != Reach::Local {
         return Delivered::Done;
     }
-    let Some(header) = Header::parse(packet.frame.data()) else { return Delivered::Done };
+    let mib = &count::mib(cx).tcp;
+    mib.inc(mib::Tcp::InSegs);
+    let Some(header) = Header::parse(packet.frame.data()) else {
+        // One that ends within its header is not even wrong.
+        mib.add(mib::Tcp::InErrs, (packet.frame.len() >= segment::HEADER_LEN).into());
+        return Delivered::Done;
+    };
     if !segment::checksum_is_right(&packet.frame, packet.src, packet.dst) {
+        mib.inc(mib::Tcp::InCsumErrors);
+        mib.inc(mib::Tcp::InErrs);
         return Delivered::Done;
     }
     let ends = Ends {
@@ -190,22 +200,25 @@ fn reply(cx: Cx<'_>, packet: &Received, mut frame: Frame) {
         ..Flow::to(packet.src)
     };
     let Ok(route) = l3::route_output(cx, &flow) else { return };
+    count::sent_bare(cx, &header);
     segment::leave_checksum(&mut frame, packet.dst, packet.src);
     let header = l3::Header { protocol: segment::PROTOCOL, tos: flow.tos, ..l3::Header::default() };
     // As any packet, it may be lost.
     let _ = l3::ip_output(cx, &route, &header, frame);
 }
 
-/// Somebody says that a segment of ours did not arrive (`tcp_v4_err`).
-pub(crate) fn error(cx: Cx<'_>, error: &IcmpError<'_>) {
-    let Some(&[s1, s2, d1, d2, q1, q2, q3, q4]) = error.transport.first_chunk::<8>() else { return };
-    let Some(tcp) = cx.state.tcp.peek() else { return };
+/// Somebody says that a segment of ours did not arrive (`tcp_v4_err`). False if nobody here could have sent it.
+pub(crate) fn error(cx: Cx<'_>, error: &IcmpError<'_>) -> bool {
+    let Some(&[s1, s2, d1, d2, q1, q2, q3, q4]) = error.transport.first_chunk::<8>() else { return false };
+    let Some(tcp) = cx.state.tcp.peek() else { return false };
     let ends = Ends {
         src: SocketAddr::new(error.dst, u16::from_be_bytes([d1, d2])),
         dst: SocketAddr::new(error.src, u16::from_be_bytes([s1, s2])),
         device: error.iif,
     };
-    if let Some(Holder::Sock(sock)) = tcp.ports.lookup(&ends) {
+    let Some(holder) = tcp.ports.lookup(&ends) else { return false };
+    if let Holder::Sock(sock) = holder {
         sock.icmp_error(cx, ends.src, u32::from_be_bytes([q1, q2, q3, q4]), error);
     }
+    true
 }

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use pernet::{NetHandle, NetRef};
 
 use super::aside::Aside;
+use super::count::{self, Cause};
 use super::info::Counts;
 use super::options::Options;
 use super::segment::{self, ACK, Header, SYN, before};
@@ -24,6 +25,7 @@ use crate::errno;
 use crate::l2::{Cx, Frame, Trail};
 use crate::l3::{self, Flow, Route};
 use crate::l4::ports::Ticket;
+use crate::mib::{Tcp, TcpExt};
 
 /// How long a close waits for the peer's (`net.ipv4.tcp_fin_timeout`).
 pub(super) const FIN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -219,10 +221,19 @@ impl Sock {
         now: Duration,
         f: impl FnOnce(&mut Inner, &mut Vec<Frame>) -> R,
     ) -> R {
+        self.act_by(cx, (now, Cause::Event), f)
+    }
+
+    fn act_by<R>(
+        self: &Arc<Self>,
+        cx: Cx<'_>,
+        (now, cause): (Duration, Cause),
+        f: impl FnOnce(&mut Inner, &mut Vec<Frame>) -> R,
+    ) -> R {
         let mut out = OUT.try_with(Cell::take).unwrap_or_default();
         let mut inner = self.lock();
         let result = f(&mut inner, &mut out);
-        self.transmit(cx, now, &mut inner, &mut out);
+        self.transmit(cx, (now, cause), &mut inner, &mut out);
         out.clear();
         let _ = OUT.try_with(|room| room.set(out));
         self.follow(cx, now, &mut inner);
@@ -289,27 +300,29 @@ impl Sock {
         let Some(net) = self.net.upgrade() else { return };
         let Some(cx) = Cx::new(&self.stack, &net) else { return };
         let now = cx.now();
-        self.act_at(cx, now, |inner, out| {
+        self.act_by(cx, (now, Cause::Timer), |inner, out| {
             if inner.armed != Some(place) {
                 // It was replaced after it was taken out.
                 return;
             }
             inner.armed = None;
-            self.expire(inner, now, out);
+            self.expire(cx, now, inner, out);
         });
     }
 
-    fn expire(&self, inner: &mut Inner, now: Duration, out: &mut Vec<Frame>) {
+    fn expire(&self, cx: Cx<'_>, now: Duration, inner: &mut Inner, out: &mut Vec<Frame>) {
         let is_due = |at: Option<Duration>| at.is_some_and(|at| at <= now);
         if is_due(inner.due.forget) {
             return self.end(inner, 0);
         }
         if is_due(inner.due.handshake) || is_due(inner.due.unheard.map(|since| since + inner.patience())) {
             let error = if inner.soft_error != 0 { inner.soft_error } else { errno::ETIMEDOUT };
+            count::mib(cx).ext.inc(TcpExt::TCPTimeouts);
+            count::mib(cx).ext.inc(TcpExt::TCPAbortOnTimeout);
             return self.end(inner, error);
         }
         if is_due(inner.due.keepalive) {
-            self.keepalive(inner, now, out);
+            self.keepalive(cx, now, inner, out);
         }
         if inner.state != State::Close
             && let Some(engine) = &mut inner.engine
@@ -318,7 +331,7 @@ impl Sock {
         }
     }
 
-    fn keepalive(&self, inner: &mut Inner, now: Duration, out: &mut Vec<Frame>) {
+    fn keepalive(&self, cx: Cx<'_>, now: Duration, inner: &mut Inner, out: &mut Vec<Frame>) {
         if !inner.options.keepalive || !inner.state.is_synchronized() {
             inner.due.keepalive = None;
             return;
@@ -333,12 +346,14 @@ impl Sock {
             None => inner.due.probes >= inner.options.keep_count,
         };
         if expired {
+            count::mib(cx).ext.inc(TcpExt::TCPAbortOnTimeout);
             engine.abort();
             engine.poll(now, out);
             return self.end(inner, errno::ETIMEDOUT);
         }
         inner.due.probes += 1;
         inner.due.keepalive = Some(now + inner.options.keep_interval);
+        count::mib(cx).ext.inc(TcpExt::TCPKeepAlive);
         engine.probe();
     }
 
@@ -367,6 +382,7 @@ impl Sock {
             State::TimeWait => {
                 // Who was closed before that, is no more than what waits for the peer's end since then.
                 if inner.due.forget.is_none() {
+                    count::mib(cx).ext.inc(TcpExt::TW);
                     self.remember_host(cx, inner);
                 }
                 self.enter_time_wait(cx, inner);
@@ -376,9 +392,11 @@ impl Sock {
                 if before == State::LastAck && inner.sequence.snd_una == inner.sequence.snd_nxt {
                     self.remember_host(cx, inner);
                 }
+                count::broken(cx, before);
                 self.end(inner, 0);
             }
             State::FinWait2 if inner.orphan => {
+                count::mib(cx).ext.inc(TcpExt::TW);
                 self.remember_host(cx, inner);
                 inner.due.forget = Some(cx.now() + FIN_TIMEOUT);
                 // Nothing is left that somebody would miss.
@@ -400,6 +418,7 @@ impl Sock {
         }
         let parent = std::mem::take(&mut inner.parent);
         if let Some(parent) = parent.upgrade() {
+            count::mib(cx).tcp.inc(Tcp::PassiveOpens);
             let mut listener = parent.lock();
             let me = Arc::as_ptr(self);
             if let Some(listen) = &mut listener.listen {
@@ -435,7 +454,7 @@ impl Sock {
 
     /// There is no connection any more (`tcp_done`). What arrived can still be read.
     pub(super) fn end(&self, inner: &mut Inner, error: i32) {
-        inner.state = State::Close;
+        let was = std::mem::replace(&mut inner.state, State::Close);
         (inner.shut_read, inner.shut_write) = (true, true);
         if error != 0 {
             inner.error = error;
@@ -451,6 +470,10 @@ impl Sock {
             inner.aside = Aside::default();
         }
         let Some(net) = self.net.upgrade() else { return };
+        // An attempt that its program gives up has not failed.
+        if let Some(cx) = Cx::new(&self.stack, &net).filter(|_| was.is_synchronized() || error != 0) {
+            count::broken(cx, was);
+        }
         if let (Some(ticket), Some(state)) = (inner.ticket, self.stack.state(&net)) {
             match inner.bound.filter(|_| !inner.orphan) {
                 Some(addr) => state.tcp.ports.disconnect(ticket, addr),
@@ -466,7 +489,7 @@ impl Sock {
     }
 
     /// Sends what the engine made.
-    fn transmit(&self, cx: Cx<'_>, now: Duration, inner: &mut Inner, out: &mut Vec<Frame>) {
+    fn transmit(&self, cx: Cx<'_>, (now, cause): (Duration, Cause), inner: &mut Inner, out: &mut Vec<Frame>) {
         if out.is_empty() {
             return;
         }
@@ -489,7 +512,9 @@ impl Sock {
                 segment::set_window(frame.data_mut(), sent.window);
             }
             segment::arrange_options(frame.data_mut(), &sent);
-            inner.note_sent(&sent, frame.segments(sent.len) as u32, now);
+            let segments = frame.segments(sent.len) as u32;
+            count::sent(cx, inner, &sent, segments, cause);
+            inner.note_sent(&sent, segments, now);
             if n == last {
                 self.leave_trail(cx, inner, &sent, &mut frame);
             }
@@ -517,17 +542,6 @@ impl Sock {
             congestion: inner.options.congestion,
             offload: largest_unit(cx, route),
             seed,
-        }
-    }
-
-    /// An address as this socket shows it: IPv4's are mapped on an IPv6 socket.
-    pub(super) fn shown(&self, addr: SocketAddr, scope: u32) -> SocketAddr {
-        match addr {
-            SocketAddr::V4(v4) if self.v6 => SocketAddrV6::new(v4.ip().to_ipv6_mapped(), v4.port(), 0, 0).into(),
-            SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => {
-                SocketAddrV6::new(*v6.ip(), v6.port(), 0, scope).into()
-            }
-            other => other,
         }
     }
 

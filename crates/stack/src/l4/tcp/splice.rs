@@ -12,6 +12,7 @@
 use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use super::count::Carried;
 use super::segment::{ACK, FIN, HEADER_LEN, Header, RST, SYN, before};
 use super::sock::{Inner, Sequence, Sock};
 use super::state::State;
@@ -380,17 +381,21 @@ impl TcpShortcut {
         // Every second segment is acknowledged (RFC 9293, 3.8.6.3).
         let acks = segments.div_ceil(2);
         let header = HEADER_LEN as u64 + from.engine.as_ref().map_or(0, |engine| u64::from(engine.options_len()));
+        let v6 = from.peer.is_some_and(|peer| peer.is_ipv6());
         from.skip_to_peer(count, segments as u32, acks as u32, now);
         to.skip_from_peer(count, segments as u32, acks as u32, now);
         let (segments, acks) = (segments as u64, acks as u64);
+        let carried = Carried { v6, segments, acks, bytes: bytes as u64, header };
+        carried.count(&self.from, &self.to);
+        let stack = &self.from.stack;
         let forward = self.path.first == self.from.cookie;
         let (there, back) =
             if forward { (&self.path.there, &self.path.back) } else { (&self.path.back, &self.path.there) };
         for crossing in there {
-            crossing.count(segments, bytes as u64 + segments * header);
+            crossing.count(stack, segments, bytes as u64 + segments * header);
         }
         for crossing in back {
-            crossing.count(acks, acks * header);
+            crossing.count(stack, acks, acks * header);
         }
         true
     }

@@ -1,6 +1,8 @@
 //! The urgent byte (RFC 6093): one at a time, in its place in the stream, told beside it.
 
 use super::segment::{Header, URG, before};
+use super::sock::Inner;
+use crate::errno;
 
 /// How far an urgent byte that came has got.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -111,6 +113,24 @@ impl Urgent {
     pub(super) fn passed(&mut self, read: u32) {
         if self.came != Came::None && before(self.at, read) {
             self.came = Came::None;
+        }
+    }
+}
+
+impl Inner {
+    /// Takes the urgent byte, or leaves it there.
+    pub(super) fn read_urgent(&mut self, into: &mut [u8], peek: bool) -> Result<usize, i32> {
+        if self.options.oob_inline {
+            return Err(errno::EINVAL);
+        }
+        match self.urgent.take(peek) {
+            Ok(byte) => Ok(into.first_mut().map_or(0, |place| {
+                *place = byte;
+                1
+            })),
+            Err(NoUrgent::NotYet) if !self.done && !self.shut_read => Err(errno::EAGAIN),
+            Err(NoUrgent::NotYet) => Ok(0),
+            Err(NoUrgent::Nothing) => Err(errno::EINVAL),
         }
     }
 }

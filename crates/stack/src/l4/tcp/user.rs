@@ -10,17 +10,19 @@ use std::time::Duration;
 use pernet::NetRef;
 
 use super::aside::Aside;
+use super::count;
 use super::info::Counts;
 use super::smoltcp::Engine;
 use super::sock::{Due, FIN_TIMEOUT, Inner, Listen, Sequence, Sock, is_link_local, plain};
 use super::splice::Skip;
 use super::state::State;
-use super::urgent::{NoUrgent, Urgent};
+use super::urgent::Urgent;
 use crate::errno;
 use crate::fib::{self, route_type};
 use crate::l2::Cx;
-use crate::l3::Reach;
+use crate::l3::{Reach, no_way};
 use crate::l4::ports::{Claim, Range, ephemeral_range, may_bind_port};
+use crate::mib::{Tcp, TcpExt};
 use crate::sysctl;
 
 /// How to read.
@@ -182,7 +184,11 @@ impl Sock {
         if bound.is_some_and(|addr| addr.is_ipv4() != peer.is_ipv4()) {
             return Err(if peer.is_ipv4() { errno::ENETUNREACH } else { errno::EAFNOSUPPORT });
         }
-        let mut route = self.route(cx, inner, bound, peer.ip())?;
+        let mut route = self.route(cx, inner, bound, peer.ip()).inspect_err(|errno| {
+            if *errno == errno::ENETUNREACH {
+                no_way(cx, peer.ip());
+            }
+        })?;
         let mut peer = peer;
         if peer.ip() == Ipv4Addr::UNSPECIFIED {
             peer.set_ip(route.dst);
@@ -211,6 +217,7 @@ impl Sock {
         let Some(engine) = Engine::connect(&begin, cx.now()) else { return Err(errno::EADDRNOTAVAIL) };
         inner.engine = Some(Box::new(engine));
         inner.state = State::SynSent;
+        count::mib(cx).tcp.inc(Tcp::ActiveOpens);
         inner.counts = Counts::new(cx.now());
         (inner.sequence, inner.urgent) = (Sequence::default(), Urgent::default());
         (inner.skip, inner.trail, inner.ask_at) = (Skip::default(), None, Duration::ZERO);
@@ -407,11 +414,16 @@ impl Sock {
     /// was closed with bytes in it).
     pub(crate) fn abort(self: &Arc<Self>) {
         self.options(|options| options.linger = Some(0));
-        self.close();
+        self.finish(true);
     }
 
     /// No program has the socket any more (`tcp_close`).
     pub(crate) fn close(self: &Arc<Self>) {
+        self.finish(false);
+    }
+
+    /// `left`: bytes were left that the program was given and did not read.
+    fn finish(self: &Arc<Self>, left: bool) {
         self.stop_listening();
         let closed = self.with_cx(|cx| {
             self.act(cx, |inner, out| {
@@ -425,7 +437,11 @@ impl Sock {
                 match inner.state {
                     State::Close => self.end(inner, 0),
                     State::SynSent | State::Listen => self.end(inner, 0),
-                    _ if unread || inner.options.linger == Some(0) => self.reset(inner, cx, out),
+                    _ if unread || inner.options.linger == Some(0) => {
+                        let why = if unread || left { TcpExt::TCPAbortOnClose } else { TcpExt::TCPAbortOnData };
+                        count::mib(cx).ext.inc(why);
+                        self.reset(inner, cx, out);
+                    }
                     state => {
                         inner.due.keepalive = None;
                         if let Some(engine) = &mut inner.engine {
@@ -433,6 +449,7 @@ impl Sock {
                             engine.poll(cx.now(), out);
                         }
                         if state == State::FinWait2 {
+                            count::mib(cx).ext.inc(TcpExt::TW);
                             self.remember_host(cx, inner);
                             inner.due.forget = Some(cx.now() + FIN_TIMEOUT);
                             inner.hold = None;
@@ -518,21 +535,6 @@ impl Inner {
             _ if self.shut_write => Err(errno::EPIPE),
             State::Close | State::Listen => Err(errno::EPIPE),
             _ => Ok(()),
-        }
-    }
-
-    fn read_urgent(&mut self, into: &mut [u8], peek: bool) -> Result<usize, i32> {
-        if self.options.oob_inline {
-            return Err(errno::EINVAL);
-        }
-        match self.urgent.take(peek) {
-            Ok(byte) => Ok(into.first_mut().map_or(0, |place| {
-                *place = byte;
-                1
-            })),
-            Err(NoUrgent::NotYet) if !self.done && !self.shut_read => Err(errno::EAGAIN),
-            Err(NoUrgent::NotYet) => Ok(0),
-            Err(NoUrgent::Nothing) => Err(errno::EINVAL),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The way to a connection's peer, and how much goes by it at once.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use super::options::Options;
 use super::segment;
@@ -30,6 +30,17 @@ impl Sock {
         let route = l3::route_output(cx, &flow)?;
         inner.way = Some(Box::new((generation, flow, route.clone())));
         Ok(route)
+    }
+
+    /// An address as this socket shows it: IPv4's are mapped on an IPv6 socket.
+    pub(super) fn shown(&self, addr: SocketAddr, scope: u32) -> SocketAddr {
+        match addr {
+            SocketAddr::V4(v4) if self.v6 => SocketAddrV6::new(v4.ip().to_ipv6_mapped(), v4.port(), 0, 0).into(),
+            SocketAddr::V6(v6) if v6.ip().is_unicast_link_local() => {
+                SocketAddrV6::new(*v6.ip(), v6.port(), 0, scope).into()
+            }
+            other => other,
+        }
     }
 
     /// The way to the peer.
