@@ -127,6 +127,7 @@ scenarios! {
     maddr4
     marks
     monitor
+    multipath_hash
     mount_tool
     names
     neigh
@@ -139,6 +140,7 @@ scenarios! {
     nsenter_unshare
     peers_and_broadcasts
     promote4
+    receive_buffers
     receive_headers
     reset_after_accept
     route_get
@@ -168,6 +170,7 @@ scenarios! {
     views
     vxlan_vnifilter
     vxlan_ways
+    whence_and_whither
 }
 
 #[test]

@@ -334,6 +334,11 @@ impl Socket {
         self.ep.send_buffer.store(bytes, Relaxed);
     }
 
+    /// Both, to receive and to send.
+    pub fn buffers(&self) -> (usize, usize) {
+        (self.ep.queue().limit(), self.ep.send_buffer.load(Relaxed))
+    }
+
     pub(crate) fn bus(&self) -> Option<&NetBus> {
         self.shared.bus.of(&self.net)
     }

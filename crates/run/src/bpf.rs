@@ -215,6 +215,8 @@ fn socket_rules() -> Vec<Rule> {
     let get = [
         SO_TYPE,
         SO_ERROR,
+        SO_RCVBUF,
+        SO_SNDBUF,
         SO_DOMAIN,
         SO_PROTOCOL,
         SO_NETNS_COOKIE,

@@ -1,8 +1,12 @@
 //! System calls that the safe bindings lack, each wrapped once.
 
+mod options;
+
 use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+pub(crate) use options::{receive_timeout, send_timeout, set_socket_int, set_socket_option, socket_option};
 
 fn check(r: libc::c_int) -> io::Result<libc::c_int> {
     if r < 0 { Err(io::Error::last_os_error()) } else { Ok(r) }
@@ -36,7 +40,8 @@ pub(crate) fn set_limit(tid: u32, resource: u32, limit: libc::rlimit64) -> io::R
 ///
 /// glibc begins so, but moves the border up with the first such block that is given back: from then on they are cut from
 /// its heap, which is never returned from the middle, and those asked for as zeros are overwritten from end to end. The
-/// buffers of a connection are such blocks, and most connections use a page of each.
+/// buffers of a connection are such blocks where a program has said how large they are to be, and where [others](crate::blocks)
+/// cannot be had; most connections use a page of each.
 pub(crate) fn give_back_from(bytes: libc::c_int) {
     #[cfg(target_env = "gnu")]
     // SAFETY: numbers only; the allocator takes its own locks.
@@ -382,19 +387,26 @@ pub(crate) enum Waiting {
     Nothing,
     /// Bytes, or the end, or an error.
     Something,
+    /// The same, and behind it nothing: the other end has been closed, or shut down both ways.
+    Last,
     /// A byte that was sent out of band is next.
     Urgent,
 }
 
-/// What is next in a stream whose urgent bytes are [inline](urgent_inline).
+/// What is next in a stream.
 ///
-/// It is asked before each read. Reads stop before an urgent byte, but one at the head is read with what follows: if it came
+/// It is asked before each read. Urgent bytes stay in their place among the others from when one was seen: a read that comes
+/// before that has something else to take, and stops there. Reads stop before an urgent byte, but one at the head is read with what follows: if it came
 /// between a read that found nothing and that read, nothing would tell it from others. What was seen here stays at the head,
 /// because nobody else reads.
 pub(crate) fn next_in_stream(fd: BorrowedFd<'_>) -> Waiting {
     match poll_now(fd, libc::POLLIN | libc::POLLPRI | libc::POLLRDHUP) {
         0 => Waiting::Nothing,
-        events if events & libc::POLLPRI != 0 && is_at_mark(fd) => Waiting::Urgent,
+        events if events & libc::POLLPRI != 0 => {
+            urgent_inline(fd);
+            if is_at_mark(fd) { Waiting::Urgent } else { Waiting::Something }
+        }
+        events if events & (libc::POLLHUP | libc::POLLERR) != 0 => Waiting::Last,
         _ => Waiting::Something,
     }
 }
@@ -415,7 +427,7 @@ pub(crate) fn readable_bytes(fd: BorrowedFd<'_>) -> usize {
 }
 
 /// Leaves urgent bytes in their place among the others. Kernels without them on AF_UNIX refuse, and none will come.
-pub(crate) fn urgent_inline(fd: BorrowedFd<'_>) {
+fn urgent_inline(fd: BorrowedFd<'_>) {
     let _ = set_socket_int(fd, libc::SOL_SOCKET, libc::SO_OOBINLINE, 1);
 }
 
@@ -461,35 +473,9 @@ pub(crate) fn reset_pair(end: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Resu
     Ok(())
 }
 
-/// A socket option that is one `int`.
-pub(crate) fn set_socket_int(fd: BorrowedFd<'_>, level: i32, name: i32, value: i32) -> io::Result<()> {
-    // SAFETY: passes a live int and its size.
-    check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), 4) })?;
-    Ok(())
-}
-
-/// SO_RCVTIMEO of a socket; `None` waits for ever.
-pub(crate) fn receive_timeout(fd: BorrowedFd<'_>) -> Option<std::time::Duration> {
-    timeout(fd, libc::SO_RCVTIMEO)
-}
-
-/// SO_SNDTIMEO of a socket; `None` waits for ever.
-pub(crate) fn send_timeout(fd: BorrowedFd<'_>) -> Option<std::time::Duration> {
-    timeout(fd, libc::SO_SNDTIMEO)
-}
-
 /// Is this file in non-blocking mode?
 pub(crate) fn is_nonblocking(fd: BorrowedFd<'_>) -> bool {
     rustix::fs::fcntl_getfl(fd).is_ok_and(|flags| flags.contains(rustix::fs::OFlags::NONBLOCK))
-}
-
-fn timeout(fd: BorrowedFd<'_>, option: i32) -> Option<std::time::Duration> {
-    let mut tv = libc::timeval { tv_sec: 0, tv_usec: 0 };
-    let mut len = size_of::<libc::timeval>() as libc::socklen_t;
-    // SAFETY: `tv` and `len` are live and describe each other.
-    let r = unsafe { libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, option, (&raw mut tv).cast(), &raw mut len) };
-    let wait = std::time::Duration::new(tv.tv_sec as u64, tv.tv_usec as u32 * 1000);
-    (r == 0 && !wait.is_zero()).then_some(wait)
 }
 
 /// Binds an AF_UNIX socket to a name of the kernel's choice and lets it listen.

@@ -33,6 +33,7 @@ mod l2;
 mod l3;
 mod l4;
 mod mcast;
+mod multipath;
 mod neigh;
 mod nexthop;
 mod notice;

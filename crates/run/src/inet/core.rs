@@ -230,6 +230,9 @@ impl Core {
         match self {
             Self::Inet { socket, .. } => socket.set_option(level, name, value, caller).map_err(number),
             Self::Packet(socket) if level == libc::SOL_PACKET => socket.set_option(name, value).map_err(number),
+            Self::Packet(socket) if level == libc::SOL_SOCKET && is_buffer(name) => {
+                socket.set_buffer(name, value, caller).map_err(number)
+            }
             Self::Packet(_) => Err(libc::ENOPROTOOPT),
         }
     }
@@ -244,6 +247,11 @@ impl Core {
             Self::Packet(socket) if level == libc::SOL_PACKET => socket.option(name, room, given).map_err(number),
             Self::Packet(socket) if (level, name) == (libc::SOL_SOCKET, libc::SO_ERROR) => {
                 Ok(socket.take_error().map_or(0, number).to_ne_bytes()[..room.min(4)].to_vec())
+            }
+            Self::Packet(socket) if level == libc::SOL_SOCKET && matches!(name, libc::SO_RCVBUF | libc::SO_SNDBUF) => {
+                let (receive, send) = socket.buffers();
+                let bytes = if name == libc::SO_RCVBUF { receive } else { send };
+                Ok((bytes as i32).to_ne_bytes()[..room.min(4)].to_vec())
             }
             Self::Packet(_) => Err(libc::ENOPROTOOPT),
         }
@@ -287,7 +295,7 @@ impl Core {
     /// Can a send without an address get anywhere?
     pub(crate) fn sends_untold(&self) -> bool {
         match self {
-            Self::Inet { socket, .. } => socket.peer_addr().is_some(),
+            Self::Inet { socket, .. } => socket.is_connected(),
             Self::Packet(_) => true,
         }
     }
@@ -345,27 +353,26 @@ impl Core {
         }
     }
 
-    /// Memory that Linux would have for a packet, if who lists sockets is told of it.
+    /// Memory that Linux would have for a packet.
     pub(crate) fn memory(packet: &Incoming) -> usize {
         match packet {
             Incoming::Inet(packet) => packet.memory(),
-            Incoming::Packet(_) => 0,
+            Incoming::Packet(frame) => frame.memory,
         }
     }
 
-    /// Asks `outside` for the memory of what waits in the program's end, when sockets are listed.
-    pub(crate) fn on_listing(&self, outside: Arc<dyn Fn() -> usize + Send + Sync>) {
-        if let Self::Inet { socket, .. } = self {
-            socket.on_listing(Some(outside));
+    /// Asks `outside` for the memory of what waits in the program's end, when sockets are listed or a buffer seems full.
+    pub(crate) fn on_listing(&self, outside: Arc<dyn Fn() -> Option<usize> + Send + Sync>) {
+        match self {
+            Self::Inet { socket, .. } => socket.on_listing(Some(outside)),
+            Self::Packet(socket) => socket.on_listing(Some(outside)),
         }
     }
+}
 
-    /// `SO_RCVBUF` of an AF_PACKET socket.
-    pub(crate) fn set_receive_buffer(&self, bytes: usize) {
-        if let Self::Packet(socket) = self {
-            socket.set_receive_buffer(bytes);
-        }
-    }
+/// Is it an option of level SOL_SOCKET that says how much may wait?
+pub(crate) const fn is_buffer(name: i32) -> bool {
+    matches!(name, libc::SO_RCVBUF | libc::SO_SNDBUF | libc::SO_RCVBUFFORCE | libc::SO_SNDBUFFORCE)
 }
 
 /// `struct sockaddr_ll`.

@@ -22,7 +22,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use pernet::{Cred, NetRef};
+use pernet::NetRef;
 use pernet_stack::ControlMessage;
 
 use super::caller::TaskCaller;
@@ -44,8 +44,6 @@ use crate::task::{FileId, Task};
 use crate::world::{World, lock};
 
 pub(super) const MSG_ERRQUEUE: i32 = 0x2000;
-/// net.core.rmem_max, doubled.
-const LARGEST_BUFFER: usize = 2 * 4_194_304;
 /// More than the longest datagram of any of these kinds: what is longer is refused, and need not be read to its end.
 const LONGEST: usize = 1 << 17;
 /// What is known of a datagram in the pair.
@@ -105,10 +103,10 @@ pub(crate) struct DatagramFd {
 ///
 /// # Errors
 /// errno of making the pair.
-pub(crate) fn open(world: &World, cred: &Cred, kind: Kind, net: NetRef, nonblocking: bool) -> Result<OwnedFd, i32> {
+pub(crate) fn open(world: &World, uid: u32, kind: Kind, net: NetRef, nonblocking: bool) -> Result<OwnedFd, i32> {
     let pair = datagram_pair(nonblocking)?;
     let kept = keep(world, &pair.app)?;
-    let core = Core::new(world, kind, net.clone(), cred.euid.0)?;
+    let core = Core::new(world, kind, net.clone(), uid)?;
     let fd = Arc::new(DatagramFd {
         id: pair.id,
         kind,
@@ -120,6 +118,7 @@ pub(crate) fn open(world: &World, cred: &Cred, kind: Kind, net: NetRef, nonblock
         state: Mutex::default(),
     });
     fd.show_outside();
+    fd.make_room();
     fd.core.set_inode(pair.id.ino);
     fd.core.on_ready(world.sockets.alarm(pair.id, world.reactor.clone()));
     world.sockets.insert_silent(pair.id, Emulated::Datagram(fd.clone()), &pair.app, &world.reactor)?;
@@ -303,6 +302,17 @@ impl DatagramFd {
     /// Is there something for those who wait, as far as can be told without looking into the pair?
     fn has_come(&self, state: &State) -> bool {
         !state.sent.is_empty() || state.held_back.is_some() || self.core.is_ready()
+    }
+
+    /// Lets the pair hold all that may wait for the program: what it receives natively comes from there alone. Around a
+    /// packet AF_UNIX has no more than as much again, which the kernel adds to what is asked for.
+    pub(super) fn make_room(&self) {
+        let bytes = self.core.option(libc::SOL_SOCKET, libc::SO_RCVBUF, size_of::<i32>(), &[]).unwrap_or_default();
+        if let Some(&bytes) = bytes.first_chunk() {
+            // As much as the host lets us have; and the longest packet, however little is to wait.
+            let bytes = i32::from_ne_bytes(bytes).max(LONGEST as i32);
+            let _ = sys::set_socket_int(self.supervisor.as_fd(), libc::SOL_SOCKET, libc::SO_SNDBUF, bytes);
+        }
     }
 
     /// What the program sent natively goes to the peer.

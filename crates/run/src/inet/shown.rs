@@ -22,11 +22,11 @@ impl DatagramFd {
     pub(super) fn show_outside(self: &Arc<Self>) {
         let me = Arc::downgrade(self);
         self.core.on_listing(Arc::new(move || {
-            let Some(me) = me.upgrade() else { return 0 };
-            // Whoever has the lock just moves these packets: who lists does not wait for that.
-            let Ok(mut state) = me.state.try_lock() else { return 0 };
+            let Some(me) = me.upgrade() else { return Some(0) };
+            // Whoever has the lock just moves these packets, or sends them: nobody waits for that who holds up a packet.
+            let mut state = me.state.try_lock().ok()?;
             state.sent.forget_read(me.supervisor_end());
-            state.sent.iter().map(|sent| sent.memory).chain(state.held_back.as_ref().map(Core::memory)).sum()
+            Some(state.sent.iter().map(|sent| sent.memory).chain(state.held_back.as_ref().map(Core::memory)).sum())
         }));
     }
 

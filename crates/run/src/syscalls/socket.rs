@@ -9,6 +9,7 @@ use pernet_rtnl::Protocol;
 use super::Outcome;
 use crate::bpf::SO_NETNS_COOKIE;
 use crate::control::{self, ControlFd};
+use crate::inet::core::is_buffer;
 use crate::inet::{
     self, NO_PEER, OPTION_MAX, address, cookie, datagram, keep, option_value, send_many, stream, write_name,
     write_option,
@@ -220,15 +221,17 @@ fn netlink_sendmsg(world: &World, task: Task, n: &NetlinkFd, header: u64, flags:
 fn getsockopt(world: &World, task: Task, call: &Call, socket: &Emulated) -> Result<i64, i32> {
     let (level, name) = (call.int(1), call.int(2));
     let memory = Memory::of(task.tid);
-    let (ty, protocol, net) = match socket {
-        Emulated::Netlink(n) => (n.ty, n.socket.protocol().number(), Some(n.socket.net().clone())),
-        _ => (libc::SOCK_SEQPACKET, control::PROTOCOL, None),
+    let (ty, protocol, net, buffers) = match socket {
+        Emulated::Netlink(n) => (n.ty, n.socket.protocol().number(), Some(n.socket.net().clone()), n.socket.buffers()),
+        _ => (libc::SOCK_SEQPACKET, control::PROTOCOL, None, (0, 0)),
     };
     if level == libc::SOL_SOCKET {
         let value = match name {
             libc::SO_DOMAIN => libc::AF_NETLINK,
             libc::SO_TYPE => ty,
             libc::SO_PROTOCOL => protocol,
+            libc::SO_RCVBUF => buffers.0 as i32,
+            libc::SO_SNDBUF => buffers.1 as i32,
             SO_NETNS_COOKIE => {
                 let net = match net {
                     Some(net) => net,
@@ -272,27 +275,28 @@ fn setsockopt(world: &World, task: Task, call: &Call, socket: &Emulated) -> Outc
             Outcome::from(n.socket.setsockopt(name, &value, &client).map(|()| 0).map_err(|e| e.errno().get()))
         }
         Emulated::Netlink(n) if level == libc::SOL_SOCKET => match (name, int) {
-            (libc::SO_RCVBUF, Some(bytes)) => {
-                // The kernel doubles what is asked for, up to its limit, to account for its own structures.
-                n.socket.set_receive_buffer((bytes.max(0) as usize).min(RMEM_MAX).saturating_mul(2).max(2304));
-                Outcome::Proceed
+            (libc::SO_RCVBUFFORCE | libc::SO_SNDBUFFORCE, Some(_)) if !admin(n.socket.net()) => {
+                Outcome::Errno(libc::EPERM)
             }
-            (libc::SO_RCVBUFFORCE, Some(bytes)) if admin(n.socket.net()) => {
-                n.socket.set_receive_buffer((bytes.max(0) as usize).saturating_mul(2).max(2304));
-                Outcome::Value(0)
+            (_, Some(asked)) if is_buffer(name) => {
+                let force = matches!(name, libc::SO_RCVBUFFORCE | libc::SO_SNDBUFFORCE);
+                let sends = matches!(name, libc::SO_SNDBUF | libc::SO_SNDBUFFORCE);
+                let bytes = world.stack.socket_buffer(n.socket.net(), asked, sends, force);
+                if sends {
+                    n.socket.set_send_buffer(bytes);
+                } else {
+                    n.socket.set_receive_buffer(bytes);
+                }
+                // What is too long is so for native sends, too.
+                if name == libc::SO_SNDBUF { Outcome::Proceed } else { Outcome::Value(0) }
             }
-            (libc::SO_RCVBUFFORCE | libc::SO_SNDBUFFORCE, Some(_)) => {
-                Outcome::from(admin(n.socket.net()).then_some(0).ok_or(libc::EPERM))
-            }
+            (_, None) if is_buffer(name) => Outcome::Errno(libc::EINVAL),
             _ => Outcome::Proceed,
         },
         Emulated::Unix(_) => Outcome::Proceed,
         _ => Outcome::Errno(libc::ENOPROTOOPT),
     }
 }
-
-/// net.core.rmem_max.
-const RMEM_MAX: usize = 212_992;
 
 /// Answers a call that may wait, now or when something came.
 pub(crate) fn receive(world: &Arc<World>, notification: Notification) {

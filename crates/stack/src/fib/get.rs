@@ -11,6 +11,7 @@ use super::table::{Alias, Key};
 use super::{FibInfo, Gateway, NextHop, RT_TABLE_LOCAL, RT_TABLE_MAIN, RouteView, route_type, scope};
 use crate::dev::{IfFlags, Stack};
 use crate::l3::{self, Learned, Path};
+use crate::multipath::{self, Seen};
 use crate::rules::{self, Family};
 use crate::state::{ConfOf, NetState, Ns};
 use crate::{errno, inet};
@@ -21,7 +22,7 @@ pub(crate) mod rtcf {
     pub(crate) const DOREDIRECT: u32 = 0x0100_0000;
     pub(super) const BROADCAST: u32 = 0x1000_0000;
     pub(super) const MULTICAST: u32 = 0x2000_0000;
-    pub(super) const LOCAL: u32 = 0x8000_0000;
+    pub(crate) const LOCAL: u32 = 0x8000_0000;
 }
 
 /// A packet whose way is asked for.
@@ -49,6 +50,8 @@ pub struct RouteQuery {
     pub dport: u16,
     /// Tell the entry of the table instead of what it comes to.
     pub fib_match: bool,
+    /// Which of several ways it takes, where more of the packet decides than is said here.
+    pub spread: Option<u64>,
 }
 
 /// The way a packet goes (`struct rtable`).
@@ -62,6 +65,8 @@ pub struct RouteAnswer {
     pub tos: u8,
     /// Device it leaves by; the loopback if it is for this host.
     pub oif: u32,
+    /// Device that has the address, if it is for this host: who receives it is told of that one. Else as `oif`.
+    pub device: u32,
     /// Router.
     pub gateway: Gateway,
     /// Source address it gets; `None` if it had one.
@@ -143,6 +148,7 @@ fn flow_of(query: &RouteQuery) -> Flow4 {
         protocol: query.protocol,
         sport: query.sport,
         dport: query.dport,
+        spread: query.spread,
         ..Flow4::default()
     }
 }
@@ -199,7 +205,8 @@ pub(crate) fn output(ns: Ns<'_>, query: &RouteQuery, how: How, used: &mut Option
     if flow.dst.is_unspecified() {
         let here = if flow.src.is_unspecified() { Ipv4Addr::LOCALHOST } else { flow.src };
         let prefsrc = (!had_source).then_some(here);
-        return Ok(to_here(RT_TABLE_MAIN, route_type::LOCAL, prefsrc, None, rtcf::LOCAL));
+        let device = if flow.oif == 0 { LOOPBACK_IFINDEX } else { flow.oif };
+        return Ok(RouteAnswer { device, ..to_here(RT_TABLE_MAIN, route_type::LOCAL, prefsrc, None, rtcf::LOCAL) });
     }
     match fib_lookup(ns, &flow) {
         Ok(found) => {
@@ -207,9 +214,11 @@ pub(crate) fn output(ns: Ns<'_>, query: &RouteQuery, how: How, used: &mut Option
             if found.kind == route_type::LOCAL {
                 let prefsrc = Some(found.info.prefsrc).filter(|src| !src.is_unspecified()).unwrap_or(flow.dst);
                 let prefsrc = (!had_source).then_some(prefsrc);
-                return Ok(to_here(found.table, route_type::LOCAL, prefsrc, Some(found.info), rtcf::LOCAL));
+                let device = choose(ns, &found, &flow).oif;
+                let here = to_here(found.table, route_type::LOCAL, prefsrc, Some(found.info), rtcf::LOCAL);
+                return Ok(RouteAnswer { device, ..here });
             }
-            let hop = choose(&found, &flow);
+            let hop = choose(ns, &found, &flow);
             if flow.src.is_unspecified() {
                 flow.src = source_for(ns, &found, &hop);
             }
@@ -262,6 +271,7 @@ fn way_out(ns: Ns<'_>, flow: &Flow4, found: Option<(FlowHop, NextHop)>, had_sour
         kind,
         tos: 0,
         oif: flow.oif,
+        device: flow.oif,
         gateway: hop.filter(|_| !direct).map_or(Gateway::None, |hop| hop.gateway),
         prefsrc: Some(flow.src).filter(|src| !had_source && !src.is_unspecified()),
         flow: hop.map_or(0, |hop| hop.flow),
@@ -277,6 +287,7 @@ fn to_here(table: u32, kind: u8, prefsrc: Option<Ipv4Addr>, info: Option<Arc<Fib
         kind,
         tos: 0,
         oif: LOOPBACK_IFINDEX,
+        device: LOOPBACK_IFINDEX,
         gateway: Gateway::None,
         prefsrc,
         flow: 0,
@@ -286,12 +297,22 @@ fn to_here(table: u32, kind: u8, prefsrc: Option<Ipv4Addr>, info: Option<Arc<Fib
     }
 }
 
-/// Of several ways out the one this packet takes: always the same for the same two ends (`fib_select_multipath`).
-fn choose(found: &FlowHop, flow: &Flow4) -> NextHop {
+/// Of several ways out the one this packet takes: always the same for the same two ends, or for what else packets are told
+/// apart by (`fib_select_multipath`).
+fn choose(ns: Ns<'_>, found: &FlowHop, flow: &Flow4) -> NextHop {
     let total: u64 = found.usable.iter().map(|hop| u64::from(hop.weight)).sum();
-    let ends = u64::from(u32::from(flow.src)) << 32 | u64::from(u32::from(flow.dst));
-    // Fibonacci hashing: the upper bits depend on all of the lower.
-    let mut share = (ends.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33) % total.max(1);
+    let policy = multipath::policy(ns, false);
+    let hash = if policy.is_born() {
+        let ends = u64::from(u32::from(flow.src)) << 32 | u64::from(u32::from(flow.dst));
+        // Fibonacci hashing: the upper bits depend on all of the lower.
+        ends.wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    } else {
+        flow.spread.unwrap_or_else(|| {
+            let Flow4 { src, dst, protocol, sport, dport, .. } = *flow;
+            policy.hash(&Seen { src: src.into(), dst: dst.into(), protocol, sport, dport, label: 0 }, None)
+        })
+    };
+    let mut share = (hash >> 33) % total.max(1);
     for hop in &found.usable {
         if share < u64::from(hop.weight) {
             return *hop;
@@ -363,7 +384,7 @@ pub(crate) fn input(ns: Ns<'_>, query: &RouteQuery, used: &mut Option<FlowHop>) 
         _ => return Err(errno::EINVAL),
     }
     let near = validate_source(ns, query)?;
-    let hop = choose(&found, &flow);
+    let hop = choose(ns, &found, &flow);
     // The sender could have handed it to the next router himself.
     let redirect = hop.oif == query.iif && near && hop.gateway.is_some();
     Ok(RouteAnswer {
@@ -371,6 +392,7 @@ pub(crate) fn input(ns: Ns<'_>, query: &RouteQuery, used: &mut Option<FlowHop>) 
         kind: found.kind,
         tos: 0,
         oif: hop.oif,
+        device: hop.oif,
         gateway: hop.gateway,
         prefsrc: None,
         flow: hop.flow,

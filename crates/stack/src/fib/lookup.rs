@@ -30,6 +30,8 @@ pub(crate) struct Flow4 {
     pub(crate) scope: u8,
     /// Pass over ways out without carrier where the device's settings say so.
     pub(crate) ignore_linkdown: bool,
+    /// See [`RouteQuery`](super::RouteQuery).
+    pub(crate) spread: Option<u64>,
 }
 
 /// Index of the loopback device: what is sent here comes in by it.
@@ -50,6 +52,7 @@ impl Default for Flow4 {
             dport: 0,
             scope: 0,
             ignore_linkdown: true,
+            spread: None,
         }
     }
 }

@@ -11,6 +11,7 @@ use super::route::{Nexthop6, Route6, RouteError6, table};
 use super::scope::is_link_local;
 use super::{Idev, Inet6};
 use crate::dev::{IfFlags, Link};
+use crate::multipath;
 use crate::state::Ns;
 
 /// The device by which packets of a route in table `id` leave through `hop`.
@@ -102,7 +103,11 @@ fn by_route(
     let oif = given.map_or(0, |link| link.index());
     let flow = Flow6 { dst: router, oif, any_link_state: true, ..Flow6::default() };
     let direct = |route: &Route6| !route.rejects() && route.nexthop.gateway.is_none();
-    let own = if id == table::LOCAL { None } else { lookup::in_table(&ns.inet6.read(), id, &flow, now) };
+    let own = if id == table::LOCAL {
+        None
+    } else {
+        lookup::in_table(&ns.inet6.read(), id, &flow, multipath::policy(ns, true), now)
+    };
     let found = match own.filter(|route| direct(route)) {
         Some(route) => route,
         None => {

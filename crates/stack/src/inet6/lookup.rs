@@ -12,6 +12,7 @@ use super::show::{self, View, nexthop_flags};
 use super::{Inet6, select};
 use crate::dev::Stack;
 use crate::l3::{self, Learned, Path};
+use crate::multipath::{self, Policy, Seen};
 use crate::rules::{self, Family, Selectors, Verdict};
 use crate::state::Ns;
 
@@ -46,6 +47,8 @@ pub struct Flow6 {
     /// Whether a device without a carrier will do even where `ignore_routes_with_linkdown` is set: a gateway is looked for
     /// so, or no route could be prepared before its link comes up.
     pub any_link_state: bool,
+    /// Which of several ways it takes, where more of the packet decides than is said here.
+    pub spread: Option<u64>,
 }
 
 impl Default for Flow6 {
@@ -63,6 +66,7 @@ impl Default for Flow6 {
             dport: 0,
             flow_label: 0,
             any_link_state: false,
+            spread: None,
         }
     }
 }
@@ -135,7 +139,7 @@ pub(crate) fn by_rules(ns: Ns<'_>, flow: &Flow6, now: Duration) -> Result<(u32, 
     };
     let mut refusal = RouteError6::NetUnreachable;
     let verdict = rules::lookup(ns, Family::Inet6, &packet, |id, rule| {
-        let found = in_table(&ns.state().inet6.read(), id, flow, now);
+        let found = in_table(&ns.state().inet6.read(), id, flow, multipath::policy(ns, true), now);
         let Some(route) = found else { return Verdict::Continue };
         refusal = match route.outcome() {
             rtn::THROW => return Verdict::Continue,
@@ -160,7 +164,7 @@ pub(crate) fn by_rules(ns: Ns<'_>, flow: &Flow6, now: Duration) -> Result<(u32, 
 
 /// The best route of a table: of the most specific destinations first, then the lowest metric. Of several ways out the
 /// one that this flow takes is in its place.
-pub(crate) fn in_table(inet6: &Inet6, id: u32, flow: &Flow6, now: Duration) -> Option<Arc<Route6>> {
+pub(crate) fn in_table(inet6: &Inet6, id: u32, flow: &Flow6, policy: Policy, now: Duration) -> Option<Arc<Route6>> {
     let open = |hop: &Nexthop6, kind: u8| {
         let down = inet6.dev(hop.oif).is_none_or(|idev| idev.down);
         let dead = nexthop_flags(inet6, hop, kind) & rtnh::DEAD != 0 && (down || !flow.any_link_state);
@@ -178,13 +182,13 @@ pub(crate) fn in_table(inet6: &Inet6, id: u32, flow: &Flow6, now: Duration) -> O
         let Some(route) = node.iter().find(|r| usable(r)) else { return true };
         found = Some(if route.object.is_some() {
             let hops: Vec<Nexthop6> = route.hops().into_iter().filter(|hop| open(hop, route.outcome())).collect();
-            match share(&hops, |hop| hop.weight, flow) {
+            match share(&hops, |hop| hop.weight, flow, policy) {
                 Some(hop) if *hop != route.nexthop => Arc::new(Route6 { nexthop: *hop, ..Route6::clone(route) }),
                 _ => Arc::clone(route),
             }
         } else {
             let alive: Vec<&Arc<Route6>> = sharing(node, route).filter(|r| usable(r)).collect();
-            Arc::clone(share(&alive, |r| r.nexthop.weight, flow).copied().unwrap_or(route))
+            Arc::clone(share(&alive, |r| r.nexthop.weight, flow, policy).copied().unwrap_or(route))
         });
         false
     });
@@ -192,15 +196,23 @@ pub(crate) fn in_table(inet6: &Inet6, id: u32, flow: &Flow6, now: Duration) -> O
 }
 
 /// One of several that share traffic: the same for the same flow, and each as often as its weight says.
-fn share<'r, T>(all: &'r [T], weight: impl Fn(&T) -> u16, flow: &Flow6) -> Option<&'r T> {
+fn share<'r, T>(all: &'r [T], weight: impl Fn(&T) -> u16, flow: &Flow6, policy: Policy) -> Option<&'r T> {
     let total: u64 = all.iter().map(|one| u64::from(weight(one))).sum();
     let mix = |sum: u64, part: u64| (sum ^ part).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
     let halves = |addr: Ipv6Addr| {
         let bits = addr.to_bits();
         [(bits >> 64) as u64, bits as u64]
     };
-    let parts = halves(flow.dst).into_iter().chain(halves(flow.src.unwrap_or(Ipv6Addr::UNSPECIFIED)));
-    let hash = mix(parts.fold(0, mix), u64::from(flow.flow_label));
+    let src = flow.src.unwrap_or(Ipv6Addr::UNSPECIFIED);
+    let hash = if policy.is_born() {
+        let parts = halves(flow.dst).into_iter().chain(halves(src));
+        mix(parts.fold(0, mix), u64::from(flow.ip_proto) << 32 | u64::from(flow.flow_label))
+    } else {
+        flow.spread.unwrap_or_else(|| {
+            let Flow6 { dst, ip_proto: protocol, sport, dport, flow_label: label, .. } = *flow;
+            policy.hash(&Seen { src: src.into(), dst: dst.into(), protocol, sport, dport, label }, None)
+        })
+    };
     let mut at = (hash >> 16) % total.max(1);
     for one in all {
         match at.checked_sub(u64::from(weight(one))) {

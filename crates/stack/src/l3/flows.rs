@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::dev::Link;
 use crate::l2::{Cx, ETH_HLEN};
+use crate::multipath::Policy;
 use crate::neigh;
 
 /// Places that an end's hash leads to.
@@ -21,6 +22,9 @@ const MOST: usize = 4096;
 
 /// What a way is found by: the ends of a packet, and whatever else routes may be chosen by.
 pub(super) trait Key: Copy + Eq {
+    /// Which of a namespace's [`Spread`](crate::multipath::Spread) it goes by.
+    const FAMILY: usize;
+
     /// All of it, as words.
     fn words(&self) -> impl Iterator<Item = u64>;
 }
@@ -45,6 +49,20 @@ pub(super) enum To {
     On(Onward),
 }
 
+/// What a way depends on beside a packet's ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Asks {
+    /// Nothing.
+    Nothing,
+    /// Protocol and ports: there are rules that may ask for them, or packets spread by them.
+    #[default]
+    Ports,
+    /// What a tunnel carries, by which packets spread.
+    Inside(Policy),
+    /// Both: so much that nothing is kept.
+    All,
+}
+
 /// The table of a namespace.
 #[derive(Debug)]
 pub(super) struct Flows<K> {
@@ -53,8 +71,7 @@ pub(super) struct Flows<K> {
     generation: u64,
     /// Likewise of neighbours, whose changes do not change ways.
     neighbours: u64,
-    /// No rules ask for more of a packet than its ends.
-    plain: bool,
+    asks: Asks,
     /// What was found last: most packets are followed by one of the same kind.
     last: usize,
     seed: u64,
@@ -66,7 +83,7 @@ pub(super) struct Flows<K> {
 impl<K> Default for Flows<K> {
     fn default() -> Self {
         let places = Vec::new();
-        Self { places, generation: 0, neighbours: 0, plain: false, last: 0, seed: 0, turn: 0, given_up: 0 }
+        Self { places, generation: 0, neighbours: 0, asks: Asks::Ports, last: 0, seed: 0, turn: 0, given_up: 0 }
     }
 }
 
@@ -80,10 +97,15 @@ impl<K: Key> Flows<K> {
         (hash as usize & (self.places.len() / WAYS - 1)) * WAYS
     }
 
+    #[inline]
     fn find(&mut self, key: &K) -> Option<usize> {
         if self.is_at(self.last, key) {
             return Some(self.last);
         }
+        self.find_in_set(key)
+    }
+
+    fn find_in_set(&mut self, key: &K) -> Option<usize> {
         if self.places.is_empty() {
             return None;
         }
@@ -93,10 +115,12 @@ impl<K: Key> Flows<K> {
         Some(found)
     }
 
+    #[inline]
     fn is_at(&self, at: usize, key: &K) -> bool {
         matches!(self.places.get(at), Some(Some((known, _))) if known == key)
     }
 
+    #[cold]
     fn insert(&mut self, key: K, to: To) -> usize {
         if self.places.is_empty() {
             self.seed = RandomState::new().hash_one(0);
@@ -134,7 +158,13 @@ impl<K: Key> Flows<K> {
     pub(super) fn keep_up(&mut self, cx: Cx<'_>) {
         self.is_of(cx.state.generation());
         self.neighbours = cx.state.neigh_generation();
-        self.plain = cx.state.peek_rules().is_none();
+        let policy = cx.state.l3.spread[K::FAMILY].policy();
+        self.asks = match (cx.state.peek_rules(), policy.is_born()) {
+            (None, true) => Asks::Nothing,
+            (Some(_), false) if policy.looks_inside() => Asks::All,
+            (None, false) if policy.looks_inside() => Asks::Inside(policy),
+            _ => Asks::Ports,
+        };
     }
 
     fn is_of(&mut self, generation: u64) {
@@ -149,13 +179,14 @@ impl<K: Key> Flows<K> {
         self.neighbours
     }
 
-    /// Whether rules ask for no more of a packet than its ends.
-    pub(super) const fn is_plain(&self) -> bool {
-        self.plain
+    /// What more of a packet its way depends on.
+    pub(super) const fn asks(&self) -> Asks {
+        self.asks
     }
 
     /// Where packets with this key go, by what [`keep_up`](Self::keep_up) saw; where it is not known, as `look_up` says. `None`
     /// if that says nothing: what is to become of such a packet is to be found out each time.
+    #[inline]
     pub(super) fn way(&mut self, key: K, look_up: impl FnOnce() -> Option<To>) -> Option<&mut To> {
         let at = match self.find(&key) {
             Some(at) => at,
@@ -173,17 +204,24 @@ impl Onward {
 
     /// The header of frames to the neighbour, if he is known and need not be asked whether he is still there; `neighbours`
     /// is their [generation](Flows::neighbours).
+    #[inline]
     pub(super) fn mac_header(&mut self, cx: Cx<'_>, neighbours: u64) -> Option<&[u8; ETH_HLEN]> {
         if self.mac.as_ref().is_none_or(|(known, _)| *known != neighbours) {
-            let dst: [u8; 6] = neigh::connected(cx, &self.out, self.next_hop)?.as_bytes().try_into().ok()?;
-            let src: [u8; 6] = self.out.address.as_bytes().try_into().ok()?;
-            let mut header = [0; ETH_HLEN];
-            header[..6].copy_from_slice(&dst);
-            header[6..12].copy_from_slice(&src);
-            header[12..].copy_from_slice(&self.protocol.to_be_bytes());
-            self.mac = Some((neighbours, header));
+            self.find_mac_header(cx, neighbours)?;
         }
         self.mac.as_ref().map(|(_, header)| header)
+    }
+
+    #[cold]
+    fn find_mac_header(&mut self, cx: Cx<'_>, neighbours: u64) -> Option<()> {
+        let dst: [u8; 6] = neigh::connected(cx, &self.out, self.next_hop)?.as_bytes().try_into().ok()?;
+        let src: [u8; 6] = self.out.address.as_bytes().try_into().ok()?;
+        let mut header = [0; ETH_HLEN];
+        header[..6].copy_from_slice(&dst);
+        header[6..12].copy_from_slice(&src);
+        header[12..].copy_from_slice(&self.protocol.to_be_bytes());
+        self.mac = Some((neighbours, header));
+        Some(())
     }
 }
 
@@ -192,6 +230,8 @@ mod tests {
     use super::*;
 
     impl Key for u32 {
+        const FAMILY: usize = 0;
+
         fn words(&self) -> impl Iterator<Item = u64> {
             [u64::from(*self) << 32 | 1, 2 << 32, 0].into_iter()
         }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::exceeds;
-use super::flows::{Flows, Key, To};
+use super::flows::{Asks, Flows, Key, To};
 use super::state::{L3, Leaf};
 use crate::dev::Link;
 use crate::l2::{self, Cx, Frame, PacketType};
@@ -14,15 +14,25 @@ use crate::l2::{self, Cx, Frame, PacketType};
 struct Leaving {
     out: Option<Arc<Link>>,
     frames: Vec<Frame>,
+    /// How many there may be at most, for the first that comes.
+    room: usize,
 }
 
 impl Leaving {
+    #[inline]
     fn push(&mut self, cx: Cx<'_>, out: &Arc<Link>, frame: Frame) {
         if !self.out.as_ref().is_some_and(|known| Arc::ptr_eq(known, out)) {
-            self.send(cx);
-            self.out = Some(Arc::clone(out));
+            self.turn_to(cx, out);
         }
         self.frames.push(frame);
+    }
+
+    /// What comes leaves by another device than what came before, or is the first.
+    #[cold]
+    fn turn_to(&mut self, cx: Cx<'_>, out: &Arc<Link>) {
+        self.send(cx);
+        self.out = Some(Arc::clone(out));
+        self.frames.reserve(self.room);
     }
 
     /// Before anything else is done of what came later, so that nothing overtakes.
@@ -50,8 +60,8 @@ pub(super) trait Protocol {
     /// How long the packet is, and how far it may go.
     fn extent(header: &Self::Header) -> (usize, u8);
 
-    /// What its way is found by; `plain` as [`Flows::is_plain`] says.
-    fn key(link: &Link, frame: &Frame, header: &Self::Header, plain: bool) -> Self::Key;
+    /// What its way is found by, which is [more](Flows::asks) than its ends, or not.
+    fn key(link: &Link, frame: &Frame, header: &Self::Header, asks: Asks) -> Self::Key;
 
     /// Where it goes; `None` if it goes nowhere, or somebody is to be told of it.
     fn look_up(cx: Cx<'_>, link: &Link, frame: &Frame, header: &Self::Header) -> Option<To>;
@@ -74,7 +84,7 @@ pub(super) fn receive<P: Protocol>(cx: Cx<'_>, link: &Arc<Link>, frames: impl It
     let table = P::flows(&cx.state.l3);
     // In hand of this thread for the while: nobody else receives in this namespace.
     let mut flows = std::mem::take(&mut *table.lock());
-    let mut leaving = Leaving::default();
+    let mut leaving = Leaving { room: frames.size_hint().0, ..Leaving::default() };
     // What was changed before these came is seen; what is changed meanwhile, by those that come.
     flows.keep_up(cx);
     for frame in frames {
@@ -107,8 +117,10 @@ fn onward<P: Protocol>(
     let Some(header) = P::simple(link, &frame) else { return Some((frame, None)) };
     let (len, hops) = P::extent(&header);
     let neighbours = flows.neighbours();
-    let key = P::key(link, &frame, &header, flows.is_plain());
-    match flows.way(key, || P::look_up(cx, link, &frame, &header)) {
+    let asks = flows.asks();
+    let key = P::key(link, &frame, &header, asks);
+    let look_up = || if asks == Asks::All { None } else { P::look_up(cx, link, &frame, &header) };
+    match flows.way(key, look_up) {
         Some(To::Here) => {
             if frame.segment.is_none() {
                 // Short frames are padded.

@@ -9,6 +9,7 @@ use super::frag::{Fragments, Key};
 use super::limit::{IcmpLimit, RedirectLimit};
 use super::report::AllReports;
 use super::{v4, v6};
+use crate::multipath::Spread;
 
 /// All of it. Its locks are leaves: nothing is called while one is held.
 #[derive(Debug, Default)]
@@ -23,6 +24,8 @@ pub(crate) struct L3 {
     pub(super) flows4: Leaf<Flows<v4::Key>>,
     pub(super) flows6: Leaf<Flows<v6::Key>>,
     pub(super) reports: Leaf<AllReports>,
+    /// How packets of IPv4 and of IPv6 spread over several ways.
+    pub(crate) spread: [Spread; 2],
     /// Packets of IPv4 and of IPv6 that are not whole yet: each has its own limit.
     fragments: [Leaf<Fragments>; 2],
 }

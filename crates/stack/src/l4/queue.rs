@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::l2::Frame;
@@ -84,45 +85,126 @@ pub struct QueuedError {
     pub heard: Option<Meta>,
 }
 
-/// What a packet of this many bytes counts in a buffer: the memory that Linux has for it.
-pub(super) fn truesize(len: usize) -> usize {
-    /// Room before the payload, and what stands behind it (`skb_shared_info`).
-    const AROUND: usize = 28 + 16 + 320;
+impl Waiting {
+    /// What it counts in a buffer.
+    pub(super) fn memory(&self) -> usize {
+        let (header, data) = (self.frame.network_header(), self.frame.data());
+        let version = header.first().or_else(|| data.first()).map_or(4, |byte| byte >> 4);
+        truesize(header.len() + data.len(), version == 6)
+    }
+}
+
+/// What a packet counts in a buffer that has so many bytes from the network header on, of IPv6 or not: the memory that Linux
+/// has for it.
+pub(super) fn truesize(len: usize, v6: bool) -> usize {
     /// `struct sk_buff`.
     const HEADER: usize = 256;
     /// The smallest piece of memory.
     const SMALL: usize = 576;
-    let needed = len + AROUND;
-    HEADER + if needed <= SMALL { SMALL } else { needed.next_power_of_two() }
+    /// The longest; of longer packets the payload lies in pages of its own, and counts as it is.
+    const LONG: usize = 16_384;
+    // What stands before the network header, and behind the payload; and the headers of UDP, which do not lie in pages.
+    let (around, headers) = if v6 { (344, 48) } else { (351, 28) };
+    match len + around {
+        0..=SMALL => HEADER + SMALL,
+        needed @ ..=LONG => HEADER + needed.next_power_of_two(),
+        _ => HEADER + SMALL + len - headers,
+    }
+}
+
+/// Says how much memory what waits outside of the stack takes; `None` while that is just being moved.
+pub(crate) type Outside = Arc<dyn Fn() -> Option<usize> + Send + Sync>;
+
+/// Who is asked for it. A leaf lock: read to copy the handle.
+#[derive(Default)]
+pub(super) struct Elsewhere(Mutex<Option<Outside>>);
+
+impl Elsewhere {
+    pub(super) fn set(&self, outside: Option<Outside>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = outside;
+    }
+
+    /// Asks. No lock is held.
+    pub(super) fn ask(&self) -> Option<usize> {
+        let outside = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        outside.map_or(Some(0), |outside| outside())
+    }
+}
+
+/// The memory of what waits for one socket.
+///
+/// What was taken out of the stack counts until it is received, and nobody reports that. So it is taken for unread until
+/// there seems to be no room: then whoever has it is asked, once for a buffer's worth of packets, or for each that is
+/// dropped.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Charge {
+    /// Here.
+    pub(super) bytes: usize,
+    /// Outside, no less than there is.
+    handed: usize,
+}
+
+impl Charge {
+    /// Whether one more packet may come in, of `size`. What comes counts for UDP (`counts`); for others, what is there.
+    fn admits(self, size: usize, limit: usize, counts: bool) -> bool {
+        let taken = self.bytes + self.handed;
+        if counts { taken == 0 || taken + size <= limit } else { taken < limit }
+    }
+
+    /// Whether only what is outside may be in the way: it is worth asking.
+    pub(super) fn doubts(self, size: usize, limit: usize, counts: bool) -> bool {
+        self.handed > 0 && !self.admits(size, limit, counts)
+    }
+
+    /// Takes a packet in, if there is room.
+    pub(super) fn charge(&mut self, size: usize, limit: usize, counts: bool) -> bool {
+        let room = self.admits(size, limit, counts);
+        if room {
+            self.bytes += size;
+        }
+        room
+    }
+
+    /// This packet is here no more. `outside`: it waits there.
+    pub(super) fn release(&mut self, size: usize, outside: bool) {
+        self.bytes = self.bytes.saturating_sub(size);
+        if outside {
+            self.handed += size;
+        }
+    }
+
+    /// What was [said](Elsewhere::ask) of outside. Of what is being moved nobody knows: a packet too much is better than one
+    /// that is dropped where there is room.
+    pub(super) fn learn(&mut self, outside: Option<usize>) {
+        self.handed = outside.unwrap_or(0);
+    }
 }
 
 /// Both queues of a socket.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     packets: VecDeque<Waiting>,
-    /// Memory of what waits.
-    bytes: usize,
+    pub(super) charge: Charge,
     drops: u32,
     errors: VecDeque<QueuedError>,
 }
 
 impl Queue {
-    /// Takes a packet in if there is room in `limit` (`sk_rmem_schedule`).
-    pub(crate) fn push(&mut self, mut packet: Waiting, limit: usize) -> bool {
-        let size = truesize(packet.frame.len());
-        if self.bytes + size > limit {
+    /// Takes a packet in if there is room in `limit` (`sk_rmem_schedule`). `counts`: see [`Charge::admits`].
+    pub(crate) fn push(&mut self, mut packet: Waiting, limit: usize, counts: bool) -> bool {
+        if !self.charge.charge(packet.memory(), limit, counts) {
             self.drops = self.drops.wrapping_add(1);
             return false;
         }
-        self.bytes += size;
         packet.meta.drops = self.drops;
         self.packets.push_back(packet);
         true
     }
 
-    pub(crate) fn pop(&mut self) -> Option<Waiting> {
+    /// The next packet; `outside` if it is received only later.
+    pub(crate) fn pop(&mut self, outside: bool) -> Option<Waiting> {
         let packet = self.packets.pop_front()?;
-        self.bytes -= truesize(packet.frame.len()).min(self.bytes);
+        self.charge.release(packet.memory(), outside);
         if self.packets.is_empty() && self.packets.capacity() > 64 {
             self.packets = VecDeque::new();
         }
@@ -136,11 +218,6 @@ impl Queue {
     /// Packets dropped so far.
     pub(crate) const fn drops(&self) -> u32 {
         self.drops
-    }
-
-    /// Memory of what waits.
-    pub(crate) const fn bytes(&self) -> usize {
-        self.bytes
     }
 
     pub(crate) fn push_error(&mut self, error: QueuedError) {
@@ -167,13 +244,55 @@ impl Queue {
 mod tests {
     use super::*;
 
-    /// As many as a kernel takes into a buffer of the usual size.
+    fn fit(limit: usize, size: usize, counts: bool) -> usize {
+        let mut charge = Charge::default();
+        (0..1000).take_while(|_| charge.charge(size, limit, counts)).count()
+    }
+
+    /// As many payloads of UDP as a kernel takes into a buffer, before and behind each step.
     #[test]
     fn as_many_fit_as_on_linux() {
-        for (len, fit) in
-            [(0, 256), (100, 256), (500, 166), (1000, 92), (1472, 92), (4000, 25), (9000, 12), (60_000, 3)]
-        {
-            assert_eq!(DEFAULT_BUFFER / truesize(len), fit, "{len}");
+        for (len, fits) in [
+            (0, 256),
+            (197, 256),
+            (198, 166),
+            (645, 166),
+            (646, 92),
+            (1669, 92),
+            (1670, 48),
+            (3717, 48),
+            (3718, 25),
+            (7814, 12),
+            (16_917, 12),
+            (16_918, 11),
+            (34_666, 6),
+            (34_667, 5),
+            (52_417, 3),
+        ] {
+            assert_eq!(fit(DEFAULT_BUFFER, truesize(len + 28, false), true), fits, "{len}");
         }
+        for (len, fits) in [(184, 256), (185, 166), (3704, 48), (3705, 25), (7801, 12), (16_918, 11), (52_416, 4)] {
+            assert_eq!(fit(DEFAULT_BUFFER, truesize(len + 48, true), true), fits, "{len}");
+        }
+        assert_eq!((fit(4608, truesize(1028, false), true), fit(4608, truesize(60_028, false), true)), (2, 1));
+        // Others take one more where there is any room left, and raw ones have no header of UDP.
+        for (len, fits) in [(205, 256), (206, 167), (653, 167), (654, 93), (3726, 26)] {
+            assert_eq!(fit(DEFAULT_BUFFER, truesize(len + 20, false), false), fits, "{len}");
+        }
+    }
+
+    /// What waits outside counts, and whoever has it is believed once it is in the way.
+    #[test]
+    fn what_is_handed_out_counts_until_it_is_received() {
+        let mut charge = Charge::default();
+        while charge.charge(832, 4608, true) {}
+        for _ in 0..5 {
+            charge.release(832, true);
+        }
+        assert!(charge.doubts(832, 4608, true));
+        charge.learn(Some(4 * 832));
+        assert!(charge.charge(832, 4608, true) && !charge.charge(832, 4608, true));
+        charge.learn(None);
+        assert!(charge.charge(832, 4608, true) && !charge.doubts(832, 4608, true));
     }
 }

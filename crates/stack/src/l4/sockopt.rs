@@ -12,19 +12,15 @@ use super::cmsg::Said;
 use super::options::{
     Opt, Options, SOL_ICMPV6, SOL_IP, SOL_IPV6, SOL_RAW, SOL_SOCKET, SOL_UDP, SOL_UDPLITE, Who, int, shown,
 };
-use super::queue::{MIN_RCVBUF, MIN_SNDBUF};
 use super::send::{Plan, uncork};
 use super::sock::{Caller, IPPROTO_ICMP, IPPROTO_ICMPV6, Proto, Root, Sock, State};
 use crate::l2::Cx;
 use crate::{errno, sysctl};
+use common::{SO_RCVBUF, SO_RCVBUFFORCE, SO_SNDBUF, SO_SNDBUFFORCE};
 
 const SO_TYPE: i32 = 3;
 const SO_ERROR: i32 = 4;
-const SO_SNDBUF: i32 = 7;
-const SO_RCVBUF: i32 = 8;
 const SO_BINDTODEVICE: i32 = 25;
-const SO_SNDBUFFORCE: i32 = 32;
-const SO_RCVBUFFORCE: i32 = 33;
 const SO_PROTOCOL: i32 = 38;
 const SO_DOMAIN: i32 = 39;
 const SO_BINDTOIFINDEX: i32 = 62;
@@ -104,8 +100,6 @@ fn set_socket(cx: Cx<'_>, sock: &Sock, caller: &dyn Caller, name: i32, value: &[
         return bind_device(cx, sock, caller, index);
     }
     let number = int(SOL_SOCKET, value)?;
-    let bytes = usize::try_from(number).unwrap_or(0);
-    let most = |name| usize::try_from(sysctl::number_or(cx.ns(), name, 4_194_304)).unwrap_or(usize::MAX);
     let mut state = sock.lock();
     match name {
         SO_BINDTOIFINDEX => {
@@ -114,18 +108,9 @@ fn set_socket(cx: Cx<'_>, sock: &Sock, caller: &dyn Caller, name: i32, value: &[
             let index = u32::try_from(number).map_err(|_| errno::EINVAL)?;
             return bind_device(cx, sock, caller, index);
         }
-        SO_RCVBUF => state.rcvbuf = (bytes.min(most("core/rmem_max")) * 2).max(MIN_RCVBUF),
-        SO_SNDBUF => state.sndbuf = (bytes.min(most("core/wmem_max")) * 2).max(MIN_SNDBUF),
-        SO_RCVBUFFORCE | SO_SNDBUFFORCE => {
-            if !caller.capable(Cap::NetAdmin) {
-                return Err(errno::EPERM);
-            }
-            let doubled = bytes.saturating_mul(2);
-            if name == SO_RCVBUFFORCE {
-                state.rcvbuf = doubled.max(MIN_RCVBUF);
-            } else {
-                state.sndbuf = doubled.max(MIN_SNDBUF);
-            }
+        SO_RCVBUF | SO_RCVBUFFORCE | SO_SNDBUF | SO_SNDBUFFORCE => {
+            let State { rcvbuf, sndbuf, .. } = &mut *state;
+            common::set_buffer(cx, caller, name, number, [rcvbuf, sndbuf])?;
         }
         _ => {
             let opt = Opt(SOL_SOCKET, name);

@@ -75,7 +75,7 @@ impl Packet {
     /// Memory that Linux would have for it.
     #[must_use]
     pub fn memory(&self) -> usize {
-        super::queue::truesize(self.0.frame.len())
+        self.0.memory()
     }
 
     /// What is known of it.
@@ -120,9 +120,10 @@ impl InetSocket {
     }
 
     /// Asks `outside`, with no lock held, how much memory that takes which was received from this socket and not yet by
-    /// whom it is for: see [`Packet::memory`]. It is shown as waiting.
-    pub fn on_listing(&self, outside: Option<Arc<dyn Fn() -> usize + Send + Sync>>) {
-        self.0.on_listing(outside);
+    /// whom it is for: see [`Packet::memory`]. It is shown as waiting, and takes room of the buffer. `None` is for: not to be
+    /// known just now.
+    pub fn on_listing(&self, outside: Option<Arc<dyn Fn() -> Option<usize> + Send + Sync>>) {
+        self.0.outside.set(outside);
     }
 
     /// Calls `callback` whenever [`Self::readiness`] may be another than before. It may wake somebody, and nothing else.
@@ -169,10 +170,17 @@ impl InetSocket {
         self.dressed(super::address::endpoint(state.local, port, device))
     }
 
+    /// Whether packets go to somebody without an address.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.0.lock().peer.is_some()
+    }
+
     /// `getpeername`.
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.0.lock().peer.map(|peer| self.dressed(peer))
+        // Of one without a port Linux says that it is not connected.
+        self.0.lock().peer.filter(|peer| peer.port() != 0).map(|peer| self.dressed(peer))
     }
 
     /// An end as a program of the socket's family sees it.
@@ -223,13 +231,14 @@ impl InetSocket {
         if let Some(error) = state.error.take() {
             return Err(error.into());
         }
-        Ok(state.queue.pop().map(Packet).map(|packet| self.shown(packet)))
+        Ok(state.queue.pop(false).map(Packet).map(|packet| self.shown(packet)))
     }
 
-    /// As [`Self::recv`], whatever is to be told first.
+    /// As [`Self::recv`], whatever is to be told first. It takes room of the buffer as long as it is said to wait
+    /// [outside](Self::on_listing).
     #[must_use]
     pub fn next_packet(&self) -> Option<Packet> {
-        let packet = self.0.lock().queue.pop();
+        let packet = self.0.lock().queue.pop(true);
         packet.map(Packet).map(|packet| self.shown(packet))
     }
 

@@ -180,6 +180,8 @@ impl Rtnl<'_> {
                 } else {
                     part.changed.insert(name, new.into());
                 }
+                drop(part);
+                crate::multipath::written(ns, name);
                 Ok(())
             }
         }

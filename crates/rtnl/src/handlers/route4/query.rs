@@ -72,6 +72,7 @@ pub(super) fn get(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> 
         sport: port(RTA_SPORT),
         dport: port(RTA_DPORT),
         fib_match: flags & RTM_F_FIB_MATCH != 0,
+        spread: None,
     };
     let reply = request.stack().route_get4(request.net, &query);
     let reply = reply.map_err(|number| Errno::new(number).unwrap_or(Errno::EINVAL))?;

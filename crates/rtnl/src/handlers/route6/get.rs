@@ -90,6 +90,7 @@ fn flow(request: &Request<'_>, ext: &mut ExtAck) -> Result<(Flow6, bool), Errno>
         dport: port(RTA_DPORT),
         flow_label: u32::from_be(number(RTA_FLOWLABEL)),
         any_link_state: false,
+        spread: None,
     };
     Ok((flow, header.flags & RTM_F_FIB_MATCH != 0))
 }

@@ -1,8 +1,9 @@
 //! Options of sockets without connections.
 
-use super::{DatagramFd, LARGEST_BUFFER};
+use super::DatagramFd;
 use crate::caller::Caller;
 use crate::inet::caller::read_program;
+use crate::inet::core::is_buffer;
 use crate::inet::{Family, common_option, option_value, refuse};
 use crate::listener::Call;
 use crate::mem::Memory;
@@ -11,12 +12,10 @@ use crate::task::Task;
 use crate::world::{World, lock};
 
 /// Options of level SOL_SOCKET that the stand-in has of its own: it answers what they are.
-const NATIVE_TOO: [i32; 8] = [
+const NATIVE_TOO: [i32; 6] = [
     libc::SO_REUSEADDR,
     libc::SO_BROADCAST,
     libc::SO_DONTROUTE,
-    libc::SO_RCVBUF,
-    libc::SO_SNDBUF,
     libc::SO_TIMESTAMP,
     libc::SO_TIMESTAMPNS,
     libc::SO_RXQ_OVFL,
@@ -60,12 +59,6 @@ impl DatagramFd {
             self.fill(world, &mut state);
             state.filtered = true;
         }
-        if (level, name) == (libc::SOL_SOCKET, libc::SO_RCVBUF)
-            && let Some(bytes) = value.first_chunk()
-        {
-            let bytes = usize::try_from(i32::from_ne_bytes(*bytes)).unwrap_or(0);
-            self.core.set_receive_buffer(bytes.saturating_mul(2).min(LARGEST_BUFFER));
-        }
         if level == libc::SOL_PACKET
             && let Err(e) = self.prepare_ring(world, task, name)
         {
@@ -74,6 +67,10 @@ impl DatagramFd {
         match self.core.set_option(level, name, &value, &self.privileges(world, task)) {
             Ok(()) if level == libc::SOL_SOCKET && NATIVE_TOO.contains(&name) => Outcome::Proceed,
             Err(libc::ENOPROTOOPT) if level == libc::SOL_SOCKET => Outcome::Proceed,
+            Ok(()) if level == libc::SOL_SOCKET && is_buffer(name) => {
+                self.make_room();
+                Outcome::Value(0)
+            }
             result => Outcome::from(result.map(|()| 0)),
         }
     }

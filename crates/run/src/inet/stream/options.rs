@@ -45,6 +45,9 @@ pub(super) fn set(world: &World, task: Task, call: &Call, s: &StreamFd) -> Outco
             _ => Err(libc::EINVAL),
         }),
         (libc::SOL_SOCKET, libc::SO_REUSEPORT) => done(truth(&value).map(|on| s.socket.set_reuse_port(on))),
+        (libc::SOL_SOCKET, libc::SO_RCVBUFFORCE | libc::SO_SNDBUFFORCE) if value.len() < size_of::<i32>() => {
+            Outcome::Errno(libc::EINVAL)
+        }
         (libc::SOL_SOCKET, libc::SO_SNDBUF | libc::SO_RCVBUF) => also(s.set_buffer(option, &value, false)),
         (libc::SOL_SOCKET, libc::SO_MARK | libc::SO_RCVBUFFORCE | libc::SO_SNDBUFFORCE) if !admin() => {
             Outcome::Errno(libc::EPERM)
@@ -120,6 +123,19 @@ impl StreamFd {
         sys::set_socket_int(app.as_fd(), libc::SOL_SOCKET, plain, asked).map_err(|e| sys::errno_of(&e))
     }
 
+    /// What a buffer is said to have: what was set, or what sockets are born with.
+    fn buffer(&self, world: &World, option: i32) -> Option<i32> {
+        let (send, receive) = self.socket.buffers();
+        let (set, born) = if option == libc::SO_SNDBUF { (send, "ipv4/tcp_wmem") } else { (receive, "ipv4/tcp_rmem") };
+        if let Some(bytes) = set {
+            return i32::try_from(bytes).ok();
+        }
+        if !matches!(lock(&self.state).phase, Phase::Fresh | Phase::Listening { .. }) {
+            return None;
+        }
+        world.stack.sysctl_read(&self.net, born).ok()?.split_whitespace().nth(1)?.parse().ok()
+    }
+
     /// Our end of a connection takes no more for the program than its socket says: a stream of AF_UNIX is bounded by who
     /// sends.
     pub(super) fn bound(&self, wire: BorrowedFd<'_>) {
@@ -155,6 +171,11 @@ pub(super) fn get(world: &World, task: Task, call: &Call, s: &StreamFd) -> Outco
         }
         (libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX) => Ok(s.socket.device().to_ne_bytes().to_vec()),
         (libc::SOL_SOCKET, libc::SO_PRIORITY) => Ok(s.socket.priority().to_ne_bytes().to_vec()),
+        (libc::SOL_SOCKET, libc::SO_RCVBUF | libc::SO_SNDBUF) => match s.buffer(world, option) {
+            Some(bytes) => Ok(bytes.to_ne_bytes().to_vec()),
+            // Of an open connection whose ends may grow as they like.
+            None => return Outcome::Proceed,
+        },
         (libc::SOL_SOCKET, _) => return Outcome::Proceed,
         (libc::IPPROTO_TCP, _) => s.socket.tcp_option(option),
         (libc::SOL_IP | libc::SOL_IPV6, _) => {

@@ -36,6 +36,7 @@ fn get(world: &World, net: &NetRef, dst: &str) -> (Option<u32>, Option<IpAddr>, 
                 sport: 0,
                 dport: 0,
                 fib_match: false,
+                spread: None,
             };
             let RouteReply::Way(way) = world.stack.route_get4(net, &query).unwrap() else {
                 panic!("a way was asked for")

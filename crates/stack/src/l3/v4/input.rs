@@ -14,6 +14,7 @@ use crate::l2::{self, Checksum, Cx, Frame, PacketType};
 use crate::l3::frag::{self, Part};
 use crate::l3::{Delivered, Quote, Reach, Received, internet_checksum, report};
 use crate::l4;
+use crate::multipath;
 use crate::state::ConfOf;
 
 const ICMP: u8 = 1;
@@ -53,7 +54,7 @@ pub(in crate::l3) fn ip_rcv(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame) {
     let reach = match frame.routed {
         Some(reach) => reach,
         None => {
-            let way = fib::route_input(cx.ns(), &query(link, &frame, &header), &mut None);
+            let way = fib::route_input(cx.ns(), &query(cx, link, &frame, &header), &mut None);
             match reach_of(&way) {
                 Some(reach) => reach,
                 None => return forward::ip_forward(cx, link, frame, &header, found, way),
@@ -97,9 +98,10 @@ fn reach_of(found: &Result<RouteAnswer, i32>) -> Option<Reach> {
 }
 
 /// What routing is asked for a packet that came in.
-pub(super) fn query(link: &Link, frame: &Frame, header: &Ipv4Header) -> RouteQuery {
-    let ports = frame.data().get(header.len..header.len + 4).filter(|_| matches!(header.protocol, 6 | 17));
-    let ports = ports.map_or((0, 0), |p| (u16::from_be_bytes([p[0], p[1]]), u16::from_be_bytes([p[2], p[3]])));
+pub(super) fn query(cx: Cx<'_>, link: &Link, frame: &Frame, header: &Ipv4Header) -> RouteQuery {
+    // What a part of a packet begins with are no ports, but for the first: and that is to go where the others go.
+    let transport = frame.data().get(header.len..).filter(|_| !header.is_fragment()).unwrap_or_default();
+    let ports = multipath::ports(header.protocol, transport);
     RouteQuery {
         dst: header.dst,
         src: header.src,
@@ -112,6 +114,7 @@ pub(super) fn query(link: &Link, frame: &Frame, header: &Ipv4Header) -> RouteQue
         sport: ports.0,
         dport: ports.1,
         fib_match: false,
+        spread: cx.state.l3.spread[0].policy().hash_inside(frame.data()),
     }
 }
 
@@ -161,7 +164,8 @@ fn deliver_whole(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame, header: &Ipv4He
         protocol: header.protocol,
         tos: header.tos,
         hop_limit: header.ttl,
-        iif: link.index(),
+        // Of its own packets a host says that they came by the device that has the address (`inet_iif`).
+        iif: if frame.device == 0 { link.index() } else { frame.device },
         reach,
         frame,
     };

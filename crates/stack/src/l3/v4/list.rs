@@ -9,10 +9,11 @@ use crate::dev::Link;
 use crate::fib::{self, route_type, rtcf};
 use crate::inet;
 use crate::l2::{Cx, Frame, PacketType, ethertype};
-use crate::l3::flows::{self, Flows, Onward, To};
+use crate::l3::flows::{self, Asks, Flows, Onward, To};
 use crate::l3::list::Protocol;
 use crate::l3::state::Leaf;
 use crate::l3::{L3, Reach};
+use crate::multipath;
 
 /// IPv4.
 pub(in crate::l3) struct Ipv4;
@@ -23,12 +24,14 @@ pub(in crate::l3) struct Key {
     ends: (u32, u32),
     iif: u32,
     mark: u32,
-    /// Protocol and ports, where there are rules that may ask for them.
+    /// Protocol and ports where they may be asked for, or what is inside.
     ports: (u32, u8),
     tos: u8,
 }
 
 impl flows::Key for Key {
+    const FAMILY: usize = 0;
+
     fn words(&self) -> impl Iterator<Item = u64> {
         let ends = u64::from(self.ends.0) << 32 | u64::from(self.ends.1);
         let ports = u64::from(self.ports.0) << 16 | u64::from(self.ports.1) << 8 | u64::from(self.tos);
@@ -49,6 +52,7 @@ impl Protocol for Ipv4 {
     }
 
     /// No options.
+    #[inline]
     fn simple(_: &Link, frame: &Frame) -> Option<Ipv4Header> {
         let data = frame.data();
         let header: &[u8; HLEN] = data.first_chunk()?;
@@ -59,16 +63,21 @@ impl Protocol for Ipv4 {
         (frame.segment.is_some() || parsed.total_len <= data.len()).then_some(parsed)
     }
 
+    #[inline]
     fn extent(header: &Ipv4Header) -> (usize, u8) {
         (header.total_len, header.ttl)
     }
 
-    fn key(link: &Link, frame: &Frame, header: &Ipv4Header, plain: bool) -> Key {
-        let ports = if plain {
-            (0, 0)
-        } else {
-            let query = query(link, frame, header);
-            (u32::from(query.sport) << 16 | u32::from(query.dport), query.protocol)
+    #[inline]
+    fn key(link: &Link, frame: &Frame, header: &Ipv4Header, asks: Asks) -> Key {
+        let ports = match asks {
+            Asks::Nothing => (0, 0),
+            Asks::Inside(policy) => (policy.hash_inside(frame.data()).map_or(0, |hash| (hash >> 32) as u32), 0),
+            Asks::Ports | Asks::All => {
+                let transport = frame.data().get(header.len..).filter(|_| !header.is_fragment()).unwrap_or_default();
+                let (sport, dport) = multipath::ports(header.protocol, transport);
+                (u32::from(sport) << 16 | u32::from(dport), header.protocol)
+            }
         };
         Key {
             ends: (header.src.into(), header.dst.into()),
@@ -80,7 +89,7 @@ impl Protocol for Ipv4 {
     }
 
     fn look_up(cx: Cx<'_>, link: &Link, frame: &Frame, header: &Ipv4Header) -> Option<To> {
-        let way = fib::route_input(cx.ns(), &query(link, frame, header), &mut None).ok()?;
+        let way = fib::route_input(cx.ns(), &query(cx, link, frame, header), &mut None).ok()?;
         match way.kind {
             route_type::LOCAL => Some(To::Here),
             route_type::UNICAST if way.flags & rtcf::DOREDIRECT == 0 => {
@@ -93,6 +102,7 @@ impl Protocol for Ipv4 {
         }
     }
 
+    #[inline]
     fn age(frame: &mut Frame) {
         decrease_ttl(frame.data_mut());
     }

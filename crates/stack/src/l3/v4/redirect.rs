@@ -82,6 +82,7 @@ pub(super) fn receive(cx: Cx<'_>, packet: &Received, from: Ipv4Addr) {
         sport: 0,
         dport: 0,
         fib_match: false,
+        spread: None,
     };
     let how = How { any_source: true, on_link: false };
     let Ok(way) = fib::route_output(ns, &query, how, &mut None) else { return };

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::header::Ipv4Header;
 use crate::dev::Link;
 use crate::errno;
-use crate::fib::{self, FibInfo, Gateway, How, RouteQuery, route_type};
+use crate::fib::{self, FibInfo, Gateway, How, RouteQuery, route_type, rtcf};
 use crate::l2::Cx;
 use crate::l3::{Flow, Learned, Path, Reach, Route, exception};
 use crate::sysctl;
@@ -41,6 +41,7 @@ pub(in crate::l3) fn route_output(cx: Cx<'_>, flow: &Flow, dst: Ipv4Addr) -> Res
         sport: flow.sport,
         dport: flow.dport,
         fib_match: false,
+        spread: None,
     };
     let how = How { any_source: flow.any_source, on_link: flow.on_link };
     let way = fib::route_output(cx.ns(), &query, how, &mut None)?;
@@ -52,6 +53,8 @@ pub(in crate::l3) fn route_output(cx: Cx<'_>, flow: &Flow, dst: Ipv4Addr) -> Res
         route_type::LOCAL => Reach::Local,
         route_type::BROADCAST => Reach::Broadcast,
         route_type::MULTICAST => Reach::Multicast,
+        // What is sent to the loopback device stays here, whosever the address is.
+        _ if way.flags & rtcf::LOCAL != 0 => Reach::Local,
         _ => Reach::Unicast,
     };
     let metric = |number| way.info.as_ref().map_or(0, |info| info.metrics.get(number));
@@ -62,7 +65,7 @@ pub(in crate::l3) fn route_output(cx: Cx<'_>, flow: &Flow, dst: Ipv4Addr) -> Res
         dst: dst.into(),
         src: src.into(),
         oif: way.oif,
-        device: way.oif,
+        device: way.device,
         next_hop: learned.and_then(|learned| learned.gateway).unwrap_or_else(|| next_hop(way.gateway, dst)),
         reach,
         mtu,
@@ -103,6 +106,7 @@ pub(super) fn learn_mtu(cx: Cx<'_>, packet: &Ipv4Header, said: u32) {
         sport: 0,
         dport: 0,
         fib_match: false,
+        spread: None,
     };
     let Ok(way) = fib::route_output(ns, &query, How { any_source: true, on_link: false }, &mut None) else { return };
     let Some(link) = cx.state.links.by_index(way.oif) else { return };

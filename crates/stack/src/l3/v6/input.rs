@@ -11,6 +11,7 @@ use crate::l2::{self, Cx, Frame, PacketType};
 use crate::l3::frag::{self, Part};
 use crate::l3::{Delivered, Quote, Reach, Received};
 use crate::l4;
+use crate::multipath;
 
 /// A packet came in by `link`.
 pub(in crate::l3) fn ipv6_rcv(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame) {
@@ -43,7 +44,7 @@ pub(in crate::l3) fn ipv6_rcv(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame) {
         }
         None => {}
     }
-    match inet6::way(cx.ns(), &flow(link, &frame, &header), cx.now()) {
+    match inet6::way(cx.ns(), &flow(cx, link, &frame, &header), cx.now()) {
         Ok(way) if way.local => ip6_input(cx, link, frame, &header, (Reach::Local, link.index())),
         found => forward::ip6_forward(cx, link, frame, &header, found),
     }
@@ -59,12 +60,8 @@ pub(super) fn may_come(link: &Link, header: &Ipv6Header) -> bool {
 }
 
 /// What routing is asked for a packet that came in.
-pub(super) fn flow(link: &Link, frame: &Frame, header: &Ipv6Header) -> Flow6 {
-    let ports = match header.next {
-        6 | 17 => frame.data().get(HLEN..HLEN + 4),
-        _ => None,
-    };
-    let ports = ports.map_or((0, 0), |p| (u16::from_be_bytes([p[0], p[1]]), u16::from_be_bytes([p[2], p[3]])));
+pub(super) fn flow(cx: Cx<'_>, link: &Link, frame: &Frame, header: &Ipv6Header) -> Flow6 {
+    let ports = multipath::ports(header.next, frame.data().get(HLEN..).unwrap_or_default());
     Flow6 {
         dst: header.dst,
         src: Some(header.src),
@@ -77,6 +74,7 @@ pub(super) fn flow(link: &Link, frame: &Frame, header: &Ipv6Header) -> Flow6 {
         sport: ports.0,
         dport: ports.1,
         flow_label: header.flow_label,
+        spread: cx.state.l3.spread[1].policy().hash_inside(frame.data()),
         ..Flow6::default()
     }
 }

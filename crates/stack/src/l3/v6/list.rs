@@ -9,10 +9,11 @@ use super::route;
 use crate::dev::Link;
 use crate::inet6::{self, devconf};
 use crate::l2::{Cx, Frame, PacketType, ethertype};
-use crate::l3::flows::{self, Flows, Onward, To};
+use crate::l3::flows::{self, Asks, Flows, Onward, To};
 use crate::l3::list::Protocol;
 use crate::l3::state::Leaf;
 use crate::l3::{L3, Reach};
+use crate::multipath;
 
 /// IPv6.
 pub(in crate::l3) struct Ipv6;
@@ -25,12 +26,14 @@ pub(in crate::l3) struct Key {
     mark: u32,
     /// Of several ways it chooses one, too.
     flow_label: u32,
-    /// Protocol and ports, where there are rules that may ask for them.
+    /// Protocol and ports where they may be asked for, or what is inside.
     ports: (u32, u8),
     tclass: u8,
 }
 
 impl flows::Key for Key {
+    const FAMILY: usize = 1;
+
     fn words(&self) -> impl Iterator<Item = u64> {
         let [src, dst] = [self.ends.0, self.ends.1].map(Ipv6Addr::to_bits);
         let ports = u64::from(self.ports.0) << 16 | u64::from(self.ports.1) << 8 | u64::from(self.tclass);
@@ -53,6 +56,7 @@ impl Protocol for Ipv6 {
     }
 
     /// To one host, and with nothing in it that everybody on the way has to look at.
+    #[inline]
     fn simple(link: &Link, frame: &Frame) -> Option<Ipv6Header> {
         if frame.kind != PacketType::Host || frame.routed.is_some() {
             return None;
@@ -63,16 +67,23 @@ impl Protocol for Ipv6 {
         (whole && plain && input::may_come(link, &header)).then_some(header)
     }
 
+    #[inline]
     fn extent(header: &Ipv6Header) -> (usize, u8) {
         (HLEN + header.payload_len, header.hop_limit)
     }
 
-    fn key(link: &Link, frame: &Frame, header: &Ipv6Header, plain: bool) -> Key {
-        let ports = if plain {
-            (0, 0)
-        } else {
-            let flow = input::flow(link, frame, header);
-            (u32::from(flow.sport) << 16 | u32::from(flow.dport), flow.ip_proto)
+    #[inline]
+    fn key(link: &Link, frame: &Frame, header: &Ipv6Header, asks: Asks) -> Key {
+        let ports = match asks {
+            // Of several ways it chooses one.
+            Asks::Nothing => (0, header.next),
+            Asks::Inside(policy) => {
+                (policy.hash_inside(frame.data()).map_or(0, |hash| (hash >> 32) as u32), header.next)
+            }
+            Asks::Ports | Asks::All => {
+                let (sport, dport) = multipath::ports(header.next, frame.data().get(HLEN..).unwrap_or_default());
+                (u32::from(sport) << 16 | u32::from(dport), header.next)
+            }
         };
         Key {
             ends: (header.src, header.dst),
@@ -85,7 +96,7 @@ impl Protocol for Ipv6 {
     }
 
     fn look_up(cx: Cx<'_>, link: &Link, frame: &Frame, header: &Ipv6Header) -> Option<To> {
-        let way = inet6::way(cx.ns(), &input::flow(link, frame, header), cx.now()).ok()?;
+        let way = inet6::way(cx.ns(), &input::flow(cx, link, frame, header), cx.now()).ok()?;
         // What ends by itself ends without anybody having changed anything. What ends meanwhile besides this one was not
         // chosen, and is not when it is gone.
         if way.ends {
@@ -107,6 +118,7 @@ impl Protocol for Ipv6 {
         Some(To::On(Onward::new(ethertype::IPV6, out, mtu, next_hop.into())))
     }
 
+    #[inline]
     fn age(frame: &mut Frame) {
         if let Some(hop_limit) = frame.data_mut().get_mut(7) {
             *hop_limit -= 1;

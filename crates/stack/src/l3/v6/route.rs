@@ -45,6 +45,7 @@ pub(in crate::l3) fn route_output(cx: Cx<'_>, flow: &Flow, dst: Ipv6Addr) -> Res
         dport: flow.dport,
         flow_label: flow.flow_label,
         any_link_state: false,
+        spread: None,
     };
     let way = inet6::way(ns, &asked, cx.now()).map_err(|error| {
         // Linux looks for an address to send from before it minds that there is no way.

@@ -88,7 +88,7 @@ impl PacketSock {
             ty: if self.cooked { 2 } else { 3 },
             protocol: state.protocol,
             ifindex: state.ifindex,
-            memory: (state.bytes as u32, state.rcvbuf as u32),
+            memory: (state.charge.bytes as u32, state.rcvbuf as u32),
             drops: state.drops,
             uid: self.uid,
             inode: self.inode.load(Ordering::Relaxed),

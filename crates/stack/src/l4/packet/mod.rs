@@ -18,8 +18,10 @@ use pernet::NetRef;
 
 use super::cmsg::{ControlMessage, wall};
 use super::filter::{Filter, FilterInstruction, Seen};
-use super::queue::{DEFAULT_BUFFER, MIN_RCVBUF, truesize};
-use super::sock::OnReady;
+use super::options::int;
+use super::queue::{Charge, DEFAULT_BUFFER, Elsewhere, truesize};
+use super::sock::{Caller, OnReady};
+use super::sockopt::common::set_buffer;
 use super::user::SocketError;
 use crate::dev::{Link, Stack};
 use crate::errno;
@@ -31,6 +33,7 @@ use ring::{LOSING, Receiver, Rings, Slot};
 
 /// Frames of every protocol.
 const ETH_P_ALL: u16 = 3;
+const ETH_P_IPV6: u16 = 0x86dd;
 const ETHERNET_HEADER: usize = 14;
 const SOL_PACKET: i32 = 263;
 /// What is said of a frame: that its checksum is not computed yet, that it bears a tag, and that the tag's type is known.
@@ -69,6 +72,8 @@ pub struct PacketFrame {
     pub checksum_open: bool,
     /// The tag that it bears, and that tag's Ethernet type.
     pub tag: Option<(u16, u16)>,
+    /// Memory that Linux would have for it.
+    pub memory: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,8 +90,9 @@ struct State {
     /// The device that it was bound to is gone, or down.
     error: Option<i32>,
     queue: VecDeque<PacketFrame>,
-    bytes: usize,
+    charge: Charge,
     rcvbuf: usize,
+    sndbuf: usize,
     /// Since the last look: those that came, and of these those there was no room for.
     seen: u32,
     drops: u32,
@@ -118,6 +124,8 @@ pub(crate) struct PacketSock {
     state: Mutex<State>,
     /// A leaf lock: read to copy the handle.
     ready: Mutex<Option<OnReady>>,
+    /// Asked for the memory of what waits outside of the stack to be received.
+    outside: Elsewhere,
 }
 
 impl std::fmt::Debug for PacketSock {
@@ -264,17 +272,23 @@ impl PacketSock {
             at: cx.now(),
             checksum_open: matches!(frame.checksum, Checksum::Partial { .. }),
             tag: frame.tag.map(|tag| (tag.tci, tag.protocol)),
+            memory: truesize(mac.len() - header.min(mac.len()), frame.protocol == ETH_P_IPV6),
         };
         state.seen = state.seen.wrapping_add(1);
         if state.rings.rx.is_some() {
             self.take_into_ring(cx, state, &taken);
         } else {
-            let size = truesize(taken.bytes.len());
-            if state.bytes + size > state.rcvbuf {
+            if state.charge.doubts(taken.memory, state.rcvbuf, false) {
+                drop(state);
+                let outside = self.outside.ask();
+                state = self.lock();
+                state.charge.learn(outside);
+            }
+            let limit = state.rcvbuf;
+            if !state.charge.charge(taken.memory, limit, false) {
                 state.drops = state.drops.wrapping_add(1);
                 return;
             }
-            state.bytes += size;
             state.queue.push_back(taken);
             drop(state);
         }
@@ -390,8 +404,9 @@ impl PacketSocket {
             ifindex: 0,
             error: None,
             queue: VecDeque::new(),
-            bytes: 0,
+            charge: Charge::default(),
             rcvbuf: DEFAULT_BUFFER,
+            sndbuf: DEFAULT_BUFFER,
             seen: 0,
             drops: 0,
             members: Vec::new(),
@@ -412,6 +427,7 @@ impl PacketSocket {
             listens: AtomicBool::new(protocol != 0),
             state: Mutex::new(state),
             ready: Mutex::new(None),
+            outside: Elsewhere::default(),
         });
         let socket = Self(sock);
         socket.hook(0);
@@ -478,17 +494,27 @@ impl PacketSocket {
     pub fn recv(&self) -> Result<Option<PacketFrame>, SocketError> {
         match self.take_error() {
             Some(error) => Err(error),
-            None => Ok(self.next_frame()),
+            None => Ok(self.next(false)),
         }
     }
 
-    /// As [`Self::recv`], whatever is to be told first.
+    /// As [`Self::recv`], whatever is to be told first. It takes room of the buffer as long as it is said to wait
+    /// [outside](Self::on_listing).
     #[must_use]
     pub fn next_frame(&self) -> Option<PacketFrame> {
+        self.next(true)
+    }
+
+    fn next(&self, outside: bool) -> Option<PacketFrame> {
         let mut state = self.0.lock();
         let frame = state.queue.pop_front()?;
-        state.bytes -= truesize(frame.bytes.len()).min(state.bytes);
+        state.charge.release(frame.memory, outside);
         Some(frame)
+    }
+
+    /// As [`InetSocket::on_listing`](crate::InetSocket::on_listing), of [frames](PacketFrame::memory).
+    pub fn on_listing(&self, outside: Option<Arc<dyn Fn() -> Option<usize> + Send + Sync>>) {
+        self.0.outside.set(outside);
     }
 
     /// Is there a frame, or an error?
@@ -535,9 +561,22 @@ impl PacketSocket {
         Ok(())
     }
 
-    /// `SO_RCVBUF`, in bytes of memory.
-    pub fn set_receive_buffer(&self, bytes: usize) {
-        self.0.lock().rcvbuf = bytes.max(MIN_RCVBUF);
+    /// `SO_RCVBUF` or `SO_SNDBUF`, or by force: what a program asks for.
+    ///
+    /// # Errors
+    /// `EINVAL` for too few bytes, `EPERM` for whoever may force nothing.
+    pub fn set_buffer(&self, name: i32, value: &[u8], caller: &dyn Caller) -> Result<(), SocketError> {
+        let asked = int(SOL_PACKET, value)?;
+        let cx = self.0.cx().ok_or(errno::ENODEV)?;
+        let State { rcvbuf, sndbuf, .. } = &mut *self.0.lock();
+        Ok(set_buffer(cx, caller, name, asked, [rcvbuf, sndbuf])?)
+    }
+
+    /// Its buffers, in bytes of memory: what it receives, and what it sends.
+    #[must_use]
+    pub fn buffers(&self) -> (usize, usize) {
+        let state = self.0.lock();
+        (state.rcvbuf, state.sndbuf)
     }
 }
 
@@ -549,6 +588,7 @@ impl Drop for PacketSocket {
             std::mem::take(&mut state.members)
         };
         self.on_ready(None);
+        self.on_listing(None);
         let Some(cx) = self.0.cx() else { return };
         if let Some(packets) = cx.state.l4.packets.peek() {
             packets.place(&self.0, None);

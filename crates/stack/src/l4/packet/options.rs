@@ -6,7 +6,7 @@ use pernet::Origin;
 
 use super::super::options::int;
 use super::ring::{Receiver, RingMemory, Version};
-use super::{Membership, PacketSocket, SOL_PACKET, State};
+use super::{Charge, Membership, PacketSocket, SOL_PACKET, State};
 use crate::dev::IfFlags;
 use crate::errno;
 use crate::l2::Cx;
@@ -105,7 +105,7 @@ impl PacketSocket {
                 state.rings.set(name == PACKET_TX_RING, value)?;
                 // What waited to be received by calls is lost.
                 state.queue.clear();
-                state.bytes = 0;
+                state.charge = Charge::default();
                 let now = self.0.cx().map_or(std::time::Duration::ZERO, crate::l4::cmsg::wall_now);
                 let rings = &mut state.rings;
                 if let (Some(Receiver::Blocks(blocks)), Some(memory)) = (&mut rings.rx, &rings.memory) {

@@ -1,9 +1,17 @@
 //! What sockets with and without connections say alike of options of IP that are more than a number.
 
-use crate::errno;
+use pernet::Cap;
+
 use crate::l2::Cx;
 use crate::l4::options::{SOL_IP, SOL_IPV6, Who, int, shown};
+use crate::l4::queue::{MIN_RCVBUF, MIN_SNDBUF};
+use crate::l4::sock::Caller;
+use crate::{errno, sysctl};
 
+pub(crate) const SO_SNDBUF: i32 = 7;
+pub(crate) const SO_RCVBUF: i32 = 8;
+pub(crate) const SO_SNDBUFFORCE: i32 = 32;
+pub(crate) const SO_RCVBUFFORCE: i32 = 33;
 pub(crate) const IP_ROUTER_ALERT: i32 = 5;
 pub(crate) const IP_UNBLOCK_SOURCE: i32 = 37;
 pub(crate) const IP_BLOCK_SOURCE: i32 = 38;
@@ -153,6 +161,39 @@ pub(crate) fn port_range(value: &[u8]) -> Result<(u16, u16), i32> {
     let range = int(SOL_IPV6, value)?.cast_unsigned();
     let (low, high) = (range as u16, (range >> 16) as u16);
     if low != 0 && high != 0 && low > high { Err(errno::EINVAL) } else { Ok((low, high)) }
+}
+
+/// What a buffer has of what a program asks for: twice as much, for what Linux has around each packet. Whoever `force`s it
+/// passes what an administrator set, and cannot ask for less than nothing.
+pub(crate) fn doubled(cx: Option<Cx<'_>>, asked: i32, sends: bool, force: bool) -> usize {
+    let (most, least) = if sends { ("core/wmem_max", MIN_SNDBUF) } else { ("core/rmem_max", MIN_RCVBUF) };
+    let bytes = if force {
+        asked.max(0).unsigned_abs()
+    } else {
+        let most = cx.map_or(4_194_304, |cx| sysctl::number_or(cx.ns(), most, 4_194_304));
+        asked.cast_unsigned().min(u32::try_from(most).unwrap_or(u32::MAX))
+    };
+    (bytes.min(i32::MAX as u32 / 2) as usize * 2).max(least)
+}
+
+/// `SO_RCVBUF`, `SO_SNDBUF`, and by force, of a socket with these buffers: what it receives, and what it sends.
+///
+/// # Errors
+/// `EPERM`.
+pub(crate) fn set_buffer(
+    cx: Cx<'_>,
+    caller: &dyn Caller,
+    name: i32,
+    asked: i32,
+    [receive, send]: [&mut usize; 2],
+) -> Result<(), i32> {
+    let force = matches!(name, SO_RCVBUFFORCE | SO_SNDBUFFORCE);
+    if force && !caller.capable(Cap::NetAdmin) {
+        return Err(errno::EPERM);
+    }
+    let sends = matches!(name, SO_SNDBUF | SO_SNDBUFFORCE);
+    *if sends { send } else { receive } = doubled(Some(cx), asked, sends, force);
+    Ok(())
 }
 
 /// As `getsockopt` gives it.

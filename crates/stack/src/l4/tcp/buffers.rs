@@ -2,28 +2,26 @@
 //!
 //! As long as nobody says so, both are [`BUFFER`]. Linux doubles what is asked for, and shows the double; that is kept here.
 
+use pernet::NetRef;
+
 use super::sock::{BUFFER, Sock};
 use super::stream::TcpSocket;
-use crate::l4::queue::{MIN_RCVBUF, MIN_SNDBUF};
-use crate::sysctl;
+use crate::dev::Stack;
+use crate::l2::Cx;
+use crate::l4::sockopt::common::doubled;
 
 /// More than this an engine does not get, whatever is asked for: it is memory of the stack's.
 pub(super) const MOST: usize = 1 << 20;
 
 impl Sock {
-    /// As Linux makes it of what a program asks for, within what an administrator set if `within` names that.
-    fn doubled(&self, asked: i32, within: Option<&str>, least: usize) -> usize {
-        let asked = usize::try_from(asked).unwrap_or(0);
+    /// As Linux makes it of what a program asks for.
+    fn doubled(&self, asked: i32, sends: bool, force: bool) -> usize {
         let net = self.net.upgrade();
-        let cx = net.as_ref().and_then(|net| crate::l2::Cx::new(&self.stack, net));
-        let most = within.zip(cx).map_or(usize::MAX, |(name, cx)| {
-            usize::try_from(sysctl::number_or(cx.ns(), name, 4_194_304)).unwrap_or(usize::MAX)
-        });
-        asked.min(most).saturating_mul(2).clamp(least, i32::MAX as usize)
+        doubled(net.as_ref().and_then(|net| Cx::new(&self.stack, net)), asked, sends, force)
     }
 
     fn set_send_buffer(&self, asked: i32, force: bool) {
-        let bytes = self.doubled(asked, (!force).then_some("core/wmem_max"), MIN_SNDBUF);
+        let bytes = self.doubled(asked, true, force);
         let mut inner = self.lock();
         inner.options.send_buffer = bytes;
         if let Some(engine) = &mut inner.engine {
@@ -32,9 +30,18 @@ impl Sock {
     }
 
     fn set_receive_buffer(&self, asked: i32, force: bool) {
-        let bytes = self.doubled(asked, (!force).then_some("core/rmem_max"), MIN_RCVBUF);
+        let bytes = self.doubled(asked, false, force);
         // The window that an engine has told of already is not taken back.
         self.lock().options.receive_buffer = bytes;
+    }
+}
+
+impl Stack {
+    /// What a buffer of a socket of `net` has, of what its program asks for; one that `sends`, or receives; by `force`, past
+    /// what an administrator set. For sockets that the stack does not know.
+    #[must_use]
+    pub fn socket_buffer(&self, net: &NetRef, asked: i32, sends: bool, force: bool) -> usize {
+        doubled(Cx::new(self, net), asked, sends, force)
     }
 }
 

@@ -148,7 +148,7 @@ impl Options {
 
     /// Of a listener's, what a connection of it begins with.
     pub(super) fn inherited(&self) -> Self {
-        Self { priority: 0, defer_accept: 0, ..self.clone() }
+        Self { priority: 0, defer_accept: 0, fastopen: 0, ..self.clone() }
     }
 
     /// What is heeded of packets of IPv6, or of IPv4.
