@@ -263,3 +263,27 @@ impl Stack {
         !locked(&self.inner().softnet.ready).is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_is_room_for_so_many_in_lists_or_alone() {
+        let backlog = Backlog::default();
+        let list = |count| (0..count).map(|_| Frame::default()).collect::<Vec<_>>();
+        let alone = || Item::Received(1, Frame::default());
+        let mut schedule = false;
+        assert!(backlog.push_list(1, list(600), &mut schedule).is_empty() && schedule);
+        assert_eq!((backlog.push_list(1, list(600), &mut schedule).len(), schedule), (200, false));
+        assert!(!backlog.push(alone(), &mut schedule), "it is full");
+        assert!(backlog.push(Item::Work(Box::new(Work::RouterSolicit(1))), &mut schedule));
+        let mut items = Vec::new();
+        // A list stays whole.
+        assert_eq!((backlog.take(&mut items), items.len(), backlog.is_done()), (600, 1, false));
+        assert!(backlog.push(alone(), &mut schedule) && !schedule);
+        assert_eq!((backlog.take(&mut items), items.len(), backlog.is_done()), (400, 2, false));
+        assert_eq!((backlog.take(&mut items), items.len(), backlog.is_done()), (1, 4, true));
+        assert!(backlog.push(alone(), &mut schedule) && schedule);
+    }
+}
