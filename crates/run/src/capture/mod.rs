@@ -108,6 +108,10 @@ pub fn capture(options: &CaptureOptions) -> Result<u64, CaptureError> {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
             Err(e) => return Err(CaptureError::Ended(options.device.clone(), e)),
         };
+        // What a loopback device sends comes in again a moment later: once is enough.
+        if got.outgoing && hardware == libc::ARPHRD_LOOPBACK {
+            continue;
+        }
         let direction = if got.outgoing { Direction::Out } else { Direction::In };
         let bytes = &buffer[..got.len.min(buffer.len())];
         let len = u32::try_from(got.len).unwrap_or(u32::MAX);
