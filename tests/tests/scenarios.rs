@@ -138,6 +138,7 @@ scenarios! {
     nexthops
     nl_sockets
     nsenter_unshare
+    packet_fanout
     peers_and_broadcasts
     promote4
     receive_buffers

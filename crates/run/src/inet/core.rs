@@ -267,9 +267,11 @@ impl Core {
 
     /// The program's end is gone: it ends, and the packet comes in once more.
     pub(crate) fn close_before(&self, packet: Incoming) {
-        // Of frames everybody has a copy.
-        if let (Self::Inet { socket, .. }, Incoming::Inet(packet)) = (self, packet) {
-            socket.close_before(packet);
+        match (self, packet) {
+            (Self::Inet { socket, .. }, Incoming::Inet(packet)) => socket.close_before(packet),
+            (Self::Packet(socket), Incoming::Packet(frame)) => socket.close_before(*frame),
+            // Nobody hands one the other's.
+            _ => {}
         }
     }
 

@@ -64,6 +64,13 @@ impl DatagramFd {
         {
             return Outcome::Errno(e);
         }
+        if (level, name) == (libc::SOL_PACKET, libc::PACKET_FANOUT) {
+            // Members that were closed are found by looking only, and would have their share of what comes.
+            world.sockets.sweep(1);
+        }
+        if let Some(result) = self.fanout_program(task, level, name, &value) {
+            return Outcome::from(result.map(|()| 0));
+        }
         match self.core.set_option(level, name, &value, &self.privileges(world, task)) {
             Ok(()) if level == libc::SOL_SOCKET && NATIVE_TOO.contains(&name) => Outcome::Proceed,
             Err(libc::ENOPROTOOPT) if level == libc::SOL_SOCKET => Outcome::Proceed,
@@ -73,6 +80,16 @@ impl DatagramFd {
             }
             result => Outcome::from(result.map(|()| 0)),
         }
+    }
+
+    /// PACKET_FANOUT_DATA of a group that chooses by a program, which is where the value points to.
+    fn fanout_program(&self, task: Task, level: i32, name: i32, value: &[u8]) -> Option<Result<(), i32>> {
+        let socket = self.core.packet().filter(|_| (level, name) == (libc::SOL_PACKET, libc::PACKET_FANOUT_DATA))?;
+        if !socket.wants_fanout_program() || value.len() != size_of::<libc::sock_fprog>() {
+            return None;
+        }
+        let program = read_program(task, value);
+        Some(program.and_then(|program| socket.set_fanout_program(&program).map_err(|e| e.errno())))
     }
 
     /// SO_ATTACH_FILTER and SO_DETACH_FILTER, where the stand-in's filter would not see what the socket's does.
