@@ -107,6 +107,7 @@ scenarios! {
     gateway6_linkdown
     gateway6_of_route4
     getnsid
+    group_sources
     identity
     ids_auto
     ids_explicit

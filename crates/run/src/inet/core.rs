@@ -243,7 +243,7 @@ impl Core {
     /// errno.
     pub(crate) fn option(&self, level: i32, name: i32, room: usize, given: &[u8]) -> Result<Vec<u8>, i32> {
         match self {
-            Self::Inet { socket, .. } => socket.option(level, name, room).map_err(number),
+            Self::Inet { socket, .. } => socket.option_of(level, name, room, given).map_err(number),
             Self::Packet(socket) if level == libc::SOL_PACKET => socket.option(name, room, given).map_err(number),
             Self::Packet(socket) if (level, name) == (libc::SOL_SOCKET, libc::SO_ERROR) => {
                 Ok(socket.take_error().map_or(0, number).to_ne_bytes()[..room.min(4)].to_vec())

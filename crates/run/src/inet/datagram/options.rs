@@ -1,5 +1,7 @@
 //! Options of sockets without connections.
 
+use pernet_stack::InetSocket;
+
 use super::DatagramFd;
 use crate::caller::Caller;
 use crate::inet::caller::read_program;
@@ -29,8 +31,9 @@ impl DatagramFd {
         let memory = Memory::of(task.tid);
         let room = memory.u32(call.args[4]).map_err(|e| e.errno())?;
         let room = usize::try_from(room.cast_signed()).map_err(|_| libc::EINVAL)?;
-        // Of one option what is asked for stands where the answer goes.
-        let given = memory.bytes(call.args[3], room.min(4)).unwrap_or_default();
+        // Of some options what is asked for stands where the answer goes.
+        let asks = InetSocket::asks(call.int(1), call.int(2)).max(size_of::<i32>());
+        let given = memory.bytes(call.args[3], room.min(asks)).unwrap_or_default();
         let value = self.core.option(call.int(1), call.int(2), room, &given)?;
         memory.write_sized(call.args[3], call.args[4], &value).map_err(|e| e.errno())?;
         Ok(0)
