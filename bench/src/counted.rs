@@ -17,6 +17,7 @@ use crate::ours::{OurObserver, World};
 use crate::system::{Observer, System};
 use anyhow::{Context, Result, anyhow, ensure};
 use pernet::{Namespaces, NetRef};
+use pernet_stack::TcpSocket;
 use std::hint::black_box;
 
 /// Arguments of `counted`.
@@ -50,7 +51,7 @@ impl Workload {
 }
 
 /// All of them.
-pub(crate) const ALL: [Workload; 22] = [
+pub(crate) const ALL: [Workload; 23] = [
     Workload::new("create", "create, lo and netlink registered", || create(1000)),
     Workload::new("create_second_half", "create when 10,000 are alive", || create(10_000)),
     Workload::new("drop_step", "last put and step, one namespace", drop_step),
@@ -74,7 +75,8 @@ pub(crate) const ALL: [Workload; 22] = [
     Workload::new("forward_64_1000", "the same to a thousand destinations", || forward(Path::new(1000, false)?)),
     Workload::new("forward6_64", "the same with IPv6", || forward(Path::new6(1)?)),
     Workload::new("tcp_round_trip", "a byte there and back between two namespaces", tcp_round_trip),
-    Workload::new("tcp_piece", "64 KiB between two namespaces, sent and received", tcp_piece),
+    Workload::new("tcp_piece", "64 KiB between two namespaces, sent and received", || tcp_piece(Pair::connect)),
+    Workload::new("tcp_piece_segments", "the same, all of it in segments", || tcp_piece(Pair::connect_by_segments)),
 ];
 
 /// The workload of that name.
@@ -280,11 +282,11 @@ fn tcp_round_trip() -> Result<u64> {
     done.map(|()| TIMES)
 }
 
-fn tcp_piece() -> Result<u64> {
+fn tcp_piece(connect: fn(&Pair) -> Result<(TcpSocket, TcpSocket)>) -> Result<u64> {
     const TIMES: usize = 100;
     const PIECE: usize = 64 << 10;
     let pair = Pair::new()?;
-    let (client, server) = pair.connect()?;
+    let (client, server) = connect(&pair)?;
     // Until windows are as wide as they get.
     let mut done = pair.pass(&client, &server, 200 * PIECE);
     measured(&mut || done = pair.pass(&client, &server, TIMES * PIECE));

@@ -172,6 +172,7 @@ scenarios! {
     views
     vxlan_vnifilter
     vxlan_ways
+    whence_and_whither
 }
 
 #[test]

@@ -95,7 +95,7 @@ impl Path {
 
     fn send(&mut self, count: usize) -> Result<()> {
         let (frames, from) = (&self.frames, self.next);
-        let batch = (from..from + count).map(|n| frames[n % frames.len()].as_slice());
+        let batch = frames[from..].iter().chain(frames.iter().cycle()).take(count).map(Vec::as_slice);
         let sent = self.socket.send_batch(batch, None)?;
         self.next = (from + count) % frames.len();
         self.sent += sent as u64;

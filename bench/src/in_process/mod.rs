@@ -9,6 +9,7 @@
 //! | `forward_64_udp` | the same, taken by a socket at the end |
 //! | `forward6_64` | a frame of 64 bytes with IPv6 through a router |
 //! | `tcp_in_process` | one stream of pieces of 64 KiB, the devices' MTU 1500, one thread at both ends |
+//! | `tcp_in_process_segments` | the same, every byte of it in segments: the stack is kept from the short way |
 //! | `tcp_in_process_round_trip` | a byte there and back |
 //! | `tcp_idle` | memory of an end of a connection that was used and is idle |
 
@@ -31,14 +32,15 @@ pub(crate) struct Args {
 }
 
 type Measure = fn(&Args) -> Result<Row>;
-const ALL: [(&str, Measure); 7] = [
+const ALL: [(&str, Measure); 8] = [
     // First, in a fresh heap.
     ("tcp_idle", |_| stream::idle()),
     ("forward_64", |args| forward::measure("forward_64", args.ms, forward::Path::new(1, false)?)),
     ("forward_64_1000", |args| forward::measure("forward_64_1000", args.ms, forward::Path::new(1000, false)?)),
     ("forward_64_udp", |args| forward::measure("forward_64_udp", args.ms, forward::Path::new(1, true)?)),
     ("forward6_64", |args| forward::measure("forward6_64", args.ms, forward::Path::new6(1)?)),
-    ("tcp_in_process", |args| stream::bulk(args.ms)),
+    ("tcp_in_process", |args| stream::bulk("tcp_in_process", args.ms, false)),
+    ("tcp_in_process_segments", |args| stream::bulk("tcp_in_process_segments", args.ms, true)),
     ("tcp_in_process_round_trip", |args| stream::round_trip(args.ms)),
 ];
 

@@ -10,6 +10,10 @@ use std::process::ExitCode;
 
 use args::{Command, parse};
 
+/// As many connections as there are, so many buffers.
+#[global_allocator]
+static ALLOCATOR: pernet_run::Allocator = pernet_run::Allocator;
+
 /// Something before or beside the program failed; below are the program's own statuses.
 const OWN_FAILURE: u8 = 125;
 

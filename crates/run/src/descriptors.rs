@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use crate::sys;
 
@@ -35,6 +36,9 @@ fn ceiling() -> i32 {
     })
 }
 
+/// The highest number that one that stays has had.
+static HIGHEST: AtomicI32 = AtomicI32::new(0);
+
 /// A descriptor that is to stay open, unless that is at the reserve's cost.
 ///
 /// The kernel gives the lowest free number: the number itself says how many are in use.
@@ -42,7 +46,13 @@ fn ceiling() -> i32 {
 /// # Errors
 /// ENFILE.
 pub(crate) fn lasting(fd: OwnedFd) -> Result<OwnedFd, i32> {
-    if fd.as_raw_fd() < ceiling() { Ok(fd) } else { Err(libc::ENFILE) }
+    if fd.as_raw_fd() >= ceiling() {
+        return Err(libc::ENFILE);
+    }
+    if fd.as_raw_fd() > HIGHEST.load(Ordering::Relaxed) {
+        HIGHEST.fetch_max(fd.as_raw_fd(), Ordering::Relaxed);
+    }
+    Ok(fd)
 }
 
 /// Is there room for one more that stays? `any` is a descriptor of ours.
@@ -50,6 +60,10 @@ pub(crate) fn lasting(fd: OwnedFd) -> Result<OwnedFd, i32> {
 /// # Errors
 /// ENFILE.
 pub(crate) fn room(any: &OwnedFd) -> Result<(), i32> {
+    // As long as no number near the border was ever given, the next is not beyond it.
+    if HIGHEST.load(Ordering::Relaxed) < ceiling() - RESERVE as i32 {
+        return Ok(());
+    }
     any.try_clone().map_err(|e| refused(&e)).and_then(lasting).map(drop)
 }
 

@@ -15,6 +15,7 @@
 
 #![warn(missing_docs)]
 
+mod blocks;
 mod bpf;
 mod caller;
 mod capture;
@@ -57,6 +58,7 @@ mod users;
 mod vfs;
 mod world;
 
+pub use blocks::Allocator;
 pub use capture::{CaptureError, CaptureOptions, capture};
 pub use control::{ControlError, Request, ask};
 pub use front::end_as;

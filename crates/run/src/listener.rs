@@ -53,7 +53,7 @@ impl Listener {
 
     /// Waits for the next call.  `None`: nothing is waiting any more (another worker took it, or a signal did).
     ///
-    /// The caller polls the descriptor first: this ioctl blocks whatever O_NONBLOCK says.
+    /// Of several threads that wait here the kernel wakes one with each call, and of those that poll all.
     ///
     /// # Errors
     /// What the ioctl says beyond "gone" and "interrupted".

@@ -96,6 +96,12 @@ impl Reactor {
         Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(token.encode()), epoll::EventFlags::IN)?)
     }
 
+    /// Reports when nobody is at the other end of `fd` any more.
+    pub(crate) fn hang_up(&self, fd: impl AsFd, token: Token) -> io::Result<()> {
+        let only = epoll::EventFlags::empty();
+        Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(token.encode()), only)?)
+    }
+
     /// Reports each arrival on `fd` (edge-triggered).
     pub(crate) fn arrivals(&self, fd: impl AsFd, token: Token) -> io::Result<()> {
         Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(token.encode()), ARRIVALS)?)

@@ -40,7 +40,8 @@ pub(crate) fn set_limit(tid: u32, resource: u32, limit: libc::rlimit64) -> io::R
 ///
 /// glibc begins so, but moves the border up with the first such block that is given back: from then on they are cut from
 /// its heap, which is never returned from the middle, and those asked for as zeros are overwritten from end to end. The
-/// buffers of a connection are such blocks, and most connections use a page of each.
+/// buffers of a connection are such blocks where a program has said how large they are to be, and where [others](crate::blocks)
+/// cannot be had; most connections use a page of each.
 pub(crate) fn give_back_from(bytes: libc::c_int) {
     #[cfg(target_env = "gnu")]
     // SAFETY: numbers only; the allocator takes its own locks.
@@ -386,19 +387,26 @@ pub(crate) enum Waiting {
     Nothing,
     /// Bytes, or the end, or an error.
     Something,
+    /// The same, and behind it nothing: the other end has been closed, or shut down both ways.
+    Last,
     /// A byte that was sent out of band is next.
     Urgent,
 }
 
-/// What is next in a stream whose urgent bytes are [inline](urgent_inline).
+/// What is next in a stream.
 ///
-/// It is asked before each read. Reads stop before an urgent byte, but one at the head is read with what follows: if it came
+/// It is asked before each read. Urgent bytes stay in their place among the others from when one was seen: a read that comes
+/// before that has something else to take, and stops there. Reads stop before an urgent byte, but one at the head is read with what follows: if it came
 /// between a read that found nothing and that read, nothing would tell it from others. What was seen here stays at the head,
 /// because nobody else reads.
 pub(crate) fn next_in_stream(fd: BorrowedFd<'_>) -> Waiting {
     match poll_now(fd, libc::POLLIN | libc::POLLPRI | libc::POLLRDHUP) {
         0 => Waiting::Nothing,
-        events if events & libc::POLLPRI != 0 && is_at_mark(fd) => Waiting::Urgent,
+        events if events & libc::POLLPRI != 0 => {
+            urgent_inline(fd);
+            if is_at_mark(fd) { Waiting::Urgent } else { Waiting::Something }
+        }
+        events if events & (libc::POLLHUP | libc::POLLERR) != 0 => Waiting::Last,
         _ => Waiting::Something,
     }
 }
@@ -419,7 +427,7 @@ pub(crate) fn readable_bytes(fd: BorrowedFd<'_>) -> usize {
 }
 
 /// Leaves urgent bytes in their place among the others. Kernels without them on AF_UNIX refuse, and none will come.
-pub(crate) fn urgent_inline(fd: BorrowedFd<'_>) {
+fn urgent_inline(fd: BorrowedFd<'_>) {
     let _ = set_socket_int(fd, libc::SOL_SOCKET, libc::SO_OOBINLINE, 1);
 }
 

@@ -157,6 +157,11 @@ impl Task {
         self.privileges_in_words()
     }
 
+    /// Whom it acts as; nobody, if it is gone.
+    pub(crate) fn euid(self) -> u32 {
+        self.ids().map_or(u32::MAX, |Ids { uid: [_, euid, _], .. }| euid)
+    }
+
     fn privileges_in_words(self) -> Option<Privileges> {
         let status = self.status()?;
         let euid = status_field(&status, "Uid:")?.split_whitespace().nth(1)?.parse().ok()?;

@@ -1,7 +1,7 @@
 //! Whose turn it is to wait for calls.
 //!
-//! Each call wakes every thread that polls the listener, and all but one in vain; where that one goes on, the program's
-//! memory and ours have to move from one processor to another.  Most of the time one program calls at a time, so one thread
+//! Of several threads that wait for calls each takes one by turns, so the program's memory and ours would have to move from
+//! one processor to another with each.  Most of the time one program calls at a time, so one thread
 //! waits for calls, and answers them.  Another stands by.  It looks, as long as there are calls, whether it is needed:
 //! because nobody waits for calls any more (whoever answers one may have to wait for something itself), or because several
 //! programs call at once.

@@ -24,6 +24,8 @@ struct End {
     read: Vec<u8>,
     /// It reads nothing as long as it has something to write, as whoever writes without asking whether he can.
     stubborn: bool,
+    /// Both ends are of this process: where bytes go the stack decides alone.
+    own: bool,
     backlog: Vec<u8>,
 }
 
@@ -59,8 +61,8 @@ fn buffer() -> impl Strategy<Value = i32> {
 }
 
 impl End {
-    fn new(socket: TcpSocket, stubborn: bool) -> Self {
-        Self { socket, wrote: Vec::new(), read: Vec::new(), stubborn, backlog: Vec::new() }
+    fn new(socket: TcpSocket, stubborn: bool, own: bool) -> Self {
+        Self { socket, wrote: Vec::new(), read: Vec::new(), stubborn, own, backlog: Vec::new() }
     }
 
     /// Another stretch of bytes, each of which tells where it stands.
@@ -73,6 +75,7 @@ impl End {
     fn flush(&mut self, other: &mut Self) {
         while !self.backlog.is_empty() {
             let took = match self.socket.way() {
+                _ if self.own => self.send(usize::MAX),
                 TcpWay::Wait => return,
                 TcpWay::Short(way) if way.advance(self.backlog.len()) => {
                     other.read.extend_from_slice(&self.backlog);
@@ -110,7 +113,7 @@ impl End {
     }
 }
 
-fn connect(w: &World, buffers: [i32; 2], stubborn: bool) -> [End; 2] {
+fn connect(w: &World, buffers: [i32; 2], stubborn: bool, own: bool) -> [End; 2] {
     let [ours, theirs] = buffers;
     let listener = TcpSocket::new_v4(&w.stack, &w.b);
     listener.set_receive_buffer(theirs, true);
@@ -118,15 +121,19 @@ fn connect(w: &World, buffers: [i32; 2], stubborn: bool) -> [End; 2] {
     listener.listen(5).unwrap();
     let a = TcpSocket::new_v4(&w.stack, &w.a);
     a.set_receive_buffer(ours, true);
-    a.set_inode(11);
+    if !own {
+        a.set_inode(11);
+    }
     let _ = a.connect(addr("10.0.0.2:80"));
     w.settle();
     let (b, _) = listener.accept().unwrap();
-    b.set_inode(22);
+    if !own {
+        b.set_inode(22);
+    }
     for socket in [&a, &b] {
         socket.set_urgent_inline(true);
     }
-    [End::new(a, false), End::new(b, stubborn)]
+    [End::new(a, false, own), End::new(b, stubborn, own)]
 }
 
 fn run(w: &World, ends: &mut [End; 2], steps: Vec<Step>) {
@@ -251,12 +258,41 @@ fn a_window_that_opens_is_seen_by_who_has_closed_his_own() {
         Step::Unplug,
     ];
     let w = world();
-    let mut ends = connect(&w, [53_204, 110_058], true);
+    let mut ends = connect(&w, [53_204, 110_058], true, false);
     run(&w, &mut ends, steps);
     finish(&w, &mut ends);
     let [a, b] = &ends;
     assert_eq!((a.backlog.len(), b.backlog.len()), (0, 0), "{:?}", (a.socket.info(), b.socket.info()));
     assert!(a.read == b.wrote && b.read == a.wrote);
+}
+
+/// Does what `steps` say, at both ends of a connection; in the end everything has arrived, and both are closed.
+fn goes_on(mut ends: [End; 2], w: &World, steps: Vec<Step>) -> Result<(), TestCaseError> {
+    // A link that is down for longer than segments are repeated is another story. One that is up for a moment only may
+    // carry nothing, so it does not count.
+    let (mut down, mut is_down) = (0, false);
+    for step in &steps {
+        match step {
+            Step::Unplug => is_down = true,
+            Step::Plug => is_down = false,
+            Step::Pass(millis) if is_down => down += millis,
+            _ => {}
+        }
+        prop_assume!(down < 600_000);
+    }
+    run(w, &mut ends, steps);
+    finish(w, &mut ends);
+    let [a, b] = &mut ends;
+    let infos = (a.socket.info(), b.socket.info());
+    prop_assert_eq!((a.backlog.len(), b.backlog.len()), (0, 0), "{:?}", infos);
+    prop_assert_eq!((a.read.len(), b.read.len()), (b.wrote.len(), a.wrote.len()), "{:?}", infos);
+    prop_assert!(a.read == b.wrote && b.read == a.wrote, "in another order");
+    a.socket.shutdown(Shutdown::Write).unwrap();
+    w.pass(Duration::from_secs(1));
+    b.socket.shutdown(Shutdown::Write).unwrap();
+    w.pass(Duration::from_secs(1));
+    prop_assert_eq!((a.socket.state(), b.socket.state()), (TcpState::Close, TcpState::Close));
+    Ok(())
 }
 
 proptest! {
@@ -278,30 +314,17 @@ proptest! {
         steps in prop::collection::vec(step(), 1..250),
     ) {
         let w = world();
-        let mut ends = connect(&w, [ours, theirs], stubborn);
-        // A link that is down for longer than segments are repeated is another story. One that is up for a moment only may
-        // carry nothing, so it does not count.
-        let (mut down, mut is_down) = (0, false);
-        for step in &steps {
-            match step {
-                Step::Unplug => is_down = true,
-                Step::Plug => is_down = false,
-                Step::Pass(millis) if is_down => down += millis,
-                _ => {}
-            }
-            prop_assume!(down < 600_000);
-        }
-        run(&w, &mut ends, steps);
-        finish(&w, &mut ends);
-        let [a, b] = &mut ends;
-        let infos = (a.socket.info(), b.socket.info());
-        prop_assert_eq!((a.backlog.len(), b.backlog.len()), (0, 0), "{:?}", infos);
-        prop_assert_eq!((a.read.len(), b.read.len()), (b.wrote.len(), a.wrote.len()), "{:?}", infos);
-        prop_assert!(a.read == b.wrote && b.read == a.wrote, "in another order");
-        a.socket.shutdown(Shutdown::Write).unwrap();
-        w.pass(Duration::from_secs(1));
-        b.socket.shutdown(Shutdown::Write).unwrap();
-        w.pass(Duration::from_secs(1));
-        prop_assert_eq!((a.socket.state(), b.socket.state()), (TcpState::Close, TcpState::Close));
+        goes_on(connect(&w, [ours, theirs], stubborn, false), &w, steps)?;
+    }
+
+    #[test]
+    fn and_so_between_programs_of_this_process(
+        ours in buffer(),
+        theirs in buffer(),
+        stubborn in any::<bool>(),
+        steps in prop::collection::vec(step(), 1..250),
+    ) {
+        let w = world();
+        goes_on(connect(&w, [ours, theirs], stubborn, true), &w, steps)?;
     }
 }

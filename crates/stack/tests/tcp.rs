@@ -342,6 +342,27 @@ fn sockets_are_listed_with_what_waits_in_them() {
 }
 
 #[test]
+fn the_same_ends_meet_again_at_once() {
+    let w = world();
+    let listener = listening(&w, "10.0.0.2:80", 5);
+    // Where sequence numbers begin is random: by them alone every second would be taken for one of the old connection's.
+    for _ in 0..20 {
+        let a = TcpSocket::new_v4(&w.stack, &w.a);
+        a.bind(addr("10.0.0.1:5000"), true).unwrap();
+        assert_eq!(a.connect(addr("10.0.0.2:80")), Err(EINPROGRESS));
+        w.settle();
+        assert_eq!(a.connect(addr("10.0.0.2:80")), Ok(()));
+        // Who closes first waits.
+        drop(listener.accept().unwrap());
+        w.settle();
+        drop(a);
+        w.settle();
+        assert_eq!(w.stack.tcp_sockets(&w.b, false)[1].state, TcpState::TimeWait);
+        w.pass(Duration::from_millis(1));
+    }
+}
+
+#[test]
 fn a_connection_can_be_ended_from_outside() {
     let w = world();
     let (_listener, a, b) = connected(&w);

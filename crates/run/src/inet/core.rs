@@ -297,7 +297,7 @@ impl Core {
     /// Can a send without an address get anywhere?
     pub(crate) fn sends_untold(&self) -> bool {
         match self {
-            Self::Inet { socket, .. } => socket.peer_addr().is_some(),
+            Self::Inet { socket, .. } => socket.is_connected(),
             Self::Packet(_) => true,
         }
     }

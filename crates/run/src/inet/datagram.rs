@@ -22,7 +22,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use pernet::{Cred, NetRef};
+use pernet::NetRef;
 use pernet_stack::ControlMessage;
 
 use super::caller::TaskCaller;
@@ -103,10 +103,10 @@ pub(crate) struct DatagramFd {
 ///
 /// # Errors
 /// errno of making the pair.
-pub(crate) fn open(world: &World, cred: &Cred, kind: Kind, net: NetRef, nonblocking: bool) -> Result<OwnedFd, i32> {
+pub(crate) fn open(world: &World, uid: u32, kind: Kind, net: NetRef, nonblocking: bool) -> Result<OwnedFd, i32> {
     let pair = datagram_pair(nonblocking)?;
     let kept = keep(world, &pair.app)?;
-    let core = Core::new(world, kind, net.clone(), cred.euid.0)?;
+    let core = Core::new(world, kind, net.clone(), uid)?;
     let fd = Arc::new(DatagramFd {
         id: pair.id,
         kind,

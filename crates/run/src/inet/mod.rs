@@ -57,12 +57,18 @@ impl Kind {
     ///
     /// # Errors
     /// ESOCKTNOSUPPORT, EPROTONOSUPPORT, EPERM.
-    pub(crate) fn check(domain: i32, ty: i32, protocol: i32, cred: &Cred, net: &NetRef) -> Result<Self, i32> {
+    pub(crate) fn check(
+        domain: i32,
+        ty: i32,
+        protocol: i32,
+        cred: &dyn Fn() -> Cred,
+        net: &NetRef,
+    ) -> Result<Self, i32> {
         use libc::{
             IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_IP, IPPROTO_MPTCP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_UDPLITE,
             SOCK_DGRAM, SOCK_RAW, SOCK_STREAM,
         };
-        let raw_allowed = || cred.capable(net.owner(), Cap::NetRaw).then_some(()).ok_or(libc::EPERM);
+        let raw_allowed = || cred().capable(net.owner(), Cap::NetRaw).then_some(()).ok_or(libc::EPERM);
         let family = match domain {
             libc::AF_INET => Family::V4,
             libc::AF_INET6 => Family::V6,
@@ -125,16 +131,17 @@ pub(crate) fn socket(
     nonblocking: bool,
 ) -> Result<OwnedFd, i32> {
     let net = world.net_of(task)?;
-    let cred = world.users.cred(task);
-    let kind = Kind::check(domain, ty, protocol, &cred, &net)?;
+    let kind = Kind::check(domain, ty, protocol, &|| world.users.cred(task), &net)?;
     let ping = matches!(kind.protocol, libc::IPPROTO_ICMP | libc::IPPROTO_ICMPV6) && ty == libc::SOCK_DGRAM;
     if ping && !pernet_stack::InetSocket::may_ping(&world.stack, &net, task.groups()) {
         return Err(libc::EACCES);
     }
+    // Whose it is. What else he may is not asked of everybody: that takes several looks at him.
+    let uid = task.euid();
     if kind.is_stream() {
-        stream::open(world, &cred, kind, net, nonblocking)
+        stream::open(world, uid, kind, net, nonblocking)
     } else {
-        datagram::open(world, &cred, kind, net, nonblocking)
+        datagram::open(world, uid, kind, net, nonblocking)
     }
 }
 

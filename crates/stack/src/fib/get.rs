@@ -22,7 +22,7 @@ pub(crate) mod rtcf {
     pub(crate) const DOREDIRECT: u32 = 0x0100_0000;
     pub(super) const BROADCAST: u32 = 0x1000_0000;
     pub(super) const MULTICAST: u32 = 0x2000_0000;
-    pub(super) const LOCAL: u32 = 0x8000_0000;
+    pub(crate) const LOCAL: u32 = 0x8000_0000;
 }
 
 /// A packet whose way is asked for.
@@ -65,6 +65,8 @@ pub struct RouteAnswer {
     pub tos: u8,
     /// Device it leaves by; the loopback if it is for this host.
     pub oif: u32,
+    /// Device that has the address, if it is for this host: who receives it is told of that one. Else as `oif`.
+    pub device: u32,
     /// Router.
     pub gateway: Gateway,
     /// Source address it gets; `None` if it had one.
@@ -203,7 +205,8 @@ pub(crate) fn output(ns: Ns<'_>, query: &RouteQuery, how: How, used: &mut Option
     if flow.dst.is_unspecified() {
         let here = if flow.src.is_unspecified() { Ipv4Addr::LOCALHOST } else { flow.src };
         let prefsrc = (!had_source).then_some(here);
-        return Ok(to_here(RT_TABLE_MAIN, route_type::LOCAL, prefsrc, None, rtcf::LOCAL));
+        let device = if flow.oif == 0 { LOOPBACK_IFINDEX } else { flow.oif };
+        return Ok(RouteAnswer { device, ..to_here(RT_TABLE_MAIN, route_type::LOCAL, prefsrc, None, rtcf::LOCAL) });
     }
     match fib_lookup(ns, &flow) {
         Ok(found) => {
@@ -211,7 +214,9 @@ pub(crate) fn output(ns: Ns<'_>, query: &RouteQuery, how: How, used: &mut Option
             if found.kind == route_type::LOCAL {
                 let prefsrc = Some(found.info.prefsrc).filter(|src| !src.is_unspecified()).unwrap_or(flow.dst);
                 let prefsrc = (!had_source).then_some(prefsrc);
-                return Ok(to_here(found.table, route_type::LOCAL, prefsrc, Some(found.info), rtcf::LOCAL));
+                let device = choose(ns, &found, &flow).oif;
+                let here = to_here(found.table, route_type::LOCAL, prefsrc, Some(found.info), rtcf::LOCAL);
+                return Ok(RouteAnswer { device, ..here });
             }
             let hop = choose(ns, &found, &flow);
             if flow.src.is_unspecified() {
@@ -266,6 +271,7 @@ fn way_out(ns: Ns<'_>, flow: &Flow4, found: Option<(FlowHop, NextHop)>, had_sour
         kind,
         tos: 0,
         oif: flow.oif,
+        device: flow.oif,
         gateway: hop.filter(|_| !direct).map_or(Gateway::None, |hop| hop.gateway),
         prefsrc: Some(flow.src).filter(|src| !had_source && !src.is_unspecified()),
         flow: hop.map_or(0, |hop| hop.flow),
@@ -281,6 +287,7 @@ fn to_here(table: u32, kind: u8, prefsrc: Option<Ipv4Addr>, info: Option<Arc<Fib
         kind,
         tos: 0,
         oif: LOOPBACK_IFINDEX,
+        device: LOOPBACK_IFINDEX,
         gateway: Gateway::None,
         prefsrc,
         flow: 0,
@@ -385,6 +392,7 @@ pub(crate) fn input(ns: Ns<'_>, query: &RouteQuery, used: &mut Option<FlowHop>) 
         kind: found.kind,
         tos: 0,
         oif: hop.oif,
+        device: hop.oif,
         gateway: hop.gateway,
         prefsrc: None,
         flow: hop.flow,

@@ -81,8 +81,10 @@ pub(crate) struct Inet6 {
 }
 
 impl Inet6 {
-    /// Whether it is an address of ours that is in use, of device `ifindex` or, if that is 0, of any (`ipv6_chk_addr`).
+    /// Whether it is an address of ours that is in use (`ipv6_chk_addr`): one that means something on its link or in this host
+    /// alone, of device `ifindex`, if that is not 0; others of any.
     pub(crate) fn has_addr(&self, addr: Ipv6Addr, ifindex: u32) -> bool {
+        let ifindex = if addr.is_unicast_link_local() || addr.is_loopback() { ifindex } else { 0 };
         let mut devs = self.devs.iter().filter(|(index, _)| ifindex == 0 || **index == ifindex);
         devs.any(|(_, idev)| idev.addrs.iter().any(|ifa| ifa.addr == addr && !ifa.is_unusable()))
     }

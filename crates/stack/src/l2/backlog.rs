@@ -23,6 +23,27 @@ thread_local! {
     /// Room for what is taken out of a backlog at once, empty: every call of a socket's needs it. Who is in the middle of
     /// receiving has it in hand, and who receives then takes other.
     static ROOM: Cell<(Vec<Item>, Vec<Frame>)> = const { Cell::new((Vec::new(), Vec::new())) };
+    /// The system whose packets this thread is in the middle of running, by its address; 0 for none.
+    static RUNNING: Cell<usize> = const { Cell::new(0) };
+}
+
+/// This thread runs the packets of a system, until it is dropped.
+struct Running(usize);
+
+impl Running {
+    fn address(stack: &Stack) -> usize {
+        std::ptr::from_ref(stack.inner()).addr()
+    }
+
+    fn begin(stack: &Stack) -> Self {
+        Self(RUNNING.replace(Self::address(stack)))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        RUNNING.set(self.0);
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -35,6 +56,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 enum Item {
     /// A frame came in by the device with this index.
     Received(u32, Frame),
+    /// Some did, one after the other.
+    List(u32, Vec<Frame>),
     /// Seldom, and large beside the other.
     Work(Box<Work>),
 }
@@ -48,6 +71,8 @@ pub(crate) struct Backlog(Mutex<Waiting>);
 #[derive(Debug, Default)]
 struct Waiting {
     items: VecDeque<Item>,
+    /// Frames among them.
+    frames: usize,
     /// It is on the list of those that have something, or in somebody's hands who took it from there. There it stays until
     /// it is found empty: so it is never there twice, and two threads never empty it at once.
     scheduled: bool,
@@ -60,46 +85,77 @@ pub(crate) struct Softnet {
     ready: Mutex<VecDeque<NetHandle>>,
 }
 
+impl Item {
+    fn frames(&self) -> usize {
+        match self {
+            Self::Received(..) => 1,
+            Self::List(_, frames) => frames.len(),
+            Self::Work(_) => 0,
+        }
+    }
+}
+
+impl Waiting {
+    fn push(&mut self, item: Item) {
+        self.frames += item.frames();
+        self.items.push_back(item);
+    }
+}
+
 impl Backlog {
     /// Takes something in; `false` if there is no room for another frame. Says that the namespace is to be scheduled if it is
     /// not yet.
     fn push(&self, item: Item, schedule: &mut bool) -> bool {
         let mut waiting = locked(&self.0);
         // What this host has decided to do is bounded where it was decided.
-        if matches!(item, Item::Received(..)) && waiting.items.len() >= MAX_BACKLOG {
+        if matches!(item, Item::Received(..)) && waiting.frames >= MAX_BACKLOG {
             return false;
         }
-        waiting.items.push_back(item);
+        waiting.push(item);
         *schedule = !std::mem::replace(&mut waiting.scheduled, true);
         true
     }
 
-    /// Takes frames in that arrived one after the other by the same device, as far as there is room: how many, and bytes of
-    /// them. The rest is dropped.
-    fn push_list(&self, ifindex: u32, frames: impl Iterator<Item = (usize, Frame)>, schedule: &mut bool) -> (u64, u64) {
+    /// Takes frames in that arrived one after the other by the same device, as far as there is room; gives back those for
+    /// which there was none.
+    fn push_list(&self, ifindex: u32, mut frames: Vec<Frame>, schedule: &mut bool) -> Vec<Frame> {
         let mut waiting = locked(&self.0);
-        let (mut count, mut bytes) = (0, 0);
-        for (len, frame) in frames {
-            if waiting.items.len() < MAX_BACKLOG {
-                waiting.items.push_back(Item::Received(ifindex, frame));
-                (count, bytes) = (count + 1, bytes + len as u64);
-            }
+        let room = MAX_BACKLOG.saturating_sub(waiting.frames);
+        let rest = if frames.len() > room { frames.split_off(room) } else { Vec::new() };
+        if !frames.is_empty() {
+            waiting.push(Item::List(ifindex, frames));
+            *schedule = !std::mem::replace(&mut waiting.scheduled, true);
         }
-        *schedule = count > 0 && !std::mem::replace(&mut waiting.scheduled, true);
-        (count, bytes)
+        rest
     }
 
-    /// The next items; none at all, and it is no longer scheduled, if there are none.
-    fn take(&self, into: &mut Vec<Item>) {
+    /// The next items; how many frames.
+    fn take(&self, into: &mut Vec<Item>) -> usize {
         let mut waiting = locked(&self.0);
-        let count = waiting.items.len().min(WEIGHT);
-        into.extend(waiting.items.drain(..count));
-        if count == 0 {
+        let (mut items, mut frames) = (0, 0);
+        for item in waiting.items.iter().take(WEIGHT) {
+            // A list is not taken apart.
+            if frames >= WEIGHT {
+                break;
+            }
+            (items, frames) = (items + 1, frames + item.frames());
+        }
+        waiting.frames -= frames;
+        into.extend(waiting.items.drain(..items));
+        frames
+    }
+
+    /// Whether there are no more; then it is no longer scheduled.
+    fn is_done(&self) -> bool {
+        let mut waiting = locked(&self.0);
+        let done = waiting.items.is_empty();
+        if done {
             waiting.scheduled = false;
             if waiting.items.capacity() > WEIGHT {
                 waiting.items = VecDeque::new();
             }
         }
+        done
     }
 }
 
@@ -119,8 +175,9 @@ fn scheduled(cx: Cx<'_>) {
     ready.push_back(cx.net.handle());
     let first = ready.len() == 1;
     drop(ready);
-    if first {
-        // Whoever is to run packets in the background may be asleep.
+    // Whoever is to run packets in the background may be asleep. If this thread is in the middle of that itself it comes to
+    // this one, too, or says so where it stops before.
+    if first && RUNNING.get() != Running::address(cx.stack) {
         cx.stack.timer_moved(None);
     }
 }
@@ -131,15 +188,14 @@ pub(crate) fn netif_rx(cx: Cx<'_>, ifindex: u32, frame: Frame) -> bool {
     enqueue(cx, Item::Received(ifindex, frame))
 }
 
-/// Frames arrive one after the other at the device with index `ifindex`, each with the bytes that it counts: how many there
-/// was room for, and bytes of them. The iterator takes no lock.
-pub(super) fn netif_rx_list(cx: Cx<'_>, ifindex: u32, frames: impl Iterator<Item = (usize, Frame)>) -> (u64, u64) {
+/// Frames arrive one after the other at the device with index `ifindex`. Gives back those for which there was no room.
+pub(super) fn netif_rx_list(cx: Cx<'_>, ifindex: u32, frames: Vec<Frame>) -> Vec<Frame> {
     let mut schedule = false;
-    let taken = cx.state.backlog.push_list(ifindex, frames, &mut schedule);
+    let rest = cx.state.backlog.push_list(ifindex, frames, &mut schedule);
     if schedule {
         scheduled(cx);
     }
-    taken
+    rest
 }
 
 /// Has something done in the namespace when nobody holds a lock: so those who hold rtnl send. Nobody is left in a dying
@@ -160,6 +216,7 @@ impl Stack {
         if !self.packets_wait() {
             return;
         }
+        let _running = Running::begin(self);
         let (mut items, mut frames) = ROOM.try_with(Cell::take).unwrap_or_default();
         self.receive_all(&mut items, &mut frames);
         let _ = ROOM.try_with(|room| room.set((items, frames)));
@@ -173,11 +230,7 @@ impl Stack {
             // One that died meanwhile takes its frames along.
             let Some(net) = handle.upgrade() else { continue };
             let Some(cx) = Cx::new(self, &net) else { continue };
-            cx.state.backlog.take(items);
-            if items.is_empty() {
-                continue;
-            }
-            received += items.len();
+            received += cx.state.backlog.take(items).max(items.len());
             let mut rest = items.drain(..).peekable();
             while let Some(item) = rest.next() {
                 match item {
@@ -191,12 +244,15 @@ impl Stack {
                         }
                         receive::netif_receive_list(cx, ifindex, frames);
                     }
+                    Item::List(ifindex, mut frames) => receive::netif_receive_list(cx, ifindex, &mut frames),
                     Item::Work(work) => work.run(cx),
                 }
             }
             drop(rest);
-            // It stays scheduled until it is found empty.
-            locked(&self.inner().softnet.ready).push_back(handle);
+            // It stays scheduled until it is found empty: who puts something in after that schedules it again.
+            if !cx.state.backlog.is_done() {
+                locked(&self.inner().softnet.ready).push_back(handle);
+            }
         }
         // Not for who sends next to do, but for the timers.
         self.timer_moved(Some(self.inner().clock.now()));

@@ -25,9 +25,7 @@ pub(super) fn take(len: usize, head: usize) -> Box<Body> {
     let kept = class(len).and_then(|class| FREE.try_with(|free| free.try_borrow_mut().ok()?[class].pop()).ok()?);
     match kept {
         Some(mut body) => {
-            let mut bytes = std::mem::take(&mut body.bytes);
-            bytes.resize(len, 0);
-            *body = Body::new(bytes, head);
+            body.begin_again(len, head);
             body
         }
         None => fresh(len, head),
@@ -56,7 +54,9 @@ pub(super) fn give_back(mut body: Box<Body>) {
         return;
     }
     // Not while the pieces are in hand: what it holds may be all that is left of a connection.
-    drop(body.trail.take());
+    if body.trail.is_noted() {
+        drop(body.trail.take());
+    }
     let _ = FREE.try_with(|free| {
         if let Ok(mut free) = free.try_borrow_mut()
             && free[class].len() < CLASSES[class].1

@@ -23,12 +23,9 @@ pub(crate) fn push_header(frame: &mut Frame, dst: &[u8], src: &[u8]) {
 }
 
 /// Puts a header before a packet that was made before.
+#[inline]
 pub(crate) fn push_made(frame: &mut Frame, header: &[u8; HLEN]) {
-    frame.set_network_here();
-    if let Some(room) = frame.push(HLEN).first_chunk_mut() {
-        *room = *header;
-    }
-    frame.set_mac_here();
+    frame.push_mac_header(header);
 }
 
 /// Puts the header before a packet that a device's kind of link asks for (`dev_hard_header`): of Ethernet, or none.
@@ -43,21 +40,29 @@ pub(crate) fn hard_header(frame: &mut Frame, link: &Link, dst: &[u8]) {
 /// A frame arrives at `link`: whom it is for, and what is in it. Its data begin behind the header then. `None` if it is too
 /// short for a header.
 pub(super) fn eth_type_trans(frame: &mut Frame, link: &Link) -> Option<()> {
-    let header: [u8; HLEN] = *frame.data().first_chunk()?;
-    frame.set_mac_here();
-    frame.pull(HLEN)?;
-    frame.set_network_here();
-    let dst: &[u8; 6] = header.first_chunk()?;
-    frame.kind = if link.address.as_bytes().try_into().is_ok_and(|own: &[u8; 6]| own == dst) {
+    arrive(frame, own_address(link))
+}
+
+/// The address that [`arrive`] compares with, for frames that arrive one after the other.
+pub(super) fn own_address(link: &Link) -> Option<[u8; 6]> {
+    link.address.as_bytes().try_into().ok()
+}
+
+/// As [`eth_type_trans`], at a device with that address.
+#[inline]
+pub(super) fn arrive(frame: &mut Frame, own: Option<[u8; 6]>) -> Option<()> {
+    let [a, b, c, d, e, f, .., high, low] = frame.pull_mac_header::<HLEN>()?;
+    let dst = [a, b, c, d, e, f];
+    frame.kind = if own == Some(dst) {
         PacketType::Host
-    } else if *dst == [0xff; 6] {
+    } else if dst == [0xff; 6] {
         PacketType::Broadcast
-    } else if dst[0] & 1 != 0 {
+    } else if a & 1 != 0 {
         PacketType::Multicast
     } else {
         PacketType::OtherHost
     };
-    let protocol = u16::from_be_bytes([header[12], header[13]]);
+    let protocol = u16::from_be_bytes([high, low]);
     // Below that it is a length, and what follows says what it is.
     frame.protocol = if protocol >= 0x600 { protocol } else { ethertype::LLC };
     Some(())

@@ -69,7 +69,7 @@ pub(crate) struct Body {
     pub(crate) priority: u32,
     /// This host sent it to itself, and the way out was the way in (`skb_dst`): nobody asks for a way again.
     pub(crate) routed: Option<Reach>,
-    /// Device that has the address of this host which the packet is for, if it went from here to here by IPv6; else 0.
+    /// Device that has the address of this host which the packet is for, if it went from here to here; else 0.
     pub(crate) device: u32,
     /// The packet socket that sent it; 0 if none did.
     pub(crate) sender: u64,
@@ -106,6 +106,36 @@ impl Body {
 }
 
 impl Body {
+    /// As [`new`](Self::new), of bytes that it has had: `len` of them, which hold whatever was there. Its trail was taken.
+    ///
+    /// In place, for it is done with each frame.
+    #[inline]
+    pub(super) fn begin_again(&mut self, len: usize, head: usize) {
+        if self.bytes.len() != len {
+            self.bytes.resize(len, 0);
+        }
+        let Self {
+            bytes: _,
+            head: own_head,
+            network,
+            mac,
+            protocol,
+            kind,
+            checksum,
+            segment,
+            mark,
+            priority,
+            routed,
+            device,
+            sender,
+            tag,
+            trail: _,
+        } = self;
+        (*own_head, *network, *mac) = (head, head, head);
+        (*protocol, *kind, *checksum, *segment) = (0, PacketType::Host, Checksum::Unknown, None);
+        (*mark, *priority, *routed, *device, *sender, *tag) = (0, 0, None, 0, 0, None);
+    }
+
     /// Room for `len` bytes before what there is, and for more.
     #[cold]
     fn make_room(&mut self, len: usize) {
@@ -235,11 +265,41 @@ impl Frame {
         &mut body.bytes[body.head..body.head + len]
     }
 
+    /// Takes a link-layer header of `N` bytes off the front, behind which the network header begins; `None`, and nothing is
+    /// taken, if there are fewer bytes.
+    #[inline]
+    pub(super) fn pull_mac_header<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let body = &mut **self;
+        let header = *body.bytes.get(body.head..)?.first_chunk()?;
+        body.mac = body.head;
+        body.head += N;
+        body.network = body.head;
+        Some(header)
+    }
+
+    /// The network header begins where [`data`](Self::data) does now, and a link-layer header before it.
+    #[inline]
+    pub(super) fn push_mac_header<const N: usize>(&mut self, header: &[u8; N]) {
+        let body = &mut **self;
+        if N > body.head {
+            body.make_room(N);
+        }
+        body.network = body.head;
+        body.head -= N;
+        body.mac = body.head;
+        if let Some(room) = body.bytes.get_mut(body.head..).and_then(|bytes| bytes.first_chunk_mut()) {
+            *room = *header;
+        }
+    }
+
     /// Cuts the end off (`skb_trim`): padding of short frames.
     #[inline]
     pub(crate) fn trim(&mut self, len: usize) {
         let body = &mut **self;
-        body.bytes.truncate(body.head.saturating_add(len));
+        let end = body.head.saturating_add(len);
+        if end < body.bytes.len() {
+            body.bytes.truncate(end);
+        }
     }
 
     /// The network header begins where [`data`](Self::data) does now.

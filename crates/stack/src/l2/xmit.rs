@@ -188,15 +188,20 @@ fn veth_list(cx: Cx<'_>, link: &Arc<Link>, frames: &mut Vec<Frame>) {
         if !peer.is_up() {
             return (0, 0);
         }
-        let arriving = frames.drain(..).filter_map(|mut frame| {
+        let (own, mut arrived) = (eth::own_address(peer), 0);
+        frames.retain_mut(|frame| {
             frame.set_mac_here();
-            tap::note(cx, link, &frame, true);
+            tap::note(cx, link, frame, true);
             let len = frame.len();
             (frame.mark, frame.priority, frame.routed) = (0, 0, None);
-            eth::eth_type_trans(&mut frame, peer)?;
-            Some((len, frame))
+            let whole = eth::arrive(frame, own).is_some();
+            arrived += if whole { bytes(len) } else { 0 };
+            whole
         });
-        let (taken, bytes) = netif_rx_list(cx, peer.index(), arriving);
+        let count_of = frames.len();
+        let rest = netif_rx_list(cx, peer.index(), std::mem::take(frames));
+        let lost: usize = rest.iter().map(|frame| frame.len() + eth::HLEN).sum();
+        let (taken, bytes) = ((count_of - rest.len()) as u64, arrived - bytes(lost));
         count(cx.state, peer, |c| {
             c.rx_packets.fetch_add(taken, Relaxed);
             c.rx_bytes.fetch_add(bytes, Relaxed);

@@ -97,10 +97,15 @@ impl<K: Key> Flows<K> {
         (hash as usize & (self.places.len() / WAYS - 1)) * WAYS
     }
 
+    #[inline]
     fn find(&mut self, key: &K) -> Option<usize> {
         if self.is_at(self.last, key) {
             return Some(self.last);
         }
+        self.find_in_set(key)
+    }
+
+    fn find_in_set(&mut self, key: &K) -> Option<usize> {
         if self.places.is_empty() {
             return None;
         }
@@ -110,10 +115,12 @@ impl<K: Key> Flows<K> {
         Some(found)
     }
 
+    #[inline]
     fn is_at(&self, at: usize, key: &K) -> bool {
         matches!(self.places.get(at), Some(Some((known, _))) if known == key)
     }
 
+    #[cold]
     fn insert(&mut self, key: K, to: To) -> usize {
         if self.places.is_empty() {
             self.seed = RandomState::new().hash_one(0);
@@ -179,6 +186,7 @@ impl<K: Key> Flows<K> {
 
     /// Where packets with this key go, by what [`keep_up`](Self::keep_up) saw; where it is not known, as `look_up` says. `None`
     /// if that says nothing: what is to become of such a packet is to be found out each time.
+    #[inline]
     pub(super) fn way(&mut self, key: K, look_up: impl FnOnce() -> Option<To>) -> Option<&mut To> {
         let at = match self.find(&key) {
             Some(at) => at,
@@ -196,17 +204,24 @@ impl Onward {
 
     /// The header of frames to the neighbour, if he is known and need not be asked whether he is still there; `neighbours`
     /// is their [generation](Flows::neighbours).
+    #[inline]
     pub(super) fn mac_header(&mut self, cx: Cx<'_>, neighbours: u64) -> Option<&[u8; ETH_HLEN]> {
         if self.mac.as_ref().is_none_or(|(known, _)| *known != neighbours) {
-            let dst: [u8; 6] = neigh::connected(cx, &self.out, self.next_hop)?.as_bytes().try_into().ok()?;
-            let src: [u8; 6] = self.out.address.as_bytes().try_into().ok()?;
-            let mut header = [0; ETH_HLEN];
-            header[..6].copy_from_slice(&dst);
-            header[6..12].copy_from_slice(&src);
-            header[12..].copy_from_slice(&self.protocol.to_be_bytes());
-            self.mac = Some((neighbours, header));
+            self.find_mac_header(cx, neighbours)?;
         }
         self.mac.as_ref().map(|(_, header)| header)
+    }
+
+    #[cold]
+    fn find_mac_header(&mut self, cx: Cx<'_>, neighbours: u64) -> Option<()> {
+        let dst: [u8; 6] = neigh::connected(cx, &self.out, self.next_hop)?.as_bytes().try_into().ok()?;
+        let src: [u8; 6] = self.out.address.as_bytes().try_into().ok()?;
+        let mut header = [0; ETH_HLEN];
+        header[..6].copy_from_slice(&dst);
+        header[6..12].copy_from_slice(&src);
+        header[12..].copy_from_slice(&self.protocol.to_be_bytes());
+        self.mac = Some((neighbours, header));
+        Some(())
     }
 }
 

@@ -40,6 +40,7 @@ fn headers(frame: &Frame) -> Option<(usize, usize)> {
 
 /// Whether the packets that `frame` stands for are longer than `mtu`, or itself if it stands for no other
 /// (`ip_exceeds_mtu`).
+#[inline]
 pub(crate) fn exceeds(frame: &Frame, mtu: usize) -> bool {
     let len = frame.len() - frame.network_at();
     len > mtu

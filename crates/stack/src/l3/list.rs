@@ -14,15 +14,25 @@ use crate::l2::{self, Cx, Frame, PacketType};
 struct Leaving {
     out: Option<Arc<Link>>,
     frames: Vec<Frame>,
+    /// How many there may be at most, for the first that comes.
+    room: usize,
 }
 
 impl Leaving {
+    #[inline]
     fn push(&mut self, cx: Cx<'_>, out: &Arc<Link>, frame: Frame) {
         if !self.out.as_ref().is_some_and(|known| Arc::ptr_eq(known, out)) {
-            self.send(cx);
-            self.out = Some(Arc::clone(out));
+            self.turn_to(cx, out);
         }
         self.frames.push(frame);
+    }
+
+    /// What comes leaves by another device than what came before, or is the first.
+    #[cold]
+    fn turn_to(&mut self, cx: Cx<'_>, out: &Arc<Link>) {
+        self.send(cx);
+        self.out = Some(Arc::clone(out));
+        self.frames.reserve(self.room);
     }
 
     /// Before anything else is done of what came later, so that nothing overtakes.
@@ -74,7 +84,7 @@ pub(super) fn receive<P: Protocol>(cx: Cx<'_>, link: &Arc<Link>, frames: impl It
     let table = P::flows(&cx.state.l3);
     // In hand of this thread for the while: nobody else receives in this namespace.
     let mut flows = std::mem::take(&mut *table.lock());
-    let mut leaving = Leaving::default();
+    let mut leaving = Leaving { room: frames.size_hint().0, ..Leaving::default() };
     // What was changed before these came is seen; what is changed meanwhile, by those that come.
     flows.keep_up(cx);
     for frame in frames {

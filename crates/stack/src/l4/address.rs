@@ -50,6 +50,11 @@ pub(crate) fn address_type(cx: Cx<'_>, addr: Ipv4Addr) -> u8 {
     }
 }
 
+/// Whether `addr` is many hosts', a group's or a broadcast: then nothing is sent from it.
+pub(crate) fn names_many(cx: Cx<'_>, addr: Ipv4Addr) -> bool {
+    matches!(address_type(cx, addr), route_type::BROADCAST | route_type::MULTICAST)
+}
+
 /// Whether IPv4's `addr` may be bound to; a sender's own address, too.
 pub(crate) fn may_bind4(cx: Cx<'_>, addr: Ipv4Addr, any: bool) -> bool {
     let kind = address_type(cx, addr);

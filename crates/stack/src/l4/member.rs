@@ -8,6 +8,7 @@ use pernet::Origin;
 use super::options::Opt;
 use super::sock::{Sock, State};
 use crate::dev::Link;
+use crate::inet6::Flow6;
 use crate::l2::Cx;
 use crate::l3::{Flow, route_output};
 use crate::{errno, inet, inet6, sysctl};
@@ -64,8 +65,12 @@ pub(crate) fn device(cx: Cx<'_>, group: IpAddr, ifindex: u32, own: Ipv4Addr) -> 
         let owner = inet.and_then(|inet| inet.all_addrs().find(|(_, ifa)| ifa.local == own).map(|(index, _)| index));
         return owner.and_then(|index| links.by_index(index)).ok_or(errno::ENODEV);
     }
-    let route = route_output(cx, &Flow::to(group)).map_err(|_| errno::ENODEV)?;
-    links.by_index(route.oif).ok_or(errno::ENODEV)
+    let oif = match group {
+        IpAddr::V4(_) => route_output(cx, &Flow::to(group)).map(|route| route.oif).ok(),
+        // No address to send from is asked for: while those of a link are still being checked, there is none.
+        IpAddr::V6(dst) => inet6::way(cx.ns(), &Flow6 { dst, ..Flow6::default() }, cx.now()).map(|way| way.oif).ok(),
+    };
+    oif.and_then(|oif| links.by_index(oif)).ok_or(errno::ENODEV)
 }
 
 /// Joins a group (`ip_mc_join_group`, `ipv6_sock_mc_join`). `source`: hears of this one alone.
@@ -106,13 +111,19 @@ pub(crate) fn join(
 /// Leaves a group (`ip_mc_leave_group`, `ipv6_sock_mc_drop`).
 ///
 /// # Errors
-/// `EADDRNOTAVAIL` if it was not joined there, `ENODEV`.
+/// `EADDRNOTAVAIL` if it was not joined there, `ENODEV`; `EINVAL` for what is no group of IPv6.
 pub(crate) fn leave(cx: Cx<'_>, sock: &Sock, group: IpAddr, (ifindex, own): (u32, Ipv4Addr)) -> Result<(), i32> {
+    if group.is_ipv6() && !group.is_multicast() {
+        return Err(errno::EINVAL);
+    }
     let mut state = sock.lock();
-    let named = if ifindex == 0 && own.is_unspecified() {
-        None
-    } else {
-        Some(device(cx, group, ifindex, own).map_or(ifindex, |link| link.index()))
+    let named = match device(cx, group, ifindex, own) {
+        // Not even a way to the group.
+        Err(error) if ifindex == 0 && own.is_unspecified() && group.is_ipv4() => return Err(error),
+        _ if ifindex == 0 && own.is_unspecified() => None,
+        Ok(link) => Some(link.index()),
+        // A device that is gone may still be left by its number.
+        Err(_) => Some(ifindex),
     };
     let at = state.members.iter().position(|m| m.group == group && named.is_none_or(|index| m.device == index));
     let at = at.ok_or(errno::EADDRNOTAVAIL)?;

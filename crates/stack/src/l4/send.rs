@@ -63,7 +63,7 @@ impl Plan {
             said.ifindex = if said.ifindex == 0 { said6.0 } else { said.ifindex };
             said.src = said.src.or_else(|| said6.1.map(IpAddr::V6));
         }
-        let mut src = said.src.or_else(|| Some(state.local).filter(|a| !a.is_unspecified() && a.is_ipv4() == v4));
+        let mut src = said.src.or_else(|| state.source().filter(|a| a.is_ipv4() == v4));
         let mut oif = state.device;
         if said.ifindex != 0 {
             oif = said.ifindex;
@@ -153,6 +153,15 @@ impl Plan {
         Ok(route)
     }
 
+    /// Finds the way once more, between the two ends of the one that was found.
+    ///
+    /// # Errors
+    /// As [`route`](Self::route).
+    pub(crate) fn route_from(&mut self, cx: Cx<'_>, caller: &dyn Caller, found: &Route) -> Result<Route, i32> {
+        (self.flow.src, self.flow.dst) = (Some(found.src), found.dst);
+        self.route(cx, caller)
+    }
+
     /// The device that was named for it; 0 for none.
     pub(crate) const fn device(&self) -> u32 {
         self.flow.oif
@@ -220,17 +229,18 @@ fn queue(
         }
         return Ok(payload.len());
     }
-    let to = destination(sock.kind, &state, to)?;
+    // Also of what is refused for what it says, the socket has a port then (`inet_send_prepare`).
+    if !matches!(sock.kind.proto, Proto::Raw(_)) {
+        sock.autobind(cx, &mut state)?;
+    }
+    let to = state.towards(sock.kind, destination(sock.kind, &state, to)?)?;
     let v6 = unmapped(to.ip()).is_ipv6();
     if payload.len() > LONGEST && !v6 {
         return Err(errno::EMSGSIZE);
     }
     let said = Said::read(v6, control, || caller.capable(Cap::NetAdmin))?;
-    if !v6 && sock.kind.v6 && (state.options.is_on(Opt::IPV6_V6ONLY) || !sock.kind.proto.is_udp()) {
-        return Err(if sock.kind.proto.is_udp() { errno::ENETUNREACH } else { errno::EINVAL });
-    }
-    if !matches!(sock.kind.proto, Proto::Raw(_)) {
-        sock.autobind(cx, &mut state)?;
+    if !v6 && sock.kind.v6 && !sock.kind.proto.is_udp() {
+        return Err(if sock.kind.proto == Proto::Ping { errno::EINVAL } else { errno::ENETUNREACH });
     }
     if let Some(error) = state.error.take() {
         return Err(error);

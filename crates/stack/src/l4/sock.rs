@@ -14,7 +14,7 @@ use std::task::Waker;
 
 use pernet::{Cap, NetRef};
 
-use super::address::{endpoint, may_bind4, may_bind6, unmapped};
+use super::address::{endpoint, may_bind4, may_bind6, names_many, unmapped};
 use super::member::Membership;
 use super::options::{Opt, Options};
 use super::ports::{Claim, Ticket, ephemeral_range, may_bind_port};
@@ -103,6 +103,8 @@ pub(crate) struct State {
     pub(crate) port: u16,
     /// What `bind` said of the address, to which it returns when a connection is dissolved.
     bound: Option<IpAddr>,
+    /// That is a group's or a broadcast: packets come to it, and none is sent from it.
+    bound_to_all: bool,
     /// `bind` said the port.
     port_bound: bool,
     pub(crate) peer: Option<SocketAddr>,
@@ -138,6 +140,35 @@ impl State {
     /// The port was asked for by `bind`.
     pub(crate) const fn is_port_bound(&self) -> bool {
         self.port_bound
+    }
+
+    /// The address that its packets come from, if that is said.
+    pub(crate) fn source(&self) -> Option<IpAddr> {
+        Some(self.local).filter(|local| !local.is_unspecified() && !self.bound_to_all)
+    }
+
+    /// Whither the program means: an IPv6 socket that has an address of one family sends to no other
+    /// (`__ip6_datagram_connect`, `udpv6_sendmsg`).
+    ///
+    /// # Errors
+    /// `ENETUNREACH` to IPv4, `EAFNOSUPPORT` to IPv6.
+    pub(crate) fn towards(&self, kind: Kind, to: SocketAddr) -> Result<SocketAddr, i32> {
+        if !kind.v6 || kind.proto == Proto::Ping {
+            return Ok(to);
+        }
+        let bound6 = self.bound.is_some_and(|own| own.is_ipv6() && !own.is_unspecified());
+        match (unmapped(to.ip()), self.local) {
+            (IpAddr::V4(_), _) if kind.proto.is_udp() && self.options.is_on(Opt::IPV6_V6ONLY) => {
+                Err(errno::ENETUNREACH)
+            }
+            (IpAddr::V4(_), _) if bound6 => Err(errno::ENETUNREACH),
+            // "Any" of IPv4 was said, too, if it is one of IPv4.
+            (IpAddr::V6(any), IpAddr::V4(_)) if any.is_unspecified() => {
+                Ok(SocketAddr::new(Ipv4Addr::LOCALHOST.to_ipv6_mapped().into(), to.port()))
+            }
+            (IpAddr::V6(_), IpAddr::V4(_)) => Err(errno::EAFNOSUPPORT),
+            _ => Ok(to),
+        }
     }
 
     /// `IP_TRANSPARENT`, `IP_FREEBIND` of either family: any address will do as one's own.
@@ -193,6 +224,7 @@ impl Sock {
             local: kind.any(),
             port: 0,
             bound: None,
+            bound_to_all: false,
             port_bound: false,
             peer: None,
             device: 0,
@@ -351,15 +383,19 @@ impl Sock {
         if device != state.device {
             (state.device, state.device_of_scope) = (device, true);
         }
+        state.bound_to_all = match ip {
+            // A mapped address stays what was said.
+            IpAddr::V4(v4) => addr.is_ipv4() && names_many(cx, v4),
+            IpAddr::V6(v6) => v6.is_multicast(),
+        };
+        (state.local, state.bound) = (ip, Some(ip));
         if raw {
-            (state.local, state.bound) = (ip, Some(ip));
             return Ok(());
         }
-        (state.local, state.bound) = (ip, Some(ip));
         let no_port = addr.port() == 0 && state.options.is_on(Opt::IP_BIND_ADDRESS_NO_PORT);
         let claimed = if no_port { Ok(()) } else { self.claim(cx, &mut state, addr.port()) };
         if claimed.is_err() {
-            (state.local, state.bound) = (self.kind.any(), None);
+            (state.local, state.bound, state.bound_to_all) = (self.kind.any(), None, false);
         }
         state.port_bound = addr.port() != 0 && claimed.is_ok();
         claimed
@@ -405,7 +441,8 @@ impl Sock {
     pub(crate) fn connect(self: &Arc<Self>, to: SocketAddr, caller: &dyn Caller) -> Result<(), i32> {
         let cx = self.cx().ok_or(errno::ENODEV)?;
         let mut state = self.lock();
-        if !matches!(self.kind.proto, Proto::Raw(_)) {
+        let raw = matches!(self.kind.proto, Proto::Raw(_));
+        if !raw {
             self.autobind(cx, &mut state)?;
         }
         let mut said = super::cmsg::Said::default();
@@ -423,9 +460,14 @@ impl Sock {
                 return Err(errno::EINVAL);
             }
         }
+        let to = if raw { to } else { state.towards(self.kind, to)? };
         let mut plan = super::send::Plan::new(self, &state, to, said);
         drop(state);
-        let route = plan.route(cx, caller)?;
+        let mut route = plan.route(cx, caller)?;
+        if unmapped(to.ip()) == Ipv4Addr::UNSPECIFIED {
+            // "Any" of IPv4 is the address that the way begins at, which need not be on the way that the socket is bound to.
+            route = plan.route_from(cx, caller, &route)?;
+        }
         let mut state = self.lock();
         let ip = if unmapped(to.ip()).is_unspecified() { route.dst } else { unmapped(to.ip()) };
         let peer = endpoint(ip, to.port(), plan.device());

@@ -170,10 +170,17 @@ impl InetSocket {
         self.dressed(super::address::endpoint(state.local, port, device))
     }
 
+    /// Whether packets go to somebody without an address.
+    #[must_use]
+    pub fn is_connected(&self) -> bool {
+        self.0.lock().peer.is_some()
+    }
+
     /// `getpeername`.
     #[must_use]
     pub fn peer_addr(&self) -> Option<SocketAddr> {
-        self.0.lock().peer.map(|peer| self.dressed(peer))
+        // Of one without a port Linux says that it is not connected.
+        self.0.lock().peer.filter(|peer| peer.port() != 0).map(|peer| self.dressed(peer))
     }
 
     /// An end as a program of the socket's family sees it.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
-use pernet_stack::TcpSocket;
+use pernet_stack::{TcpSocket, TcpState};
 use rustix::net::{SocketFlags, connect};
 
 use super::inherit::Inherited;
@@ -13,7 +13,7 @@ use super::{Phase, State, StreamFd, join, pump, wire};
 use crate::caller::Caller;
 use crate::descriptors::refused;
 use crate::inet::{address, keep};
-use crate::listener::{Delivery, Notification};
+use crate::listener::{Call, Delivery, Notification};
 use crate::mem::Memory;
 use crate::netlink::answer;
 use crate::reactor::Token;
@@ -21,6 +21,16 @@ use crate::sockets::{Emulated, identity};
 use crate::sys;
 use crate::task::{FileId, Task};
 use crate::world::{World, lock};
+
+/// What an accepted socket is to be.
+fn accept_flags(call: &Call) -> i32 {
+    if call.nr == libc::SYS_accept4 { call.int(3) } else { 0 }
+}
+
+/// The same, as `socketpair` takes it.
+fn socket_flags(flags: i32) -> SocketFlags {
+    if flags & libc::SOCK_NONBLOCK != 0 { SocketFlags::NONBLOCK } else { SocketFlags::empty() }
+}
 
 impl StreamFd {
     pub(super) fn listen(self: &Arc<Self>, world: &World, task: Task, fd: i32, backlog: i32) -> Result<i64, i32> {
@@ -72,10 +82,11 @@ impl StreamFd {
     }
 
     pub(super) fn accept_or_wait(self: &Arc<Self>, world: &Arc<World>, caller: Caller, notification: Notification) {
+        let Some((caller, notification)) = self.accept_at_once(world, caller, notification) else { return };
         let call = notification.call;
         let nonblocking = caller.is_nonblocking();
         let limit = caller.with_end(world, self.id, self.kept.as_ref(), sys::receive_timeout).ok().flatten();
-        if let Some(notification) = self.accept(world, caller, notification) {
+        if let Some(notification) = self.accept_or_give_back(world, caller, notification, !nonblocking) {
             debug_assert_eq!(notification.call.nr, call.nr);
             if nonblocking {
                 return answer(world, notification, Err(libc::EAGAIN));
@@ -88,19 +99,48 @@ impl StreamFd {
     pub(super) fn accept(
         self: &Arc<Self>,
         world: &Arc<World>,
-        mut caller: Caller,
+        caller: Caller,
         notification: Notification,
     ) -> Option<Notification> {
-        let call = notification.call;
-        let task = caller.task;
-        let flags = if call.nr == libc::SYS_accept4 { call.int(3) } else { 0 };
+        let (caller, notification) = self.accept_at_once(world, caller, notification)?;
+        self.accept_or_give_back(world, caller, notification, true)
+    }
+
+    /// Answers if that is possible without the queue of the program's end; gives the call back if not.
+    fn accept_at_once(
+        self: &Arc<Self>,
+        world: &Arc<World>,
+        caller: Caller,
+        notification: Notification,
+    ) -> Option<(Caller, Notification)> {
+        let flags = accept_flags(&notification.call);
         let known = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
         if flags & !known != 0 {
             drop(caller);
             answer(world, notification, Err(libc::EINVAL));
             return None;
         }
-        let nonblocking = if flags & libc::SOCK_NONBLOCK != 0 { SocketFlags::NONBLOCK } else { SocketFlags::empty() };
+        let straight = self.accept_straight(&mut lock(&self.state), socket_flags(flags));
+        let Some((child, wire, end)) = straight else { return Some((caller, notification)) };
+        let task = caller.task;
+        let inherited = caller.with_end(world, self.id, self.kept.as_ref(), Inherited::of).unwrap_or_default();
+        drop(caller);
+        if let Err((notification, e)) = self.hand_over(world, task, notification, (child, &inherited), wire, end) {
+            answer(world, notification, Err(e));
+        }
+        None
+    }
+
+    /// As [`Self::accept`], by the program's end; `waits`: the call is one that would wait.
+    fn accept_or_give_back(
+        self: &Arc<Self>,
+        world: &Arc<World>,
+        mut caller: Caller,
+        notification: Notification,
+        waits: bool,
+    ) -> Option<Notification> {
+        let task = caller.task;
+        let nonblocking = socket_flags(accept_flags(&notification.call));
         let app = match caller.take_end(world, self.id, self.kept.as_ref()) {
             Ok(app) => app,
             Err(e) => {
@@ -119,8 +159,12 @@ impl StreamFd {
                     answer(world, notification, Err(libc::EINVAL));
                     return None;
                 };
+                // Nobody else connects there, so as long as it listens there is nothing that was not announced. Who does not
+                // want to wait has perhaps seen something all the same: then it is taken away.
+                let listens = self.socket.state() == TcpState::Listen;
+                let nothing = || listens && waits || !sys::is_readable(app.as_fd());
                 // Our copy of a listener that waits would wait with it.
-                let end = if ends.is_empty() && !sys::is_readable(app.as_fd()) {
+                let end = if ends.is_empty() && nothing() {
                     return Some(notification);
                 } else {
                     wire::accept(app.as_fd(), SocketFlags::CLOEXEC | nonblocking)
@@ -223,7 +267,7 @@ impl StreamFd {
             Err(e) => return Err((notification, e)),
         };
         lock(&fresh.state).phase = Phase::Open(wire);
-        let cloexec = call.nr == libc::SYS_accept4 && call.int(3) & libc::SOCK_CLOEXEC != 0;
+        let cloexec = accept_flags(&call) & libc::SOCK_CLOEXEC != 0;
         let delivery = notification.fd(end.as_fd(), cloexec);
         drop(end);
         match delivery {
@@ -281,7 +325,7 @@ impl StreamFd {
         taken: join::Taken,
     ) -> Result<(), (Notification, i32)> {
         let call = notification.call;
-        let flags = if call.nr == libc::SYS_accept4 { call.int(3) } else { 0 };
+        let flags = accept_flags(&call);
         let fresh = match identity(&taken.wire).and_then(|id| self.admit(world, id, None, child, &taken.wire)) {
             Ok(fresh) => fresh,
             Err(e) => {

@@ -196,7 +196,7 @@ impl StreamFd {
         world.reactor.arrivals(&wire, Token::Socket(self.id.ino)).map_err(|e| sys::errno_of(&e))?;
         state.phase = match self.meeting(world, state, wire) {
             Ok(meeting) => Phase::Meeting(meeting),
-            Err(wire) => Phase::Open(pump::Wire::new(wire)),
+            Err(wire) => Phase::Open(pump::Wire::fresh(wire)),
         };
         Ok(())
     }

@@ -20,7 +20,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use pernet::{Cap, Cred, NetRef};
+use pernet::{Cap, NetRef};
 use pernet_stack::{TcpSocket, TcpState};
 use rustix::net::SocketAddrUnix;
 
@@ -133,6 +133,13 @@ impl StreamFd {
         match &self.kept {
             Some(kept) => kept.try_clone().map_err(|e| sys::errno_of(&e)),
             None => world.copy_fd(task, fd, self.id),
+        }
+    }
+
+    /// The reactor tells of something at our end of it.
+    pub(crate) fn something_came(&self) {
+        if let Phase::Open(wire) = &mut lock(&self.state).phase {
+            wire.something_came();
         }
     }
 
@@ -362,14 +369,14 @@ impl Drop for StreamFd {
 ///
 /// # Errors
 /// errno of making the stand-in.
-pub(crate) fn open(world: &World, cred: &Cred, kind: Kind, net: NetRef, nonblocking: bool) -> Result<OwnedFd, i32> {
+pub(crate) fn open(world: &World, uid: u32, kind: Kind, net: NetRef, nonblocking: bool) -> Result<OwnedFd, i32> {
     let (app, id) = lone_socket(true, nonblocking)?;
     let kept = keep(world, &app)?;
     let socket = match kind.family {
         Family::V6 => TcpSocket::new_v6(&world.stack, &net),
         _ => TcpSocket::new_v4(&world.stack, &net),
     };
-    socket.set_owner(cred.euid.0);
+    socket.set_owner(uid);
     socket.set_inode(id.ino);
     socket.on_ready(Some(world.sockets.alarm(id, world.reactor.clone())));
     let socket = Emulated::Stream(Arc::new(StreamFd::new(id, kind, net, kept, Arc::new(socket), Phase::Fresh)));
@@ -472,7 +479,12 @@ impl StreamFd {
 
     fn send_to(&self, world: &World, task: Task, call: &Call) -> Result<i64, i32> {
         if !self.is_open() {
-            return Err(libc::EPIPE);
+            let pending = matches!(self.socket.state(), TcpState::SynSent | TcpState::SynRecv);
+            return Err(match self.socket.take_error() {
+                0 if pending => libc::EAGAIN,
+                0 => libc::EPIPE,
+                error => error,
+            });
         }
         let len = (call.args[2] as usize).min(1 << 20);
         let bytes = Memory::of(task.tid).bytes(call.args[1], len).map_err(|e| e.errno())?;

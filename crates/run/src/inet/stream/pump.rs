@@ -38,6 +38,8 @@ pub(super) struct Wire {
     watches_room: bool,
     /// Nothing is moved yet.
     pub(super) paused: bool,
+    /// All that was there was taken; of what comes the [reactor](crate::reactor::Reactor::arrivals) tells.
+    drained: bool,
     /// The program has said that it writes no more, and it was told that nothing more comes.
     heard_end: bool,
     pub(super) told_end: bool,
@@ -63,8 +65,8 @@ pub(super) enum Flow {
 }
 
 impl Wire {
+    /// Whatever was told of it before.
     pub(super) fn new(end: OwnedFd) -> Self {
-        sys::urgent_inline(end.as_fd());
         Self {
             end,
             held: Vec::new(),
@@ -72,6 +74,7 @@ impl Wire {
             urgent: None,
             watches_room: false,
             paused: false,
+            drained: false,
             heard_end: false,
             told_end: false,
             deaf: false,
@@ -81,8 +84,18 @@ impl Wire {
         }
     }
 
+    /// One of which the reactor has told nothing yet: it tells of all that is there.
+    pub(super) fn fresh(end: OwnedFd) -> Self {
+        Self { drained: true, ..Self::new(end) }
+    }
+
     pub(super) fn paused(end: OwnedFd) -> Self {
-        Self { paused: true, ..Self::new(end) }
+        Self { paused: true, ..Self::fresh(end) }
+    }
+
+    /// The reactor tells of something there.
+    pub(super) fn something_came(&mut self) {
+        self.drained = false;
     }
 
     pub(super) fn start(&mut self) {
@@ -122,7 +135,11 @@ impl StreamFd {
         }
         let (out, inward) = BUFFER.with_borrow_mut(|buffer| {
             buffer.resize(PIECE, 0);
-            (self.outward(world, wire, buffer), self.inward(wire, buffer))
+            match self.outward(world, wire, buffer) {
+                // There is nobody to be told anything.
+                Flow::Gone => (Flow::Gone, Flow::Waits),
+                out => (out, self.inward(wire, buffer)),
+            }
         });
         wire.watch_room(world, self.id);
         if wire.held.is_empty()
@@ -157,9 +174,16 @@ impl StreamFd {
     /// From the program to the stack.
     fn outward(&self, world: &World, wire: &mut Wire, buffer: &mut [u8]) -> Flow {
         for _ in 0..TURN {
+            if wire.drained {
+                return Flow::Waits;
+            }
             if wire.heard_end {
                 // Nothing tells of a close but this: there is nothing left to read.
-                return if sys::is_hung_up(wire.end()) && !wire.shut_both { Flow::Gone } else { Flow::Waits };
+                if sys::is_hung_up(wire.end()) && !wire.shut_both {
+                    return Flow::Gone;
+                }
+                wire.drained = true;
+                return Flow::Waits;
             }
             let room = self.socket.send_room().min(buffer.len());
             let over = self.socket.state() == TcpState::Close;
@@ -173,7 +197,7 @@ impl StreamFd {
             let next = sys::next_in_stream(wire.end());
             let (mut most, mut peer) = (PACKETS, None);
             match self.socket.way() {
-                _ if over || next != sys::Waiting::Something => {}
+                _ if over || !matches!(next, sys::Waiting::Something | sys::Waiting::Last) => {}
                 TcpWay::Short(way) => {
                     (most, peer) = (PIECE, splice::Peer::of(world, way));
                 }
@@ -192,15 +216,18 @@ impl StreamFd {
             }
             let room = room.min(most);
             let piece = match next {
-                sys::Waiting::Nothing => return Flow::Waits,
+                sys::Waiting::Nothing => {
+                    wire.drained = true;
+                    return Flow::Waits;
+                }
                 sys::Waiting::Urgent => &mut buffer[..1],
-                sys::Waiting::Something if over => &mut *buffer,
-                sys::Waiting::Something => &mut buffer[..room],
+                _ if over => &mut *buffer,
+                _ => &mut buffer[..room],
             };
             match sys::recv_flags(wire.end(), piece, libc::MSG_DONTWAIT) {
                 Ok(0) => {
                     wire.heard_end = true;
-                    let gone = sys::is_hung_up(wire.end()) && !wire.shut_both;
+                    let gone = !wire.shut_both && (next == sys::Waiting::Last || sys::is_hung_up(wire.end()));
                     if gone {
                         if !wire.held.is_empty() {
                             // It leaves bytes unread.

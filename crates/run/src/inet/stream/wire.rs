@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::Mutex;
+use std::sync::{Mutex, OnceLock};
 
 use rustix::net::sockopt::socket_peercred;
 use rustix::net::{
@@ -51,10 +51,12 @@ pub(super) fn pair(nonblocking: SocketFlags) -> Result<(OwnedFd, OwnedFd), i32> 
 
 /// The next connection of a listener that was made by us: anybody of the machine could find its name.
 pub(super) fn accept(listener: BorrowedFd<'_>, flags: SocketFlags) -> io::Result<OwnedFd> {
+    static ME: OnceLock<u32> = OnceLock::new();
+    let me = *ME.get_or_init(std::process::id);
     loop {
         let end = accept_with(listener, flags)?;
         let by = socket_peercred(&end)?;
-        if by.pid.as_raw_nonzero().get().unsigned_abs() == std::process::id() {
+        if by.pid.as_raw_nonzero().get().unsigned_abs() == me {
             return Ok(end);
         }
     }

@@ -34,6 +34,7 @@ pub(in crate::l3) struct Ipv4Header {
 
 impl Ipv4Header {
     /// Reads a header and compares the lengths in it; the packet may be cut off behind the header (as ICMP quotes them).
+    #[inline]
     pub(super) fn parse(data: &[u8]) -> Option<Self> {
         let h: &[u8; HLEN] = data.first_chunk()?;
         let word = |at: usize| u16::from_be_bytes([h[at], h[at + 1]]);
@@ -89,9 +90,11 @@ pub(super) fn write_checksum(packet: &mut [u8], len: usize) {
 }
 
 /// Whether the checksum of a header without options is right.
+#[inline]
 pub(super) fn sums_up(header: &[u8; HLEN]) -> bool {
     let (words, _) = header.as_chunks::<4>();
-    let sum: u64 = words.iter().map(|&word| u64::from(u32::from_be_bytes(word))).sum();
+    // What all bits of are set is so in any order of bytes (RFC 1071, 2).
+    let sum: u64 = words.iter().map(|&word| u64::from(u32::from_ne_bytes(word))).sum();
     // Five words: what is carried out of 32 bits is carried once, and out of 16 twice at most.
     let sum = (sum >> 32) + (sum & 0xffff_ffff);
     let sum = (sum >> 32) + (sum >> 16 & 0xffff) + (sum & 0xffff);
@@ -99,6 +102,7 @@ pub(super) fn sums_up(header: &[u8; HLEN]) -> bool {
 }
 
 /// One less to live, and the checksum follows (RFC 1624).
+#[inline]
 pub(super) fn decrease_ttl(packet: &mut [u8]) {
     let Some(h) = packet.first_chunk_mut::<HLEN>() else { return };
     h[8] = h[8].wrapping_sub(1);

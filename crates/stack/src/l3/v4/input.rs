@@ -164,7 +164,8 @@ fn deliver_whole(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame, header: &Ipv4He
         protocol: header.protocol,
         tos: header.tos,
         hop_limit: header.ttl,
-        iif: link.index(),
+        // Of its own packets a host says that they came by the device that has the address (`inet_iif`).
+        iif: if frame.device == 0 { link.index() } else { frame.device },
         reach,
         frame,
     };

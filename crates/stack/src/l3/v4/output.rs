@@ -133,9 +133,9 @@ pub(in crate::l3) fn ip_output_raw(cx: Cx<'_>, route: &Route, header: &Header, m
 fn output(cx: Cx<'_>, link: &Arc<Link>, route: &Route, loops: bool, mtu: usize, mut frame: Frame) -> Result<(), i32> {
     frame.protocol = ethertype::IP;
     frame.kind = PacketType::Outgoing;
-    frame.routed = None;
+    (frame.routed, frame.device) = (None, 0);
     match route.reach {
-        Reach::Local => frame.routed = Some(Reach::Local),
+        Reach::Local => (frame.routed, frame.device) = (Some(Reach::Local), route.device),
         Reach::Unicast => {}
         Reach::Broadcast | Reach::Multicast => {
             let IpAddr::V4(dst) = route.dst else { return Err(errno::EINVAL) };
@@ -235,7 +235,7 @@ fn fragment(cx: Cx<'_>, link: &Arc<Link>, next_hop: IpAddr, mtu: usize, mut fram
         };
         header.write(part.data_mut());
         part.set_network_here();
-        (part.protocol, part.kind, part.routed) = (frame.protocol, frame.kind, frame.routed);
+        (part.protocol, part.kind, part.routed, part.device) = (frame.protocol, frame.kind, frame.routed, frame.device);
         (part.mark, part.priority, part.checksum) = (frame.mark, frame.priority, frame.checksum);
         neigh::output(cx, link, next_hop, part)?;
         at = end;

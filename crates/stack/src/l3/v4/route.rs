@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::header::Ipv4Header;
 use crate::dev::Link;
 use crate::errno;
-use crate::fib::{self, FibInfo, Gateway, How, RouteQuery, route_type};
+use crate::fib::{self, FibInfo, Gateway, How, RouteQuery, route_type, rtcf};
 use crate::l2::Cx;
 use crate::l3::{Flow, Learned, Path, Reach, Route, exception};
 use crate::sysctl;
@@ -53,6 +53,8 @@ pub(in crate::l3) fn route_output(cx: Cx<'_>, flow: &Flow, dst: Ipv4Addr) -> Res
         route_type::LOCAL => Reach::Local,
         route_type::BROADCAST => Reach::Broadcast,
         route_type::MULTICAST => Reach::Multicast,
+        // What is sent to the loopback device stays here, whosever the address is.
+        _ if way.flags & rtcf::LOCAL != 0 => Reach::Local,
         _ => Reach::Unicast,
     };
     let metric = |number| way.info.as_ref().map_or(0, |info| info.metrics.get(number));
@@ -63,7 +65,7 @@ pub(in crate::l3) fn route_output(cx: Cx<'_>, flow: &Flow, dst: Ipv4Addr) -> Res
         dst: dst.into(),
         src: src.into(),
         oif: way.oif,
-        device: way.oif,
+        device: way.device,
         next_hop: learned.and_then(|learned| learned.gateway).unwrap_or_else(|| next_hop(way.gateway, dst)),
         reach,
         mtu,

@@ -56,6 +56,7 @@ impl Protocol for Ipv6 {
     }
 
     /// To one host, and with nothing in it that everybody on the way has to look at.
+    #[inline]
     fn simple(link: &Link, frame: &Frame) -> Option<Ipv6Header> {
         if frame.kind != PacketType::Host || frame.routed.is_some() {
             return None;
@@ -66,28 +67,24 @@ impl Protocol for Ipv6 {
         (whole && plain && input::may_come(link, &header)).then_some(header)
     }
 
+    #[inline]
     fn extent(header: &Ipv6Header) -> (usize, u8) {
         (HLEN + header.payload_len, header.hop_limit)
     }
 
+    #[inline]
     fn key(link: &Link, frame: &Frame, header: &Ipv6Header, asks: Asks) -> Key {
         let ports = match asks {
-            // Of several ways it chooses one.
-            Asks::Nothing => (0, header.next),
-            Asks::Inside(policy) => {
-                (policy.hash_inside(frame.data()).map_or(0, |hash| (hash >> 32) as u32), header.next)
-            }
-            Asks::Ports | Asks::All => {
-                let (sport, dport) = multipath::ports(header.next, frame.data().get(HLEN..).unwrap_or_default());
-                (u32::from(sport) << 16 | u32::from(dport), header.next)
-            }
+            Asks::Nothing => 0,
+            more => asked(frame, header, more),
         };
         Key {
             ends: (header.src, header.dst),
             iif: link.index(),
             mark: frame.mark,
             flow_label: header.flow_label,
-            ports,
+            // Of several ways it chooses one.
+            ports: (ports, header.next),
             tclass: header.tclass,
         }
     }
@@ -115,6 +112,7 @@ impl Protocol for Ipv6 {
         Some(To::On(Onward::new(ethertype::IPV6, out, mtu, next_hop.into())))
     }
 
+    #[inline]
     fn age(frame: &mut Frame) {
         if let Some(hop_limit) = frame.data_mut().get_mut(7) {
             *hop_limit -= 1;
@@ -128,4 +126,13 @@ impl Protocol for Ipv6 {
     fn receive(cx: Cx<'_>, link: &Arc<Link>, frame: Frame) {
         ipv6_rcv(cx, link, frame);
     }
+}
+
+/// What more than its ends a packet's way depends on.
+fn asked(frame: &Frame, header: &Ipv6Header, asks: Asks) -> u32 {
+    if let Asks::Inside(policy) = asks {
+        return policy.hash_inside(frame.data()).map_or(0, |hash| (hash >> 32) as u32);
+    }
+    let (sport, dport) = multipath::ports(header.next, frame.data().get(HLEN..).unwrap_or_default());
+    u32::from(sport) << 16 | u32::from(dport)
 }

@@ -68,8 +68,8 @@ impl PacketSocket {
         Ok((link, protocol))
     }
 
-    /// Sends frames one after the other, as [`send`](Self::send) does, and lets them arrive when all are on their way
-    /// (`sendmmsg`). How many were sent.
+    /// Sends frames one after the other, as [`send`](Self::send) does, and lets some arrive together (`sendmmsg`). How many
+    /// were sent.
     ///
     /// # Errors
     /// As there, if it is the first that cannot be sent; those behind one that cannot are not tried.
@@ -89,10 +89,13 @@ impl PacketSocket {
         to: Option<&LinkAddr>,
     ) -> Result<usize, i32> {
         let cx = self.0.cx().ok_or(errno::ENODEV)?;
-        let (link, protocol) = self.way(cx, to)?;
+        let (mut link, mut protocol) = self.way(cx, to)?;
         let vnet = self.0.lock().vnet();
-        let (mut sent, mut leaving) = (0, Vec::with_capacity(AT_ONCE));
+        let (mut sent, mut leaving) = (0, Vec::new());
         for bytes in frames {
+            if leaving.is_empty() {
+                leaving.reserve(AT_ONCE);
+            }
             match self.frame(&link, (protocol, vnet), bytes, to) {
                 Ok(frame) => leaving.push(frame),
                 Err(error) if sent == 0 => return Err(error),
@@ -101,6 +104,12 @@ impl PacketSocket {
             sent += 1;
             if leaving.len() == AT_ONCE {
                 xmit_list(cx, &link, &mut leaving);
+                // They arrive while the processor has them at hand, and there is room again where they wait.
+                self.0.stack.run_packets();
+                match self.way(cx, to) {
+                    Ok(way) => (link, protocol) = way,
+                    Err(_) => return Ok(sent),
+                }
             }
         }
         xmit_list(cx, &link, &mut leaving);
@@ -172,8 +181,9 @@ impl PacketSocket {
         let mut frame = Frame::with_payload(bytes);
         frame.protocol = protocol;
         frame.sender = self.0.id;
-        frame.checksum = said.map_or(Checksum::Unknown, |said| said.checksum);
-        frame.segment = said.and_then(|said| said.segment);
+        if let Some(said) = said {
+            (frame.checksum, frame.segment) = (said.checksum, said.segment);
+        }
         let whole = frame.segment.is_none();
         if self.0.cooked {
             if bytes.len() > link.mtu as usize {
@@ -189,15 +199,10 @@ impl PacketSocket {
             if whole && bytes.len() > link.mtu as usize + ETHERNET_HEADER {
                 return Err(errno::EMSGSIZE);
             }
-            if let Some([high, low]) = bytes.get(12..14).and_then(|b| b.first_chunk().copied())
-                && (protocol == 0 || protocol == ETH_P_ALL)
-            {
-                frame.protocol = u16::from_be_bytes([high, low]);
+            if protocol == 0 || protocol == ETH_P_ALL {
+                frame.protocol = u16::from_be_bytes([bytes[12], bytes[13]]);
             }
-            // The network header begins behind the other.
-            let _ = frame.pull(ETHERNET_HEADER);
-            frame.set_network_here();
-            frame.push(ETHERNET_HEADER);
+            frame.set_network_at(ETHERNET_HEADER);
         }
         Ok(frame)
     }

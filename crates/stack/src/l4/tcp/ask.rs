@@ -33,10 +33,9 @@ impl Sock {
         let opening = matches!(inner.state, State::SynSent | State::SynRecv);
         let over = inner.state == State::Close || (inner.shut_read && inner.shut_write);
         let read_end = inner.shut_read || inner.done;
-        let received = inner.engine.as_ref().map_or(0, |engine| engine.received());
         let room = inner.engine.as_ref().is_some_and(|engine| engine.send_room() >= inner.options.send_buffer / 3);
         TcpReadiness {
-            readable: !opening && (received > 0 || read_end),
+            readable: !opening && (inner.received() > 0 || read_end),
             writable: !opening && (room || inner.shut_write || inner.state == State::Close),
             urgent: inner.urgent.is_here(),
             error: inner.error != 0,
@@ -90,7 +89,7 @@ impl Sock {
 
     /// Bytes to read (`SIOCINQ`).
     pub(crate) fn received(&self) -> usize {
-        self.lock().engine.as_ref().map_or(0, |engine| engine.received())
+        self.lock().received()
     }
 
     /// Bytes that were not acknowledged (`SIOCOUTQ`).
@@ -123,6 +122,6 @@ impl Sock {
     /// Is the urgent byte next (`SIOCATMARK`)?
     pub(crate) fn at_mark(&self) -> bool {
         let inner = self.lock();
-        inner.urgent.mark(inner.sequence.read) == Some(0)
+        inner.aside.is_empty() && inner.urgent.mark(inner.sequence.read) == Some(0)
     }
 }

@@ -131,12 +131,12 @@ impl Sock {
         };
         let (receive_queue, send_queue) = match (&inner.listen, &inner.engine) {
             (Some(listen), _) => (count(listen.queue.len() + inner.taken), count(listen.backlog)),
-            (None, Some(engine)) => (
+            (None, Some(_)) => (
                 // The end counts as a byte, either way.
-                count(engine.received() + unread) + u32::from(inner.done),
+                count(inner.received() + unread) + u32::from(inner.done),
                 inner.sequence.unacknowledged() + count(unsent),
             ),
-            (None, None) => (count(unread) + u32::from(inner.done), 0),
+            (None, None) => (count(inner.aside.len() + unread) + u32::from(inner.done), 0),
         };
         let shut = |on: bool, bit: u8| if on { bit } else { 0 };
         InetEntry {

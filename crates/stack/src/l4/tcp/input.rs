@@ -43,7 +43,7 @@ impl Sock {
     fn receive(self: &Arc<Self>, cx: Cx<'_>, header: &Header, mut packet: Received) {
         let now = cx.now();
         let trail = packet.frame.trail.take();
-        let answer = self.act(cx, |inner, out| {
+        let answer = self.act_at(cx, now, |inner, out| {
             if inner.state == State::Close {
                 return (!header.has(RST)).then_some(packet);
             }
@@ -234,14 +234,28 @@ impl Inner {
         let segments = packet.frame.segments(header.len) as u32;
         self.counts.received(header, segments, packet.tos, now);
         let announced = self.sequence.theirs && self.urgent.note(header, self.sequence.read);
-        if let Some(at) = refused(engine, &self.sequence, self.counts.peer.window_scale.is_some(), header) {
+        let aside = self.goes_aside(header, &packet.frame);
+        self.note_gap(header);
+        let Some(engine) = &mut self.engine else { return };
+        let scaled = self.counts.peer.window_scale.is_some();
+        let alone = if aside { Some(header.seq) } else { refused(engine, &self.sequence, scaled, header) };
+        if let Some(at) = alone {
             let alone = Header { seq: at, flags: ACK, urgent: 0, len: segment::HEADER_LEN, payload: 0, ..*header };
             let mut frame = segment::bare(&alone, found.timestamp);
             self.skip.incoming(&alone, &self.sequence, frame.data_mut());
             engine.input(frame, now, out);
         }
-        self.skip.incoming(header, &self.sequence, packet.frame.data_mut());
-        engine.input(packet.frame, now, out);
+        if aside {
+            self.put_aside(header, packet.frame);
+            // What the engine has sent on its own account bears it, too.
+            if out.is_empty() {
+                out.extend(self.acknowledgement(now));
+            }
+        } else {
+            self.skip.incoming(header, &self.sequence, packet.frame.data_mut());
+            engine.input(packet.frame, now, out);
+        }
+        let Some(engine) = &mut self.engine else { return };
         if header.has(ACK) && self.sequence.ours {
             let Sequence { snd_una, snd_nxt, .. } = self.sequence;
             if before(snd_una, header.ack) && !before(snd_nxt, header.ack) {

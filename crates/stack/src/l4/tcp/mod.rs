@@ -4,13 +4,15 @@
 //! - [`sock`] is the socket around it: its place in the port table, its timer, who waits for it. [`input`] is what segments do
 //!   to it, [`user`] what programs do. What smoltcp leaves out is done there, from what the segments show: the queues of a
 //!   listener, errors, keep-alive probes, limits of patience, [urgent](urgent) bytes, and TIME-WAIT ([`timewait`]).
-//! - [`splice`] is what becomes of a connection whose bytes need no segments, [`join`] of one whose bytes do not come here.
+//! - [`splice`] is what becomes of a connection whose bytes need no segments ([`aside`]: between programs of this process),
+//!   [`join`] of one whose bytes do not come here.
 //! - [`metrics`] is what is remembered of other hosts.
 //! - [`stream`] is what Rust programs use.
 //!
 //! A segment finds its socket by one look into the table that UDP uses too ([`crate::l4::ports`]). Each socket has a lock of
 //! its own, so two connections never wait for each other.
 
+mod aside;
 mod ask;
 mod buffers;
 mod diag;
@@ -139,19 +141,22 @@ pub(crate) fn rcv(cx: Cx<'_>, packet: Received) -> Delivered {
     let tcp = &*cx.state.tcp;
     match tcp.ports.lookup(&ends) {
         Some(Holder::Sock(sock)) => sock.segment(cx, &header, packet),
-        Some(Holder::TimeWait(connection)) => match connection.segment(&header, cx.now()) {
-            _ if connection.until() <= cx.now() => {
-                tcp.forget(&connection);
-                listener_or_reset(cx, &ends, &header, packet);
+        Some(Holder::TimeWait(connection)) => {
+            let stamp = segment::options(packet.frame.data(), &header).timestamp.map(|(value, _)| value);
+            match connection.segment(&header, stamp, cx.now()) {
+                _ if connection.until() <= cx.now() => {
+                    tcp.forget(&connection);
+                    listener_or_reset(cx, &ends, &header, packet);
+                }
+                Late::Ignore => {}
+                Late::Answer(frame) => reply(cx, &packet, frame),
+                Late::Forget => tcp.forget(&connection),
+                Late::Reopen => {
+                    tcp.forget(&connection);
+                    listener_or_reset(cx, &ends, &header, packet);
+                }
             }
-            Late::Ignore => {}
-            Late::Answer(frame) => reply(cx, &packet, frame),
-            Late::Forget => tcp.forget(&connection),
-            Late::Reopen => {
-                tcp.forget(&connection);
-                listener_or_reset(cx, &ends, &header, packet);
-            }
-        },
+        }
         None => reset(cx, &header, &packet),
     }
     Delivered::Done

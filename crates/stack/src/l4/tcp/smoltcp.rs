@@ -535,6 +535,12 @@ impl Engine {
         bits.saturating_sub(16) as u8
     }
 
+    /// The window that we would announce now, in the header.
+    pub(super) fn window(&self, scaled: bool) -> u16 {
+        let room = self.socket().recv_capacity() - self.received();
+        u16::try_from(room >> if scaled { self.window_scale() } else { 0 }).unwrap_or(u16::MAX)
+    }
+
     /// What options take of each segment.
     pub(super) fn options_len(&self) -> u16 {
         if self.timestamps() { TIMESTAMP as u16 } else { 0 }

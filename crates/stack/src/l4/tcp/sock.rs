@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use pernet::{NetHandle, NetRef};
 
+use super::aside::Aside;
 use super::info::Counts;
 use super::options::Options;
 use super::segment::{self, ACK, Header, SYN, before};
@@ -121,6 +122,12 @@ pub(super) struct Due {
 pub(super) struct Inner {
     pub(super) state: State,
     pub(super) engine: Option<Box<Engine>>,
+    /// What came and did not pass the engine: it is read first.
+    pub(super) aside: Aside,
+    /// The engine may hold bytes behind a gap.
+    pub(super) gap: bool,
+    /// Its program has sent much at once.
+    pub(super) bulk: bool,
     /// Its place in the port table.
     pub(super) ticket: Option<Ticket>,
     pub(super) local: Option<SocketAddr>,
@@ -202,14 +209,24 @@ impl Sock {
 
     /// Does something to the socket, sends what follows from it, sets its timer, and tells those who wait.
     pub(super) fn act<R>(self: &Arc<Self>, cx: Cx<'_>, f: impl FnOnce(&mut Inner, &mut Vec<Frame>) -> R) -> R {
+        self.act_at(cx, cx.now(), f)
+    }
+
+    /// The same, by who has looked at the clock already.
+    pub(super) fn act_at<R>(
+        self: &Arc<Self>,
+        cx: Cx<'_>,
+        now: Duration,
+        f: impl FnOnce(&mut Inner, &mut Vec<Frame>) -> R,
+    ) -> R {
         let mut out = OUT.try_with(Cell::take).unwrap_or_default();
         let mut inner = self.lock();
         let result = f(&mut inner, &mut out);
-        self.transmit(cx, &mut inner, &mut out);
+        self.transmit(cx, now, &mut inner, &mut out);
         out.clear();
         let _ = OUT.try_with(|room| room.set(out));
-        self.follow(cx, &mut inner);
-        self.arm(cx, &mut inner);
+        self.follow(cx, now, &mut inner);
+        self.arm(now, &mut inner);
         self.tell(inner);
         result
     }
@@ -239,8 +256,7 @@ impl Sock {
     }
 
     /// Sets the timer for whatever comes first.
-    fn arm(self: &Arc<Self>, cx: Cx<'_>, inner: &mut Inner) {
-        let now = cx.now();
+    fn arm(self: &Arc<Self>, now: Duration, inner: &mut Inner) {
         let engine = if inner.state == State::Close {
             None
         } else {
@@ -272,13 +288,14 @@ impl Sock {
     pub(super) fn timer(self: &Arc<Self>, place: Place) {
         let Some(net) = self.net.upgrade() else { return };
         let Some(cx) = Cx::new(&self.stack, &net) else { return };
-        self.act(cx, |inner, out| {
+        let now = cx.now();
+        self.act_at(cx, now, |inner, out| {
             if inner.armed != Some(place) {
                 // It was replaced after it was taken out.
                 return;
             }
             inner.armed = None;
-            self.expire(inner, cx.now(), out);
+            self.expire(inner, now, out);
         });
     }
 
@@ -326,7 +343,7 @@ impl Sock {
     }
 
     /// What the engine's state means for the socket.
-    fn follow(self: &Arc<Self>, cx: Cx<'_>, inner: &mut Inner) {
+    fn follow(self: &Arc<Self>, cx: Cx<'_>, now: Duration, inner: &mut Inner) {
         let Some(engine) = inner.engine.as_ref().filter(|_| inner.state != State::Close) else { return };
         let (before, after) = (inner.state, engine.state());
         inner.due.unheard = match inner.due.unheard {
@@ -335,7 +352,7 @@ impl Sock {
             {
                 None
             }
-            None if inner.sequence.snd_una != inner.sequence.snd_nxt => Some(cx.now()),
+            None if inner.sequence.snd_una != inner.sequence.snd_nxt => Some(now),
             since => since,
         };
         if before == after {
@@ -430,6 +447,9 @@ impl Sock {
         if inner.orphan || inner.engine.as_ref().is_some_and(|engine| engine.received() == 0) {
             inner.engine = None;
         }
+        if inner.orphan {
+            inner.aside = Aside::default();
+        }
         let Some(net) = self.net.upgrade() else { return };
         if let (Some(ticket), Some(state)) = (inner.ticket, self.stack.state(&net)) {
             match inner.bound.filter(|_| !inner.orphan) {
@@ -446,7 +466,7 @@ impl Sock {
     }
 
     /// Sends what the engine made.
-    fn transmit(&self, cx: Cx<'_>, inner: &mut Inner, out: &mut Vec<Frame>) {
+    fn transmit(&self, cx: Cx<'_>, now: Duration, inner: &mut Inner, out: &mut Vec<Frame>) {
         if out.is_empty() {
             return;
         }
@@ -469,7 +489,7 @@ impl Sock {
                 segment::set_window(frame.data_mut(), sent.window);
             }
             segment::arrange_options(frame.data_mut(), &sent);
-            inner.note_sent(&sent, frame.segments(sent.len) as u32, cx.now());
+            inner.note_sent(&sent, frame.segments(sent.len) as u32, now);
             if n == last {
                 self.leave_trail(cx, inner, &sent, &mut frame);
             }

@@ -71,6 +71,14 @@ pub struct TcpShortcut {
 }
 
 impl Skip {
+    pub(super) const fn sent(&self) -> u32 {
+        self.sent
+    }
+
+    pub(super) const fn received(&self) -> u32 {
+        self.received
+    }
+
     fn is_none(&self) -> bool {
         self.sent == 0 && self.received == 0
     }
@@ -186,10 +194,10 @@ impl Sock {
     }
 
     fn wants_trail(&self, cx: Cx<'_>, inner: &Inner, sent: &Header) -> bool {
-        // Who has no inode number is nobody's whose bytes could go any other way.
+        // Who has no inode number is of this process, or nobody's yet: his bytes go another way only if they are many.
         let bears = sent.payload > 0 || sent.has(SYN) && !sent.has(ACK);
         bears
-            && inner.inode != 0
+            && (inner.inode != 0 || inner.bulk)
             && !inner.options.is_hard_of_hearing()
             && inner.ask_at <= cx.now()
             && !self.path().as_ref().is_some_and(|path| path.holds(self))
@@ -252,7 +260,7 @@ impl Inner {
     }
 
     /// And those of the peer? What came before them must have been read.
-    fn may_skip_from_peer(&self) -> bool {
+    pub(super) fn may_skip_from_peer(&self) -> bool {
         let open = matches!(self.state, State::Established | State::FinWait1 | State::FinWait2);
         let empty = self.engine.as_ref().is_some_and(|engine| engine.received() == 0);
         open && !self.shut_read && !self.done && !self.orphan && empty && self.error == 0 && self.urgent.is_quiet()
@@ -261,7 +269,7 @@ impl Inner {
     /// May bytes pass it by both ways, and does it hold none?
     pub(super) fn is_untouched(&self) -> bool {
         let sent_all = self.engine.as_ref().is_some_and(|engine| engine.unacknowledged() == 0);
-        sent_all && self.may_skip_to_peer() && self.may_skip_from_peer()
+        sent_all && self.aside.is_empty() && self.may_skip_to_peer() && self.may_skip_from_peer()
     }
 
     /// Bytes of data in a full segment.
@@ -297,13 +305,18 @@ impl Inner {
         self.stay_alive(now);
     }
 
-    fn skip_from_peer(&mut self, bytes: u32, segments: u32, acks: u32, now: Duration) {
-        let Sequence { rcv_nxt, read, .. } = &mut self.sequence;
-        for number in [rcv_nxt, read] {
-            *number = number.wrapping_add(bytes);
-        }
+    /// So many bytes came that the engine is not told of.
+    pub(super) fn skip_received(&mut self, bytes: u32) {
+        self.sequence.read = self.sequence.read.wrapping_add(bytes);
         self.skip.received = self.skip.received.wrapping_add(bytes);
-        self.skip.their_floor = self.sequence.rcv_nxt;
+        self.skip.their_floor = self.sequence.read;
+    }
+
+    fn skip_from_peer(&mut self, bytes: u32, segments: u32, acks: u32, now: Duration) {
+        self.skip_received(bytes);
+        self.sequence.rcv_nxt = self.sequence.rcv_nxt.wrapping_add(bytes);
+        // All that was sent before has come.
+        self.gap = false;
         let counts = &mut self.counts;
         counts.segments_in = counts.segments_in.wrapping_add(segments);
         counts.data_segments_in = counts.data_segments_in.wrapping_add(segments);
@@ -327,21 +340,34 @@ impl TcpShortcut {
         self.from.send_room()
     }
 
+    /// The socket that it leads to.
+    pub(super) fn receiver(&self) -> &Arc<Sock> {
+        &self.to
+    }
+
+    /// Both sockets, which are locked in the order of their cookies, here and nowhere else.
+    pub(super) fn locked(&self) -> (MutexGuard<'_, Inner>, MutexGuard<'_, Inner>) {
+        if self.from.cookie < self.to.cookie {
+            let from = self.from.lock();
+            (from, self.to.lock())
+        } else {
+            let to = self.to.lock();
+            (self.from.lock(), to)
+        }
+    }
+
     /// As if so many bytes had been sent, received, acknowledged and read; the caller gives them to whom they are for, in
     /// order. False, and nothing has happened, if they have to be sent by segments: something has changed since, or what came
     /// before them was not read.
     #[must_use]
     pub fn advance(&self, bytes: usize) -> bool {
+        let (mut from, mut to) = self.locked();
+        to.aside.is_empty() && self.move_on(&mut from, &mut to, bytes)
+    }
+
+    /// The same of sockets that are locked; what [`aside`](super::aside) has of the receiver's does not matter.
+    pub(super) fn move_on(&self, from: &mut Inner, to: &mut Inner, bytes: usize) -> bool {
         let Ok(count) = u32::try_from(bytes) else { return false };
-        // Two connections are locked in the order of their cookies, here and nowhere else.
-        let (mut from, mut to);
-        if self.from.cookie < self.to.cookie {
-            from = self.from.lock();
-            to = self.to.lock();
-        } else {
-            to = self.to.lock();
-            from = self.from.lock();
-        }
         let sent_all = from.engine.as_ref().is_some_and(|engine| engine.unacknowledged() == 0);
         // Both are what each other is connected with still: a socket is connected once more only when it was fresh again.
         let matched = from.sequence.snd_nxt == to.sequence.rcv_nxt;
@@ -356,7 +382,6 @@ impl TcpShortcut {
         let header = HEADER_LEN as u64 + from.engine.as_ref().map_or(0, |engine| u64::from(engine.options_len()));
         from.skip_to_peer(count, segments as u32, acks as u32, now);
         to.skip_from_peer(count, segments as u32, acks as u32, now);
-        drop((from, to));
         let (segments, acks) = (segments as u64, acks as u64);
         let forward = self.path.first == self.from.cookie;
         let (there, back) =
@@ -372,7 +397,8 @@ impl TcpShortcut {
 }
 
 impl TcpSocket {
-    /// How the next bytes that are written go. What is sent by [`send`](Self::send) goes by segments all the same.
+    /// How the next bytes that are written go. What is sent by [`send`](Self::send) goes by segments all the same, unless both
+    /// sockets are programs' of this process: those that nobody has given an [inode number](Self::set_inode).
     #[must_use]
     pub fn way(&self) -> TcpWay {
         self.sock.way()

@@ -99,7 +99,7 @@ impl TcpSocket {
     /// # Errors
     /// `EAGAIN` if there is no room, `EPIPE`, and what became of the connection.
     pub fn send(&self, bytes: &[u8]) -> Result<usize, i32> {
-        let result = self.sock.send(bytes, false);
+        let result = self.sock.send_in_bulk(bytes);
         self.and_run(result)
     }
 

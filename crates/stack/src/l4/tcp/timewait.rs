@@ -50,12 +50,19 @@ impl TimeWait {
         *self.until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// `tcp_timewait_state_process`.
-    pub(super) fn segment(&self, header: &Header, now: Duration) -> Late {
+    /// Can this, which asks for a connection between the same ends, not be of the old one? It begins behind that, or was sent
+    /// after it, by the peer's own clock (RFC 6191).
+    fn is_another(&self, header: &Header, stamp: Option<u32>) -> bool {
+        let later = self.timestamp.zip(stamp).is_some_and(|(last, stamp)| before(last, stamp));
+        later || before(self.rcv_nxt, header.seq)
+    }
+
+    /// `tcp_timewait_state_process`; `stamp`: the segment's timestamp.
+    pub(super) fn segment(&self, header: &Header, stamp: Option<u32>, now: Duration) -> Late {
         if header.has(RST) {
             return if header.seq == self.rcv_nxt { Late::Forget } else { Late::Ignore };
         }
-        if header.has(SYN) && !header.has(ACK) && before(self.rcv_nxt, header.seq) {
+        if header.has(SYN) && !header.has(ACK) && self.is_another(header, stamp) {
             return Late::Reopen;
         }
         if header.has(FIN) {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use pernet::NetRef;
 
+use super::aside::Aside;
 use super::info::Counts;
 use super::smoltcp::Engine;
 use super::sock::{Due, FIN_TIMEOUT, Inner, Listen, Sequence, Sock, is_link_local, plain};
@@ -124,7 +125,7 @@ impl Sock {
                     }
                 }
                 let anywhere = free || sysctl::number_or(cx.ns(), "ipv6/ip_nonlocal_bind", 0) != 0;
-                let device = if v6.is_unicast_link_local() { inner.scope.max(inner.options.device) } else { 0 };
+                let device = inner.scope.max(inner.options.device);
                 let ours = || cx.state.peek_inet6().is_some_and(|inet6| inet6.has_addr(v6, device));
                 if !anywhere && !ours() {
                     return Err(errno::EADDRNOTAVAIL);
@@ -145,6 +146,9 @@ impl Sock {
                     return Err(errno::EISCONN);
                 }
                 let peer = self.check_family(inner, to)?;
+                if matches!(peer.ip(), IpAddr::V6(group) if group.is_multicast()) {
+                    return Err(errno::ENETUNREACH);
+                }
                 if let SocketAddr::V6(v6) = to
                     && is_link_local(peer.ip())
                 {
@@ -169,17 +173,22 @@ impl Sock {
 
     /// `tcp_v4_connect`, `tcp_v6_connect`.
     fn open(self: &Arc<Self>, cx: Cx<'_>, inner: &mut Inner, peer: SocketAddr) -> Result<(), i32> {
-        // "Any" is this host.
+        // "Any" is this host: of IPv4 the address that the way begins at, which is found below.
         let peer = match peer.ip() {
-            IpAddr::V4(Ipv4Addr::UNSPECIFIED) => SocketAddr::new(Ipv4Addr::LOCALHOST.into(), peer.port()),
             IpAddr::V6(Ipv6Addr::UNSPECIFIED) => SocketAddr::new(Ipv6Addr::LOCALHOST.into(), peer.port()),
             _ => peer,
         };
         let bound = inner.bound.filter(|addr| !addr.is_unspecified());
         if bound.is_some_and(|addr| addr.is_ipv4() != peer.is_ipv4()) {
-            return Err(if peer.is_ipv4() { errno::ENETUNREACH } else { errno::EINVAL });
+            return Err(if peer.is_ipv4() { errno::ENETUNREACH } else { errno::EAFNOSUPPORT });
         }
-        let route = self.route(cx, inner, bound, peer.ip())?;
+        let mut route = self.route(cx, inner, bound, peer.ip())?;
+        let mut peer = peer;
+        if peer.ip() == Ipv4Addr::UNSPECIFIED {
+            peer.set_ip(route.dst);
+            // It need not be on the way that the socket is bound to.
+            route = self.route(cx, inner, Some(route.src), peer.ip())?;
+        }
         if !matches!(route.reach, Reach::Local | Reach::Unicast) {
             return Err(errno::ENETUNREACH);
         }
@@ -271,13 +280,15 @@ impl Sock {
     /// `send`: how many bytes there was room for. An `urgent` one ends with a byte that is.
     pub(crate) fn send(self: &Arc<Self>, bytes: &[u8], urgent: bool) -> Result<usize, i32> {
         self.with_cx(|cx| {
-            self.act(cx, |inner, out| {
+            let now = cx.now();
+            self.act_at(cx, now, |inner, out| {
                 inner.may_send()?;
-                let state = inner.state;
+                let (state, bulk) = (inner.state, inner.is_bulk(bytes));
                 let Some(engine) = inner.engine.as_mut().filter(|_| state.is_synchronized()) else {
                     return Err(errno::EAGAIN);
                 };
                 let took = engine.send(bytes);
+                inner.bulk |= bulk;
                 if took == 0 && !bytes.is_empty() {
                     return Err(errno::EAGAIN);
                 }
@@ -285,7 +296,7 @@ impl Sock {
                 if urgent && took == bytes.len() && took > 0 {
                     inner.urgent.wrote(inner.sequence.written);
                 }
-                engine.poll(cx.now(), out);
+                engine.poll(now, out);
                 Ok(took)
             })
         })?
@@ -293,11 +304,12 @@ impl Sock {
 
     /// `recv`: how many bytes came; none at the end.
     pub(crate) fn recv(self: &Arc<Self>, into: &mut [u8], how: Read) -> Result<usize, i32> {
-        if let Some(got) = self.lock().read_quietly(into, how) {
-            return Ok(got);
+        if let Some(result) = self.lock().read_quietly(into, how) {
+            return result;
         }
         self.with_cx(|cx| {
-            self.act(cx, |inner, out| {
+            let now = cx.now();
+            self.act_at(cx, now, |inner, out| {
                 if how.urgent {
                     return inner.read_urgent(into, how.peek);
                 }
@@ -308,11 +320,11 @@ impl Sock {
                 if got > 0 {
                     // A window that was closed may be open now.
                     if let Some(engine) = inner.engine.as_mut().filter(|_| !how.peek) {
-                        engine.poll(cx.now(), out);
+                        engine.poll(now, out);
                     }
                     return Ok(got);
                 }
-                if into.is_empty() && inner.engine.as_ref().is_some_and(|engine| engine.received() > 0) {
+                if into.is_empty() && inner.received() > 0 {
                     return Ok(0);
                 }
                 if inner.done {
@@ -408,7 +420,7 @@ impl Sock {
                 }
                 inner.ready = None;
                 inner.outside = None;
-                let unread = inner.engine.as_ref().is_some_and(|engine| engine.received() > 0);
+                let unread = inner.received() > 0;
                 inner.orphan = true;
                 match inner.state {
                     State::Close => self.end(inner, 0),
@@ -492,7 +504,8 @@ impl Inner {
     fn freshen(&mut self) {
         (self.connecting, self.connected, self.done) = (false, false, false);
         (self.shut_read, self.shut_write) = (false, false);
-        (self.engine, self.peer) = (None, None);
+        (self.engine, self.peer, self.aside) = (None, None, Aside::default());
+        (self.bulk, self.gap) = (false, false);
         self.local = match (self.bound, self.local) {
             (Some(addr), Some(local)) => Some(SocketAddr::new(addr, local.port())),
             _ => None,
@@ -523,17 +536,27 @@ impl Inner {
         }
     }
 
-    /// As [`read`](Self::read), if there is something to be read and the peer need not hear that it was: most of the time.
-    fn read_quietly(&mut self, into: &mut [u8], how: Read) -> Option<usize> {
-        let quiet = how.peek || self.engine.as_ref().is_some_and(|engine| engine.is_wide_open());
+    /// As [`read`](Self::read), if the peer need not hear that it was read, most of the time; or that there is nothing yet.
+    fn read_quietly(&mut self, into: &mut [u8], how: Read) -> Option<Result<usize, i32>> {
+        let wide_open = |inner: &Self| inner.engine.as_ref().is_some_and(|engine| engine.is_wide_open());
+        let quiet = how.peek || !self.aside.is_empty() || wide_open(self);
         if how.urgent || !quiet || self.state == State::Listen {
             return None;
         }
-        Some(self.read(into, how.peek)).filter(|got| *got > 0)
+        let got = self.read(into, how.peek);
+        let more_to_say = self.done || self.shut_read || self.error != 0 || !self.state.is_synchronized();
+        match got {
+            0 if more_to_say || into.is_empty() || self.received() > 0 => None,
+            0 => Some(Err(errno::EAGAIN)),
+            got => Some(Ok(got)),
+        }
     }
 
     /// Copies what came, up to an urgent byte; that is stepped over unless it belongs into the stream.
     fn read(&mut self, into: &mut [u8], peek: bool) -> usize {
+        if !self.aside.is_empty() {
+            return if peek { self.aside.peek(into) } else { self.aside.take(into) };
+        }
         let Some(engine) = &mut self.engine else { return 0 };
         let mut limit = into.len();
         if !self.options.oob_inline
