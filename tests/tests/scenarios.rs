@@ -110,6 +110,7 @@ scenarios! {
     gateway6_linkdown
     gateway6_of_route4
     getnsid
+    group_sources
     identity
     ids_auto
     ids_explicit
@@ -141,6 +142,7 @@ scenarios! {
     nexthops
     nl_sockets
     nsenter_unshare
+    packet_fanout
     peers_and_broadcasts
     promote4
     receive_buffers

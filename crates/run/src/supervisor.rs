@@ -261,8 +261,9 @@ impl Supervisor {
                     Emulated::Tun(file) => file.pump(world),
                     Emulated::Unix(_) => {}
                 }
-                // What a connection's program said before it closed its end is not all sent yet.
-                if hung && !matches!(&socket, Emulated::Stream(s) if s.is_open()) {
+                // Of a connection it says by itself when its program is gone: one that is shut down both ways hangs up, too, and
+                // what its program said before it closed its end may not all be sent yet.
+                if hung && !matches!(&socket, Emulated::Stream(_)) {
                     match world.sockets.remove(id) {
                         Some(Emulated::Netlink(n)) => n.close(world),
                         Some(Emulated::Tun(file)) => file.close(world),

@@ -135,6 +135,13 @@ impl Seen {
     }
 }
 
+/// The same for both directions of a flow, of a packet from its network header on.
+pub(crate) fn symmetric_hash(packet: &[u8]) -> Option<u64> {
+    let (seen, _) = dissect(packet)?;
+    let back = Seen { src: seen.dst, dst: seen.src, sport: seen.dport, dport: seen.sport, ..seen };
+    Some([seen, back].into_iter().map(|seen| seen.mixed(!field::LABEL, 0)).fold(0, u64::wrapping_add))
+}
+
 /// A packet behind a tunnel's header.
 struct Within<'a> {
     v6: bool,

@@ -243,7 +243,7 @@ impl Core {
     /// errno.
     pub(crate) fn option(&self, level: i32, name: i32, room: usize, given: &[u8]) -> Result<Vec<u8>, i32> {
         match self {
-            Self::Inet { socket, .. } => socket.option(level, name, room).map_err(number),
+            Self::Inet { socket, .. } => socket.option_of(level, name, room, given).map_err(number),
             Self::Packet(socket) if level == libc::SOL_PACKET => socket.option(name, room, given).map_err(number),
             Self::Packet(socket) if (level, name) == (libc::SOL_SOCKET, libc::SO_ERROR) => {
                 Ok(socket.take_error().map_or(0, number).to_ne_bytes()[..room.min(4)].to_vec())
@@ -267,9 +267,11 @@ impl Core {
 
     /// The program's end is gone: it ends, and the packet comes in once more.
     pub(crate) fn close_before(&self, packet: Incoming) {
-        // Of frames everybody has a copy.
-        if let (Self::Inet { socket, .. }, Incoming::Inet(packet)) = (self, packet) {
-            socket.close_before(packet);
+        match (self, packet) {
+            (Self::Inet { socket, .. }, Incoming::Inet(packet)) => socket.close_before(packet),
+            (Self::Packet(socket), Incoming::Packet(frame)) => socket.close_before(*frame),
+            // Nobody hands one the other's.
+            _ => {}
         }
     }
 

@@ -19,8 +19,8 @@ pub(crate) struct Membership {
     pub(crate) group: IpAddr,
     pub(crate) device: u32,
     /// Hears of these alone; else of all but these.
-    only: bool,
-    sources: Vec<IpAddr>,
+    pub(super) only: bool,
+    pub(super) sources: Vec<IpAddr>,
 }
 
 impl Membership {
@@ -98,6 +98,7 @@ pub(crate) fn join(
     }
     let member =
         Membership { group, device: link.index(), only: source.is_some(), sources: source.into_iter().collect() };
+    cx.state.l4.filters.changed(None, Some(&member));
     state.members.push(member);
     let mut rtnl = cx.stack.rtnl(Origin::KERNEL);
     match group {
@@ -136,6 +137,9 @@ pub(crate) fn leave_all(cx: Cx<'_>, members: Vec<Membership>) {
     if members.is_empty() {
         return;
     }
+    for member in &members {
+        cx.state.l4.filters.changed(Some(member), None);
+    }
     let mut rtnl = cx.stack.rtnl(Origin::KERNEL);
     for member in members {
         let Some(link) = cx.state.links.by_index(member.device) else { continue };
@@ -164,12 +168,13 @@ pub(crate) fn source(
     let link = device(cx, group, ifindex, own)?;
     let mut state = sock.lock();
     let only = matches!(how, Source::Join | Source::Leave);
+    let most = most_sources(cx, group.is_ipv6());
     let Some(at) = state.members.iter().position(|m| m.group == group && m.device == link.index()) else {
         drop(state);
         return if how == Source::Join {
             join(cx, sock, group, (ifindex, own), Some(source))
         } else {
-            Err(if only { errno::EADDRNOTAVAIL } else { errno::EINVAL })
+            Err(errno::EINVAL)
         };
     };
     let member = &mut state.members[at];
@@ -178,18 +183,83 @@ pub(crate) fn source(
     }
     let known = member.sources.iter().position(|&s| s == source);
     match (how, known) {
-        (Source::Join | Source::Block, None) => member.sources.push(source),
+        (Source::Join | Source::Block, None) if member.sources.len() >= most => return Err(errno::ENOBUFS),
+        (Source::Join | Source::Block, None) => {
+            let before = member.clone();
+            member.sources.push(source);
+            cx.state.l4.filters.changed(Some(&before), Some(member));
+        }
         (Source::Join | Source::Block, Some(_)) => return Err(errno::EADDRNOTAVAIL),
         (Source::Leave | Source::Unblock, Some(known)) => {
-            member.sources.remove(known);
-            if member.only && member.sources.is_empty() {
+            if member.only && member.sources.len() == 1 {
                 let gone = state.members.remove(at);
                 leave_all(cx, vec![gone]);
+            } else {
+                let before = member.clone();
+                member.sources.remove(known);
+                cx.state.l4.filters.changed(Some(&before), Some(member));
             }
         }
         (Source::Leave | Source::Unblock, None) => return Err(errno::EADDRNOTAVAIL),
     }
     Ok(())
+}
+
+/// How many senders a socket may name of a group.
+pub(super) fn most_sources(cx: Cx<'_>, v6: bool) -> usize {
+    /// `net.ipv6.mld_max_msf`, which only the host has.
+    const OF_IPV6: usize = 64;
+    if v6 {
+        return OF_IPV6;
+    }
+    usize::try_from(sysctl::number_or(cx.ns(), "ipv4/igmp_max_msf", 10)).unwrap_or(0)
+}
+
+/// Says anew of whom a socket hears in a group that it joined (`ip_mc_msfilter`, `ip6_mc_msfilter`): of these alone if
+/// `only`, else of all but these. Who hears of nobody leaves.
+///
+/// # Errors
+/// `EINVAL`, `ENODEV`, `EADDRNOTAVAIL`.
+pub(crate) fn set_sources(
+    cx: Cx<'_>,
+    sock: &Sock,
+    group: IpAddr,
+    on: (u32, Ipv4Addr),
+    only: bool,
+    sources: Vec<IpAddr>,
+) -> Result<(), i32> {
+    if !group.is_multicast() {
+        return Err(errno::EINVAL);
+    }
+    let link = device(cx, group, on.0, on.1)?;
+    if only && sources.is_empty() {
+        return leave(cx, sock, group, (link.index(), Ipv4Addr::UNSPECIFIED));
+    }
+    let mut state = sock.lock();
+    let member = state.members.iter_mut().find(|m| m.group == group && m.device == link.index());
+    let member = member.ok_or(errno::EINVAL)?;
+    let before = member.clone();
+    (member.only, member.sources) = (only, sources);
+    cx.state.l4.filters.changed(Some(&before), Some(member));
+    Ok(())
+}
+
+/// Of whom a socket hears in a group: of these alone, or of all but these.
+///
+/// # Errors
+/// `EINVAL` for what is no group, `ENODEV`, `EADDRNOTAVAIL` if it was not joined there.
+pub(crate) fn sources(
+    cx: Cx<'_>,
+    state: &State,
+    group: IpAddr,
+    on: (u32, Ipv4Addr),
+) -> Result<(bool, Vec<IpAddr>), i32> {
+    if !group.is_multicast() {
+        return Err(errno::EINVAL);
+    }
+    let link = device(cx, group, on.0, on.1)?;
+    let member = state.members.iter().find(|m| m.group == group && m.device == link.index());
+    member.map(|member| (member.only, member.sources.clone())).ok_or(errno::EADDRNOTAVAIL)
 }
 
 /// The addresses of a group request: what stands at `at`, of either family.

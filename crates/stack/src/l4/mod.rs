@@ -11,6 +11,7 @@ pub(crate) mod address;
 pub(crate) mod cmsg;
 mod diag;
 pub(crate) mod filter;
+pub(crate) mod filters;
 mod member;
 pub(crate) mod options;
 pub(crate) mod packet;
@@ -36,6 +37,7 @@ use crate::l2::{Cx, Work, later};
 use crate::l3::{Delivered, IcmpError, Received};
 use crate::rtnl::{NetdevEvent, Rtnl};
 use crate::state::{Lazy, Ns};
+use filters::Filters;
 use packet::Packets;
 use ports::{Ports, Rules};
 use raw::Raws;
@@ -69,6 +71,7 @@ pub(crate) struct Layer4 {
     ping6: Lazy<Datagrams>,
     raw: Lazy<Raws>,
     packets: Lazy<Packets>,
+    filters: Lazy<Filters>,
 }
 
 impl Layer4 {
@@ -80,6 +83,7 @@ impl Layer4 {
             ping6: Lazy::new(),
             raw: Lazy::new(),
             packets: Lazy::new(),
+            filters: Lazy::new(),
         }
     }
 
@@ -101,6 +105,11 @@ impl Layer4 {
 
     fn peek_ping(&self, v6: bool) -> Option<&Ports<Arc<Sock>>> {
         if v6 { &self.ping6 } else { &self.ping }.peek().map(|table| &table.0)
+    }
+
+    /// What sockets want to hear of groups.
+    fn peek_filters(&self) -> Option<&Filters> {
+        self.filters.peek()
     }
 
     fn peek_raw(&self) -> Option<&Raws> {

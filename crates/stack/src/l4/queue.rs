@@ -156,6 +156,16 @@ impl Charge {
         self.handed > 0 && !self.admits(size, limit, counts)
     }
 
+    /// Of a limit, as far as is known.
+    pub(super) fn left(self, limit: usize) -> usize {
+        limit.saturating_sub(self.bytes + self.handed)
+    }
+
+    /// Whether it is worth asking if there is more [left](Self::left) than a quarter.
+    pub(super) fn doubts_room(self, size: usize, limit: usize) -> bool {
+        self.handed > 0 && self.left(limit) <= limit / 4 + size
+    }
+
     /// Takes a packet in, if there is room.
     pub(super) fn charge(&mut self, size: usize, limit: usize, counts: bool) -> bool {
         let room = self.admits(size, limit, counts);

@@ -2,6 +2,7 @@
 
 pub(crate) mod common;
 mod ip;
+mod msfilter;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -16,7 +17,9 @@ use super::send::{Plan, uncork};
 use super::sock::{Caller, IPPROTO_ICMP, IPPROTO_ICMPV6, Proto, Root, Sock, State};
 use crate::l2::Cx;
 use crate::{errno, sysctl};
-use common::{SO_RCVBUF, SO_RCVBUFFORCE, SO_SNDBUF, SO_SNDBUFFORCE};
+use common::{
+    GROUP_FILTER_LEN, IP_MSFILTER, MCAST_MSFILTER, MSFILTER_LEN, SO_RCVBUF, SO_RCVBUFFORCE, SO_SNDBUF, SO_SNDBUFFORCE,
+};
 
 const SO_TYPE: i32 = 3;
 const SO_ERROR: i32 = 4;
@@ -194,11 +197,11 @@ fn filter6(state: &State) -> Vec<u8> {
     state.raw.icmp6.iter().flat_map(|word| word.to_ne_bytes()).collect()
 }
 
-/// What an option is, for `room` bytes.
+/// What an option is, for `room` bytes. `given`: what stood where the answer goes, of [some](asks) as much as they ask for.
 ///
 /// # Errors
 /// `ENOPROTOOPT` or `EOPNOTSUPP` for what there is not; what the option says.
-pub(crate) fn get(sock: &Arc<Sock>, level: i32, name: i32, room: usize) -> Result<Vec<u8>, i32> {
+pub(crate) fn get(sock: &Arc<Sock>, level: i32, name: i32, room: usize, given: &[u8]) -> Result<Vec<u8>, i32> {
     let cx = sock.cx().ok_or(errno::ENODEV)?;
     let number = |number| Ok(shown(level, number, room));
     let size = |bytes: usize| number(i32::try_from(bytes).unwrap_or(i32::MAX));
@@ -226,6 +229,8 @@ pub(crate) fn get(sock: &Arc<Sock>, level: i32, name: i32, room: usize) -> Resul
             let link = cx.state.links.by_index(state.device).filter(|_| state.device != 0);
             Ok(link.map(|link| [link.name().as_str().as_bytes(), &[0]].concat()).unwrap_or_default())
         }
+        (SOL_IP, IP_MSFILTER | MCAST_MSFILTER) => msfilter::get(cx, &state, level, name, given, room),
+        (SOL_IPV6, MCAST_MSFILTER) if who.v6 => msfilter::get(cx, &state, level, name, given, room),
         (SOL_IP, IP_OPTIONS) => Ok(state.raw.ip_options.clone()),
         (SOL_IP, IP_MTU) | (SOL_IPV6, IPV6_MTU) if level == SOL_IP || sock.kind.v6 => {
             let mtu = path_mtu(cx, sock, &state)?;
@@ -266,6 +271,15 @@ pub(crate) fn get(sock: &Arc<Sock>, level: i32, name: i32, room: usize) -> Resul
         (SOL_RAW, ICMP_FILTER) if who.raw && !who.v6 => Err(errno::EOPNOTSUPP),
         (SOL_RAW, _) if who.raw => Err(errno::ENOPROTOOPT),
         _ => Err(who.no_level()),
+    }
+}
+
+/// How many bytes an option reads of what stands where its answer goes.
+pub(crate) const fn asks(level: i32, name: i32) -> usize {
+    match (level, name) {
+        (SOL_IP, IP_MSFILTER) => MSFILTER_LEN,
+        (SOL_IP | SOL_IPV6, MCAST_MSFILTER) => GROUP_FILTER_LEN,
+        _ => 0,
     }
 }
 

@@ -334,7 +334,21 @@ impl InetSocket {
     /// # Errors
     /// As Linux gives them.
     pub fn option(&self, level: i32, name: i32, room: usize) -> Result<Vec<u8>, SocketError> {
-        Ok(sockopt::get(&self.0, level, name, room)?)
+        self.option_of(level, name, room, &[])
+    }
+
+    /// As that, of an option that is asked for by what stands where the answer goes: [so much](Self::asks) of it.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn option_of(&self, level: i32, name: i32, room: usize, given: &[u8]) -> Result<Vec<u8>, SocketError> {
+        Ok(sockopt::get(&self.0, level, name, room, given)?)
+    }
+
+    /// How many bytes an option reads of what stands where its answer goes.
+    #[must_use]
+    pub const fn asks(level: i32, name: i32) -> usize {
+        sockopt::asks(level, name)
     }
 
     /// Closes the socket, and lets a packet that it alone got come in again: for others who hear of it, or to be refused.

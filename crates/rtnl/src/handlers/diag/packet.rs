@@ -14,6 +14,7 @@ mod attr {
     pub(super) const MCLIST: u16 = 1;
     pub(super) const RX_RING: u16 = 2;
     pub(super) const TX_RING: u16 = 3;
+    pub(super) const FANOUT: u16 = 4;
     pub(super) const UID: u16 = 5;
     pub(super) const MEMINFO: u16 = 6;
     pub(super) const FILTER: u16 = 7;
@@ -24,6 +25,7 @@ mod show {
     pub(super) const INFO: u32 = 1;
     pub(super) const MCLIST: u32 = 2;
     pub(super) const RING_CFG: u32 = 4;
+    pub(super) const FANOUT: u32 = 8;
     pub(super) const MEMINFO: u32 = 0x10;
     pub(super) const FILTER: u32 = 0x20;
 }
@@ -78,6 +80,9 @@ fn fill(m: &mut Builder, entry: &PacketEntry, shown: u32, admin: bool) {
                 m.put(ty, ring);
             }
         }
+    }
+    if let Some(fanout) = entry.fanout.filter(|_| wants(show::FANOUT)) {
+        m.put_u32(attr::FANOUT, fanout);
     }
     if wants(show::MEMINFO) {
         let (received, room) = entry.memory;

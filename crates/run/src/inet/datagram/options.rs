@@ -1,5 +1,7 @@
 //! Options of sockets without connections.
 
+use pernet_stack::InetSocket;
+
 use super::DatagramFd;
 use crate::caller::Caller;
 use crate::inet::caller::read_program;
@@ -29,8 +31,9 @@ impl DatagramFd {
         let memory = Memory::of(task.tid);
         let room = memory.u32(call.args[4]).map_err(|e| e.errno())?;
         let room = usize::try_from(room.cast_signed()).map_err(|_| libc::EINVAL)?;
-        // Of one option what is asked for stands where the answer goes.
-        let given = memory.bytes(call.args[3], room.min(4)).unwrap_or_default();
+        // Of some options what is asked for stands where the answer goes.
+        let asks = InetSocket::asks(call.int(1), call.int(2)).max(size_of::<i32>());
+        let given = memory.bytes(call.args[3], room.min(asks)).unwrap_or_default();
         let value = self.core.option(call.int(1), call.int(2), room, &given)?;
         memory.write_sized(call.args[3], call.args[4], &value).map_err(|e| e.errno())?;
         Ok(0)
@@ -64,6 +67,13 @@ impl DatagramFd {
         {
             return Outcome::Errno(e);
         }
+        if (level, name) == (libc::SOL_PACKET, libc::PACKET_FANOUT) {
+            // Members that were closed are found by looking only, and would have their share of what comes.
+            world.sockets.sweep(1);
+        }
+        if let Some(result) = self.fanout_program(task, level, name, &value) {
+            return Outcome::from(result.map(|()| 0));
+        }
         match self.core.set_option(level, name, &value, &self.privileges(world, task)) {
             Ok(()) if level == libc::SOL_SOCKET && NATIVE_TOO.contains(&name) => Outcome::Proceed,
             Err(libc::ENOPROTOOPT) if level == libc::SOL_SOCKET => Outcome::Proceed,
@@ -73,6 +83,16 @@ impl DatagramFd {
             }
             result => Outcome::from(result.map(|()| 0)),
         }
+    }
+
+    /// PACKET_FANOUT_DATA of a group that chooses by a program, which is where the value points to.
+    fn fanout_program(&self, task: Task, level: i32, name: i32, value: &[u8]) -> Option<Result<(), i32>> {
+        let socket = self.core.packet().filter(|_| (level, name) == (libc::SOL_PACKET, libc::PACKET_FANOUT_DATA))?;
+        if !socket.wants_fanout_program() || value.len() != size_of::<libc::sock_fprog>() {
+            return None;
+        }
+        let program = read_program(task, value);
+        Some(program.and_then(|program| socket.set_fanout_program(&program).map_err(|e| e.errno())))
     }
 
     /// SO_ATTACH_FILTER and SO_DETACH_FILTER, where the stand-in's filter would not see what the socket's does.

@@ -107,7 +107,7 @@ impl StreamFd {
         self.accept_or_give_back(world, caller, notification, true)
     }
 
-    /// Answers if a connection is there that nothing of the end has seen; gives the call back if not.
+    /// Answers if that is possible without the queue of the program's end; gives the call back if not.
     fn accept_at_once(
         self: &Arc<Self>,
         world: &Arc<World>,

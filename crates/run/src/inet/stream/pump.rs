@@ -45,8 +45,6 @@ pub(super) struct Wire {
     pub(super) told_end: bool,
     /// It has shut this down: what comes is thrown away, what it writes is refused.
     pub(super) deaf: bool,
-    /// It has shut down both ways itself, so our end looks as if it had been closed.
-    shut_both: bool,
     shut_read: bool,
     shut_write: bool,
 }
@@ -78,7 +76,6 @@ impl Wire {
             heard_end: false,
             told_end: false,
             deaf: false,
-            shut_both: false,
             shut_read: false,
             shut_write: false,
         }
@@ -114,15 +111,16 @@ impl Wire {
         }
     }
 
+    /// Would our end look no other if the program closed its own? So it is when it writes no more, and it was told that
+    /// nothing more comes, or did not want to hear it.
     pub(super) fn closes_silently(&self) -> bool {
-        self.shut_both
+        self.shut_write && (self.shut_read || self.told_end)
     }
 
     /// The program shuts it down, by the kernel's call.
     pub(super) fn shut(&mut self, how: i32) {
         self.shut_read |= how != 1;
         self.shut_write |= how != 0;
-        self.shut_both = self.shut_read && self.shut_write;
     }
 }
 
@@ -179,7 +177,7 @@ impl StreamFd {
             }
             if wire.heard_end {
                 // Nothing tells of a close but this: there is nothing left to read.
-                if sys::is_hung_up(wire.end()) && !wire.shut_both {
+                if sys::is_hung_up(wire.end()) && !wire.closes_silently() {
                     return Flow::Gone;
                 }
                 wire.drained = true;
@@ -227,7 +225,7 @@ impl StreamFd {
             match sys::recv_flags(wire.end(), piece, libc::MSG_DONTWAIT) {
                 Ok(0) => {
                     wire.heard_end = true;
-                    let gone = !wire.shut_both && (next == sys::Waiting::Last || sys::is_hung_up(wire.end()));
+                    let gone = !wire.closes_silently() && (next == sys::Waiting::Last || sys::is_hung_up(wire.end()));
                     if gone {
                         if !wire.held.is_empty() {
                             // It leaves bytes unread.

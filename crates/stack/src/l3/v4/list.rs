@@ -86,12 +86,7 @@ impl Protocol for Ipv4 {
     fn key(link: &Link, frame: &Frame, header: &Ipv4Header, asks: Asks) -> Key {
         let ports = match asks {
             Asks::Nothing => (0, 0),
-            Asks::Inside(policy) => (policy.hash_inside(frame.data()).map_or(0, |hash| (hash >> 32) as u32), 0),
-            Asks::Ports | Asks::All => {
-                let transport = frame.data().get(header.len..).filter(|_| !header.is_fragment()).unwrap_or_default();
-                let (sport, dport) = multipath::ports(header.protocol, transport);
-                (u32::from(sport) << 16 | u32::from(dport), header.protocol)
-            }
+            more => asked(frame, header, more),
         };
         Key {
             ends: (header.src.into(), header.dst.into()),
@@ -128,4 +123,14 @@ impl Protocol for Ipv4 {
     fn receive(cx: Cx<'_>, link: &Arc<Link>, frame: Frame) {
         ip_rcv(cx, link, frame);
     }
+}
+
+/// What more than its ends a packet's way depends on.
+fn asked(frame: &Frame, header: &Ipv4Header, asks: Asks) -> (u32, u8) {
+    if let Asks::Inside(policy) = asks {
+        return (policy.hash_inside(frame.data()).map_or(0, |hash| (hash >> 32) as u32), 0);
+    }
+    let transport = frame.data().get(header.len..).filter(|_| !header.is_fragment()).unwrap_or_default();
+    let (sport, dport) = multipath::ports(header.protocol, transport);
+    (u32::from(sport) << 16 | u32::from(dport), header.protocol)
 }

@@ -89,22 +89,16 @@ impl Protocol for Ipv6 {
     #[inline]
     fn key(link: &Link, frame: &Frame, header: &Ipv6Header, asks: Asks) -> Key {
         let ports = match asks {
-            // Of several ways it chooses one.
-            Asks::Nothing => (0, header.next),
-            Asks::Inside(policy) => {
-                (policy.hash_inside(frame.data()).map_or(0, |hash| (hash >> 32) as u32), header.next)
-            }
-            Asks::Ports | Asks::All => {
-                let (sport, dport) = multipath::ports(header.next, frame.data().get(HLEN..).unwrap_or_default());
-                (u32::from(sport) << 16 | u32::from(dport), header.next)
-            }
+            Asks::Nothing => 0,
+            more => asked(frame, header, more),
         };
         Key {
             ends: (header.src, header.dst),
             iif: link.index(),
             mark: frame.mark,
             flow_label: header.flow_label,
-            ports,
+            // Of several ways it chooses one.
+            ports: (ports, header.next),
             tclass: header.tclass,
         }
     }
@@ -146,4 +140,13 @@ impl Protocol for Ipv6 {
     fn receive(cx: Cx<'_>, link: &Arc<Link>, frame: Frame) {
         ipv6_rcv(cx, link, frame);
     }
+}
+
+/// What more than its ends a packet's way depends on.
+fn asked(frame: &Frame, header: &Ipv6Header, asks: Asks) -> u32 {
+    if let Asks::Inside(policy) = asks {
+        return policy.hash_inside(frame.data()).map_or(0, |hash| (hash >> 32) as u32);
+    }
+    let (sport, dport) = multipath::ports(header.next, frame.data().get(HLEN..).unwrap_or_default());
+    u32::from(sport) << 16 | u32::from(dport)
 }

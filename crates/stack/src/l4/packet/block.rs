@@ -106,6 +106,11 @@ impl Blocks {
         u32::from_ne_bytes(word)
     }
 
+    /// Is the block so far behind the current one the kernel's?
+    pub(super) fn has_place(&self, memory: &dyn RingMemory, ahead: u32) -> bool {
+        self.status(memory, (self.current + ahead) % self.geometry.block_nr) & USER == 0
+    }
+
     /// Writes what a block says of itself, but for whose it is.
     fn describe(&self, memory: &dyn RingMemory) {
         let base = self.base(self.current);

@@ -52,6 +52,8 @@ pub struct PacketEntry {
     pub members: Vec<PacketMember>,
     /// Its rings, as they were asked for (`struct tpacket_req3`): what receives, what sends.
     pub rings: [Option<Vec<u8>>; 2],
+    /// Its group, and how that chooses; if it has one.
+    pub fanout: Option<u32>,
     /// The program that chooses frames.
     pub filter: Option<Vec<FilterInstruction>>,
 }
@@ -97,6 +99,7 @@ impl PacketSock {
             copy_and_time: (copy, time),
             members,
             rings: [rx, state.rings.tx.as_ref().map(|tx| ring(&tx.geometry, [0; 3]))],
+            fanout: state.group.as_ref().map(|group| group.said() & 0x00ff_ffff),
             filter: state.filter.as_ref().map(|filter| filter.program().to_vec()),
         }
     }

@@ -5,12 +5,14 @@
 
 mod block;
 mod diag;
+mod fanout;
 mod options;
 mod ring;
 mod send;
+mod table;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -27,9 +29,11 @@ use crate::dev::{Link, Stack};
 use crate::errno;
 use crate::l2::{Checksum, Cx, Frame, PacketType, Work, work_at};
 pub use diag::{PacketEntry, PacketMember};
+use fanout::{Group, Rolled};
 use options::{PACKET_AUXDATA, watch};
 pub use ring::RingMemory;
 use ring::{LOSING, Receiver, Rings, Slot};
+pub(crate) use table::{Packets, device_gone, tap, watched};
 
 /// Frames of every protocol.
 const ETH_P_ALL: u16 = 3;
@@ -104,7 +108,19 @@ struct State {
     /// Somebody will come to give a block away whose time is over.
     awaited: bool,
     filter: Option<Filter>,
+    /// Those with whom it shares what it hears; which of them took what it had no room for, and how often.
+    group: Option<Arc<Group>>,
+    rolled: Rolled,
+    rolled_to: usize,
     closed: bool,
+}
+
+/// How a frame comes to a socket.
+#[derive(Clone, Copy, Debug)]
+struct Arrival {
+    outgoing: bool,
+    /// By its group, which has judged whose it is.
+    grouped: bool,
 }
 
 /// Such a socket, as its namespace knows it.
@@ -134,78 +150,6 @@ impl std::fmt::Debug for PacketSock {
     }
 }
 
-/// The packet sockets of a namespace, by the device that they are bound to; 0 for any.
-#[derive(Debug, Default)]
-pub(crate) struct Packets {
-    /// A leaf lock.
-    by_device: Mutex<HashMap<u32, Vec<Arc<PacketSock>>>>,
-    /// How many of them hear anything: it is changed under the lock, and read with every frame.
-    listening: AtomicUsize,
-}
-
-impl Packets {
-    fn lock(&self) -> MutexGuard<'_, HashMap<u32, Vec<Arc<PacketSock>>>> {
-        self.by_device.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Puts the socket where it belongs, or takes it away.
-    fn place(&self, sock: &Arc<PacketSock>, ifindex: Option<u32>) {
-        let mut all = self.lock();
-        all.retain(|_, socks| {
-            socks.retain(|other| other.id != sock.id);
-            !socks.is_empty()
-        });
-        if let Some(ifindex) = ifindex {
-            all.entry(ifindex).or_default().push(Arc::clone(sock));
-        }
-        let listening = all.values().flatten().filter(|sock| sock.listens.load(Ordering::Relaxed)).count();
-        self.listening.store(listening, Ordering::Release);
-    }
-
-    /// Everybody, the oldest first.
-    fn all(&self) -> Vec<Arc<PacketSock>> {
-        let mut socks: Vec<Arc<PacketSock>> = self.lock().values().flatten().cloned().collect();
-        socks.sort_by_key(|sock| sock.id);
-        socks
-    }
-
-    /// Those who hear of a device.
-    fn of(&self, ifindex: u32) -> Vec<Arc<PacketSock>> {
-        let all = self.lock();
-        [0, ifindex].iter().filter_map(|index| all.get(index)).flatten().cloned().collect()
-    }
-}
-
-/// Whether any socket of the namespace hears frames.
-pub(crate) fn watched(cx: Cx<'_>) -> bool {
-    cx.state.l4.packets.peek().is_some_and(|packets| packets.listening.load(Ordering::Acquire) != 0)
-}
-
-/// A frame passes a device (`dev_queue_xmit_nit`, `packet_rcv`). Its data begin at the link-layer header when it goes out.
-pub(crate) fn tap(cx: Cx<'_>, link: &Link, frame: &Frame, outgoing: bool) {
-    let Some(packets) = cx.state.l4.packets.peek().filter(|_| watched(cx)) else { return };
-    for sock in packets.of(link.index()) {
-        sock.take(cx, link, frame, outgoing);
-    }
-}
-
-/// The device went down or away: those who are bound to it are told (`packet_notifier`).
-pub(crate) fn device_gone(cx: Cx<'_>, ifindex: u32, gone: bool) {
-    let Some(packets) = cx.state.l4.packets.peek() else { return };
-    for sock in packets.of(ifindex) {
-        let mut state = sock.lock();
-        if state.ifindex != ifindex {
-            continue;
-        }
-        state.error = Some(errno::ENETDOWN);
-        if gone {
-            state.members.retain(|member| member.ifindex != ifindex);
-        }
-        drop(state);
-        sock.wake();
-    }
-}
-
 impl PacketSock {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -222,11 +166,12 @@ impl PacketSock {
         }
     }
 
-    fn take(self: &Arc<Self>, cx: Cx<'_>, link: &Link, frame: &Frame, outgoing: bool) {
+    fn take(self: &Arc<Self>, cx: Cx<'_>, link: &Link, frame: &Frame, arrival: Arrival) {
+        let Arrival { outgoing, grouped } = arrival;
         let mut state = self.lock();
         let wanted = match state.protocol {
             // One's own frames are known to oneself.
-            ETH_P_ALL => !outgoing || (frame.sender != self.id && !state.ignore_outgoing),
+            ETH_P_ALL => !outgoing || grouped || (frame.sender != self.id && !state.ignore_outgoing),
             0 => false,
             protocol => !outgoing && protocol == frame.protocol,
         };
@@ -415,6 +360,9 @@ impl PacketSocket {
             rings: Rings::default(),
             awaited: false,
             filter: None,
+            group: None,
+            rolled: Rolled::default(),
+            rolled_to: 0,
             closed: false,
         };
         let sock = Arc::new(PacketSock {
@@ -462,6 +410,9 @@ impl PacketSocket {
             return Err(errno::ENODEV.into());
         }
         let mut state = self.0.lock();
+        if state.group.is_some() {
+            return Err(errno::EINVAL.into());
+        }
         let protocol = if protocol == 0 { state.protocol } else { protocol };
         (state.ifindex, state.protocol) = (ifindex, protocol);
         if link.is_some_and(|link| !link.is_up()) {
@@ -591,6 +542,7 @@ impl Drop for PacketSocket {
         self.on_listing(None);
         let Some(cx) = self.0.cx() else { return };
         if let Some(packets) = cx.state.l4.packets.peek() {
+            self.leave_fanout(packets);
             packets.place(&self.0, None);
         }
         for member in members {

@@ -30,6 +30,7 @@ const PACKET_FANOUT: i32 = 18;
 pub(super) const PACKET_TX_HAS_OFF: i32 = 19;
 const PACKET_QDISC_BYPASS: i32 = 20;
 const PACKET_ROLLOVER_STATS: i32 = 21;
+const PACKET_FANOUT_DATA: i32 = 22;
 const PACKET_IGNORE_OUTGOING: i32 = 23;
 const PACKET_VNET_HDR_SZ: i32 = 24;
 const MR_PROMISC: u16 = 1;
@@ -98,6 +99,8 @@ impl PacketSocket {
             PACKET_ADD_MEMBERSHIP | PACKET_DROP_MEMBERSHIP => {
                 return Ok(self.membership(name == PACKET_ADD_MEMBERSHIP, value)?);
             }
+            PACKET_FANOUT => return Ok(self.join_fanout(value)?),
+            PACKET_FANOUT_DATA => return Err(self.fanout_data(value).into()),
             _ => self.0.lock(),
         };
         match name {
@@ -149,6 +152,11 @@ impl PacketSocket {
     /// # Errors
     /// `ENOPROTOOPT` for what there is not, `EINVAL`.
     pub fn option(&self, name: i32, room: usize, given: &[u8]) -> Result<Vec<u8>, SocketError> {
+        if name == PACKET_ROLLOVER_STATS {
+            let mut bytes = self.rollover_stats()?;
+            bytes.truncate(room);
+            return Ok(bytes);
+        }
         let mut state = self.0.lock();
         let value = match name {
             PACKET_STATISTICS => {
@@ -167,8 +175,7 @@ impl PacketSocket {
             PACKET_RESERVE => state.rings.reserve as i32,
             PACKET_IGNORE_OUTGOING => state.ignore_outgoing.into(),
             PACKET_VNET_HDR_SZ => state.vnet() as i32,
-            PACKET_FANOUT => 0,
-            PACKET_ROLLOVER_STATS => return Err(errno::EINVAL.into()),
+            PACKET_FANOUT => state.group.as_ref().map_or(0, |group| group.said()).cast_signed(),
             PACKET_COPY_THRESH | PACKET_AUXDATA | PACKET_ORIGDEV | PACKET_LOSS | PACKET_VNET_HDR | PACKET_TIMESTAMP
             | PACKET_TX_HAS_OFF | PACKET_QDISC_BYPASS => state.number(name),
             _ => return Err(errno::ENOPROTOOPT.into()),

@@ -251,6 +251,12 @@ impl Slots {
         true
     }
 
+    /// Is the place so far behind the next one free?
+    fn has_place(&self, memory: &dyn RingMemory, ahead: u32) -> bool {
+        let at = (self.next + ahead) % self.geometry.frame_nr;
+        self.status(memory, self.geometry.frame(at)) == KERNEL
+    }
+
     /// Is the frame that came last still the program's?
     fn is_readable(&self, memory: &dyn RingMemory) -> bool {
         let last = (self.next + self.geometry.frame_nr - 1) % self.geometry.frame_nr;
@@ -321,6 +327,22 @@ impl Receiver {
         match self {
             Self::Slots(slots) => slots.is_readable(memory),
             Self::Blocks(blocks) => blocks.is_readable(memory),
+        }
+    }
+
+    /// How many frames it has, or blocks.
+    pub(super) const fn places(&self) -> u32 {
+        match self {
+            Self::Slots(slots) => slots.geometry.frame_nr,
+            Self::Blocks(blocks) => blocks.geometry.block_nr,
+        }
+    }
+
+    /// Whether that which is so far ahead is free.
+    pub(super) fn has_place(&self, memory: &dyn RingMemory, ahead: u32) -> bool {
+        match self {
+            Self::Slots(slots) => slots.has_place(memory, ahead),
+            Self::Blocks(blocks) => blocks.has_place(memory, ahead),
         }
     }
 

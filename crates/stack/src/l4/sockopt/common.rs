@@ -39,8 +39,8 @@ const IPV6_DSTOPTS: i32 = 59;
 const IPV6_PATHMTU: i32 = 61;
 /// Bytes of `struct ip_msfilter` and `struct group_filter` without sources, of `struct group_req` and
 /// `struct group_source_req`, and of `struct in6_flowlabel_req`.
-const MSFILTER_LEN: usize = 16;
-const GROUP_FILTER_LEN: usize = 144;
+pub(crate) const MSFILTER_LEN: usize = 16;
+pub(crate) const GROUP_FILTER_LEN: usize = 144;
 const GROUP_REQ_LEN: usize = 136;
 const GROUP_SOURCE_REQ_LEN: usize = 264;
 const FLOWLABEL_REQ_LEN: usize = 32;
@@ -122,8 +122,8 @@ pub(crate) fn answer(
     let listed = |len: usize| Err(if room < len { errno::EINVAL } else { errno::ENOPROTOOPT });
     Some(match (level, name) {
         (SOL_IP, IP_ROUTER_ALERT) | (SOL_IPV6, IPV6_ROUTER_ALERT) => Ok(shown(level, 0, room)),
-        (SOL_IP, IP_MSFILTER) => listed(MSFILTER_LEN),
-        (SOL_IP | SOL_IPV6, MCAST_MSFILTER) => listed(GROUP_FILTER_LEN),
+        (SOL_IP, IP_MSFILTER) if who.stream => listed(MSFILTER_LEN),
+        (SOL_IP | SOL_IPV6, MCAST_MSFILTER) if who.stream => listed(GROUP_FILTER_LEN),
         (SOL_IPV6, IPV6_FLOWLABEL_MGR) => listed(FLOWLABEL_REQ_LEN),
         (SOL_IPV6, IPV6_ADDRFORM) if who.raw => Err(errno::ENOPROTOOPT),
         (SOL_IPV6, IPV6_ADDRFORM) => mtu().map(|_| shown(level, AF_INET6, room)),

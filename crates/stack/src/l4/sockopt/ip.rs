@@ -3,13 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::common::{
-    IP_ADD_SOURCE_MEMBERSHIP, IP_BLOCK_SOURCE, IP_DROP_SOURCE_MEMBERSHIP, IP_UNBLOCK_SOURCE, IPV6_PKTINFO,
+    IP_ADD_SOURCE_MEMBERSHIP, IP_BLOCK_SOURCE, IP_DROP_SOURCE_MEMBERSHIP, IP_MSFILTER, IP_UNBLOCK_SOURCE, IPV6_PKTINFO,
     MCAST_BLOCK_SOURCE, MCAST_JOIN_GROUP, MCAST_JOIN_SOURCE_GROUP, MCAST_LEAVE_GROUP, MCAST_LEAVE_SOURCE_GROUP,
-    MCAST_UNBLOCK_SOURCE,
+    MCAST_MSFILTER, MCAST_UNBLOCK_SOURCE,
 };
 use super::{
-    IP_LOCAL_PORT_RANGE, IP_MULTICAST_IF, IP_OPTIONS, IP_UNICAST_IF, IPV6_MULTICAST_IF, IPV6_UNICAST_IF, common, plain,
-    set_raw, who,
+    IP_LOCAL_PORT_RANGE, IP_MULTICAST_IF, IP_OPTIONS, IP_UNICAST_IF, IPV6_MULTICAST_IF, IPV6_UNICAST_IF, common,
+    msfilter, plain, set_raw, who,
 };
 use crate::errno;
 use crate::l2::Cx;
@@ -59,7 +59,8 @@ pub(super) fn set(cx: Cx<'_>, sock: &Sock, caller: &dyn Caller, name: i32, value
             };
             member::source(cx, sock, at(0)?.into(), (0, at(4)?), at(8)?.into(), how)
         }
-        MCAST_JOIN_GROUP..=MCAST_LEAVE_SOURCE_GROUP => group_request(cx, sock, name, value),
+        IP_MSFILTER | MCAST_MSFILTER => msfilter::set(cx, sock, SOL_IP, name, value),
+        MCAST_JOIN_GROUP..=MCAST_LEAVE_SOURCE_GROUP => group_request(cx, sock, SOL_IP, name, value),
         IP_UNICAST_IF => {
             let mut state = sock.lock();
             state.unicast_device = common::unicast_device(cx, state.device, value)?;
@@ -122,19 +123,14 @@ fn group_device(cx: Cx<'_>, sock: &Sock, value: &[u8]) -> Result<(), i32> {
 }
 
 /// `MCAST_JOIN_GROUP` and its kin, of either family: an index, and one or two addresses behind it.
-fn group_request(cx: Cx<'_>, sock: &Sock, name: i32, value: &[u8]) -> Result<(), i32> {
+fn group_request(cx: Cx<'_>, sock: &Sock, level: i32, name: i32, value: &[u8]) -> Result<(), i32> {
     /// `struct sockaddr_storage` begins here, and is so long.
     const FIRST: usize = 8;
     const STORAGE: usize = 128;
-    let address = |at: usize| {
-        let family = value.get(at..)?.first_chunk().map(|b| u16::from_ne_bytes(*b))?;
-        match family {
-            2 => ip4(value, at + 4).map(IpAddr::V4),
-            10 => ip6(value, at + 8).map(IpAddr::V6),
-            _ => None,
-        }
-    };
-    let group = address(FIRST).ok_or(errno::EADDRNOTAVAIL)?;
+    let address = |at| msfilter::address(value, at).filter(|addr| addr.is_ipv4() == (level == SOL_IP));
+    let joins = matches!(name, MCAST_JOIN_GROUP | MCAST_LEAVE_GROUP);
+    let none = if joins && level == SOL_IP { errno::EINVAL } else { errno::EADDRNOTAVAIL };
+    let group = address(FIRST).ok_or(none)?;
     let on = (index_at(value, 0), Ipv4Addr::UNSPECIFIED);
     let how = match name {
         MCAST_JOIN_GROUP => return member::join(cx, sock, group, on, None),
@@ -165,7 +161,8 @@ pub(super) fn set6(cx: Cx<'_>, sock: &Sock, caller: &dyn Caller, name: i32, valu
                 member::leave(cx, sock, group, on)
             }
         }
-        MCAST_JOIN_GROUP..=MCAST_LEAVE_SOURCE_GROUP => group_request(cx, sock, name, value),
+        MCAST_MSFILTER => msfilter::set(cx, sock, SOL_IPV6, name, value),
+        MCAST_JOIN_GROUP..=MCAST_LEAVE_SOURCE_GROUP => group_request(cx, sock, SOL_IPV6, name, value),
         IPV6_MULTICAST_IF => {
             let index = int(SOL_IPV6, value)?.cast_unsigned();
             let mut state = sock.lock();

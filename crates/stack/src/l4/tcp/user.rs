@@ -505,6 +505,8 @@ impl Inner {
     fn outcome(&mut self) -> Option<Result<(), i32>> {
         match self.state {
             State::SynSent | State::SynRecv => None,
+            // Its caller was told already that it stands; that it is over by now is told elsewhere.
+            State::Close if self.connected && !self.connecting => Some(Err(errno::EISCONN)),
             State::Close | State::Listen => {
                 let error = self.take_error();
                 self.freshen();
