@@ -95,6 +95,7 @@ scenarios! {
     buffers
     captures
     connections
+    connections_over
     counters
     counters6
     counters_tcp
