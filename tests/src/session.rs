@@ -114,7 +114,7 @@ impl Done {
 }
 
 /// Runs a test as the present user and, being root, as one who holds nothing; prints why the second was skipped. It has a
-/// session of its own each time that it is made: [`at_last`].
+/// session of its own each time that it is made, which is up to three times.
 ///
 /// # Panics
 /// There is no binary to test, or the test failed whenever it was made.
