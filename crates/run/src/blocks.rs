@@ -17,7 +17,7 @@ const BLOCKS: usize = 1 << 17;
 const STRETCH: usize = BLOCK * BLOCKS;
 const PAGE: usize = 4096;
 
-/// The program's allocator: the C library's, but for [blocks](self).
+/// The program's allocator: the C library's, but for blocks of one size, which are cut from a stretch of addresses of its own.
 #[derive(Debug)]
 pub struct Allocator;
 
