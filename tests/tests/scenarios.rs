@@ -132,8 +132,8 @@ scenarios! {
     maddr4
     marks
     monitor
-    multipath_hash
     mount_tool
+    multipath_hash
     names
     neigh
     net_tools
