@@ -46,24 +46,53 @@ pub(crate) struct Turn {
     changes: u64,
 }
 
+/// What whoever stands by saw when it looked.
+#[derive(Debug)]
+struct Seen {
+    calls: u64,
+    changes: u64,
+}
+
+/// What there is since the look before.
+#[derive(Debug, PartialEq, Eq)]
+enum Look {
+    /// Nobody waits for calls, or several programs call at once.
+    Needed,
+    /// Whoever waits for calls gets them.
+    Calls,
+    /// No calls.
+    Idle,
+}
+
 impl Turns {
     /// Waits until one more thread is needed to wait for calls.  `None`: there will be no more.
     pub(crate) fn stand_by(&self) -> Option<Turn> {
         let _next = lock(&self.next);
-        let mut calls = 0;
-        let mut changes = self.changes.load(Ordering::Relaxed);
+        let mut seen = Seen { calls: 0, changes: self.changes.load(Ordering::Relaxed) };
         while !self.over.load(Ordering::SeqCst) {
-            let (calls_now, changes_now) = (self.calls.load(Ordering::Relaxed), self.changes.load(Ordering::Relaxed));
-            let idle = calls_now == calls;
-            let nobody = idle && self.waiting.load(Ordering::SeqCst) == 0;
-            if nobody || changes_now - changes >= MANY {
-                self.waiting.fetch_add(1, Ordering::SeqCst);
-                return Some(Turn { since: Instant::now(), changes: changes_now });
+            match self.look(&mut seen) {
+                Look::Needed => {
+                    self.waiting.fetch_add(1, Ordering::SeqCst);
+                    return Some(Turn { since: Instant::now(), changes: seen.changes });
+                }
+                Look::Calls => self.rest(false),
+                Look::Idle => self.rest(true),
             }
-            (calls, changes) = (calls_now, changes_now);
-            self.rest(idle);
         }
         None
+    }
+
+    /// What happened since `seen`, which is brought up to date.
+    fn look(&self, seen: &mut Seen) -> Look {
+        let now = Seen { calls: self.calls.load(Ordering::Relaxed), changes: self.changes.load(Ordering::Relaxed) };
+        let before = std::mem::replace(seen, now);
+        let idle = seen.calls == before.calls;
+        let nobody = idle && self.waiting.load(Ordering::SeqCst) == 0;
+        match idle {
+            _ if nobody || seen.changes - before.changes >= MANY => Look::Needed,
+            true => Look::Idle,
+            false => Look::Calls,
+        }
     }
 
     fn rest(&self, idle: bool) {
@@ -105,12 +134,20 @@ impl Turns {
 
     /// Is this thread, which waits for calls, one too many?  Then it waits no more, and stands by.
     pub(crate) fn is_over(&self, turn: &mut Turn) -> bool {
-        if self.waiting.load(Ordering::SeqCst) <= 1 || turn.since.elapsed() < LOOK {
+        self.is_over_at(turn, Instant::now)
+    }
+
+    fn is_over_at(&self, turn: &mut Turn, now: impl FnOnce() -> Instant) -> bool {
+        if self.waiting.load(Ordering::SeqCst) <= 1 {
+            return false;
+        }
+        let now = now();
+        if now < turn.since + LOOK {
             return false;
         }
         let changes = self.changes.load(Ordering::Relaxed);
         let several = changes - turn.changes >= MANY;
-        *turn = Turn { since: Instant::now(), changes };
+        *turn = Turn { since: now, changes };
         // Two must not go at once and leave nobody.
         let leave = |n: usize| (n > 1).then(|| n - 1);
         !several && self.waiting.fetch_update(Ordering::SeqCst, Ordering::SeqCst, leave).is_ok()
@@ -156,33 +193,31 @@ mod tests {
         assert!(told.recv_timeout(LONG).unwrap().is_none());
     }
 
+    /// No threads and no clock: what a look sees, and when, is said here.
     #[test]
     fn many_callers_bring_another_which_goes_when_they_are_gone() {
-        let turns = Arc::new(Turns::default());
-        let told = workers(&turns, 2);
-        told.recv_timeout(LONG).unwrap().unwrap();
+        let turns = Turns::default();
         let call = |tid| {
             turns.took(tid);
             turns.answered();
         };
-        // One caller, however often it calls, needs no second.
+        let mut seen = Seen { calls: 0, changes: 0 };
+        assert_eq!(turns.look(&mut seen), Look::Needed, "nobody waits");
+        turns.waiting.fetch_add(1, Ordering::SeqCst);
+        assert_eq!(turns.look(&mut seen), Look::Idle);
         (0..10_000).for_each(|_| call(1));
-        assert!(told.recv_timeout(20 * LOOK).is_err());
-        let mut turn = loop {
-            (0..100).for_each(call);
-            if let Ok(turn) = told.recv_timeout(LOOK / 4) {
-                break turn.unwrap();
-            }
-        };
-        assert!(!turns.is_over(&mut turn), "not before one look");
-        std::thread::sleep(LOOK);
+        assert_eq!(turns.look(&mut seen), Look::Calls, "one caller, however often it calls, needs no second");
         (0..100).for_each(call);
-        assert!(!turns.is_over(&mut turn), "they still call");
-        std::thread::sleep(LOOK);
+        assert_eq!(turns.look(&mut seen), Look::Needed);
+
+        turns.waiting.fetch_add(1, Ordering::SeqCst);
+        let start = Instant::now();
+        let mut turn = Turn { since: start, changes: seen.changes };
+        assert!(!turns.is_over_at(&mut turn, || start), "not before one look");
+        (0..100).for_each(call);
+        assert!(!turns.is_over_at(&mut turn, || start + LOOK), "they still call");
         (0..100).for_each(|_| call(1));
-        assert!(turns.is_over(&mut turn));
-        std::thread::sleep(LOOK);
-        assert!(!turns.is_over(&mut turn), "the last one stays");
-        turns.end();
+        assert!(turns.is_over_at(&mut turn, || start + 2 * LOOK));
+        assert!(!turns.is_over_at(&mut turn, || start + 3 * LOOK), "the last one stays");
     }
 }
