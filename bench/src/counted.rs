@@ -51,7 +51,7 @@ impl Workload {
 }
 
 /// All of them.
-pub(crate) const ALL: [Workload; 23] = [
+pub(crate) const ALL: [Workload; 24] = [
     Workload::new("create", "create, lo and netlink registered", || create(1000)),
     Workload::new("create_second_half", "create when 10,000 are alive", || create(10_000)),
     Workload::new("drop_step", "last put and step, one namespace", drop_step),
@@ -75,6 +75,7 @@ pub(crate) const ALL: [Workload; 23] = [
     Workload::new("forward_64_1000", "the same to a thousand destinations", || forward(Path::new(1000, false)?)),
     Workload::new("forward6_64", "the same with IPv6", || forward(Path::new6(1)?)),
     Workload::new("tcp_round_trip", "a byte there and back between two namespaces", tcp_round_trip),
+    Workload::new("tcp_connection", "a connection between two namespaces, made, accepted and closed", tcp_connection),
     Workload::new("tcp_piece", "64 KiB between two namespaces, sent and received", || tcp_piece(Pair::connect)),
     Workload::new("tcp_piece_segments", "the same, all of it in segments", || tcp_piece(Pair::connect_by_segments)),
 ];
@@ -279,6 +280,15 @@ fn tcp_round_trip() -> Result<u64> {
     let (client, server) = pair.connect()?;
     let mut done = pair.trips(&client, &server, 100);
     measured(&mut || done = pair.trips(&client, &server, TIMES));
+    done.map(|()| TIMES)
+}
+
+fn tcp_connection() -> Result<u64> {
+    const TIMES: u64 = 200;
+    let pair = Pair::new()?;
+    let cycle = |_| pair.connect().map(drop);
+    let mut done = (0..TIMES).try_for_each(cycle);
+    measured(&mut || done = (0..TIMES).try_for_each(cycle));
     done.map(|()| TIMES)
 }
 

@@ -87,6 +87,7 @@ scenarios! {
     addr4_lifetimes
     addr4_lo
     all_and_n
+    asks_again
     asyncio
     attach
     background
@@ -111,6 +112,7 @@ scenarios! {
     gateway6_linkdown
     gateway6_of_route4
     getnsid
+    group_reports
     group_sources
     identity
     ids_auto
@@ -123,6 +125,7 @@ scenarios! {
     last_holder
     link_flags
     link_forms
+    link_local_ends
     link_moves
     link_names
     links_bridge
@@ -152,10 +155,12 @@ scenarios! {
     route_get
     route_tables
     router_advert
+    router_prefixes
     routes4
     routes6
     rule_forms
     rules
+    sent_times
     setns
     socket_min_ttl
     socket_options
@@ -166,17 +171,21 @@ scenarios! {
     sysctl
     sysfs_ethtool
     tcp_first_segments
+    tcp_icmp
     tcp_metrics
     threads
+    time_wait_ports
     tos
     tun_packets
     tuntap
+    udp_segments
     unix_peers
     unix_whose
     views
     vxlan_vnifilter
     vxlan_ways
     whence_and_whither
+    who_asks_who_hears
 }
 
 #[test]

@@ -56,6 +56,7 @@ mod turns;
 mod unix;
 mod users;
 mod vfs;
+mod watchers;
 mod world;
 
 pub use blocks::Allocator;

@@ -101,21 +101,29 @@ impl Sockets {
     }
 
     /// As [`Self::find`], for calls that programs make again and again on one socket: then a copy of the descriptor tells
-    /// what it is at half the cost of its name in /proc, and the call will want one.  Only then: what else is open is not to
-    /// be held open by us.
+    /// what it is at half the cost of its name in /proc, and the call will want one.  Only then, and of calls that always
+    /// want one of a socket (`wanted`): what else is open is not to be held open by us.
     ///
     /// A number proves nothing: the copy is judged by what it is.  It is closed before the call is answered, see
     /// [`crate::caller::Caller::of`].
-    pub(crate) fn find_again(&self, world: &World, task: Task, fd: i32) -> Option<(Emulated, Option<OwnedFd>)> {
-        let place = task.tid.wrapping_add(fd.cast_unsigned()) as usize % ASKED_PLACES;
+    pub(crate) fn find_again(
+        &self,
+        world: &World,
+        task: Task,
+        fd: i32,
+        wanted: bool,
+    ) -> Option<(Emulated, Option<OwnedFd>)> {
+        // Threads of one program have numbers next to each other, and so have its sockets: a sum would meet another's.
+        let place = task.tid.wrapping_mul(11).wrapping_add(fd.cast_unsigned()) as usize % ASKED_PLACES;
         let mut asked = ASKED.get();
-        if asked[place] == (task.tid, fd)
+        if (wanted || asked[place] == (task.tid, fd))
             && let Ok(copy) = world.copy_any_fd(task, fd)
             && let Ok(id) = identity(&copy)
-            && let Some(found) = self.get(id)
-            && found.is_socket()
         {
-            return Some((found, Some(copy)));
+            let found = self.get(id)?;
+            if found.is_socket() {
+                return Some((found, Some(copy)));
+            }
         }
         let found = self.find(task, fd);
         asked[place] = if found.as_ref().is_some_and(Emulated::is_socket) { (task.tid, fd) } else { (0, 0) };

@@ -35,6 +35,16 @@ pub(crate) fn set_limit(tid: u32, resource: u32, limit: libc::rlimit64) -> io::R
     Ok(())
 }
 
+/// Gives the calling thread a table of descriptors of its own, with nothing in it.
+///
+/// For a thread that has just begun and will use no descriptor but those that it opens itself: not even those of its own
+/// process that it borrowed before.
+pub(crate) fn leave_descriptors() -> io::Result<()> {
+    // SAFETY: with this flag the calling thread's table is a new one before anything is closed in it, so no descriptor that
+    // another thread owns is closed; the caller owns none.
+    check(unsafe { libc::close_range(0, libc::c_uint::MAX, libc::CLOSE_RANGE_UNSHARE as _) }).map(drop)
+}
+
 /// Memory of this size and more is the machine's again as soon as it is given back, and until then costs only those of its
 /// pages that were written. A C library other than glibc is left as it is.
 ///

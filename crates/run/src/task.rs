@@ -106,6 +106,23 @@ impl Task {
             .collect()
     }
 
+    /// By which numbers it has this file open.
+    pub(crate) fn numbers_of(self, id: FileId) -> Vec<i32> {
+        let open = numbers(&format!("/proc/{}/fd", self.tid)).into_iter().filter_map(|fd| i32::try_from(fd).ok());
+        open.filter(|&fd| self.file(fd) == Some(id)).collect()
+    }
+
+    /// The numbers of its epoll files.
+    pub(crate) fn epolls(self) -> Vec<i32> {
+        let open = numbers(&format!("/proc/{}/fd", self.tid)).into_iter().filter_map(|fd| i32::try_from(fd).ok());
+        open.filter(|&fd| self.fd_link(fd).is_some_and(|link| link.as_os_str() == "anon_inode:[eventpoll]")).collect()
+    }
+
+    /// What an epoll file of its looks at, a line for each.
+    pub(crate) fn epoll_lines(self, fd: i32) -> Option<String> {
+        fs::read_to_string(self.proc(&format!("fdinfo/{fd}"))).ok()
+    }
+
     /// Where the descriptor's magic link points, as text.
     pub(crate) fn fd_link(self, fd: i32) -> Option<PathBuf> {
         fs::read_link(self.proc(&format!("fd/{fd}"))).ok()
@@ -124,14 +141,22 @@ impl Task {
     /// Was `fd`, of a namespace file, opened with O_PATH?  Such a descriptor names a file without opening it; O_NOATIME
     /// is what we give for it.
     pub(crate) fn is_path_fd(self, fd: i32) -> bool {
-        let flags = self.fdinfo(fd, "flags:").and_then(|f| i32::from_str_radix(&f, 8).ok());
-        flags.is_some_and(|f| f & (libc::O_PATH | libc::O_NOATIME) != 0)
+        self.has_flag(fd, libc::O_PATH | libc::O_NOATIME)
     }
 
     /// Is the descriptor in non-blocking mode?
     pub(crate) fn is_nonblocking(self, fd: i32) -> bool {
+        self.has_flag(fd, libc::O_NONBLOCK)
+    }
+
+    /// Is the descriptor closed by `exec`?
+    pub(crate) fn closes_on_exec(self, fd: i32) -> bool {
+        self.has_flag(fd, libc::O_CLOEXEC)
+    }
+
+    fn has_flag(self, fd: i32, flag: i32) -> bool {
         let flags = self.fdinfo(fd, "flags:").and_then(|f| i32::from_str_radix(&f, 8).ok());
-        flags.is_some_and(|f| f & libc::O_NONBLOCK != 0)
+        flags.is_some_and(|f| f & flag != 0)
     }
 
     /// The inode number of one of the task's namespaces (`user`, `pid`, `mnt` …).

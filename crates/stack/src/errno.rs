@@ -22,6 +22,7 @@ pub(crate) const EPIPE: i32 = 32;
 pub(crate) const EMLINK: i32 = 31;
 pub(crate) const ERANGE: i32 = 34;
 pub(crate) const ELOOP: i32 = 40;
+pub(crate) const ENOMSG: i32 = 42;
 pub(crate) const EXFULL: i32 = 54;
 pub(crate) const ENONET: i32 = 64;
 pub(crate) const EPROTO: i32 = 71;

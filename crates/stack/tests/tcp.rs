@@ -342,6 +342,34 @@ fn sockets_are_listed_with_what_waits_in_them() {
 }
 
 #[test]
+fn what_is_left_of_a_connection_gives_way_to_who_is_bound_to_its_port() {
+    let w = world();
+    let listener = listening(&w, "10.0.0.2:80", 5);
+    let ask = |bound: bool| {
+        let a = TcpSocket::new_v4(&w.stack, &w.a);
+        if bound {
+            a.set_reuse_address(true);
+            a.bind(addr("10.0.0.1:5000"), true).unwrap();
+        }
+        let asked = a.connect(addr("10.0.0.2:80"));
+        w.settle();
+        (a, asked)
+    };
+    for _ in 0..5 {
+        let (a, asked) = ask(true);
+        assert_eq!(asked, Err(EINPROGRESS));
+        let b = listener.accept().unwrap();
+        // Who closes first waits.
+        drop(a);
+        w.settle();
+        drop(b);
+        w.settle();
+        let left = w.stack.tcp_sockets(&w.a, false);
+        assert_eq!(left.iter().map(|entry| entry.state).collect::<Vec<_>>(), [TcpState::TimeWait]);
+    }
+}
+
+#[test]
 fn the_same_ends_meet_again_at_once() {
     let w = world();
     let listener = listening(&w, "10.0.0.2:80", 5);

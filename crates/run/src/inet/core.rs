@@ -147,14 +147,14 @@ impl Core {
     ///
     /// # Errors
     /// errno.
-    pub(crate) fn connect(&self, raw: &[u8], caller: &dyn Caller) -> Result<(), i32> {
+    pub(crate) fn connect(&self, raw: &[u8]) -> Result<(), i32> {
         match self {
             Self::Inet { socket, v6, udp } => {
                 let to = match address::family_of(raw).ok_or(libc::EINVAL)? {
                     libc::AF_UNSPEC => None,
                     _ => Some(address::parse(raw, *v6, *udp)?),
                 };
-                socket.connect(to, caller).map_err(number)
+                socket.connect(to).map_err(number)
             }
             Self::Packet(_) => Err(libc::EOPNOTSUPP),
         }
@@ -209,7 +209,7 @@ impl Core {
             }
             Self::Packet(socket) => {
                 let to = to.map(link::parse).transpose()?;
-                socket.send(bytes, to.as_ref()).map_err(number)
+                socket.send_with(bytes, to.as_ref(), control, caller).map_err(number)
             }
         }
     }
@@ -232,6 +232,9 @@ impl Core {
             Self::Packet(socket) if level == libc::SOL_PACKET => socket.set_option(name, value).map_err(number),
             Self::Packet(socket) if level == libc::SOL_SOCKET && is_buffer(name) => {
                 socket.set_buffer(name, value, caller).map_err(number)
+            }
+            Self::Packet(socket) if level == libc::SOL_SOCKET && PacketSocket::is_time_option(name) => {
+                socket.set_time_option(name, value).map_err(number)
             }
             Self::Packet(_) => Err(libc::ENOPROTOOPT),
         }
@@ -310,6 +313,14 @@ impl Core {
         }
     }
 
+    /// Whether there are times of what was sent, and no error.
+    pub(crate) fn has_only_times(&self) -> bool {
+        match self {
+            Self::Inet { socket, .. } => socket.only_times(),
+            Self::Packet(socket) => socket.only_times(),
+        }
+    }
+
     /// It was shut down for receiving.
     pub(crate) fn no_more_in(&self) -> bool {
         match self {
@@ -333,9 +344,13 @@ impl Core {
             Self::Inet { socket, .. } => {
                 let error = socket.recv_error()?;
                 let control = socket.error_control(&error);
-                Some((error.payload, address::bytes(error.to), control))
+                Some((error.payload, error.to.map(address::bytes).unwrap_or_default(), control))
             }
-            Self::Packet(_) => None,
+            Self::Packet(socket) => {
+                let error = socket.recv_error()?;
+                let control = socket.error_control(&error);
+                Some((error.payload, Vec::new(), control))
+            }
         }
     }
 

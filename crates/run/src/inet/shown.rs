@@ -16,6 +16,9 @@ use crate::world::{World, lock};
 
 /// How long after an error the program's end shows it.
 const SHOWN_LATE: Duration = Duration::from_millis(8);
+/// And after a packet was sent whose time is wanted, if its sender may go on by native calls: programs wait some
+/// milliseconds for such a time, and rarely send before they have it.
+const TIME_SHOWN_LATE: Duration = Duration::from_millis(1);
 
 impl DatagramFd {
     /// Lets the stack count what waits in the program's end, when it lists its sockets.
@@ -36,7 +39,8 @@ impl DatagramFd {
     /// the program's end is made to send, ours to leave, and to come back.  The errno of native calls is then ECONNRESET.
     ///
     /// Native sends meet the error, too, and a program that sends one packet after the other before it looks would not
-    /// meet it on Linux.  So it is shown some milliseconds late: to those who wait.
+    /// meet it on Linux.  So it is shown some milliseconds late: to those who wait.  That a packet was sent is no error, and
+    /// shown at once where no native send can meet it.
     pub(super) fn show_error(&self, world: &World, state: &mut State) {
         let wanted = self.core.has_error();
         let Some(last) = state.last.filter(|_| wanted != state.raised) else {
@@ -44,7 +48,12 @@ impl DatagramFd {
             return;
         };
         let now = Instant::now();
-        if wanted && *state.show_at.get_or_insert(now + SHOWN_LATE) > now {
+        let late = match self.core.has_only_times() {
+            true if self.core.sends_untold() => TIME_SHOWN_LATE,
+            true => Duration::ZERO,
+            false => SHOWN_LATE,
+        };
+        if wanted && *state.show_at.get_or_insert(now + late) > now {
             world.sockets.watch(self.id(), &world.reactor);
             return;
         }

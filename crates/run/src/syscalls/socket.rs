@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use pernet::{Cap, NetRef};
 use pernet_rtnl::Protocol;
+use pernet_stack::PacketSocket;
 
 use super::Outcome;
 use crate::bpf::{OF_LISTENERS, SO_NETNS_COOKIE};
@@ -43,14 +44,16 @@ pub(crate) fn handle(world: &World, call: &Call) -> Outcome {
     if call.nr == SYS_socket {
         return self::socket(world, task, call);
     }
-    let Some((emulated, end)) = world.sockets.find_again(world, task, call.int(0)) else {
+    let Some((emulated, end)) = world.sockets.find_again(world, task, call.int(0), false) else {
         return native(world, task, call, None);
     };
     if call.nr == SYS_setsockopt && call.int(1) == SOL_SOCKET {
         if let Emulated::Stream(s) = &emulated {
             s.touches(call.int(2));
         }
-        if OF_LISTENERS.contains(&call.int(2)) {
+        // Times of what is sent are the stack's to tell, where there are any.
+        let told = matches!(emulated, Emulated::Datagram(_)) && PacketSocket::is_time_option(call.int(2));
+        if OF_LISTENERS.contains(&call.int(2)) && !told {
             return Outcome::Proceed;
         }
     }
@@ -311,7 +314,8 @@ pub(crate) fn receive(world: &Arc<World>, notification: Notification) {
     let call = notification.call;
     let task = Task::new(call.tid);
     let waits_for_data = matches!(call.nr, libc::SYS_recvmsg | libc::SYS_recvfrom | libc::SYS_recvmmsg);
-    match world.sockets.find_again(world, task, call.int(0)) {
+    // The kernel, too, holds what one connects, or accepts from, as long as that takes.
+    match world.sockets.find_again(world, task, call.int(0), !waits_for_data) {
         Some((Emulated::Stream(s), end)) => stream::receive(world, notification, &s, end),
         _ if !waits_for_data => {
             let outcome = handle(world, &call);

@@ -46,6 +46,11 @@ impl EthFeatures {
     pub(crate) const fn takes_tso(&self, v6: bool) -> bool {
         self.active & 1 << if v6 { 20 } else { 16 } != 0
     }
+
+    /// Whether the device takes packets that stand for many, of UDP or of TCP.
+    pub(crate) const fn takes_many(&self, udp: bool, v6: bool) -> bool {
+        if udp { self.active & UDP_SEGMENTATION != 0 } else { self.takes_tso(v6) }
+    }
 }
 
 /// What a change of features came to.

@@ -54,6 +54,27 @@ pub struct RouteQuery {
     pub spread: Option<u64>,
 }
 
+impl RouteQuery {
+    /// A packet of this host, of which nothing is known but where it goes.
+    #[must_use]
+    pub const fn to(dst: Ipv4Addr) -> Self {
+        Self {
+            dst,
+            src: Ipv4Addr::UNSPECIFIED,
+            iif: 0,
+            oif: 0,
+            mark: 0,
+            tos: 0,
+            uid: 0,
+            protocol: 0,
+            sport: 0,
+            dport: 0,
+            fib_match: false,
+            spread: None,
+        }
+    }
+}
+
 /// The way a packet goes (`struct rtable`).
 #[derive(Clone, Debug)]
 pub struct RouteAnswer {

@@ -245,6 +245,7 @@ fn bare(rtnl: &Rtnl<'_>, spec: &RouteSpec6, nexthop: Nexthop6) -> Route6 {
         kind: if spec.kind == 0 { rtn::UNICAST } else { spec.kind },
         proto: if spec.proto == 0 { PROTO_BOOT } else { spec.proto },
         pref: spec.pref,
+        by_router: false,
         prefsrc: spec.prefsrc,
         metrics: spec.metrics.clone().filter(|m| !m.is_empty()),
         expires: spec.expires.map(|seconds| rtnl.now() + Duration::from_secs(seconds.into())),
@@ -371,7 +372,11 @@ pub(crate) fn add_own(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, id: u32, route: Route6) {
         match known {
             Some(known) if known.expires == route.expires => None,
             Some(known) => {
-                inet6.fib.edit(id, &known, |r| r.expires = route.expires);
+                // What had an end and has none any more is somebody's for good: routers have no say in it.
+                inet6.fib.edit(id, &known, |r| {
+                    r.by_router &= route.expires.is_some();
+                    r.expires = route.expires;
+                });
                 None
             }
             None => {

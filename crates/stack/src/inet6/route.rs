@@ -69,6 +69,8 @@ pub(crate) struct Route6 {
     pub(crate) proto: u8,
     /// `ICMPV6_ROUTER_PREF_*`: 0 medium, 1 high, 3 low.
     pub(crate) pref: u8,
+    /// A router's word made it, of a prefix of the link: the next one changes it, and nobody else has taken it over.
+    pub(crate) by_router: bool,
     pub(crate) prefsrc: Option<Ipv6Addr>,
     pub(crate) metrics: Option<Arc<Metrics>>,
     pub(crate) expires: Option<Duration>,
@@ -87,6 +89,7 @@ impl Route6 {
             kind,
             proto: PROTO_KERNEL,
             pref: 0,
+            by_router: false,
             prefsrc: None,
             metrics: None,
             expires: None,

@@ -280,12 +280,17 @@ fn prefix(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, info: PrefixInfo) {
         let dst = Prefix6::new(info.prefix, info.len);
         let oif = link.index();
         let is_it = |r: &Route6| r.proto == PROTO_KERNEL && r.nexthop.oif == oif && r.nexthop.gateway.is_none();
+        // The route of an address that is for good is not the router's to limit or to take away.
+        let theirs = |r: &Route6| is_it(r) && (r.by_router || r.expires.is_some());
+        let taken = |r: &Route6| is_it(r) && r.metric == METRIC_ADDRCONF;
         let expires = until(rtnl, info.valid);
         if info.valid == 0 {
-            change::del_own(rtnl, ns, table::MAIN, dst, is_it);
-        } else if !change::edit_own(rtnl, ns, table::MAIN, dst, is_it, |r| r.expires = expires) {
+            change::del_own(rtnl, ns, table::MAIN, dst, theirs);
+        } else if !change::edit_own(rtnl, ns, table::MAIN, dst, theirs, |r| r.expires = expires)
+            && !change::has_own(ns, table::MAIN, dst, taken)
+        {
             let mut route = Route6::of_kernel(dst, rtn::UNICAST, METRIC_ADDRCONF, oif);
-            route.expires = expires;
+            (route.expires, route.by_router) = (expires, true);
             change::add_own(rtnl, ns, table::MAIN, route);
         }
     }

@@ -311,7 +311,7 @@ fn members(link: &Link, list: &[Member]) -> Vec<MemberInfo> {
 /// `RTNH_F_*` of a nexthop at present.
 pub(crate) fn nexthop_flags(inet6: &Inet6, nexthop: &Nexthop6, kind: u8) -> u8 {
     let onlink = if nexthop.onlink { rtnh::ONLINK } else { 0 };
-    let unaffected = [rtn::LOCAL, rtn::BLACKHOLE, rtn::UNREACHABLE, rtn::PROHIBIT, rtn::THROW];
+    let unaffected = [rtn::LOCAL, rtn::ANYCAST, rtn::BLACKHOLE, rtn::UNREACHABLE, rtn::PROHIBIT, rtn::THROW];
     let Some(idev) = inet6.dev(nexthop.oif).filter(|_| !unaffected.contains(&kind)) else { return onlink };
     let ignored = idev.conf.get(devconf::IGNORE_ROUTES_WITH_LINKDOWN).is_some_and(|on| on != 0);
     match (idev.down, idev.linkdown) {

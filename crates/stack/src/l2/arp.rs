@@ -191,20 +191,7 @@ fn proxies(ns: Ns<'_>, link: &Link, out: u32, target: Ipv4Addr) -> bool {
 }
 
 const fn query(src: Ipv4Addr, dst: Ipv4Addr, iif: u32) -> RouteQuery {
-    RouteQuery {
-        dst,
-        src,
-        iif,
-        oif: 0,
-        mark: 0,
-        tos: 0,
-        uid: 0,
-        protocol: 0,
-        sport: 0,
-        dport: 0,
-        fib_match: false,
-        spread: None,
-    }
+    RouteQuery { src, iif, ..RouteQuery::to(dst) }
 }
 
 /// The asker is a neighbour himself (`neigh_event_ns`).

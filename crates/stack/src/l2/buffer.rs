@@ -57,6 +57,9 @@ pub(super) fn give_back(mut body: Box<Body>) {
     if body.trail.is_noted() {
         drop(body.trail.take());
     }
+    if body.stamps.are_wanted() {
+        drop(body.stamps.take());
+    }
     let _ = FREE.try_with(|free| {
         if let Ok(mut free) = free.try_borrow_mut()
             && free[class].len() < CLASSES[class].1

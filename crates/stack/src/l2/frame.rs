@@ -3,7 +3,7 @@
 use std::num::NonZeroU16;
 use std::ops::{Deref, DerefMut};
 
-use super::{Noted, Tag, buffer};
+use super::{Noted, Stamps, Tag, buffer};
 use crate::l3::Reach;
 
 /// What is known of the checksum of the transport header.
@@ -77,6 +77,8 @@ pub(crate) struct Body {
     pub(crate) tag: Option<Tag>,
     /// What is noted of its way, if somebody wants to know. A copy notes nothing.
     pub(crate) trail: Noted,
+    /// Who wants to know when it was sent, if somebody does. Nobody does of a copy.
+    pub(crate) stamps: Stamps,
 }
 
 /// What an empty frame consists of.
@@ -101,12 +103,14 @@ impl Body {
             sender: 0,
             tag: None,
             trail: Noted::NOTHING,
+            stamps: Stamps::NONE,
         }
     }
 }
 
 impl Body {
-    /// As [`new`](Self::new), of bytes that it has had: `len` of them, which hold whatever was there. Its trail was taken.
+    /// As [`new`](Self::new), of bytes that it has had: `len` of them, which hold whatever was there. Its trail and
+    /// its stamps were taken.
     ///
     /// In place, for it is done with each frame.
     #[inline]
@@ -130,6 +134,7 @@ impl Body {
             sender,
             tag,
             trail: _,
+            stamps: _,
         } = self;
         (*own_head, *network, *mac) = (head, head, head);
         (*protocol, *kind, *checksum, *segment) = (0, PacketType::Host, Checksum::Unknown, None);
@@ -176,7 +181,7 @@ impl Clone for Frame {
         let mut copy = buffer::take(self.bytes.len(), self.head);
         copy.bytes.copy_from_slice(&self.bytes);
         let Body { bytes, .. } = &mut *copy;
-        *copy = Body { bytes: std::mem::take(bytes), trail: Noted::NOTHING, ..**self };
+        *copy = Body { bytes: std::mem::take(bytes), trail: Noted::NOTHING, stamps: Stamps::NONE, ..**self };
         Self(Some(copy))
     }
 }
@@ -216,6 +221,12 @@ impl Frame {
     pub(crate) fn set_network_at(&mut self, at: usize) {
         let body = &mut **self;
         (body.mac, body.network) = (body.head, body.head + at);
+    }
+
+    /// Whether what it stands for, if it does for many, are packets of UDP: their checksum tells.
+    pub(crate) fn is_of_udp(&self) -> bool {
+        const UDP_CHECKSUM: u16 = 6;
+        matches!(self.checksum, Checksum::Partial { offset: UDP_CHECKSUM, .. })
     }
 
     /// Of how many packets it stands for.

@@ -15,6 +15,7 @@ mod count;
 mod eth;
 mod frame;
 mod receive;
+mod stamp;
 mod tap;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ pub(crate) use backlog::{Backlog, Softnet, later, netif_rx};
 pub(crate) use count::{count, counters};
 pub(crate) use eth::{HLEN as ETH_HLEN, hard_header, push_header, push_made};
 pub(crate) use frame::{Checksum, Frame, PacketType};
+pub(crate) use stamp::{Reached, Stamps, Told};
 #[cfg(test)]
 pub(crate) use tap::seen;
 pub(crate) use trail::{Crossing, Noted, Trail};

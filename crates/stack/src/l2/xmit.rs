@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::backlog::{netif_rx, netif_rx_list};
-use super::{Checksum, Cx, Frame, bridge, count, eth, ethertype, tap, tun, upper, vxlan};
+use super::{Checksum, Cx, Frame, bridge, count, eth, ethertype, stamp, tap, tun, upper, vxlan};
 use crate::dev::{IfFlags, Link};
 use crate::errno;
 use crate::l3;
@@ -20,9 +20,15 @@ pub(crate) fn dev_queue_xmit(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame) -> 
         return Err(errno::ENETDOWN);
     }
     frame.set_mac_here();
+    stamp::scheduled(cx, link, &frame);
     if frame.segment.is_some() && !takes_whole(cx, link, &frame) {
-        return l3::cut(frame).into_iter().try_for_each(|part| dev_queue_xmit(cx, link, part));
+        return l3::cut(frame).into_iter().try_for_each(|part| xmit(cx, link, part));
     }
+    xmit(cx, link, frame)
+}
+
+/// As [`dev_queue_xmit`], of what the device takes whole.
+fn xmit(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame) -> Result<(), i32> {
     if matches!(frame.checksum, Checksum::Partial { .. }) && !cx.stack.eth_features(cx.net, link).takes_checksums() {
         l3::finish_checksum(&mut frame);
     }
@@ -48,12 +54,18 @@ pub(crate) fn dev_queue_xmit(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame) -> 
     match kind {
         Some("veth") => veth(cx, link, frame),
         Some("ifb") => ifb(cx, link, &frame),
-        Some("tun") => tun::xmit(cx, link, frame),
+        Some("tun") => {
+            stamp::sent(cx, link, &mut frame);
+            tun::xmit(cx, link, frame);
+        }
         Some("bridge") => bridge::xmit(cx, link, frame),
         Some("vxlan") => vxlan::xmit(cx, link, frame),
         Some("vlan") => upper::vlan_xmit(cx, link, frame),
         Some("macvlan" | "macvtap") => upper::macvlan_xmit(cx, link, frame),
-        _ => sent(cx, link, frame.len()),
+        _ => {
+            stamp::sent(cx, link, &mut frame);
+            sent(cx, link, frame.len());
+        }
     }
     Ok(())
 }
@@ -65,7 +77,9 @@ pub(crate) fn xmit_list(cx: Cx<'_>, link: &Arc<Link>, frames: &mut Vec<Frame>) {
         && link.class().kind == Some("veth")
         && !tap::watched(cx)
         && cx.stack.eth_features(cx.net, link).takes_checksums();
-    if plain && frames.iter().all(|frame| frame.segment.is_none() && !frame.trail.is_noted()) {
+    if plain
+        && frames.iter().all(|frame| frame.segment.is_none() && !frame.trail.is_noted() && !frame.stamps.are_wanted())
+    {
         return veth_list(cx, link, frames);
     }
     for frame in frames.drain(..) {
@@ -84,7 +98,7 @@ fn takes_whole(cx: Cx<'_>, link: &Link, frame: &Frame) -> bool {
     (within || link.stored_flags.contains(IfFlags::LOOPBACK))
         && len <= limits.gso_max_size as usize
         && segments <= limits.gso_max_segs as usize
-        && cx.stack.eth_features(cx.net, link).takes_tso(frame.protocol == ethertype::IPV6)
+        && cx.stack.eth_features(cx.net, link).takes_many(frame.is_of_udp(), frame.protocol == ethertype::IPV6)
 }
 
 /// `XMIT_RECURSION_LIMIT`: how many devices may send through one another.
@@ -141,6 +155,7 @@ pub(super) fn received(cx: Cx<'_>, link: &Link, len: usize) {
 
 /// What is sent comes in at once; it is counted both ways, without its header.
 fn loopback(cx: Cx<'_>, link: &Link, mut frame: Frame) {
+    stamp::sent(cx, link, &mut frame);
     if eth::eth_type_trans(&mut frame, link).is_none() {
         return;
     }
@@ -161,6 +176,7 @@ fn loopback(cx: Cx<'_>, link: &Link, mut frame: Frame) {
 
 /// Into the other end, wherever that is.
 fn veth(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame) {
+    stamp::sent(cx, link, &mut frame);
     let len = frame.len();
     // What the other end is told of the packet is what a wire would tell it.
     (frame.mark, frame.priority, frame.routed) = (0, 0, None);

@@ -54,6 +54,7 @@ pub(crate) fn exceeds(frame: &Frame, mtu: usize) -> bool {
 pub(crate) fn cut(mut frame: Frame) -> Vec<Frame> {
     let Some(size) = frame.segment.take().map(|segment| usize::from(segment.get())) else { return vec![frame] };
     let Some((network, transport)) = headers(&frame) else { return vec![frame] };
+    let mut stamps = frame.stamps.take();
     let checksum = frame.checksum;
     let at = frame.network_at();
     let (front, payload) = frame.data().split_at(at + network + transport);
@@ -71,7 +72,11 @@ pub(crate) fn cut(mut frame: Frame) -> Vec<Frame> {
     if count == 0 {
         return vec![frame];
     }
-    payload.chunks(size).enumerate().map(part).collect()
+    let mut parts: Vec<_> = payload.chunks(size).enumerate().map(part).collect();
+    if let Some(first) = parts.first_mut() {
+        first.stamps = stamps.take();
+    }
+    parts
 }
 
 /// Makes the headers those of the `n`th packet, whose payload begins `offset` bytes into the whole.

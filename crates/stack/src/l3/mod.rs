@@ -10,6 +10,7 @@ mod exception;
 mod flows;
 mod frag;
 mod gso;
+mod headers;
 mod limit;
 mod list;
 mod report;
@@ -24,7 +25,11 @@ pub use exception::Learned;
 pub(crate) use exception::{Path, flush as flush_exceptions, learned, learned_any};
 pub(crate) use frag::{Key as FragKey, expire as frag_expire};
 pub(crate) use gso::{cut, exceeds};
-pub(crate) use report::{On as GroupsOn, answer as answer_groups, changed as group_changed, tell as tell_groups};
+pub(crate) use headers::headers_of;
+pub(crate) use report::{
+    Hears, On as GroupsOn, answer as answer_groups, changed as group_changed, sources_changed as group_sources_changed,
+    tell as tell_groups,
+};
 pub(crate) use state::L3;
 pub(crate) use v4::{echo_options, options_make_sense};
 pub(crate) use v6::solicit as ndisc_solicit;

@@ -1,9 +1,12 @@
 //! Telling routers which groups somebody here listens to: IGMP (RFC 2236, RFC 3376) and MLD (RFC 2710, RFC 3810).
 //!
-//! A change is told at once and once more within a second, as it may get lost; several that come together are told in one
-//! message. Who is asked answers after a while that he chooses, so that not all answer at once.
+//! A change is told soon and once more a little later, as it may get lost; several that come together are told in one
+//! message. Who is asked answers after a while that he chooses, so that not all answer at once. What is told of a group, and of
+//! whom it is heard there, [`records`] says.
 
-use std::collections::{HashMap, HashSet};
+mod records;
+
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,13 +20,8 @@ use crate::neigh;
 use crate::rtnl::Rtnl;
 use crate::state::{ConfOf, Ns};
 use crate::{inet, inet6, sysctl};
-
-/// Kinds of records.
-mod record {
-    pub(super) const IS_EXCLUDE: u8 = 2;
-    pub(super) const TO_INCLUDE: u8 = 3;
-    pub(super) const TO_EXCLUDE: u8 = 4;
-}
+pub(crate) use records::Hears;
+use records::{Change, Record};
 
 /// Types of messages.
 mod igmp {
@@ -41,10 +39,16 @@ mod mld {
     pub(super) const REPORT_V2: u8 = 143;
 }
 
-/// `IPV4_DEVCONF_FORCE_IGMP_VERSION`.
+/// `IPV4_DEVCONF_FORCE_IGMP_VERSION`, and how long after the first the last report of a change comes, in milliseconds: of the
+/// older versions, of the newest; and the same of IPv6.
 const FORCE_IGMP_VERSION: usize = 17;
-/// As many records fit into a message on every link.
-const RECORDS: usize = 60;
+const REPORT_WITHIN4: [usize; 2] = [27, 28];
+const REPORT_WITHIN6: [usize; 2] = [30, 31];
+/// Around the records of a message: its header, IPv4's with an option, IPv6's with another.
+const AROUND4: usize = 8 + 24;
+const AROUND6: usize = 8 + 48;
+/// What a program changes by several calls is told as one: so long is waited for more.
+const TOGETHER: Duration = Duration::from_millis(8);
 /// How long a router of an older version is remembered that asked: twice its interval and the time to answer.
 const OLDER_LASTS: Duration = Duration::from_secs(2 * 125 + 10);
 
@@ -58,12 +62,14 @@ pub(crate) struct On {
 /// What is to be told on a device.
 #[derive(Debug, Default)]
 struct Reports {
-    /// Changes: the group, the kind of record, and how often it is still to be told.
-    changes: Vec<(IpAddr, u8, u32)>,
-    /// Somebody will come to tell them.
-    awaited: bool,
-    /// Groups that a router asked for and that are to be answered; the unspecified one for all.
-    answers: HashSet<IpAddr>,
+    changes: Vec<Change>,
+    /// Of whom is heard, as it was told or is about to be: of groups where that is not everybody.
+    hears: HashMap<IpAddr, Hears>,
+    /// When the next of them is told. Who comes before that came for an earlier one, which was told with others.
+    due: Option<Duration>,
+    /// Groups that a router asked for and that are to be answered, the unspecified one for all; and of which senders, unless
+    /// of the whole group.
+    answers: HashMap<IpAddr, Vec<IpAddr>>,
     /// Until then routers of an older version are there, which one.
     older: Option<(u8, Duration)>,
 }
@@ -72,24 +78,79 @@ struct Reports {
 #[derive(Debug, Default)]
 pub(super) struct AllReports(HashMap<On, Reports>);
 
+impl Reports {
+    fn hears(&self, group: IpAddr) -> Hears {
+        self.hears.get(&group).cloned().unwrap_or_default()
+    }
+
+    /// What is heard in a group is this now; what was.
+    fn hear(&mut self, group: IpAddr, now: Hears) -> Hears {
+        let before = if now.is_plain() { self.hears.remove(&group) } else { self.hears.insert(group, now) };
+        before.unwrap_or_default()
+    }
+
+    /// What is still to be told of a group.
+    fn change(&mut self, group: IpAddr) -> &mut Change {
+        let at = self.changes.iter().position(|change| change.group == group).unwrap_or_else(|| {
+            self.changes.push(Change::new(group));
+            self.changes.len() - 1
+        });
+        &mut self.changes[at]
+    }
+}
+
 /// A device begins or ceases to listen to a group. Under rtnl: the message goes out when nobody holds that.
 pub(crate) fn changed(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link, group: IpAddr, joined: bool) {
+    let wanted = heard(ns, link, group);
+    later(rtnl, ns, link, group, |reports, times| {
+        let (before, now) = if joined {
+            reports.hear(group, wanted.clone());
+            (Hears::nobody(), wanted)
+        } else {
+            // Nobody is left whose wishes would be kept.
+            (reports.hear(group, Hears::default()), Hears::nobody())
+        };
+        let change = reports.change(group);
+        change.joined = (joined, times);
+        change.note(&before, &now, times);
+        true
+    });
+}
+
+/// Sockets want to hear of others than before in a group that the device listens to. Under rtnl, as [`changed`].
+pub(crate) fn sources_changed(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link, group: IpAddr) {
+    let now = heard(ns, link, group);
+    later(rtnl, ns, link, group, |reports, times| {
+        let before = reports.hear(group, now.clone());
+        let differs = before != now;
+        if differs {
+            reports.change(group).note(&before, &now, times);
+        }
+        differs
+    });
+}
+
+/// Of whom sockets want to hear; of all where none has said anything.
+fn heard(ns: Ns<'_>, link: &Link, group: IpAddr) -> Hears {
+    ns.state().l4.peek_filters().and_then(|filters| filters.heard(link.index(), group)).unwrap_or_default()
+}
+
+/// Notes a change of a group, and sees that it is told if there is something to tell.
+fn later(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link, group: IpAddr, note: impl FnOnce(&mut Reports, u32) -> bool) {
     let on = On { ifindex: link.index(), v4: group.is_ipv4() };
     if !link.is_up() || !link.stored_flags.contains(IfFlags::MULTICAST) || !is_told(ns, group) {
         return;
     }
-    let times = times(ns, on.v4);
+    let (times, soon) = (times(ns, on.v4), rtnl.now() + TOGETHER);
     let first = {
         let mut all = ns.state().l3.reports.lock();
         let reports = all.0.entry(on).or_default();
-        reports.changes.retain(|(other, ..)| *other != group);
-        let kind = if joined { record::TO_EXCLUDE } else { record::TO_INCLUDE };
-        reports.changes.push((group, kind, times));
-        !std::mem::replace(&mut reports.awaited, true)
+        let first = note(reports, times) && reports.due.is_none_or(|due| due > soon);
+        reports.due = if first { Some(soon) } else { reports.due };
+        first
     };
     if first {
-        let now = rtnl.now();
-        rtnl.set_timer(ns, now, crate::rtnl::Timer::Work(Box::new(Work::TellGroups(on))));
+        rtnl.set_timer(ns, soon, crate::rtnl::Timer::Work(Box::new(Work::TellGroups(on))));
     }
 }
 
@@ -136,19 +197,54 @@ pub(crate) fn tell(cx: Cx<'_>, on: On) {
         cx.state.l3.reports.lock().0.remove(&on);
         return;
     };
-    let (changes, again) = {
+    let newest = speaks_newest(cx, &link, on);
+    let next = cx.now() + within(cx, report_within(cx, &link, on, newest));
+    let (mut records, mut joins) = (Vec::new(), Vec::new());
+    let again = {
         let mut all = cx.state.l3.reports.lock();
         let Some(reports) = all.0.get_mut(&on) else { return };
-        let changes: Vec<(IpAddr, u8)> = reports.changes.iter().map(|(group, kind, _)| (*group, *kind)).collect();
-        reports.changes.iter_mut().for_each(|(.., left)| *left -= 1);
-        reports.changes.retain(|(.., left)| *left > 0);
-        reports.awaited = !reports.changes.is_empty();
-        (changes, reports.awaited)
+        if reports.due.is_none_or(|due| due > cx.now()) {
+            return;
+        }
+        let mut changes = std::mem::take(&mut reports.changes);
+        changes.retain_mut(|change| {
+            let (joined, left) = change.joined;
+            // A group that nobody listens to is one in which nobody is heard, whatever is not known of it.
+            let now = if joined { reports.hears(change.group) } else { Hears::nobody() };
+            if newest {
+                change.records(&now, &mut records);
+            } else if left > 0 {
+                joins.push((change.group, joined));
+            }
+            change.told()
+        });
+        reports.changes = changes;
+        reports.due = (!reports.changes.is_empty()).then_some(next);
+        !reports.changes.is_empty()
     };
-    say(cx, &link, on, &changes);
-    if again {
-        work_at(cx, cx.now() + within(cx, Duration::from_secs(1)), Work::TellGroups(on));
+    if newest {
+        report(cx, &link, on, &records);
+    } else {
+        say_older(cx, &link, on, &joins);
     }
+    if again {
+        work_at(cx, next, Work::TellGroups(on));
+    }
+}
+
+/// How long after a report it may be repeated.
+fn report_within(cx: Cx<'_>, link: &Link, on: On, newest: bool) -> Duration {
+    let (of4, of6) = (REPORT_WITHIN4[usize::from(newest)], REPORT_WITHIN6[usize::from(newest)]);
+    let set = match on.v4 {
+        true => inet::conf(cx.ns(), ConfOf::Dev(link.index()), of4).unwrap_or(0),
+        false => inet6::setting(cx.ns(), link, of6),
+    };
+    Duration::from_millis(u64::try_from(set).unwrap_or(0).max(1))
+}
+
+/// Whether the newest version is spoken, the one that knows of senders.
+fn speaks_newest(cx: Cx<'_>, link: &Link, on: On) -> bool {
+    version(cx, link, on) == if on.v4 { 3 } else { 2 }
 }
 
 /// Some time within `most`.
@@ -157,17 +253,19 @@ fn within(cx: Cx<'_>, most: Duration) -> Duration {
     Duration::from_micros(cx.stack.random() % micros)
 }
 
-/// Sends records, in the version that is spoken.
-fn say(cx: Cx<'_>, link: &Arc<Link>, on: On, records: &[(IpAddr, u8)]) {
-    let version = version(cx, link, on);
-    if version == if on.v4 { 3 } else { 2 } {
-        for records in records.chunks(RECORDS) {
-            send(cx, link, on.v4, None, &listing(on.v4, records));
-        }
-        return;
+/// Sends records.
+fn report(cx: Cx<'_>, link: &Arc<Link>, on: On, records: &[Record]) {
+    let (ty, around) = if on.v4 { (igmp::REPORT_V3, AROUND4) } else { (mld::REPORT_V2, AROUND6) };
+    for message in records::messages(ty, records, (link.mtu as usize).saturating_sub(around)) {
+        send(cx, link, on.v4, None, &message);
     }
-    for (group, kind) in records {
-        let left = *kind == record::TO_INCLUDE;
+}
+
+/// Tells routers of an older version who joined a group, or left it.
+fn say_older(cx: Cx<'_>, link: &Arc<Link>, on: On, joins: &[(IpAddr, bool)]) {
+    let version = version(cx, link, on);
+    for (group, joined) in joins {
+        let left = !joined;
         let all_routers: IpAddr = match on.v4 {
             true => Ipv4Addr::new(224, 0, 0, 2).into(),
             false => Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2).into(),
@@ -191,20 +289,6 @@ fn say(cx: Cx<'_>, link: &Arc<Link>, on: On, records: &[(IpAddr, u8)]) {
         }
         send(cx, link, on.v4, Some(to), &message);
     }
-}
-
-/// A message with a record for each group.
-fn listing(v4: bool, records: &[(IpAddr, u8)]) -> Vec<u8> {
-    let mut message = vec![if v4 { igmp::REPORT_V3 } else { mld::REPORT_V2 }, 0, 0, 0, 0, 0];
-    message.extend(u16::try_from(records.len()).unwrap_or(0).to_be_bytes());
-    for (group, kind) in records {
-        message.extend([*kind, 0, 0, 0]);
-        match group {
-            IpAddr::V4(group) => message.extend(group.octets()),
-            IpAddr::V6(group) => message.extend(group.octets()),
-        }
-    }
-    message
 }
 
 /// Sends a message to `to`, or to all routers that speak the newest version.
@@ -286,26 +370,56 @@ fn asked(cx: Cx<'_>, on: On, message: &[u8], group: IpAddr) {
         if !newest {
             reports.older = Some((older, now + OLDER_LASTS));
         }
-        if !reports.answers.insert(group) {
+        let sources = if newest { sources_asked(on.v4, message) } else { Vec::new() };
+        if let Some(asked) = reports.answers.get_mut(&group) {
+            // The whole group, if one asks for that.
+            if sources.is_empty() {
+                asked.clear();
+            } else if !asked.is_empty() {
+                asked.extend(sources);
+            }
             return;
         }
+        reports.answers.insert(group, sources);
     }
     work_at(cx, now + within(cx, most), Work::AnswerGroups(on, group));
+}
+
+/// The senders that a query of the newest version names.
+fn sources_asked(v4: bool, message: &[u8]) -> Vec<IpAddr> {
+    let (count_at, len) = if v4 { (10, 4) } else { (26, 16) };
+    let count = message.get(count_at..count_at + 2).map_or(0, |b| usize::from(u16::from_be_bytes([b[0], b[1]])));
+    let listed = message.get(count_at + 2..).unwrap_or_default().chunks_exact(len).take(count);
+    listed
+        .filter_map(|bytes| match v4 {
+            true => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
+            false => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
+        })
+        .collect()
 }
 
 /// What a router asked for is answered, if it still holds.
 pub(crate) fn answer(cx: Cx<'_>, on: On, group: IpAddr) {
     let ns = cx.ns();
-    let wanted = cx.state.l3.reports.lock().0.get_mut(&on).is_some_and(|reports| reports.answers.remove(&group));
-    let Some(link) = cx.state.links.by_index(on.ifindex).filter(|link| wanted && link.is_up()) else { return };
+    let asked = cx.state.l3.reports.lock().0.get_mut(&on).and_then(|reports| reports.answers.remove(&group));
+    let Some(asked) = asked else { return };
+    let Some(link) = cx.state.links.by_index(on.ifindex).filter(|link| link.is_up()) else { return };
     let groups: Vec<IpAddr> = if on.v4 {
         inet::groups_of(ns, on.ifindex).into_iter().map(IpAddr::V4).collect()
     } else {
         inet6::groups_of(ns, on.ifindex).into_iter().map(IpAddr::V6).collect()
     };
-    let asked = |other: &IpAddr| (group.is_unspecified() || *other == group) && is_told(ns, *other);
-    let records: Vec<_> = groups.into_iter().filter(asked).map(|group| (group, record::IS_EXCLUDE)).collect();
-    if !records.is_empty() {
-        say(cx, &link, on, &records);
+    let meant = |other: &IpAddr| (group.is_unspecified() || *other == group) && is_told(ns, *other);
+    let groups: Vec<_> = groups.into_iter().filter(meant).collect();
+    if !speaks_newest(cx, &link, on) {
+        let joins: Vec<_> = groups.into_iter().map(|group| (group, true)).collect();
+        return say_older(cx, &link, on, &joins);
     }
+    let records: Vec<_> = {
+        let all = cx.state.l3.reports.lock();
+        let reports = all.0.get(&on);
+        let hears = |group| reports.map(|reports| reports.hears(group)).unwrap_or_default();
+        groups.into_iter().filter_map(|group| records::answer(group, &hears(group), &asked)).collect()
+    };
+    report(cx, &link, on, &records);
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::options::{Opt, Options, SOL_IP, SOL_IPV6, SOL_SOCKET, SOL_UDP, int};
 use super::queue::{ErrorOrigin, Meta, QueuedError};
+use super::times::{self, Times};
 use crate::errno;
 use crate::l2::Cx;
 
@@ -76,8 +77,9 @@ pub(crate) fn wall(cx: Cx<'_>, at: Duration) -> Duration {
 
 /// What a socket with these options says of a packet it received (`sock_recv_cmsgs`, `ip_cmsg_recv`,
 /// `ip6_datagram_recv_ctl`), in Linux's order.
-pub(crate) fn received(cx: Cx<'_>, v6: bool, options: &Options, meta: &Meta) -> Vec<ControlMessage> {
-    let mut out: Vec<_> = time(cx, options, meta.at).into_iter().collect();
+pub(crate) fn received(cx: Cx<'_>, v6: bool, (options, times): (&Options, &Times), meta: &Meta) -> Vec<ControlMessage> {
+    let mut out = Vec::new();
+    times.of_packet(cx, meta.at, &mut out);
     if options.is_on(Opt::RXQ_OVFL) && meta.drops != 0 {
         out.push(ControlMessage::new(SOL_SOCKET, Opt::RXQ_OVFL.1, meta.drops.to_ne_bytes()));
     }
@@ -94,20 +96,6 @@ pub(crate) fn received(cx: Cx<'_>, v6: bool, options: &Options, meta: &Meta) -> 
     };
     told(v6, options, meta, own, &mut out);
     out
-}
-
-/// When it was.
-fn time(cx: Cx<'_>, options: &Options, at: Duration) -> Option<ControlMessage> {
-    (options.is_on(Opt::TIMESTAMPNS) || options.is_on(Opt::TIMESTAMP)).then(|| {
-        let at = wall(cx, at);
-        let (kind, fraction) = if options.is_on(Opt::TIMESTAMPNS) {
-            (Opt::TIMESTAMPNS.1, at.subsec_nanos())
-        } else {
-            (Opt::TIMESTAMP.1, at.subsec_micros())
-        };
-        let data = [at.as_secs().to_ne_bytes(), u64::from(fraction).to_ne_bytes()].concat();
-        ControlMessage::new(SOL_SOCKET, kind, data)
-    })
 }
 
 /// What stands in a packet's own headers. `own`: the address of ours that an answer to one to `dst` would have.
@@ -185,23 +173,39 @@ fn told6(options: &Options, meta: &Meta, out: &mut Vec<ControlMessage>) {
 
 /// What a socket with these options says of an error (`ip_recv_error`, `ipv6_recv_error`): of the message that brought it,
 /// as if that had been received, and then of itself.
-pub(crate) fn of_error(cx: Cx<'_>, v6: bool, options: &Options, error: &QueuedError) -> Vec<ControlMessage> {
-    let mut out: Vec<_> = time(cx, options, error.at).into_iter().collect();
+pub(crate) fn of_error(
+    cx: Cx<'_>,
+    v6: bool,
+    (options, times): (&Options, &Times),
+    error: &QueuedError,
+) -> Vec<ControlMessage> {
+    let mut out = Vec::new();
+    times.of_error(cx, error, &mut out);
     if let Some(meta) = &error.heard {
-        // Nobody asked by what address it would be answered.
-        told(v6, options, meta, |_| Ipv4Addr::UNSPECIFIED, &mut out);
+        let own = match (error.origin, error.offender) {
+            (ErrorOrigin::Timestamping, Some(IpAddr::V4(own))) if !v6 => own,
+            // Nobody asked by what address it would be answered.
+            _ => Ipv4Addr::UNSPECIFIED,
+        };
+        told(v6, options, meta, |_| own, &mut out);
     }
     out.push(extended(v6, error));
     out
 }
 
-/// `struct sock_extended_err`, and who it is from.
-fn extended(v6: bool, error: &QueuedError) -> ControlMessage {
-    let (level, kind) = if v6 { (SOL_IPV6, Opt::IPV6_RECVERR.1) } else { (SOL_IP, Opt::IP_RECVERR.1) };
+/// `struct sock_extended_err`.
+pub(super) fn bare(error: &QueuedError) -> Vec<u8> {
     let mut data = error.errno.to_ne_bytes().to_vec();
     data.extend([error.origin as u8, error.ty, error.code, 0]);
     data.extend(error.info.to_ne_bytes());
-    data.extend([0; 4]);
+    data.extend(error.data.to_ne_bytes());
+    data
+}
+
+/// That, and who it is from.
+fn extended(v6: bool, error: &QueuedError) -> ControlMessage {
+    let (level, kind) = if v6 { (SOL_IPV6, Opt::IPV6_RECVERR.1) } else { (SOL_IP, Opt::IP_RECVERR.1) };
+    let mut data = bare(error);
     let whole = if v6 { 28 } else { 16 };
     match error.offender.filter(|_| error.origin != ErrorOrigin::Local) {
         Some(IpAddr::V4(offender)) if v6 => {
@@ -225,6 +229,9 @@ pub(crate) struct Said {
     pub(crate) mark: Option<u32>,
     pub(crate) priority: Option<u32>,
     pub(crate) dont_fragment: Option<bool>,
+    /// What times of it are wanted (`SO_TIMESTAMPING`), and its number among those of which some are.
+    pub(crate) stamps: Option<u32>,
+    pub(crate) stamp_id: Option<u32>,
 }
 
 impl Said {
@@ -252,9 +259,21 @@ impl Said {
         Ok(said)
     }
 
+    /// Reads what was given with a frame, of which options of IP say nothing.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub(crate) fn read_of_frame(control: &[ControlMessage], admin: impl Fn() -> bool) -> Result<Self, i32> {
+        let mut said = Self::default();
+        for message in control.iter().filter(|message| message.level == SOL_SOCKET) {
+            said.socket_level(message.kind, &message.data, &admin)?;
+        }
+        Ok(said)
+    }
+
     fn socket_level(&mut self, kind: i32, data: &[u8], admin: impl Fn() -> bool) -> Result<(), i32> {
-        /// `SO_TIMESTAMPING` and its kin say what this stack's senders are not told.
-        const IGNORED: [i32; 5] = [1, 2, 37, 65, 81];
+        /// Descriptors and credentials mean nothing here.
+        const IGNORED: [i32; 2] = [1, 2];
         match kind {
             kind if kind == Opt::MARK.1 => {
                 if !admin() {
@@ -263,6 +282,11 @@ impl Said {
                 self.mark = Some(int(SOL_SOCKET, data)?.cast_unsigned());
             }
             kind if kind == Opt::PRIORITY.1 => self.priority = Some(int(SOL_SOCKET, data)?.cast_unsigned()),
+            times::TIMESTAMPING | times::TIMESTAMPING_NEW => self.stamps = Some(times::of_one(data)?),
+            times::TS_OPT_ID => {
+                let id = data.first_chunk().filter(|_| data.len() == 4).ok_or(errno::EINVAL)?;
+                self.stamp_id = Some(u32::from_ne_bytes(*id));
+            }
             kind if IGNORED.contains(&kind) => {}
             _ => return Err(errno::EINVAL),
         }

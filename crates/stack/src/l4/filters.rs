@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::member::Membership;
+use crate::l3::Hears;
 use crate::state::Ns;
 
 /// Of one group on one device.
@@ -12,8 +13,9 @@ use crate::state::Ns;
 struct Wanted {
     device: u32,
     group: IpAddr,
-    /// Sockets that are members.
+    /// Sockets that are members, and those of them that hear of all but some.
     members: usize,
+    excluding: u32,
     /// Senders that somebody named: how many sockets want to hear of them, and how many of all but them.
     sources: Vec<(IpAddr, [u32; 2])>,
 }
@@ -34,10 +36,11 @@ impl Filters {
         if let Some(after) = after {
             let at = position(&all, after).unwrap_or_else(|| {
                 let (device, group) = (after.device, after.group);
-                all.insert(0, Wanted { device, group, members: 0, sources: Vec::new() });
+                all.insert(0, Wanted { device, group, members: 0, excluding: 0, sources: Vec::new() });
                 0
             });
             all[at].members += 1;
+            all[at].excluding += u32::from(!after.only);
             for &source in &after.sources {
                 let sources = &mut all[at].sources;
                 let known = sources.iter().position(|(known, _)| *known == source).unwrap_or_else(|| {
@@ -49,6 +52,7 @@ impl Filters {
         }
         let Some((before, at)) = before.and_then(|before| Some((before, position(&all, before)?))) else { return };
         all[at].members -= 1;
+        all[at].excluding -= u32::from(!before.only);
         for source in &before.sources {
             if let Some((_, counts)) = all[at].sources.iter_mut().find(|(known, _)| known == source) {
                 counts[usize::from(!before.only)] -= 1;
@@ -58,6 +62,21 @@ impl Filters {
         if all[at].members == 0 {
             all.remove(at);
         }
+    }
+}
+
+impl Filters {
+    /// Of whom all sockets together hear in a group on a device (RFC 3376, 3.2); `None` if none is a member.
+    pub(crate) fn heard(&self, device: u32, group: IpAddr) -> Option<Hears> {
+        let all = self.lock();
+        let wanted = all.iter().find(|wanted| (wanted.device, wanted.group) == (device, group))?;
+        let only = wanted.excluding == 0;
+        // Who hears of all but some keeps out whom nobody wants to hear.
+        let counted = |&&(_, [include, exclude]): &&(IpAddr, [u32; 2])| {
+            if only { include > 0 } else { include == 0 && exclude == wanted.excluding }
+        };
+        let sources = wanted.sources.iter().filter(counted).map(|(source, _)| *source).collect();
+        Some(Hears { only, sources })
     }
 }
 

@@ -10,7 +10,7 @@ use super::sock::{Sock, State};
 use crate::dev::Link;
 use crate::inet6::Flow6;
 use crate::l2::Cx;
-use crate::l3::{Flow, route_output};
+use crate::l3::{Flow, group_sources_changed, route_output};
 use crate::{errno, inet, inet6, sysctl};
 
 /// A group on a device, and of whom the socket hears there.
@@ -105,6 +105,8 @@ pub(crate) fn join(
         IpAddr::V4(group) => inet::join(&mut rtnl, cx.ns(), &link, group),
         IpAddr::V6(group) => inet6::join_group(&mut rtnl, cx.ns(), &link, group),
     }
+    // Who was there before may have heard of others.
+    group_sources_changed(&mut rtnl, cx.ns(), &link, group);
     Ok(())
 }
 
@@ -147,7 +149,14 @@ pub(crate) fn leave_all(cx: Cx<'_>, members: Vec<Membership>) {
             IpAddr::V4(group) => inet::leave(&mut rtnl, cx.ns(), &link, group),
             IpAddr::V6(group) => inet6::leave_group(&mut rtnl, cx.ns(), &link, group),
         }
+        group_sources_changed(&mut rtnl, cx.ns(), &link, member.group);
     }
+}
+
+/// A membership is another than before: sockets' wishes are counted, and routers told.
+fn replaced(cx: Cx<'_>, link: &Link, before: &Membership, after: &Membership) {
+    cx.state.l4.filters.changed(Some(before), Some(after));
+    group_sources_changed(&mut cx.stack.rtnl(Origin::KERNEL), cx.ns(), link, after.group);
 }
 
 /// Changes of whom a socket hears in a group (`ip_mc_source`).
@@ -187,7 +196,7 @@ pub(crate) fn source(
         (Source::Join | Source::Block, None) => {
             let before = member.clone();
             member.sources.push(source);
-            cx.state.l4.filters.changed(Some(&before), Some(member));
+            replaced(cx, &link, &before, member);
         }
         (Source::Join | Source::Block, Some(_)) => return Err(errno::EADDRNOTAVAIL),
         (Source::Leave | Source::Unblock, Some(known)) => {
@@ -197,7 +206,7 @@ pub(crate) fn source(
             } else {
                 let before = member.clone();
                 member.sources.remove(known);
-                cx.state.l4.filters.changed(Some(&before), Some(member));
+                replaced(cx, &link, &before, member);
             }
         }
         (Source::Leave | Source::Unblock, None) => return Err(errno::EADDRNOTAVAIL),
@@ -240,7 +249,7 @@ pub(crate) fn set_sources(
     let member = member.ok_or(errno::EINVAL)?;
     let before = member.clone();
     (member.only, member.sources) = (only, sources);
-    cx.state.l4.filters.changed(Some(&before), Some(member));
+    replaced(cx, &link, &before, member);
     Ok(())
 }
 

@@ -26,6 +26,7 @@ mod sockopt;
 pub(crate) mod tcp;
 #[cfg(test)]
 mod tests;
+pub(crate) mod times;
 mod udp;
 pub(crate) mod user;
 
@@ -108,7 +109,7 @@ impl Layer4 {
     }
 
     /// What sockets want to hear of groups.
-    fn peek_filters(&self) -> Option<&Filters> {
+    pub(crate) fn peek_filters(&self) -> Option<&Filters> {
         self.filters.peek()
     }
 

@@ -79,8 +79,6 @@ options! {
     NO_CHECK = SOL_SOCKET 11 Truth, 0;
     PRIORITY = SOL_SOCKET 12 Int, 0;
     REUSEPORT = SOL_SOCKET 15 Truth, 0;
-    TIMESTAMP = SOL_SOCKET 29 Truth, 0;
-    TIMESTAMPNS = SOL_SOCKET 35 Truth, 0;
     MARK = SOL_SOCKET 36 Int, 0;
     RXQ_OVFL = SOL_SOCKET 40 Truth, 0;
     UDP_CORK = SOL_UDP 1 Truth, 0;

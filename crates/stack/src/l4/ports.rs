@@ -236,19 +236,29 @@ impl<T: Clone> Ports<T> {
     }
 
     /// `connect` of a stream without a port: one for which this pair of ends is new, be it that other connections to
-    /// elsewhere have it (`inet_hash_connect`). The claim names the address at this end. What was bound is passed by.
+    /// elsewhere have it (`inet_hash_connect`). The claim names the address at this end. What was bound is passed by. Who has
+    /// the pair already and `gives_way` loses it; the second is how many did.
     ///
     /// # Errors
     /// `EADDRNOTAVAIL`.
-    pub(crate) fn bind_for(&self, mut claim: Claim, peer: SocketAddr, range: &Range, holder: T) -> Result<Ticket, i32> {
+    pub(crate) fn bind_for(
+        &self,
+        mut claim: Claim,
+        peer: SocketAddr,
+        (range, holder): (&Range, T),
+        gives_way: impl Fn(&T) -> bool,
+    ) -> Result<(Ticket, usize), i32> {
         let mut table = self.lock();
         let free = |&port: &u16| {
             let bound = table.ports.get(&port).is_some_and(|port| port.by_bind > 0);
             let open = !bound || !table.conflicts(&Claim { port, ..claim.clone() }, None, self.rules, false);
-            open && !table.peers.contains_key(&(SocketAddr::new(claim.addr, port), peer))
+            open && table.in_the_way((SocketAddr::new(claim.addr, port), peer), None, &gives_way).is_some()
         };
         claim.port = range.candidates(table.given).find(free).ok_or(errno::EADDRNOTAVAIL)?;
-        Ok(table.insert(Entry { claim, peer: Some(peer), hears: false, by_bind: false, holder }))
+        let gone = table.oust((SocketAddr::new(claim.addr, claim.port), peer), None);
+        let ticket = table.insert(Entry { claim, peer: Some(peer), hears: false, by_bind: false, holder });
+        drop(table);
+        Ok((ticket, gone.len()))
     }
 
     /// The connection that a listener accepted: it shares its claim, whatever both said of sharing (`inet_inherit_port`).
@@ -283,21 +293,31 @@ impl<T: Clone> Ports<T> {
         self.lock().change(ticket, |entry| entry.hears = false);
     }
 
-    /// `connect`: it has this address here and hears of this peer alone, and nobody less particular hears of that pair.
+    /// `connect`: it has this address here and hears of this peer alone, and nobody less particular hears of that pair. Of
+    /// streams, who has the pair already and `gives_way` loses it; the result is how many did.
     ///
     /// # Errors
-    /// Of streams, `EADDRNOTAVAIL` if there is such a connection already.
-    pub(crate) fn connect(&self, ticket: Ticket, local: IpAddr, peer: SocketAddr) -> Result<(), i32> {
+    /// Of streams, `EADDRNOTAVAIL` if there is such a connection that does not.
+    pub(crate) fn connect(
+        &self,
+        ticket: Ticket,
+        local: IpAddr,
+        peer: SocketAddr,
+        gives_way: impl Fn(&T) -> bool,
+    ) -> Result<usize, i32> {
         let mut table = self.lock();
         let port = table.entries.get(&ticket.0).map_or(0, |entry| entry.claim.port);
-        let known = table.peers.get(&(SocketAddr::new(local, port), peer));
-        if self.rules == Rules::Stream && known.is_some_and(|known| known.iter().any(|&id| id != ticket.0)) {
-            return Err(errno::EADDRNOTAVAIL);
+        let pair = (SocketAddr::new(local, port), peer);
+        let mut gone = Vec::new();
+        if self.rules == Rules::Stream {
+            table.in_the_way(pair, Some(ticket.0), &gives_way).ok_or(errno::EADDRNOTAVAIL)?;
+            gone = table.oust(pair, Some(ticket.0));
         }
         table.change(ticket, |entry| {
             (entry.claim.addr, entry.peer, entry.hears) = (local, Some(peer), false);
         });
-        Ok(())
+        drop(table);
+        Ok(gone.len())
     }
 
     /// The end of that: it has the address `local` again, and of datagrams it hears from anywhere.
@@ -345,7 +365,9 @@ impl<T: Clone> Ports<T> {
     pub(crate) fn lookup(&self, ends: &Ends) -> Option<T> {
         let table = self.lock();
         let holder = |id: &u64| table.entries.get(id).map(|entry| entry.holder.clone());
-        if let Some(connected) = table.peers.get(&(ends.dst, ends.src)) {
+        // Claims have no scope: of which link an address is says the claim's device.
+        let local = SocketAddr::new(ends.dst.ip(), ends.dst.port());
+        if let Some(connected) = table.peers.get(&(local, ends.src)) {
             let mut newest = connected.iter().rev().filter_map(|id| table.entries.get(id));
             if let Some(entry) = newest.find(|entry| entry.claim.is_for(ends.device)) {
                 return Some(entry.holder.clone());
@@ -412,6 +434,25 @@ impl<T> Table<T> {
             return port.by_addr.keys().any(at);
         }
         keys(claim.addr).into_iter().flatten().any(|addr| at(&addr))
+    }
+
+    /// How many but `except` have this pair of ends; `None` if one of them does not give way.
+    fn in_the_way(
+        &self,
+        pair: (SocketAddr, SocketAddr),
+        except: Option<u64>,
+        gives_way: &impl Fn(&T) -> bool,
+    ) -> Option<usize> {
+        let known = self.peers.get(&pair).into_iter().flatten().filter(|&&id| Some(id) != except);
+        let mut those = known.filter_map(|id| self.entries.get(id));
+        those.try_fold(0, |n, entry| gives_way(&entry.holder).then_some(n + 1))
+    }
+
+    /// Takes it from all but `except`; they are dropped by the caller, with no lock held.
+    fn oust(&mut self, pair: (SocketAddr, SocketAddr), except: Option<u64>) -> Vec<Entry<T>> {
+        let known = self.peers.get(&pair).into_iter().flatten().copied();
+        let those: Vec<u64> = known.filter(|&id| Some(id) != except).collect();
+        those.into_iter().filter_map(|id| self.remove(id)).collect()
     }
 
     /// The one of a slot who gets the packet.

@@ -56,6 +56,8 @@ pub enum ErrorOrigin {
     Icmp = 2,
     /// An ICMPv6 message.
     Icmp6 = 3,
+    /// A packet of this socket was sent, and it is no error.
+    Timestamping = 4,
 }
 
 /// An error in the queue of a socket (`struct sock_extended_err`).
@@ -69,12 +71,14 @@ pub struct QueuedError {
     pub ty: u8,
     /// Its code.
     pub code: u8,
-    /// What it says: the path's MTU.
+    /// What it says: the path's MTU, or how far a packet has come.
     pub info: u32,
+    /// By what number the sender knows that packet.
+    pub data: u32,
     /// Who sent the message.
     pub offender: Option<IpAddr>,
-    /// Where the packet was going that it is about.
-    pub to: SocketAddr,
+    /// Where the packet was going that it is about; not said of times.
+    pub to: Option<SocketAddr>,
     /// What the message quotes of the payload.
     pub payload: Vec<u8>,
     /// Index of the device that the message came in by.
@@ -196,10 +200,64 @@ pub(crate) struct Queue {
     packets: VecDeque<Waiting>,
     pub(super) charge: Charge,
     drops: u32,
-    errors: VecDeque<QueuedError>,
+    errors: Errors,
+}
+
+/// The queue of errors of a socket, which has times of what it sent, too.
+#[derive(Debug, Default)]
+pub(crate) struct Errors {
+    queue: VecDeque<QueuedError>,
+    /// Memory of the times among them, which count in the buffer of what is received.
+    times: usize,
+}
+
+/// What a time counts, with the packet that it is of.
+fn time_memory(error: &QueuedError) -> usize {
+    /// A link-layer header, which is not counted.
+    const LINK: usize = 14;
+    truesize(error.payload.len().saturating_sub(LINK), false)
+}
+
+impl Errors {
+    /// Takes one in, of a socket whose buffer has `limit`.
+    pub(crate) fn push(&mut self, error: QueuedError, limit: usize) {
+        if error.origin != ErrorOrigin::Timestamping {
+            if self.queue.len() < MAX_ERRORS {
+                self.queue.push_back(error);
+            }
+            return;
+        }
+        let memory = time_memory(&error);
+        if self.times + memory < limit {
+            self.times += memory;
+            self.queue.push_back(error);
+        }
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<QueuedError> {
+        let error = self.queue.pop_front()?;
+        if error.origin == ErrorOrigin::Timestamping {
+            self.times = self.times.saturating_sub(time_memory(&error));
+        }
+        Some(error)
+    }
+
+    pub(crate) fn front(&self) -> Option<&QueuedError> {
+        self.queue.front()
+    }
 }
 
 impl Queue {
+    /// The queue of errors.
+    pub(crate) const fn errors(&mut self) -> &mut Errors {
+        &mut self.errors
+    }
+
+    /// The error that came first.
+    pub(crate) fn front_error(&self) -> Option<&QueuedError> {
+        self.errors.front()
+    }
+
     /// Takes a packet in if there is room in `limit` (`sk_rmem_schedule`). `counts`: see [`Charge::admits`].
     pub(crate) fn push(&mut self, mut packet: Waiting, limit: usize, counts: bool) -> bool {
         if !self.charge.charge(packet.memory(), limit, counts) {
@@ -228,20 +286,6 @@ impl Queue {
     /// Packets dropped so far.
     pub(crate) const fn drops(&self) -> u32 {
         self.drops
-    }
-
-    pub(crate) fn push_error(&mut self, error: QueuedError) {
-        if self.errors.len() < MAX_ERRORS {
-            self.errors.push_back(error);
-        }
-    }
-
-    pub(crate) fn pop_error(&mut self) -> Option<QueuedError> {
-        self.errors.pop_front()
-    }
-
-    pub(crate) fn front_error(&self) -> Option<&QueuedError> {
-        self.errors.front()
     }
 
     /// Forgets everything.

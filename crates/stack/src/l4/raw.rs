@@ -149,7 +149,7 @@ fn checksum_ok(state: &State, kind: Kind, packet: &Received) -> bool {
 }
 
 /// Sends what a program wrote (`raw_sendmsg`, `rawv6_sendmsg`).
-pub(super) fn send(cx: Cx<'_>, plan: &Plan, route: &Route, payload: &[u8]) -> Result<(), i32> {
+pub(super) fn send(cx: Cx<'_>, plan: &mut Plan, route: &Route, payload: &[u8]) -> Result<(), i32> {
     if plan.writes_header {
         let least = if plan.v6() { 40 } else { 20 };
         if payload.len() < least {
@@ -158,10 +158,13 @@ pub(super) fn send(cx: Cx<'_>, plan: &Plan, route: &Route, payload: &[u8]) -> Re
         if payload.len() > route.mtu as usize {
             return Err(errno::EMSGSIZE);
         }
-        return ip_output_raw(cx, route, &plan.header, Frame::with_payload(payload));
+        let mut frame = Frame::with_payload(payload);
+        frame.stamps = plan.stamps.take();
+        return ip_output_raw(cx, route, &plan.header, frame);
     }
     // What the program made of checksums inside, its receiver judges.
     let mut frame = Frame::with_payload(payload);
+    frame.stamps = plan.stamps.take();
     if let Some(at) = plan.checksum_at {
         let data = frame.data_mut();
         let start = pseudo_header_sum(route.src, route.dst, plan.header.protocol, data.len());

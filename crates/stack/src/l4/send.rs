@@ -10,9 +10,10 @@ use super::cmsg::{ControlMessage, Said};
 use super::options::Opt;
 use super::queue::{ErrorOrigin, QueuedError};
 use super::sock::{Caller, IPPROTO_ICMP, IPPROTO_ICMPV6, Kind, Proto, Sock, State};
+use super::times::Asked;
 use super::{ping, raw, udp};
 use crate::errno;
-use crate::l2::{Cx, Frame};
+use crate::l2::{Cx, Frame, Stamps};
 use crate::l3::{Flow, Header, PmtuDiscovery, Reach, Route, icmp_sent, ip_output, no_way, route_output};
 
 pub(crate) const MSG_OOB: i32 = 0x1;
@@ -49,16 +50,21 @@ pub(crate) struct Plan {
     pub(crate) writes_header: bool,
     /// Where the raw protocol has its checksum (`IPV6_CHECKSUM`).
     pub(crate) checksum_at: Option<usize>,
+    /// What times of it are wanted.
+    asked: Asked,
+    /// Who is told them: taken by the frame.
+    pub(crate) stamps: Stamps,
 }
 
 impl Plan {
-    /// Of a packet of `sock` to `to`.
+    /// Of a packet of `sock` to `to`. What was [`Said`] of times was judged.
     pub(crate) fn new(sock: &Sock, state: &State, to: SocketAddr, said: Said) -> Self {
         let options = &state.options;
         let ip = unmapped(to.ip());
         let scope = if let SocketAddr::V6(v6) = to { v6.scope_id() } else { 0 };
         let (group, v4) = (ip.is_multicast(), ip.is_ipv4());
         let (mut said, said6) = (said, state.said6);
+        let asked = state.times.asked(said.stamps, said.stamp_id).unwrap_or_default();
         if !v4 {
             said.ifindex = if said.ifindex == 0 { said6.0 } else { said.ifindex };
             said.src = said.src.or_else(|| said6.1.map(IpAddr::V6));
@@ -131,6 +137,8 @@ impl Plan {
             coverage: options.get(Opt::UDPLITE_SEND_CSCOV),
             writes_header,
             checksum_at: state.raw.checksum_at(sock.kind),
+            asked,
+            stamps: Stamps::default(),
         }
     }
 
@@ -138,8 +146,7 @@ impl Plan {
     ///
     /// # Errors
     /// What routing says; `EACCES` for a broadcast that was not permitted.
-    pub(crate) fn route(&mut self, cx: Cx<'_>, caller: &dyn Caller) -> Result<Route, i32> {
-        let _ = caller;
+    pub(crate) fn route(&mut self, cx: Cx<'_>) -> Result<Route, i32> {
         if let IpAddr::V6(dst) = self.flow.dst
             && dst.is_unspecified()
         {
@@ -161,9 +168,9 @@ impl Plan {
     ///
     /// # Errors
     /// As [`route`](Self::route).
-    pub(crate) fn route_from(&mut self, cx: Cx<'_>, caller: &dyn Caller, found: &Route) -> Result<Route, i32> {
+    pub(crate) fn route_from(&mut self, cx: Cx<'_>, found: &Route) -> Result<Route, i32> {
         (self.flow.src, self.flow.dst) = (Some(found.src), found.dst);
-        self.route(cx, caller)
+        self.route(cx)
     }
 
     /// The device that was named for it; 0 for none.
@@ -228,7 +235,7 @@ fn queue(
             let plan = corked.map(|corked| (Plan::new(sock, &state, corked.to, corked.said), corked.payload));
             drop(state);
             if let Some((plan, payload)) = plan {
-                transmit(cx, sock, caller, plan, &payload)?;
+                transmit(cx, sock, plan, &payload)?;
             }
         }
         return Ok(payload.len());
@@ -243,6 +250,7 @@ fn queue(
         return Err(errno::EMSGSIZE);
     }
     let said = Said::read(v6, control, || caller.capable(Cap::NetAdmin))?;
+    state.times.asked(said.stamps, said.stamp_id)?;
     if !v6 && sock.kind.v6 && !sock.kind.proto.is_udp() {
         return Err(if sock.kind.proto == Proto::Ping { errno::EINVAL } else { errno::ENETUNREACH });
     }
@@ -262,18 +270,18 @@ fn queue(
         plan.flow.on_link = true;
     }
     drop(state);
-    transmit(cx, sock, caller, plan, payload)?;
+    transmit(cx, sock, plan, payload)?;
     Ok(payload.len())
 }
 
 /// Sends what was collected (`udp_push_pending_frames`).
-pub(crate) fn uncork(sock: &Arc<Sock>, caller: &dyn Caller) -> Result<(), i32> {
+pub(crate) fn uncork(sock: &Arc<Sock>) -> Result<(), i32> {
     let Some(cx) = sock.cx() else { return Ok(()) };
     let mut state = sock.lock();
     let Some(corked) = state.corked.take() else { return Ok(()) };
     let plan = Plan::new(sock, &state, corked.to, corked.said);
     drop(state);
-    let sent = transmit(cx, sock, caller, plan, &corked.payload);
+    let sent = transmit(cx, sock, plan, &corked.payload);
     sock.stack.run_packets();
     sent
 }
@@ -304,18 +312,23 @@ fn local_port(plan: &Plan, payload: &[u8]) -> u16 {
     }
 }
 
-fn transmit(cx: Cx<'_>, sock: &Sock, caller: &dyn Caller, mut plan: Plan, payload: &[u8]) -> Result<(), i32> {
+fn transmit(cx: Cx<'_>, sock: &Arc<Sock>, mut plan: Plan, payload: &[u8]) -> Result<(), i32> {
     if plan.kind.proto == Proto::Ping {
         ping::check(plan.v6(), payload)?;
     }
-    let route = plan.route(cx, caller)?;
+    let route = plan.route(cx)?;
+    if plan.asked.any() {
+        let (when, id) = sock.lock().times.number(plan.asked);
+        plan.stamps = Stamps::for_whom(sock, when, id);
+    }
     let sent = match plan.kind.proto {
-        Proto::Udp | Proto::UdpLite => udp::send(cx, &plan, &route, payload),
+        Proto::Udp | Proto::UdpLite => udp::send(cx, &mut plan, &route, payload),
         Proto::Ping => {
-            let frame = ping::build(&plan, &route, payload);
+            let mut frame = ping::build(&plan, &route, payload);
+            frame.stamps = plan.stamps.take();
             ip_output(cx, &route, &plan.header, frame)
         }
-        Proto::Raw(_) => raw::send(cx, &plan, &route, payload),
+        Proto::Raw(_) => raw::send(cx, &mut plan, &route, payload),
     };
     let icmp = matches!((plan.protocol(), plan.v6()), (IPPROTO_ICMP, false) | (IPPROTO_ICMPV6, true));
     if sent.is_ok()
@@ -340,8 +353,9 @@ fn transmit(cx: Cx<'_>, sock: &Sock, caller: &dyn Caller, mut plan: Plan, payloa
                     ty: 0,
                     code: 0,
                     info: route.mtu,
+                    data: 0,
                     offender: Some(any),
-                    to: endpoint(route.dst, port, route.oif),
+                    to: Some(endpoint(route.dst, port, route.oif)),
                     payload: Vec::new(),
                     ifindex: route.oif,
                     at: cx.now(),

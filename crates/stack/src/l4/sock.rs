@@ -19,6 +19,7 @@ use super::member::Membership;
 use super::options::{Opt, Options};
 use super::ports::{Claim, Ticket, ephemeral_range, may_bind_port};
 use super::queue::{DEFAULT_BUFFER, Elsewhere, Queue, QueuedError, Waiting};
+use super::times::Times;
 use crate::dev::Stack;
 use crate::errno;
 use crate::l2::Cx;
@@ -133,6 +134,8 @@ pub(crate) struct State {
     /// What is collected until the cork is pulled: to whom, and the payload.
     pub(crate) corked: Option<super::send::Corked>,
     pub(crate) raw: super::raw::Filters,
+    /// What times of packets it is told.
+    pub(crate) times: Times,
     pub(crate) closed: bool,
 }
 
@@ -244,6 +247,7 @@ impl Sock {
             range: (0, 0),
             corked: None,
             raw: super::raw::Filters::of(kind),
+            times: Times::default(),
             closed: false,
         };
         let sock = Arc::new(Self {
@@ -339,7 +343,8 @@ impl Sock {
             return;
         }
         if let Some(error) = queued {
-            state.queue.push_error(error);
+            let limit = state.rcvbuf;
+            state.queue.errors().push(error, limit);
         }
         if errno.is_some() {
             state.error = errno;
@@ -438,7 +443,7 @@ impl Sock {
     ///
     /// # Errors
     /// What finding a way says; `EACCES` for broadcast that was not permitted.
-    pub(crate) fn connect(self: &Arc<Self>, to: SocketAddr, caller: &dyn Caller) -> Result<(), i32> {
+    pub(crate) fn connect(self: &Arc<Self>, to: SocketAddr) -> Result<(), i32> {
         let cx = self.cx().ok_or(errno::ENODEV)?;
         let mut state = self.lock();
         let raw = matches!(self.kind.proto, Proto::Raw(_));
@@ -453,6 +458,11 @@ impl Sock {
                 if state.device != 0 && state.device != v6.scope_id() {
                     return Err(errno::EINVAL);
                 }
+                // From now on it is bound to that device, whatever comes of the rest.
+                if state.device == 0 {
+                    (state.device, state.device_of_scope) = (v6.scope_id(), true);
+                    self.claim_device(cx, &state);
+                }
                 said.ifindex = v6.scope_id();
             }
             let group = v6.ip().is_multicast() && state.group_device6 != 0;
@@ -463,10 +473,10 @@ impl Sock {
         let to = if raw { to } else { state.towards(self.kind, to)? };
         let mut plan = super::send::Plan::new(self, &state, to, said);
         drop(state);
-        let mut route = plan.route(cx, caller)?;
+        let mut route = plan.route(cx)?;
         if unmapped(to.ip()) == Ipv4Addr::UNSPECIFIED {
             // "Any" of IPv4 is the address that the way begins at, which need not be on the way that the socket is bound to.
-            route = plan.route_from(cx, caller, &route)?;
+            route = plan.route_from(cx, &route)?;
         }
         let mut state = self.lock();
         let ip = if unmapped(to.ip()).is_unspecified() { route.dst } else { unmapped(to.ip()) };
@@ -477,9 +487,16 @@ impl Sock {
         state.peer = Some(peer);
         if let (Some(ticket), Some(ports)) = (state.ticket, cx.state.l4.ports(self.kind)) {
             // Datagrams share a pair of ends if the port is shared: nothing to fail.
-            let _ = ports.connect(ticket, state.local, peer);
+            let _ = ports.connect(ticket, state.local, peer, |_| false);
         }
         Ok(())
+    }
+
+    /// The table of ports learns which device the socket is bound to.
+    pub(in crate::l4) fn claim_device(&self, cx: Cx<'_>, state: &State) {
+        if let (Some(ticket), Some(ports)) = (state.ticket, cx.state.l4.ports(self.kind)) {
+            ports.update(ticket, |claim| claim.device = state.device);
+        }
     }
 
     /// `connect` to nobody: back to what `bind` said (`__udp_disconnect`).
@@ -490,6 +507,7 @@ impl Sock {
         state.local = state.bound.unwrap_or_else(|| self.kind.any());
         if state.device_of_scope && state.bound.is_none() {
             (state.device, state.device_of_scope) = (0, false);
+            self.claim_device(cx, &state);
         }
         let (Some(ticket), Some(ports)) = (state.ticket, cx.state.l4.ports(self.kind)) else { return };
         if state.port_bound {

@@ -14,7 +14,8 @@ use super::options::{
     Opt, Options, SOL_ICMPV6, SOL_IP, SOL_IPV6, SOL_RAW, SOL_SOCKET, SOL_UDP, SOL_UDPLITE, Who, int, shown,
 };
 use super::send::{Plan, uncork};
-use super::sock::{Caller, IPPROTO_ICMP, IPPROTO_ICMPV6, Proto, Root, Sock, State};
+use super::sock::{Caller, IPPROTO_ICMP, IPPROTO_ICMPV6, Proto, Sock, State};
+use super::times;
 use crate::l2::Cx;
 use crate::{errno, sysctl};
 use common::{
@@ -60,7 +61,7 @@ pub(crate) fn set(sock: &Arc<Sock>, caller: &dyn Caller, level: i32, name: i32, 
                 return set_coverage(sock, opt, number);
             }
             plain(sock, caller, opt, value)?;
-            if (opt, number) == (Opt::UDP_CORK, 0) { uncork(sock, caller) } else { Ok(()) }
+            if (opt, number) == (Opt::UDP_CORK, 0) { uncork(sock) } else { Ok(()) }
         }
         SOL_RAW | SOL_ICMPV6 => set_raw(sock, caller, level, name, value),
         _ => Err(errno::ENOPROTOOPT),
@@ -102,6 +103,9 @@ fn set_socket(cx: Cx<'_>, sock: &Sock, caller: &dyn Caller, name: i32, value: &[
         };
         return bind_device(cx, sock, caller, index);
     }
+    if times::is_of_times(name) {
+        return sock.lock().times.set(name, value);
+    }
     let number = int(SOL_SOCKET, value)?;
     let mut state = sock.lock();
     match name {
@@ -142,9 +146,7 @@ fn bind_device(cx: Cx<'_>, sock: &Sock, caller: &dyn Caller, index: u32) -> Resu
         return Err(errno::EPERM);
     }
     state.device = index;
-    if let (Some(ticket), Some(ports)) = (state.ticket, cx.state.l4.ports(sock.kind)) {
-        ports.update(ticket, |claim| claim.device = index);
-    }
+    sock.claim_device(cx, &state);
     Ok(())
 }
 
@@ -221,6 +223,7 @@ pub(crate) fn get(sock: &Arc<Sock>, level: i32, name: i32, room: usize, given: &
         // By its name the protocol of a raw socket, and indeed the number that it hears by.
         (SOL_IP, IP_PROTOCOL) if !who.raw => number(state.port.into()),
         (SOL_SOCKET, SO_PROTOCOL) | (SOL_IP, IP_PROTOCOL) => number(sock.kind.protocol().into()),
+        (SOL_SOCKET, name) if times::is_of_times(name) => number(state.times.get(name)),
         (SOL_SOCKET, SO_ERROR) => number(state.error.take().unwrap_or(0)),
         (SOL_SOCKET, SO_RCVBUF) => size(state.rcvbuf),
         (SOL_SOCKET, SO_SNDBUF) => size(state.sndbuf),
@@ -293,6 +296,6 @@ pub(crate) fn default_hops(cx: Cx<'_>) -> i32 {
 fn path_mtu(cx: Cx<'_>, sock: &Sock, state: &State) -> Result<i32, i32> {
     let peer: SocketAddr = state.peer.ok_or(errno::ENOTCONN)?;
     let mut plan = Plan::new(sock, state, peer, Said::default());
-    let route = plan.route(cx, &Root).map_err(|_| errno::ENOTCONN)?;
+    let route = plan.route(cx).map_err(|_| errno::ENOTCONN)?;
     Ok(i32::try_from(route.mtu).unwrap_or(i32::MAX))
 }

@@ -1,6 +1,7 @@
 //! UDP (RFC 768) and UDP-Lite (RFC 3828), which has a length of the checksum where UDP has one of the packet.
 
 use std::net::IpAddr;
+use std::num::NonZeroU16;
 
 use super::address::endpoint;
 use super::member;
@@ -11,7 +12,7 @@ use super::send::{Plan, frame_of};
 use super::sock::{IPPROTO_UDPLITE, Proto, Sock, State};
 use crate::errno;
 use crate::l2::{Checksum, Cx, Frame};
-use crate::l3::{Delivered, IcmpError, Reach, Received, Route, internet_checksum, ip_output, pseudo_header_sum};
+use crate::l3::{Delivered, IcmpError, Reach, Received, Route, cut, internet_checksum, ip_output, pseudo_header_sum};
 use crate::mib::{Udp, UdpMib};
 
 const HEADER: usize = 8;
@@ -20,8 +21,8 @@ const MAX_SEGMENTS: usize = 128;
 /// Where the checksum is in the header.
 const CHECKSUM: u16 = 6;
 
-/// Sends a payload, cut into as many packets as was asked for (`udp_send_skb`).
-pub(super) fn send(cx: Cx<'_>, plan: &Plan, route: &Route, payload: &[u8]) -> Result<(), i32> {
+/// Sends a payload, as one packet or as one that stands for as many as was asked for (`udp_send_skb`).
+pub(super) fn send(cx: Cx<'_>, plan: &mut Plan, route: &Route, payload: &[u8]) -> Result<(), i32> {
     let sent = send_all(cx, plan, route, payload);
     let mib = cx.state.mib.udp.of(plan.protocol() == IPPROTO_UDPLITE, plan.v6());
     match sent {
@@ -32,19 +33,31 @@ pub(super) fn send(cx: Cx<'_>, plan: &Plan, route: &Route, payload: &[u8]) -> Re
     sent
 }
 
-fn send_all(cx: Cx<'_>, plan: &Plan, route: &Route, payload: &[u8]) -> Result<(), i32> {
+fn send_all(cx: Cx<'_>, plan: &mut Plan, route: &Route, payload: &[u8]) -> Result<(), i32> {
     let around = if plan.v6() { 40 } else { 20 + plan.header.options.len() };
     let longest = 0xffff - HEADER - if plan.v6() { 0 } else { around };
-    let Some(segment) = plan.segment.map(usize::from).filter(|&segment| segment < payload.len()) else {
-        if payload.len() > longest {
+    if payload.len() > longest {
+        return Err(errno::EMSGSIZE);
+    }
+    if let Some(segment) = plan.segment.map(usize::from) {
+        // Each is to fit; then how many they are is looked at, and what is to be done with them.
+        if segment.min(payload.len()) + HEADER + around > route.mtu as usize {
             return Err(errno::EMSGSIZE);
         }
-        return ip_output(cx, route, &plan.header, build(plan, route, payload));
-    };
-    if payload.len() > segment * MAX_SEGMENTS || segment + HEADER + around > route.mtu as usize {
-        return Err(errno::EINVAL);
+        if payload.len() > segment * MAX_SEGMENTS {
+            return Err(errno::EINVAL);
+        }
+        if plan.no_checksum {
+            return Err(errno::EINVAL);
+        }
+        if plan.protocol() == IPPROTO_UDPLITE {
+            return Err(errno::EIO);
+        }
     }
-    payload.chunks(segment).try_for_each(|part| ip_output(cx, route, &plan.header, build(plan, route, part)))
+    let mut frame = build(plan, route, payload);
+    frame.segment = plan.segment.filter(|&segment| usize::from(segment) < payload.len()).and_then(NonZeroU16::new);
+    frame.stamps = plan.stamps.take();
+    ip_output(cx, route, &plan.header, frame)
 }
 
 fn build(plan: &Plan, route: &Route, payload: &[u8]) -> Frame {
@@ -155,8 +168,25 @@ fn nobody(mib: &UdpMib, packet: Received) -> Delivered {
     Delivered::Done
 }
 
+/// Into the queue of a socket: as it came, or, of what stands for several, one after the other, unless the program takes them
+/// together (`udp_queue_rcv_skb`).
+fn give(mib: &UdpMib, sock: &Sock, mut packet: Waiting) {
+    let Some(segment) = packet.frame.segment else { return give_one(mib, sock, packet) };
+    if sock.lock().options.is_on(Opt::UDP_GRO) {
+        packet.meta.segment = Some(segment.get());
+        return give_one(mib, sock, packet);
+    }
+    let headers = packet.frame.network_header().len();
+    packet.frame.pull_back_to_network();
+    for mut frame in cut(packet.frame) {
+        if frame.pull(headers).is_some() {
+            give_one(mib, sock, Waiting { frame, meta: packet.meta.clone() });
+        }
+    }
+}
+
 /// Into the queue of a socket, if there is room. It is counted as received when a program takes it.
-fn give(mib: &UdpMib, sock: &Sock, packet: Waiting) {
+fn give_one(mib: &UdpMib, sock: &Sock, packet: Waiting) {
     if !sock.enqueue(packet) {
         mib.inc(Udp::RcvbufErrors);
         mib.inc(Udp::InErrors);
@@ -262,17 +292,18 @@ pub(super) fn queued(cx: Cx<'_>, error: &IcmpError<'_>, to: std::net::SocketAddr
         ty: error.ty,
         code: error.code,
         info: error.info,
+        data: 0,
         offender: error.offender,
-        to,
+        to: Some(to),
         payload: payload.to_vec(),
-        ifindex: error.iif,
+        ifindex: error.packet.iif,
         at: cx.now(),
         heard: Some(Meta {
             from: endpoint(error.packet.src, 0, error.iif),
             dst: error.packet.dst,
             // Linux reads it where the quoted payload has begun by then.
             dport: payload.get(2..4).map_or(0, |port| u16::from_be_bytes([port[0], port[1]])),
-            ifindex: error.iif,
+            ifindex: error.packet.iif,
             tos: error.packet.tos,
             hop_limit: error.packet.hop_limit,
             at: cx.now(),

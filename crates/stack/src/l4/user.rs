@@ -11,9 +11,11 @@ use pernet::{Net, NetRef};
 
 use super::address::mapped;
 use super::cmsg::{self, ControlMessage};
-use super::queue::{Meta, QueuedError, Waiting};
+use super::options::Options;
+use super::queue::{ErrorOrigin, Meta, QueuedError, Waiting};
 use super::send::sendmsg;
 use super::sock::{Caller, Kind, OnReady, Proto, Root, Sock};
+use super::times::Times;
 use super::{ping, sockopt, udp};
 use crate::dev::Stack;
 use crate::errno;
@@ -148,9 +150,9 @@ impl InetSocket {
     ///
     /// # Errors
     /// As Linux gives them.
-    pub fn connect(&self, to: Option<SocketAddr>, caller: &dyn Caller) -> Result<(), SocketError> {
+    pub fn connect(&self, to: Option<SocketAddr>) -> Result<(), SocketError> {
         match to {
-            Some(to) => Ok(self.0.connect(to, caller)?),
+            Some(to) => Ok(self.0.connect(to)?),
             None => {
                 self.0.disconnect();
                 Ok(())
@@ -270,25 +272,44 @@ impl InetSocket {
     #[must_use]
     pub fn recv_error(&self) -> Option<QueuedError> {
         let mut state = self.0.lock();
-        let mut error = state.queue.pop_error()?;
-        error.to = self.dressed(error.to);
-        // What is told next is what waits next.
-        state.error = state.queue.front_error().filter(|next| next.offender.is_some()).map(|next| next.errno);
+        let mut error = state.queue.errors().pop()?;
+        error.to = error.to.map(|to| self.dressed(to));
+        let next = state.queue.front_error().filter(|next| next.origin != ErrorOrigin::Timestamping);
+        let next = next.filter(|next| next.offender.is_some()).map(|next| next.errno);
+        // What is told next is what waits next; that a packet was sent takes nothing back.
+        if next.is_some() || error.origin != ErrorOrigin::Timestamping {
+            state.error = next;
+        }
         Some(error)
+    }
+
+    /// By what a program is told things beside a packet.
+    fn asked(&self) -> (Options, Times) {
+        let state = self.0.lock();
+        (state.options.clone(), state.times)
+    }
+
+    /// Whether all that is to be told are times of what was sent: errors that are none.
+    #[must_use]
+    pub fn only_times(&self) -> bool {
+        let state = self.0.lock();
+        state.error.is_none() && state.queue.front_error().is_some_and(|e| e.origin == ErrorOrigin::Timestamping)
     }
 
     /// The control messages that come with a packet, by what was asked for.
     #[must_use]
     pub fn control(&self, meta: &Meta) -> Vec<ControlMessage> {
-        let options = self.0.lock().options.clone();
-        self.0.cx().map(|cx| cmsg::received(cx, self.0.kind.v6, &options, meta)).unwrap_or_default()
+        let (options, times) = self.asked();
+        let told = |cx| cmsg::received(cx, self.0.kind.v6, (&options, &times), meta);
+        self.0.cx().map(told).unwrap_or_default()
     }
 
     /// The control messages that come with an error, by what was asked for.
     #[must_use]
     pub fn error_control(&self, error: &QueuedError) -> Vec<ControlMessage> {
-        let options = self.0.lock().options.clone();
-        self.0.cx().map(|cx| cmsg::of_error(cx, self.0.kind.v6, &options, error)).unwrap_or_default()
+        let (options, times) = self.asked();
+        let told = |cx| cmsg::of_error(cx, self.0.kind.v6, (&options, &times), error);
+        self.0.cx().map(told).unwrap_or_default()
     }
 
     /// What the socket is ready for. There is always room to send.
@@ -410,7 +431,7 @@ macro_rules! blocking {
             /// # Errors
             /// As `connect` of Linux gives them.
             pub fn connect(&self, to: SocketAddr) -> Result<(), SocketError> {
-                self.0.connect(Some(to), &Root)
+                self.0.connect(Some(to))
             }
 
             /// Sends a packet to whom it is connected to.

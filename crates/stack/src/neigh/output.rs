@@ -69,7 +69,7 @@ fn resolve(cx: Cx<'_>, link: &Arc<Link>, dst: IpAddr, frame: Frame) -> Result<()
     let (id, state, address) = (entry.id, entry.state, entry.address);
     let room = usize::try_from(around.parms.get(NeighParm::QueueLenBytes)).unwrap_or(0);
     if asks {
-        solicit::ask(&rtnl, ns, link, &entry, Some(&frame));
+        solicit::ask(&rtnl, ns, link, &entry, solicit::source_of(&frame, entry.dst));
     }
     let mut frame = Some(frame);
     {

@@ -11,8 +11,9 @@ use crate::l3;
 use crate::rtnl::Rtnl;
 use crate::state::Ns;
 
-/// Sends the question that `entry` has just counted. `packet` is what it is asked for, if anything is: who sends it asks.
-pub(super) fn ask(rtnl: &Rtnl<'_>, ns: Ns<'_>, link: &Link, entry: &Entry, packet: Option<&Frame>) {
+/// Sends the question that `entry` has just counted. `source` is who sends the packet for which it is asked, if there is one:
+/// he asks.
+pub(super) fn ask(rtnl: &Rtnl<'_>, ns: Ns<'_>, link: &Link, entry: &Entry, source: Option<IpAddr>) {
     let parms = super::read::parms(ns.state(), link.index(), entry.family());
     let before = entry.probes.saturating_sub(1);
     let unicasts = parms.count(NeighParm::UcastProbes);
@@ -30,11 +31,11 @@ pub(super) fn ask(rtnl: &Rtnl<'_>, ns: Ns<'_>, link: &Link, entry: &Entry, packe
     };
     let frame = match entry.dst {
         IpAddr::V4(target) => {
-            let source = packet.and_then(source4);
+            let source = if let Some(IpAddr::V4(source)) = source { Some(source) } else { None };
             l2::arp_request(ns, link, target, source, at.as_ref())
         }
         IpAddr::V6(target) => {
-            let source = packet.and_then(source6);
+            let source = if let Some(IpAddr::V6(source)) = source { Some(source) } else { None };
             l3::ndisc_solicit(ns, link, target, source, at.as_ref())
         }
     };
@@ -43,14 +44,11 @@ pub(super) fn ask(rtnl: &Rtnl<'_>, ns: Ns<'_>, link: &Link, entry: &Entry, packe
     }
 }
 
-/// The source address of an IPv4 packet.
-fn source4(packet: &Frame) -> Option<std::net::Ipv4Addr> {
-    let bytes: [u8; 4] = packet.data().get(12..16)?.try_into().ok()?;
-    Some(bytes.into())
-}
-
-/// The source address of an IPv6 packet.
-fn source6(packet: &Frame) -> Option<std::net::Ipv6Addr> {
-    let bytes: [u8; 16] = packet.data().get(8..24)?.try_into().ok()?;
-    Some(bytes.into())
+/// The source address of a packet to `dst`.
+pub(super) fn source_of(packet: &Frame, dst: IpAddr) -> Option<IpAddr> {
+    let bytes = packet.data();
+    match dst {
+        IpAddr::V4(_) => bytes.get(12..16)?.first_chunk::<4>().map(|&bytes| bytes.into()),
+        IpAddr::V6(_) => bytes.get(8..24)?.first_chunk::<16>().map(|&bytes| bytes.into()),
+    }
 }

@@ -110,6 +110,11 @@ impl Neighbours {
         self.waiting.remove(&id).map_or_else(VecDeque::new, |waiting| waiting.frames)
     }
 
+    /// The packet that has waited least.
+    pub(super) fn last_waiting(&self, id: u64) -> Option<&Frame> {
+        self.waiting.get(&id)?.frames.back()
+    }
+
     /// Whether any wait for this entry.
     pub(super) fn has_waiting(&self, id: u64) -> bool {
         self.waiting.contains_key(&id)

@@ -52,7 +52,9 @@ fn entry(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, id: u64, due: i64) {
         entry.refresh = Some(around.now + around.parms.time(NeighParm::IntervalProbeTime).max(1));
     }
     if asks {
-        solicit::ask(rtnl, ns, &link, &entry, None);
+        // Of those who wait the last asks.
+        let source = peek(ns, |table| table.last_waiting(id).and_then(|frame| solicit::source_of(frame, entry.dst)));
+        solicit::ask(rtnl, ns, &link, &entry, source.flatten());
     }
     ns.neigh.write().replace(entry);
     if tick.failed {

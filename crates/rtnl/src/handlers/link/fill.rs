@@ -174,7 +174,7 @@ pub(super) fn inet6_link(out: &mut Builder, link: &Link, part: &Inet6Link) {
         out.put(IFLA_ADDRESS, link.address.as_bytes());
     }
     out.put_u32(IFLA_MTU, link.mtu);
-    lower(out, link);
+    lower_here(out, link);
     out.put_u8(IFLA_OPERSTATE, link.operstate() as u8).nest(IFLA_PROTINFO, |out| inet6(out, part, true));
 }
 
@@ -188,7 +188,7 @@ pub(super) fn bridge_port(out: &mut Builder, place: Place<'_>, link: &Link, gone
     if !link.address.as_bytes().is_empty() {
         out.put(IFLA_ADDRESS, link.address.as_bytes());
     }
-    lower(out, link);
+    lower_here(out, link);
     if let (false, Some(links), Some(port)) = (gone, place.links(), BridgePort::of(link)) {
         let now = place.stack.centiseconds();
         out.nest_flagged(IFLA_PROTINFO, |info| kind::bridge::fill_port(info, links, link, port, now));
@@ -208,6 +208,13 @@ fn header(out: &mut Builder, family: u8, link: &Link, change: u32) {
 /// The device below, if it is another one.
 fn lower(out: &mut Builder, link: &Link) {
     if link.lower_net().is_some() && link.lower.is_some() || link.iflink() != link.index() {
+        out.put_u32(IFLA_LINK, link.iflink());
+    }
+}
+
+/// The same for a family, which knows of no other namespace: one there that has the same number is taken for the device itself.
+fn lower_here(out: &mut Builder, link: &Link) {
+    if link.iflink() != link.index() {
         out.put_u32(IFLA_LINK, link.iflink());
     }
 }

@@ -3,6 +3,7 @@
 use pernet_stack::InetSocket;
 
 use super::DatagramFd;
+use crate::bpf::{SO_TIMESTAMP_NEW, SO_TIMESTAMPING_NEW, SO_TIMESTAMPNS_NEW};
 use crate::caller::Caller;
 use crate::inet::caller::read_program;
 use crate::inet::core::is_buffer;
@@ -14,12 +15,16 @@ use crate::task::Task;
 use crate::world::{World, lock};
 
 /// Options of level SOL_SOCKET that the stand-in has of its own: it answers what they are.
-const NATIVE_TOO: [i32; 6] = [
+const NATIVE_TOO: [i32; 10] = [
     libc::SO_REUSEADDR,
     libc::SO_BROADCAST,
     libc::SO_DONTROUTE,
     libc::SO_TIMESTAMP,
     libc::SO_TIMESTAMPNS,
+    libc::SO_TIMESTAMPING,
+    SO_TIMESTAMP_NEW,
+    SO_TIMESTAMPNS_NEW,
+    SO_TIMESTAMPING_NEW,
     libc::SO_RXQ_OVFL,
 ];
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use pernet_stack::TcpState;
 
+use super::wire::full;
 use super::{Phase, State, StreamFd, pump};
 use crate::caller::Caller;
 use crate::descriptors::room;
@@ -54,8 +55,12 @@ impl StreamFd {
         let to = match to {
             Ok(Some(to)) => to,
             Ok(None) => {
+                let result = self.dissolve();
+                if let Ok(app) = caller.take_end(world, self.id, self.kept.as_ref()) {
+                    self.begin_anew(world, &notification, &app);
+                }
                 drop(caller);
-                return answer(world, notification, self.dissolve().map(|()| 0));
+                return answer(world, notification, result.map(|()| 0));
             }
             Err(e) => {
                 drop(caller);
@@ -72,15 +77,32 @@ impl StreamFd {
             drop(app);
             return answer(world, notification, Err(libc::ENOBUFS));
         }
+        // It could not be given a new end when it was told how the last attempt ended.
+        if self.wants_new_end() {
+            return match self.renew(world, &notification, &app) {
+                Ok(fresh) => {
+                    drop(app);
+                    fresh.connect(world, caller, notification)
+                }
+                Err(e) => {
+                    drop(app);
+                    answer(world, notification, Err(full(e)))
+                }
+            };
+        }
         let mut state = lock(&self.state);
+        self.see_connection(world, &mut state);
         if !matches!(state.phase, Phase::Fresh) {
             let result = match state.phase {
                 Phase::Listening { .. } => Err(libc::EISCONN),
-                // Its end was connected once, and cannot be again: it is told how that came out, and no more.
+                // Whoever has its new end asks by that.
+                Phase::Left => Err(libc::ECONNABORTED),
+                // Its end was connected once, and cannot be again: it is told how that came out.
                 Phase::Over => self.socket.outcome().unwrap_or(Err(libc::EALREADY)),
                 _ => self.socket.connect(to),
             };
             drop(state);
+            self.begin_anew(world, &notification, &app);
             let limit = sys::send_timeout(app.as_fd());
             drop(app);
             // One that waits for a connection which another call asked for waits here too.
@@ -132,6 +154,13 @@ impl StreamFd {
         drop(app);
         world.sockets.notify(self.id, &world.reactor);
         answer(world, notification, Err(libc::EINPROGRESS));
+    }
+
+    /// The program may begin anew, if TCP would let it. Where that fails now, the next `connect` tries again.
+    fn begin_anew(self: &Arc<Self>, world: &Arc<World>, notification: &Notification, app: &OwnedFd) {
+        if self.wants_new_end() {
+            let _ = self.renew(world, notification, app);
+        }
     }
 
     /// Our end of what the program's end is connected to. Without one there is no connection: the peer is told.

@@ -11,7 +11,9 @@ mod connect;
 mod inherit;
 mod join;
 mod options;
+mod pipe;
 mod pump;
+mod renew;
 mod splice;
 mod wire;
 
@@ -71,6 +73,8 @@ enum Phase {
     Open(pump::Wire),
     /// There is no connection any more.
     Over,
+    /// Its socket has another end by now (`renew`): who still has this one shared it with the process that asked.
+    Left,
 }
 
 /// A call that waits.
@@ -88,6 +92,8 @@ struct State {
     last: Option<(Task, i32)>,
     /// An error that the program's end tells by another number.
     error: i32,
+    /// One that the connection goes on after, of which the program's end tells nothing.
+    told: i32,
 }
 
 /// Such a socket.
@@ -108,7 +114,7 @@ pub(crate) struct StreamFd {
 
 impl StreamFd {
     fn new(id: FileId, kind: Kind, net: NetRef, kept: Option<OwnedFd>, socket: Arc<TcpSocket>, phase: Phase) -> Self {
-        let state = State { phase, parked: Vec::new(), last: None, error: 0 };
+        let state = State { phase, parked: Vec::new(), last: None, error: 0, told: 0 };
         Self { id, kind, net, kept, socket, touched: AtomicU32::new(0), state: Mutex::new(state) }
     }
 
@@ -179,7 +185,7 @@ impl StreamFd {
             Phase::Connecting { .. } => self.see_connection(world, &mut state),
             Phase::Meeting(_) => self.see_meeting(world, &mut state),
             Phase::Joined(_) => self.see_joined(world, &mut state),
-            Phase::Fresh | Phase::Asking | Phase::Open(_) | Phase::Over => {}
+            Phase::Fresh | Phase::Asking | Phase::Open(_) | Phase::Over | Phase::Left => {}
         }
         let gone = self.pump_wire(world, &mut state);
         if silent(&state.phase) {
@@ -351,7 +357,7 @@ fn names(call: &Call) -> bool {
 /// Does nothing tell us, in this phase, when the program closes it?
 fn silent(phase: &Phase) -> bool {
     match phase {
-        Phase::Fresh | Phase::Asking | Phase::Listening { .. } | Phase::Joined(_) | Phase::Over => true,
+        Phase::Fresh | Phase::Asking | Phase::Listening { .. } | Phase::Joined(_) | Phase::Over | Phase::Left => true,
         Phase::Connecting { .. } | Phase::Meeting(_) => false,
         Phase::Open(wire) => wire.closes_silently(),
     }
@@ -454,7 +460,7 @@ impl StreamFd {
         let mut state = lock(&self.state);
         self.start(world, &mut state);
         match &mut state.phase {
-            Phase::Fresh | Phase::Over => Outcome::Errno(libc::ENOTCONN),
+            Phase::Fresh | Phase::Over | Phase::Left => Outcome::Errno(libc::ENOTCONN),
             Phase::Connecting { .. } => Outcome::Proceed,
             // Who waits is answered when the socket is looked at.
             Phase::Asking => Outcome::from(self.socket.shutdown(std::net::Shutdown::Both).map(|()| 0)),

@@ -192,7 +192,13 @@ pub(super) fn get(world: &World, task: Task, call: &Call, s: &StreamFd) -> Outco
 
 /// The pending error. One that the program's end has, too, may have been seen there by a native call.
 fn error(world: &World, task: Task, fd: i32, s: &StreamFd) -> i32 {
-    let planted = std::mem::take(&mut lock(&s.state).error);
+    let (planted, told) = {
+        let mut state = lock(&s.state);
+        (std::mem::take(&mut state.error), std::mem::take(&mut state.told))
+    };
+    if told != 0 {
+        return told;
+    }
     let native = s.app(world, task, fd).map_or(0, |app| sys::take_socket_error(app.as_fd()));
     match s.socket.take_error() {
         // Of the other program's end, where that is what it is joined to.

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use pernet_stack::{TcpState, TcpWay};
 
+use super::pipe::Pipe;
+use super::splice::Direct;
 use super::{Phase, State, StreamFd, splice};
 use crate::reactor::Token;
 use crate::sys;
@@ -18,6 +20,8 @@ use crate::world::World;
 const PIECE: usize = 192 << 10;
 /// And by segments.
 const PACKETS: usize = 64 << 10;
+/// From how many at once they go without a copy: fewer are cheaper copied.
+const BULK: usize = 16 << 10;
 /// Pieces of one socket in a row, before another's turn.
 const TURN: usize = 16;
 
@@ -40,6 +44,10 @@ pub(super) struct Wire {
     pub(super) paused: bool,
     /// All that was there was taken; of what comes the [reactor](crate::reactor::Reactor::arrivals) tells.
     drained: bool,
+    /// The last piece from wire to wire was so large that the next may be, too.
+    bulk: bool,
+    /// [`NeverWaits`](super::pipe::NeverWaits) was made of our end.
+    pub(super) never_waits: bool,
     /// The program has said that it writes no more, and it was told that nothing more comes.
     heard_end: bool,
     pub(super) told_end: bool,
@@ -47,6 +55,8 @@ pub(super) struct Wire {
     pub(super) deaf: bool,
     shut_read: bool,
     shut_write: bool,
+    /// An error that the connection goes on after (IP_RECVERR).
+    told: i32,
 }
 
 /// What became of a direction.
@@ -62,6 +72,16 @@ pub(super) enum Flow {
     Reset(i32),
 }
 
+/// What became of many bytes.
+enum Passed<'p> {
+    /// The other program has them.
+    All,
+    /// So many are in the buffer, and have to be sent by segments.
+    Here(usize),
+    /// There were none, for a reason that a read will tell.
+    None(Option<Direct<'p>>),
+}
+
 impl Wire {
     /// Whatever was told of it before.
     pub(super) fn new(end: OwnedFd) -> Self {
@@ -73,11 +93,14 @@ impl Wire {
             watches_room: false,
             paused: false,
             drained: false,
+            bulk: false,
+            never_waits: false,
             heard_end: false,
             told_end: false,
             deaf: false,
             shut_read: false,
             shut_write: false,
+            told: 0,
         }
     }
 
@@ -101,6 +124,20 @@ impl Wire {
 
     pub(super) fn end(&self) -> BorrowedFd<'_> {
         self.end.as_fd()
+    }
+
+    /// Moves up to a buffer's length without a copy.
+    fn pass<'p>(&mut self, world: &World, open: Direct<'p>, buffer: &mut [u8]) -> Passed<'p> {
+        Pipe::with(|pipe| {
+            let Some(filled) = pipe.and_then(|pipe| pipe.fill(self.end(), buffer.len())) else {
+                return Passed::None(Some(open));
+            };
+            self.bulk = filled.len() >= BULK;
+            match open.take_filled(world, filled) {
+                Ok(()) => Passed::All,
+                Err(filled) => Passed::Here(filled.drain(buffer)),
+            }
+        })
     }
 
     /// Asks to be told when there is room for what waits, or no more. Asking looks at once, so nothing is missed.
@@ -140,6 +177,11 @@ impl StreamFd {
             }
         });
         wire.watch_room(world, self.id);
+        let told = std::mem::take(&mut wire.told);
+        if told != 0 {
+            state.told = told;
+        }
+        let Phase::Open(wire) = &mut state.phase else { return false };
         if wire.held.is_empty()
             && let Some(feeder) = wire.feeder.take()
         {
@@ -222,7 +264,16 @@ impl StreamFd {
                 _ if over => &mut *buffer,
                 _ => &mut buffer[..room],
             };
-            match sys::recv_flags(wire.end(), piece, libc::MSG_DONTWAIT) {
+            let passed = match direct {
+                Some(open) if wire.bulk && next != sys::Waiting::Urgent => wire.pass(world, open, piece),
+                direct => Passed::None(direct),
+            };
+            let (taken, direct) = match passed {
+                Passed::All => continue,
+                Passed::Here(n) => (Ok(n), None),
+                Passed::None(direct) => (sys::recv_flags(wire.end(), piece, libc::MSG_DONTWAIT), direct),
+            };
+            match taken {
                 Ok(0) => {
                     wire.heard_end = true;
                     let gone = !wire.closes_silently() && (next == sys::Waiting::Last || sys::is_hung_up(wire.end()));
@@ -238,6 +289,7 @@ impl StreamFd {
                 }
                 Ok(n) => {
                     let mut rest = &buffer[..n];
+                    wire.bulk = n >= BULK;
                     if direct.is_some_and(|direct| direct.take(world, rest)) {
                         continue;
                     }
@@ -256,6 +308,7 @@ impl StreamFd {
                                 wire.heard_end = true;
                                 break;
                             }
+                            Err(e) if self.goes_on() => wire.told = e,
                             Err(e) => return Flow::Reset(e),
                         }
                     }
@@ -324,10 +377,16 @@ impl StreamFd {
                     }
                 }
                 Err(libc::EAGAIN) => return Flow::Waits,
+                Err(e) if self.goes_on() => wire.told = e,
                 Err(e) => return Flow::Reset(e),
             }
         }
         Flow::More
+    }
+
+    /// Is there a connection, whatever it told of?
+    fn goes_on(&self) -> bool {
+        self.socket.state() != TcpState::Close
     }
 
     /// Tells the program of a reset: closed with bytes in it that it wrote, our end gives it an error behind what it can
@@ -348,8 +407,6 @@ impl StreamFd {
         if let Ok(app) = self.app(world, task, fd) {
             return Some(app);
         }
-        let open = crate::task::numbers(&format!("/proc/{}/fd", task.tid));
-        let fd = open.into_iter().filter_map(|fd| i32::try_from(fd).ok()).find(|&fd| task.file(fd) == Some(self.id))?;
-        world.copy_fd(task, fd, self.id).ok()
+        world.copy_fd(task, *task.numbers_of(self.id).first()?, self.id).ok()
     }
 }

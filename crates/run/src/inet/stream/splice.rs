@@ -8,6 +8,7 @@ use std::sync::{Arc, MutexGuard, TryLockError};
 
 use pernet_stack::TcpShortcut;
 
+use super::pipe::{Filled, NeverWaits};
 use super::pump::{Flow, Wire};
 use super::{Phase, State, StreamFd};
 use crate::sockets::Emulated;
@@ -89,14 +90,36 @@ impl Direct<'_> {
         if !self.way.advance(bytes.len()) {
             return false;
         }
-        let Some(wire) = wire(&mut self.state) else { return true };
-        match sys::send_flags(wire.end.as_fd(), bytes, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) {
-            Ok(n) => wire.held.extend_from_slice(bytes.get(n..).unwrap_or_default()),
-            Err(e) if matches!(sys::errno_of(&e), libc::EAGAIN | libc::EINTR) => wire.held.extend_from_slice(bytes),
-            // As what comes by segments: it has shut this direction down.
-            Err(_) => wire.deaf = true,
-        }
-        wire.watch_room(world, self.id);
+        self.give(world, |wire| {
+            match sys::send_flags(wire.end.as_fd(), bytes, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) {
+                Ok(n) => wire.held.extend_from_slice(bytes.get(n..).unwrap_or_default()),
+                Err(e) if matches!(sys::errno_of(&e), libc::EAGAIN | libc::EINTR) => wire.held.extend_from_slice(bytes),
+                Err(_) => return false,
+            }
+            true
+        });
         true
+    }
+
+    /// The same of what is in a pipe; given back if it took none.
+    pub(super) fn take_filled<'p>(mut self, world: &World, filled: Filled<'p>) -> Result<(), Filled<'p>> {
+        let ready =
+            wire(&mut self.state).is_some_and(|wire| NeverWaits::of(&wire.end, &mut wire.never_waits).is_some());
+        if !ready || !self.way.advance(filled.len()) {
+            return Err(filled);
+        }
+        self.give(world, |wire| {
+            let end = NeverWaits::of(&wire.end, &mut wire.never_waits);
+            end.is_some_and(|end| filled.pour(end, &mut wire.held).is_ok())
+        });
+        Ok(())
+    }
+
+    /// Gives what the stack counts as received, unless the program has shut this direction down: it is `deaf` then, as to
+    /// what comes by segments.
+    fn give(&mut self, world: &World, how: impl FnOnce(&mut Wire) -> bool) {
+        let Some(wire) = wire(&mut self.state) else { return };
+        wire.deaf = !how(wire);
+        wire.watch_room(world, self.id);
     }
 }

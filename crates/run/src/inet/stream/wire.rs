@@ -68,7 +68,8 @@ pub(super) fn is_listening(name: &SocketAddrUnix) -> bool {
     bind(&probe, name) == Err(rustix::io::Errno::ADDRINUSE)
 }
 
-fn full(errno: i32) -> i32 {
+/// Of descriptors a `connect` does not speak.
+pub(super) fn full(errno: i32) -> i32 {
     if errno == libc::ENFILE { libc::ENOBUFS } else { errno }
 }
 

@@ -88,6 +88,11 @@ fn what_goes_nowhere_is_counted_by_the_reason() {
     world.sysctl(&r, "ipv4/ip_forward", "0");
     let more = grown(&world, &[&r], || world.ping(&a, "10.1.2.1", 8, plain()).unwrap());
     assert_eq!(more[0], "IpInAddrErrors 1, IpInReceives 1");
+    world.sysctl(&r, "ipv4/ip_forward", "1");
+    world.sysctl(&r, "ipv4/conf/all/rp_filter", "1");
+    world.route(&r, route_type::UNREACHABLE, "10.1.1.1/32", None);
+    let more = grown(&world, &[&r], || world.ping(&a, "10.1.2.1", 8, plain()).unwrap());
+    assert_eq!(more[0], "IpInReceives 1, TcpExtIPReversePathFilter 1");
 }
 
 #[test]

@@ -29,7 +29,8 @@ fn change(world: &World, net: &NetRef, device: &str, group: &str, joined: bool) 
         (IpAddr::V6(group), false) => inet6::leave_group(&mut rtnl, cx.ns(), &link, group),
     }
     drop(rtnl);
-    world.run();
+    // Routers are told of what comes together.
+    world.pass(Duration::from_millis(8));
 }
 
 /// What routers were told by `net`: to whom, and the message from its type on.

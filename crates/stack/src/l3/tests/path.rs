@@ -24,20 +24,7 @@ const ON: Header = Header {
 fn get(world: &World, net: &NetRef, dst: &str) -> (Option<u32>, Option<IpAddr>, Option<u64>) {
     let (learned, gateway) = match dst.parse().unwrap() {
         IpAddr::V4(dst) => {
-            let query = RouteQuery {
-                dst,
-                src: std::net::Ipv4Addr::UNSPECIFIED,
-                iif: 0,
-                oif: 0,
-                mark: 0,
-                tos: 0,
-                uid: 0,
-                protocol: 0,
-                sport: 0,
-                dport: 0,
-                fib_match: false,
-                spread: None,
-            };
+            let query = RouteQuery::to(dst);
             let RouteReply::Way(way) = world.stack.route_get4(net, &query).unwrap() else {
                 panic!("a way was asked for")
             };

@@ -15,8 +15,8 @@ const OFFSET: u16 = 0x1fff;
 #[derive(Clone, Copy, Debug)]
 pub(in crate::l3) struct Ipv4Header {
     /// Bytes of it, with its options.
-    pub(super) len: usize,
-    pub(super) tos: u8,
+    pub(in crate::l3) len: usize,
+    pub(in crate::l3) tos: u8,
     /// Bytes of the packet.
     pub(super) total_len: usize,
     pub(super) ident: u16,
@@ -26,16 +26,16 @@ pub(in crate::l3) struct Ipv4Header {
     pub(super) mf: bool,
     /// Where this part belongs, bytes.
     pub(super) offset: usize,
-    pub(super) ttl: u8,
+    pub(in crate::l3) ttl: u8,
     pub(super) protocol: u8,
-    pub(super) src: Ipv4Addr,
-    pub(super) dst: Ipv4Addr,
+    pub(in crate::l3) src: Ipv4Addr,
+    pub(in crate::l3) dst: Ipv4Addr,
 }
 
 impl Ipv4Header {
     /// Reads a header and compares the lengths in it; the packet may be cut off behind the header (as ICMP quotes them).
     #[inline]
-    pub(super) fn parse(data: &[u8]) -> Option<Self> {
+    pub(in crate::l3) fn parse(data: &[u8]) -> Option<Self> {
         let h: &[u8; HLEN] = data.first_chunk()?;
         let word = |at: usize| u16::from_be_bytes([h[at], h[at + 1]]);
         let len = usize::from(h[0] & 0xf) * 4;

@@ -7,7 +7,7 @@ use super::header::{HLEN, Ipv4Header};
 use super::{input, options, redirect, route};
 use crate::dev::IfFlags;
 use crate::errno;
-use crate::fib::{self, route_type};
+use crate::fib::{self, LOOPBACK_IFINDEX, route_type};
 use crate::inet;
 use crate::l2::{Checksum, Cx, Frame, PacketType};
 use crate::l3::{
@@ -271,6 +271,8 @@ fn error(cx: Cx<'_>, packet: &Received, from: Ipv4Addr, ty: u8, code: u8) -> boo
     if ty == ty::DEST_UNREACH && code == code::FRAG_NEEDED {
         route::learn_mtu(cx, &inner, info);
     }
+    // What this host says of its own packets comes by the loopback device, whichever device has the address.
+    let iif = if packet.frame.device == 0 { packet.iif } else { LOOPBACK_IFINDEX };
     let error = IcmpError {
         offender: Some(from.into()),
         ty,
@@ -282,7 +284,7 @@ fn error(cx: Cx<'_>, packet: &Received, from: Ipv4Addr, ty: u8, code: u8) -> boo
         dst: inner.dst.into(),
         protocol: inner.protocol,
         transport: quoted.get(inner.len..).unwrap_or(&[]),
-        iif: packet.iif,
+        iif,
         packet,
     };
     // That parts are missing there concerns nobody here.

@@ -14,7 +14,7 @@ use crate::l2::{self, Checksum, Cx, Frame, PacketType};
 use crate::l3::frag::{self, Part};
 use crate::l3::{Delivered, Quote, Reach, Received, internet_checksum, report};
 use crate::l4;
-use crate::mib::{self, Ip, IpExt, Udp};
+use crate::mib::{self, Ip, IpExt, TcpExt, Udp};
 use crate::multipath;
 use crate::state::ConfOf;
 
@@ -61,6 +61,9 @@ pub(in crate::l3) fn ip_rcv(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame) {
         Some(reach) => reach,
         None => {
             let way = fib::route_input(cx.ns(), &query(cx, link, &frame, &header), &mut None);
+            if let Err(errno::EXDEV) = way {
+                cx.state.mib.tcp.ext.inc(TcpExt::IPReversePathFilter);
+            }
             match reach_of(&way) {
                 Some(reach) => reach,
                 None => return forward::ip_forward(cx, link, frame, &header, found, way),
@@ -110,18 +113,15 @@ pub(super) fn query(cx: Cx<'_>, link: &Link, frame: &Frame, header: &Ipv4Header)
     let transport = frame.data().get(header.len..).filter(|_| !header.is_fragment()).unwrap_or_default();
     let ports = multipath::ports(header.protocol, transport);
     RouteQuery {
-        dst: header.dst,
         src: header.src,
         iif: link.index(),
-        oif: 0,
         mark: frame.mark,
         tos: header.tos & 0xfc,
-        uid: 0,
         protocol: header.protocol,
         sport: ports.0,
         dport: ports.1,
-        fib_match: false,
         spread: cx.state.l3.spread[0].policy().hash_inside(frame.data()),
+        ..RouteQuery::to(header.dst)
     }
 }
 

@@ -10,6 +10,7 @@ mod output;
 mod redirect;
 mod route;
 
+pub(super) use header::Ipv4Header;
 pub(super) use icmp::{count_sent, link_failure, parts_missing, reply_mark};
 pub(super) use input::ip_rcv;
 pub(super) use list::{Ipv4, Key};

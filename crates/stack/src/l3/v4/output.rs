@@ -225,6 +225,7 @@ fn fragment(
     mut frame: Frame,
 ) -> Result<(), i32> {
     finish_checksum(&mut frame);
+    let mut stamps = frame.stamps.take();
     let whole = Ipv4Header::parse(frame.data()).ok_or(errno::EINVAL)?;
     let first_options = frame.data()[HLEN..whole.len].to_vec();
     let later_options = super::options::copied(&first_options);
@@ -251,6 +252,8 @@ fn fragment(
         part.set_network_here();
         (part.protocol, part.kind, part.routed, part.device) = (frame.protocol, frame.kind, frame.routed, frame.device);
         (part.mark, part.priority, part.checksum) = (frame.mark, frame.priority, frame.checksum);
+        // Of the first one alone it is told.
+        part.stamps = stamps.take();
         cx.state.mib.v4.ip.inc(Ip::FragCreates);
         mib::transmitted4(cx.state, reach, part.len());
         neigh::output(cx, link, next_hop, part)?;

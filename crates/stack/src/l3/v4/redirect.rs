@@ -70,20 +70,8 @@ pub(super) fn receive(cx: Cx<'_>, packet: &Received, from: Ipv4Addr) {
     } else if !on_link(cx, &link, nearer, from) || secure(cx, &link) && !is_default_router(cx, &link, nearer) {
         return;
     }
-    let query = RouteQuery {
-        dst: inner.dst,
-        src: inner.src,
-        iif: 0,
-        oif: 0,
-        mark: 0,
-        tos: inner.tos & 0xfc,
-        uid: 0,
-        protocol: inner.protocol,
-        sport: 0,
-        dport: 0,
-        fib_match: false,
-        spread: None,
-    };
+    let query =
+        RouteQuery { src: inner.src, tos: inner.tos & 0xfc, protocol: inner.protocol, ..RouteQuery::to(inner.dst) };
     let how = How { any_source: true, on_link: false };
     let Ok(way) = fib::route_output(ns, &query, how, &mut None) else { return };
     // Only the router that is used may name another one, on its own link.

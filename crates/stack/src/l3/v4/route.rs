@@ -30,9 +30,7 @@ pub(in crate::l3) fn route_output(cx: Cx<'_>, flow: &Flow, dst: Ipv4Addr) -> Res
         None => Ipv4Addr::UNSPECIFIED,
     };
     let query = RouteQuery {
-        dst,
         src,
-        iif: 0,
         oif: flow.oif,
         mark: flow.mark,
         tos: flow.tos,
@@ -40,8 +38,7 @@ pub(in crate::l3) fn route_output(cx: Cx<'_>, flow: &Flow, dst: Ipv4Addr) -> Res
         protocol: flow.protocol,
         sport: flow.sport,
         dport: flow.dport,
-        fib_match: false,
-        spread: None,
+        ..RouteQuery::to(dst)
     };
     let how = How { any_source: flow.any_source, on_link: flow.on_link };
     let way = fib::route_output(cx.ns(), &query, how, &mut None)?;
@@ -94,20 +91,8 @@ pub(super) fn learn_mtu(cx: Cx<'_>, packet: &Ipv4Header, said: u32) {
     if fib::address_type(ns, packet.src) != route_type::LOCAL {
         return;
     }
-    let query = RouteQuery {
-        dst: packet.dst,
-        src: packet.src,
-        iif: 0,
-        oif: 0,
-        mark: 0,
-        tos: packet.tos & 0xfc,
-        uid: 0,
-        protocol: packet.protocol,
-        sport: 0,
-        dport: 0,
-        fib_match: false,
-        spread: None,
-    };
+    let query =
+        RouteQuery { src: packet.src, tos: packet.tos & 0xfc, protocol: packet.protocol, ..RouteQuery::to(packet.dst) };
     let Ok(way) = fib::route_output(ns, &query, How { any_source: true, on_link: false }, &mut None) else { return };
     let Some(link) = cx.state.links.by_index(way.oif) else { return };
     if way.kind != route_type::UNICAST || mtu_is_locked(way.info.as_deref()) {

@@ -18,33 +18,36 @@ pub(super) mod next {
 /// A header as it was read.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::l3) struct Ipv6Header {
-    pub(super) tclass: u8,
+    pub(in crate::l3) tclass: u8,
     /// 20 bits.
     pub(super) flow_label: u32,
     pub(super) payload_len: usize,
     pub(super) next: u8,
-    pub(super) hop_limit: u8,
-    pub(super) src: Ipv6Addr,
-    pub(super) dst: Ipv6Addr,
+    pub(in crate::l3) hop_limit: u8,
+    pub(in crate::l3) src: Ipv6Addr,
+    pub(in crate::l3) dst: Ipv6Addr,
 }
 
 impl Ipv6Header {
     /// Reads a header. The packet may be cut off behind it (as ICMP quotes them).
-    pub(super) fn parse(data: &[u8]) -> Option<Self> {
+    pub(in crate::l3) fn parse(data: &[u8]) -> Option<Self> {
         let h: &[u8; HLEN] = data.first_chunk()?;
         let first = u32::from_be_bytes([h[0], h[1], h[2], h[3]]);
         if first >> 28 != 6 {
             return None;
         }
-        let addr = |at: usize| Ipv6Addr::from(std::array::from_fn::<u8, 16, _>(|i| h[at + i]));
+        // Pieces, not bytes one by one: this is each packet's.
+        let (_, ends) = h.split_first_chunk::<8>()?;
+        let (&src, ends) = ends.split_first_chunk::<16>()?;
+        let &dst = ends.first_chunk::<16>()?;
         Some(Self {
             tclass: (first >> 20 & 0xff) as u8,
             flow_label: first & 0xf_ffff,
             payload_len: usize::from(u16::from_be_bytes([h[4], h[5]])),
             next: h[6],
             hop_limit: h[7],
-            src: addr(8),
-            dst: addr(24),
+            src: src.into(),
+            dst: dst.into(),
         })
     }
 
@@ -84,7 +87,7 @@ pub(super) struct FragmentHeader {
 pub(super) const FRAGMENT_LEN: usize = 8;
 
 impl FragmentHeader {
-    pub(super) fn parse(data: &[u8]) -> Option<Self> {
+    pub(in crate::l3) fn parse(data: &[u8]) -> Option<Self> {
         let h: &[u8; FRAGMENT_LEN] = data.first_chunk()?;
         let word = u16::from_be_bytes([h[2], h[3]]);
         let ident = u32::from_be_bytes([h[4], h[5], h[6], h[7]]);

@@ -11,6 +11,7 @@ mod redirect;
 mod route;
 mod router;
 
+pub(super) use header::{HLEN, Ipv6Header};
 pub(super) use icmp::{count_sent, link_failure, parts_missing, reply_mark};
 pub(super) use input::ipv6_rcv;
 pub(super) use list::{Ipv6, Key};

@@ -196,6 +196,7 @@ fn fragment(
     mut frame: Frame,
 ) -> Result<(), i32> {
     finish_checksum(&mut frame);
+    let mut stamps = frame.stamps.take();
     let whole = Ipv6Header::parse(frame.data()).ok_or(errno::EINVAL)?;
     let (end, field) = unfragmentable(frame.data(), whole.next).ok_or(errno::EINVAL)?;
     let mut front = frame.data()[..end].to_vec();
@@ -220,6 +221,8 @@ fn fragment(
         part.set_network_here();
         (part.protocol, part.kind, part.routed, part.device) = (frame.protocol, frame.kind, frame.routed, frame.device);
         (part.mark, part.priority, part.checksum) = (frame.mark, frame.priority, frame.checksum);
+        // Of the first one alone it is told.
+        part.stamps = stamps.take();
         mib::on(cx.state, device, |mib| mib.ip.inc(Ip6::FragCreates));
         mib::transmitted6(cx.state, device, is_to_group(&part), part.len());
         neigh::output(cx, link, next_hop, part)?;

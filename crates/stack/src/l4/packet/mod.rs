@@ -10,6 +10,7 @@ mod options;
 mod ring;
 mod send;
 mod table;
+mod times;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -21,9 +22,10 @@ use pernet::NetRef;
 use super::cmsg::{ControlMessage, wall};
 use super::filter::{Filter, FilterInstruction, Seen};
 use super::options::int;
-use super::queue::{Charge, DEFAULT_BUFFER, Elsewhere, truesize};
+use super::queue::{Charge, DEFAULT_BUFFER, Elsewhere, Errors, truesize};
 use super::sock::{Caller, OnReady};
 use super::sockopt::common::set_buffer;
+use super::times::Times;
 use super::user::SocketError;
 use crate::dev::{Link, Stack};
 use crate::errno;
@@ -112,6 +114,9 @@ struct State {
     group: Option<Arc<Group>>,
     rolled: Rolled,
     rolled_to: usize,
+    /// What times it is told, and those of what it sent.
+    times: Times,
+    errors: Errors,
     closed: bool,
 }
 
@@ -363,6 +368,8 @@ impl PacketSocket {
             group: None,
             rolled: Rolled::default(),
             rolled_to: 0,
+            times: Times::default(),
+            errors: Errors::default(),
             closed: false,
         };
         let sock = Arc::new(PacketSock {
@@ -481,25 +488,34 @@ impl PacketSocket {
         self.0.lock().error.take().map(SocketError::from)
     }
 
-    /// Whether an error is to be told.
+    /// Whether an error is to be told, or waits to be asked for.
     #[must_use]
     pub fn has_error(&self) -> bool {
-        self.0.lock().error.is_some()
+        let state = self.0.lock();
+        state.error.is_some() || state.errors.front().is_some()
     }
 
-    /// The control messages that come with a frame (`PACKET_AUXDATA`).
+    /// The control messages that come with a frame (`SO_TIMESTAMP` and its kin, `PACKET_AUXDATA`).
     #[must_use]
     pub fn control(&self, frame: &PacketFrame) -> Vec<ControlMessage> {
-        if !self.0.lock().is_on(PACKET_AUXDATA) {
-            return Vec::new();
+        let (times, auxdata, vnet) = {
+            let state = self.0.lock();
+            (state.times, state.is_on(PACKET_AUXDATA), state.vnet())
+        };
+        let mut out = Vec::new();
+        if let Some(cx) = self.0.cx() {
+            times.of_packet(cx, frame.at, &mut out);
         }
-        let vnet = self.0.lock().vnet();
+        if !auxdata {
+            return out;
+        }
         let status = ring::USER | frame.status();
         let lengths = [frame.len - vnet, frame.bytes.len().saturating_sub(vnet)].map(|len| len as u32);
         let mut data = [status, lengths[0], lengths[1]].map(u32::to_ne_bytes).concat();
         let (tci, protocol) = frame.tag.unwrap_or_default();
         data.extend([0, frame.network as u16, tci, protocol].map(u16::to_ne_bytes).concat());
-        vec![ControlMessage { level: SOL_PACKET, kind: PACKET_AUXDATA, data }]
+        out.push(ControlMessage { level: SOL_PACKET, kind: PACKET_AUXDATA, data });
+        out
     }
 
     /// Lets only through what a program of classic BPF says; everything for `None`.

@@ -4,10 +4,15 @@ use std::num::NonZeroU16;
 use std::sync::Arc;
 
 use super::options::{PACKET_LOSS, PACKET_TX_HAS_OFF, VNET};
+use pernet::Cap;
+
 use super::{ETH_P_ALL, ETHERNET_HEADER, LinkAddr, PacketSocket};
 use crate::dev::Link;
 use crate::errno;
 use crate::l2::{Checksum, Cx, Frame, dev_queue_xmit, xmit_list};
+use crate::l4::cmsg::{ControlMessage, Said};
+use crate::l4::sock::{Caller, Root};
+use crate::l4::times::Asked;
 use crate::l4::user::SocketError;
 
 /// Frames of a batch that leave together.
@@ -15,14 +20,27 @@ const AT_ONCE: usize = 64;
 /// Of `struct virtio_net_hdr`: the checksum is still to be computed.
 const NEEDS_CSUM: u8 = 1;
 
+/// What a socket says of all frames of a call.
+#[derive(Clone, Copy, Debug)]
+struct Manner {
+    /// Of a cooked socket.
+    protocol: u16,
+    /// Bytes that are said before each.
+    vnet: usize,
+    /// What times of them are wanted.
+    asked: Asked,
+    mark: u32,
+    priority: u32,
+}
+
 /// What is said of a frame before it (`struct virtio_net_hdr`).
 #[derive(Clone, Copy, Debug)]
-struct Said {
+struct Before {
     checksum: Checksum,
     segment: Option<NonZeroU16>,
 }
 
-impl Said {
+impl Before {
     fn read(header: &[u8; VNET]) -> Result<Self, i32> {
         let [flags, kind, _, _, a, b, c, d, e, f] = *header;
         let (size, start, offset) =
@@ -45,10 +63,33 @@ impl PacketSocket {
     /// # Errors
     /// `ENXIO` if no device is named, `ENODEV`, `ENETDOWN`, `EINVAL`, `EMSGSIZE`.
     pub fn send(&self, bytes: &[u8], to: Option<&LinkAddr>) -> Result<usize, SocketError> {
+        self.send_with(bytes, to, &[], &Root)
+    }
+
+    /// As [`send`](Self::send), with what is said beside the frame.
+    ///
+    /// # Errors
+    /// As there; `EPERM` for what `caller` may not say.
+    pub fn send_with(
+        &self,
+        bytes: &[u8],
+        to: Option<&LinkAddr>,
+        control: &[ControlMessage],
+        caller: &dyn Caller,
+    ) -> Result<usize, SocketError> {
+        let said = Said::read_of_frame(control, || caller.capable(Cap::NetAdmin))?;
         let from_ring = self.0.lock().rings.tx.is_some();
-        let sent = if from_ring { self.transmit_ring(to) } else { self.transmit(bytes, to) };
+        let sent = if from_ring { self.transmit_ring(to, &said) } else { self.transmit(bytes, to, &said) };
         self.0.stack.run_packets();
         Ok(sent?)
+    }
+
+    /// How frames are sent of which that is said.
+    fn manner(&self, protocol: u16, said: &Said) -> Result<Manner, i32> {
+        let state = self.0.lock();
+        let asked = state.times.asked(said.stamps, said.stamp_id)?;
+        let (mark, priority) = (said.mark.unwrap_or(0), said.priority.unwrap_or(0));
+        Ok(Manner { protocol, vnet: state.vnet(), asked, mark, priority })
     }
 
     /// The device to send by, and the protocol.
@@ -89,14 +130,14 @@ impl PacketSocket {
         to: Option<&LinkAddr>,
     ) -> Result<usize, i32> {
         let cx = self.0.cx().ok_or(errno::ENODEV)?;
-        let (mut link, mut protocol) = self.way(cx, to)?;
-        let vnet = self.0.lock().vnet();
+        let (mut link, protocol) = self.way(cx, to)?;
+        let mut manner = self.manner(protocol, &Said::default())?;
         let (mut sent, mut leaving) = (0, Vec::new());
         for bytes in frames {
             if leaving.is_empty() {
                 leaving.reserve(AT_ONCE);
             }
-            match self.frame(&link, (protocol, vnet), bytes, to) {
+            match self.frame(&link, &manner, bytes, to) {
                 Ok(frame) => leaving.push(frame),
                 Err(error) if sent == 0 => return Err(error),
                 Err(_) => break,
@@ -107,7 +148,7 @@ impl PacketSocket {
                 // They arrive while the processor has them at hand, and there is room again where they wait.
                 self.0.stack.run_packets();
                 match self.way(cx, to) {
-                    Ok(way) => (link, protocol) = way,
+                    Ok(way) => (link, manner.protocol) = way,
                     Err(_) => return Ok(sent),
                 }
             }
@@ -116,18 +157,19 @@ impl PacketSocket {
         Ok(sent)
     }
 
-    fn transmit(&self, bytes: &[u8], to: Option<&LinkAddr>) -> Result<usize, i32> {
+    fn transmit(&self, bytes: &[u8], to: Option<&LinkAddr>, said: &Said) -> Result<usize, i32> {
         let cx = self.0.cx().ok_or(errno::ENODEV)?;
         let (link, protocol) = self.way(cx, to)?;
-        let vnet = self.0.lock().vnet();
-        dev_queue_xmit(cx, &link, self.frame(&link, (protocol, vnet), bytes, to)?)?;
+        let manner = self.manner(protocol, said)?;
+        dev_queue_xmit(cx, &link, self.frame(&link, &manner, bytes, to)?)?;
         Ok(bytes.len())
     }
 
     /// Sends the frames that its ring has, up to the first place without one.
-    fn transmit_ring(&self, to: Option<&LinkAddr>) -> Result<usize, i32> {
+    fn transmit_ring(&self, to: Option<&LinkAddr>, said: &Said) -> Result<usize, i32> {
         let cx = self.0.cx().ok_or(errno::ENODEV)?;
         let (link, protocol) = self.way(cx, to)?;
+        let manner = self.manner(protocol, said)?;
         let (mut sent, mut left) = (0, 0);
         loop {
             let mut state = self.0.lock();
@@ -143,11 +185,10 @@ impl PacketSocket {
             left -= 1;
             let next = tx.next_to_send(memory.as_ref(), base, offset).filter(|_| left > 0);
             let Some((place, bytes)) = next else { return Ok(sent) };
-            let vnet = state.vnet();
             // Not held while a frame is sent: it may come back to this same socket.
             drop(state);
             let result = bytes.and_then(|bytes| {
-                dev_queue_xmit(cx, &link, self.frame(&link, (protocol, vnet), &bytes, to)?)?;
+                dev_queue_xmit(cx, &link, self.frame(&link, &manner, &bytes, to)?)?;
                 Ok(bytes.len())
             });
             let mut state = self.0.lock();
@@ -162,27 +203,23 @@ impl PacketSocket {
         }
     }
 
-    /// The frame that `bytes` are, or are the payload of, behind a header of `vnet` bytes.
-    fn frame(
-        &self,
-        link: &Arc<Link>,
-        (protocol, vnet): (u16, usize),
-        bytes: &[u8],
-        to: Option<&LinkAddr>,
-    ) -> Result<Frame, i32> {
-        let (said, bytes) = match vnet {
+    /// The frame that `bytes` are, or are the payload of, behind what is said before it.
+    fn frame(&self, link: &Arc<Link>, manner: &Manner, bytes: &[u8], to: Option<&LinkAddr>) -> Result<Frame, i32> {
+        let protocol = manner.protocol;
+        let (before, bytes) = match manner.vnet {
             0 => (None, bytes),
             _ => {
                 let (header, rest) = bytes.split_first_chunk().ok_or(errno::EINVAL)?;
-                (Some(Said::read(header)?), rest)
+                (Some(Before::read(header)?), rest)
             }
         };
         let own = link.address.as_bytes();
         let mut frame = Frame::with_payload(bytes);
         frame.protocol = protocol;
         frame.sender = self.0.id;
-        if let Some(said) = said {
-            (frame.checksum, frame.segment) = (said.checksum, said.segment);
+        (frame.mark, frame.priority) = (manner.mark, manner.priority);
+        if let Some(before) = before {
+            (frame.checksum, frame.segment) = (before.checksum, before.segment);
         }
         let whole = frame.segment.is_none();
         if self.0.cooked {
@@ -204,6 +241,7 @@ impl PacketSocket {
             }
             frame.set_network_at(ETHERNET_HEADER);
         }
+        frame.stamps = self.stamps(manner.asked);
         Ok(frame)
     }
 }

@@ -92,7 +92,7 @@ fn the_most_particular_hears_and_of_equals_the_newest() {
     let bound = ports.bind(shared("127.0.0.1"), &range(), "bound").unwrap();
     assert_eq!(ports.lookup(&packet), Some("bound"));
     let connected = ports.bind(shared("0.0.0.0"), &range(), "connected").unwrap();
-    ports.connect(connected, "127.0.0.1".parse().unwrap(), "127.0.0.1:9".parse().unwrap()).unwrap();
+    ports.connect(connected, "127.0.0.1".parse().unwrap(), "127.0.0.1:9".parse().unwrap(), |_| false).unwrap();
     assert_eq!(ports.lookup(&packet), Some("connected"));
     assert_eq!(ports.lookup(&ends("127.0.0.1:8", "127.0.0.1:7000", 1)), Some("bound"));
     ports.release(bound);
@@ -137,10 +137,10 @@ fn connections_to_different_places_share_a_port() {
     let bound = ports.bind(claim("0.0.0.0", 40003), &range(), 0).unwrap();
     let mut tickets = Vec::new();
     for n in 0..9 {
-        tickets.push(ports.bind_for(here(), to(80), &range(), n).unwrap());
+        tickets.push(ports.bind_for(here(), to(80), (&range(), n), |_| false).unwrap().0);
     }
-    assert_eq!(ports.bind_for(here(), to(80), &range(), 9), Err(errno::EADDRNOTAVAIL));
-    let elsewhere = ports.bind_for(here(), to(81), &range(), 9).unwrap();
+    assert_eq!(ports.bind_for(here(), to(80), (&range(), 9), |_| false), Err(errno::EADDRNOTAVAIL));
+    let elsewhere = ports.bind_for(here(), to(81), (&range(), 9), |_| false).unwrap().0;
     assert_ne!(ports.port_of(elsewhere), 40003);
     let packet = Ends { src: to(80), dst: SocketAddr::new(here().addr, ports.port_of(tickets[3])), device: 1 };
     assert_eq!(ports.lookup(&packet), Some(3));
@@ -163,7 +163,7 @@ fn one_who_shares_no_more_is_in_the_way_of_all() {
         let all: Vec<Ticket> = (0..3).map(|n| ports.bind(shared(), &range(), n).unwrap()).collect();
         ports.update(all[1], |claim| claim.reuse_addr = false);
         assert_eq!(ports.bind(shared(), &range(), 3), Err(errno::EADDRINUSE));
-        ports.connect(all[1], "127.0.0.1".parse().unwrap(), "127.0.0.1:9".parse().unwrap()).unwrap();
+        ports.connect(all[1], "127.0.0.1".parse().unwrap(), "127.0.0.1:9".parse().unwrap(), |_| false).unwrap();
         assert_eq!(ports.bind(shared(), &range(), 3), Err(errno::EADDRINUSE));
         ports.release(all[1]);
         let again = ports.bind(shared(), &range(), 3).unwrap();
@@ -175,4 +175,18 @@ fn one_who_shares_no_more_is_in_the_way_of_all() {
         ports.bind(alone, &range(), 4).unwrap();
         assert_eq!(ports.bind(shared(), &range(), 5), Err(errno::EADDRINUSE));
     }
+}
+
+#[test]
+fn who_is_connected_from_an_address_of_the_link_is_found() {
+    let ports = Ports::new(Rules::Datagram);
+    let ticket = ports.bind(claim("::", 7000), &range(), "connected").unwrap();
+    ports.connect(ticket, "fe80::1".parse().unwrap(), "[fd00::2]:53".parse().unwrap(), |_| false).unwrap();
+    // A packet's own end has the scope of the device that it came by; the other has one if it needs it.
+    assert_eq!(ports.lookup(&ends("[fd00::2]:53", "[fe80::1%4]:7000", 4)), Some("connected"));
+    assert_eq!(ports.lookup(&ends("[fd00::3]:53", "[fe80::1%4]:7000", 4)), None);
+    let ticket = ports.bind(Claim { device: 4, ..claim("::", 7001) }, &range(), "of the link").unwrap();
+    ports.connect(ticket, "fe80::1".parse().unwrap(), "[fe80::2%4]:53".parse().unwrap(), |_| false).unwrap();
+    assert_eq!(ports.lookup(&ends("[fe80::2%4]:53", "[fe80::1%4]:7001", 4)), Some("of the link"));
+    assert_eq!(ports.lookup(&ends("[fe80::2%5]:53", "[fe80::1%5]:7001", 5)), None);
 }

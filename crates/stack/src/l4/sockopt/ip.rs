@@ -90,7 +90,7 @@ fn is_connected(sock: &Sock) -> bool {
 }
 
 fn forget_errors(state: &mut State) {
-    while state.queue.pop_error().is_some() {}
+    while state.queue.errors().pop().is_some() {}
 }
 
 fn index_at(value: &[u8], at: usize) -> u32 {

@@ -87,6 +87,12 @@ impl Sock {
         self.lock().state
     }
 
+    /// May it ask for a connection, or listen?
+    pub(crate) fn is_fresh(&self) -> bool {
+        let inner = self.lock();
+        !inner.connecting && !inner.connected && inner.state == State::Close
+    }
+
     /// Bytes to read (`SIOCINQ`).
     pub(crate) fn received(&self) -> usize {
         self.lock().received()

@@ -168,10 +168,17 @@ impl Sock {
     /// Somebody on the way says something of a segment of ours.
     pub(super) fn icmp_error(self: &Arc<Self>, cx: Cx<'_>, peer: SocketAddr, seq: u32, error: &IcmpError<'_>) {
         let too_big = TOO_BIG.contains(&(error.src.is_ipv4(), error.ty, error.code));
+        // Parts that did not all arrive in time come again as any segment does.
+        let reassembly = (error.src.is_ipv4(), error.ty, error.code) == (true, 11, 1);
         self.act(cx, |inner, out| {
             let too_far =
                 error.offender.is_some() && error.packet.hop_limit < inner.options.heeded(peer.is_ipv6()).min_hops;
-            if inner.peer != Some(peer) || too_far || inner.state == State::Listen || inner.state == State::Close {
+            if reassembly
+                || inner.peer != Some(peer)
+                || too_far
+                || inner.state == State::Listen
+                || inner.state == State::Close
+            {
                 return;
             }
             let Sequence { snd_una, snd_nxt, .. } = inner.sequence;
@@ -185,7 +192,8 @@ impl Sock {
                 }
             } else if matches!(inner.state, State::SynSent | State::SynRecv) {
                 self.end(inner, error.errno);
-            } else if inner.options.heeded(peer.is_ipv6()).receive_errors && error.fatal {
+            } else if inner.options.heeded(peer.is_ipv6()).receive_errors {
+                // It is told at once, of whatever kind it is, and the connection goes on.
                 inner.error = error.errno;
                 inner.news = true;
             } else {

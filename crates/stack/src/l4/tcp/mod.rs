@@ -17,6 +17,7 @@ mod ask;
 mod buffers;
 mod count;
 mod diag;
+mod ends;
 mod info;
 mod input;
 mod ip_options;

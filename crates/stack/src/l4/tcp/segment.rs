@@ -138,7 +138,8 @@ pub(super) fn arrange_options(bytes: &mut [u8], header: &Header) {
     if let Some((value, echo)) = found.timestamp {
         put.extend([8, 10]);
         put.extend(value.to_be_bytes());
-        put.extend(echo.to_be_bytes());
+        // What acknowledges nothing echoes nothing (RFC 7323, 3.2).
+        put.extend(if header.has(ACK) { echo } else { 0 }.to_be_bytes());
     }
     if let Some(shift) = found.window_scale {
         put.extend([NOP, 3, 3, shift]);
@@ -283,16 +284,20 @@ mod tests {
 
     #[test]
     fn options_stand_where_linux_puts_them() {
-        let arranged = |options: &[u8]| {
+        let arranged_with = |flags: u8, options: &[u8]| {
             let mut bytes = vec![0; HEADER_LEN];
             bytes.extend_from_slice(options);
             bytes[12] = (bytes.len() as u8 / 4) << 4;
+            bytes[13] = flags;
             let header = Header::parse(&bytes).unwrap();
             arrange_options(&mut bytes, &header);
             bytes.split_off(HEADER_LEN)
         };
+        let arranged = |options: &[u8]| arranged_with(ACK, options);
         let syn = [2, 4, 5, 0xb4, 3, 3, 7, 4, 2, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8, 0];
-        assert_eq!(arranged(&syn), [2, 4, 5, 0xb4, 4, 2, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8, 1, 3, 3, 7]);
+        assert_eq!(arranged_with(SYN | ACK, &syn), [2, 4, 5, 0xb4, 4, 2, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8, 1, 3, 3, 7]);
+        // Whatever the engine remembers of a connection before.
+        assert_eq!(arranged_with(SYN, &syn), [2, 4, 5, 0xb4, 4, 2, 8, 10, 1, 2, 3, 4, 0, 0, 0, 0, 1, 3, 3, 7]);
         assert_eq!(arranged(&[2, 4, 5, 0xb4, 3, 3, 7, 4, 2, 0, 0, 0]), [2, 4, 5, 0xb4, 1, 1, 4, 2, 1, 3, 3, 7]);
         assert_eq!(arranged(&[8, 10, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0]), [1, 1, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8]);
         // Blocks of selective acknowledgement want to be aligned, too.

@@ -11,6 +11,7 @@
 
 use std::cell::Cell;
 use std::num::{NonZeroU16, NonZeroUsize};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
@@ -20,6 +21,7 @@ use smoltcp::time;
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, Ipv4Address};
 
 use super::segment::{self, ACK, Header, before};
+use super::sock::BUFFER;
 use super::state::State;
 use crate::l2::Frame;
 
@@ -213,16 +215,54 @@ fn unit(limit: usize, mss: u16, options: usize) -> Option<NonZeroUsize> {
     NonZeroUsize::new(HEADERS + options + segments * segment).filter(|_| segments > 1)
 }
 
+/// Sockets of connections that are over, for the next. Their buffers are zeroed from end to end when they are made: that costs
+/// as much as all else of a connection that is soon over. A leaf lock.
+///
+/// What smoltcp leaves of the last connection in one that begins anew is looked at when something has set it again, or is set
+/// below; but for the timestamp that a SYN would echo, which [`arrange_options`](segment::arrange_options) takes out.
+static SPARE: Mutex<Vec<SocketSet<'static>>> = Mutex::new(Vec::new());
+
+/// So many of them at most: of who opens and who accepts, in some threads.
+const SPARES: usize = 8;
+
+fn sockets(begin: &Begin) -> SocketSet<'static> {
+    if (begin.receive_buffer, begin.send_buffer) == (BUFFER, BUFFER)
+        && let Some(spare) = SPARE.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    {
+        return spare;
+    }
+    let buffer = |len: usize| tcp::SocketBuffer::new(vec![0; len]);
+    let mut sockets = SocketSet::new(Vec::with_capacity(1));
+    sockets.add(tcp::Socket::new(buffer(begin.receive_buffer), buffer(begin.send_buffer)));
+    sockets
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let socket = self.socket_mut();
+        if (socket.recv_capacity(), socket.send_capacity()) != (BUFFER, BUFFER) {
+            return;
+        }
+        socket.abort();
+        let spare = std::mem::replace(&mut self.sockets, SocketSet::new(Vec::new()));
+        let mut spares = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
+        if spares.len() < SPARES {
+            spares.push(spare);
+        }
+    }
+}
+
 impl Engine {
-    fn new(begin: &Begin, now: Duration) -> Self {
+    fn new(begin: &Begin, now: Duration) -> Option<Self> {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ip;
         capabilities.max_transmission_unit = usize::from(begin.mss) + HEADERS;
         capabilities.checksum = ChecksumCapabilities::ignored();
         let options = if begin.timestamps { TIMESTAMP } else { 0 };
         capabilities.segmentation.tcpv4 = unit(begin.offload, begin.mss, options);
-        let buffer = |len: usize| tcp::SocketBuffer::new(vec![0; len]);
-        let mut socket = tcp::Socket::new(buffer(begin.receive_buffer), buffer(begin.send_buffer));
+        let mut sockets = sockets(begin);
+        let (handle, _) = sockets.iter().next()?;
+        let socket = sockets.get_mut::<tcp::Socket<'_>>(handle);
         socket.set_congestion_control(match begin.congestion {
             Congestion::Cubic | Congestion::Bbr => tcp::CongestionControl::Cubic,
             Congestion::Reno => tcp::CongestionControl::Reno,
@@ -230,14 +270,10 @@ impl Engine {
         });
         socket.set_nagle_enabled(!begin.nodelay);
         socket.set_ack_delay(None);
-        if begin.timestamps {
-            socket.set_tsval_generator(Some(|| TIMESTAMP_NOW.get()));
-        }
-        let mut sockets = SocketSet::new(Vec::with_capacity(1));
-        let handle = sockets.add(socket);
+        socket.set_tsval_generator(if begin.timestamps { Some(|| TIMESTAMP_NOW.get()) } else { None });
         let interface = interface(&capabilities, begin.seed);
         // Not at zero: a keep-alive timer that is due at once is set to that.
-        Self {
+        Some(Self {
             interface,
             sockets,
             handle,
@@ -252,12 +288,12 @@ impl Engine {
             said: None,
             taken: 0,
             forgotten: None,
-        }
+        })
     }
 
     /// An active open. Its SYN is sent by the first [`poll`](Self::poll).
     pub(super) fn connect(begin: &Begin, now: Duration) -> Option<Self> {
-        let mut engine = Self::new(begin, now);
+        let mut engine = Self::new(begin, now)?;
         let socket = engine.sockets.get_mut::<tcp::Socket<'_>>(engine.handle);
         let (remote, local) = ((IpAddress::Ipv4(THERE.0), THERE.1), (IpAddress::Ipv4(HERE.0), HERE.1));
         socket.connect(engine.interface.context(), remote, local).ok()?;
@@ -266,7 +302,7 @@ impl Engine {
 
     /// A passive open, which the first [`input`](Self::input) must complete with a SYN.
     pub(super) fn listen(begin: &Begin, now: Duration) -> Option<Self> {
-        let mut engine = Self::new(begin, now);
+        let mut engine = Self::new(begin, now)?;
         engine.socket_mut().listen(HERE.1).ok()?;
         Some(engine)
     }

@@ -26,6 +26,7 @@ use crate::l2::{Cx, Frame, Trail};
 use crate::l3::{self, Flow, Route};
 use crate::l4::ports::Ticket;
 use crate::mib::{Tcp, TcpExt};
+use crate::sysctl;
 
 /// How long a close waits for the peer's (`net.ipv4.tcp_fin_timeout`).
 pub(super) const FIN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -537,7 +538,7 @@ impl Sock {
             mss: largest_segment(route, &inner.options),
             send_buffer: inner.options.send_buffer.min(super::buffers::MOST),
             receive_buffer: inner.options.receive_buffer.min(super::buffers::MOST),
-            timestamps: inner.options.timestamps,
+            timestamps: inner.options.timestamps && sysctl::number_or(cx.ns(), "ipv4/tcp_timestamps", 1) != 0,
             nodelay: inner.options.nodelay,
             congestion: inner.options.congestion,
             offload: largest_unit(cx, route),

@@ -165,6 +165,12 @@ impl TcpSocket {
         self.sock.outcome()
     }
 
+    /// Is it as if it had never asked for a connection? So it is when it was told how an attempt failed, too.
+    #[must_use]
+    pub fn is_fresh(&self) -> bool {
+        self.sock.is_fresh()
+    }
+
     /// Is the next byte to be read the urgent one (`SIOCATMARK`)?
     #[must_use]
     pub fn at_mark(&self) -> bool {

@@ -1,13 +1,15 @@
 //! What is left of a connection for a minute after both sides closed it (`struct inet_timewait_sock`): late segments are
 //! answered, and the same pair of ends is not used again by mistake.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use super::Holder;
 use super::segment::{self, ACK, FIN, Header, RST, SYN, before};
-use crate::l2::Frame;
+use crate::l2::{Cx, Frame};
 use crate::l4::ports::Ticket;
+use crate::sysctl;
 
 /// `TCP_TIMEWAIT_LEN`.
 pub(super) const LENGTH: Duration = Duration::from_secs(60);
@@ -31,6 +33,31 @@ pub(crate) struct TimeWait {
     pub(super) cookie: u64,
     /// When it ends. A leaf lock.
     pub(super) until: Mutex<Duration>,
+}
+
+/// Does who is bound to such a pair of ends lose it to a socket that was bound to the same port and asks for the same peer?
+/// What is left of a connection does, if timestamps tell the old segments from the new.
+pub(super) fn gives_way(holder: &Holder) -> bool {
+    matches!(holder, Holder::TimeWait(old) if old.timestamp.is_some())
+}
+
+/// The same for a socket whose port is chosen: only who has said nothing for so long.
+pub(super) fn gives_way_after(holder: &Holder, now: Duration, least: Duration) -> bool {
+    // It ends so long after the last that came for it.
+    let quiet = |old: &TimeWait| (now + LENGTH).saturating_sub(old.until());
+    gives_way(holder) && matches!(holder, Holder::TimeWait(old) if quiet(old) >= least)
+}
+
+/// How long that is, for a connection to this host; `None` if none gives way (`net.ipv4.tcp_tw_reuse`, whose 2 means those
+/// to oneself by the loopback's addresses).
+pub(super) fn patience(cx: Cx<'_>, to: IpAddr) -> Option<Duration> {
+    let reuses = match sysctl::number_or(cx.ns(), "ipv4/tcp_tw_reuse", 2) {
+        0 => false,
+        2 => to.is_loopback(),
+        _ => true,
+    };
+    let delay = || u64::try_from(sysctl::number_or(cx.ns(), "ipv4/tcp_tw_reuse_delay", 1000)).unwrap_or(1000);
+    reuses.then(|| Duration::from_millis(delay()))
 }
 
 /// What is to be done about a segment that came for it.

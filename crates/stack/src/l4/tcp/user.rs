@@ -21,7 +21,7 @@ use crate::errno;
 use crate::fib::{self, route_type};
 use crate::l2::Cx;
 use crate::l3::{Reach, no_way};
-use crate::l4::ports::{Claim, Range, ephemeral_range, may_bind_port};
+use crate::l4::ports::{Claim, may_bind_port};
 use crate::mib::{Tcp, TcpExt};
 use crate::sysctl;
 
@@ -34,31 +34,11 @@ pub(crate) struct Read {
     pub(crate) urgent: bool,
 }
 
-impl Inner {
-    /// The ports among which one is chosen.
-    fn ports(&self, cx: Cx<'_>) -> Range {
-        let (low, high) = self.options.range;
-        ephemeral_range(cx.ns()).within(low, high)
-    }
-}
-
 impl Sock {
     /// A living namespace for what a program does: its socket keeps it alive.
     fn with_cx<R>(&self, f: impl FnOnce(Cx<'_>) -> R) -> Result<R, i32> {
         let net = self.net.upgrade().ok_or(errno::ENETDOWN)?;
         Ok(f(Cx::new(&self.stack, &net).ok_or(errno::ENETDOWN)?))
-    }
-
-    fn claim(&self, inner: &Inner, addr: IpAddr, port: u16) -> Claim {
-        Claim {
-            addr,
-            dual: self.v6 && !inner.options.v6_only,
-            port,
-            device: inner.options.device,
-            reuse_addr: inner.options.reuse_addr,
-            reuse_port: inner.options.reuse_port,
-            uid: inner.options.uid,
-        }
     }
 
     /// Of two families, does an address suit the socket?
@@ -198,20 +178,7 @@ impl Sock {
         if !matches!(route.reach, Reach::Local | Reach::Unicast) {
             return Err(errno::ENETUNREACH);
         }
-        cx.state.tcp.expire(cx.now());
-        let ports = &cx.state.tcp.ports;
-        let ticket = match inner.ticket {
-            Some(ticket) => {
-                ports.connect(ticket, route.src, peer)?;
-                ticket
-            }
-            None => {
-                let claim = self.claim(inner, route.src, 0);
-                ports.bind_for(claim, peer, &inner.ports(cx), self.holder())?
-            }
-        };
-        inner.ticket = Some(ticket);
-        inner.local = Some(SocketAddr::new(route.src, ports.port_of(ticket)));
+        self.take_ends(cx, inner, route.src, peer)?;
         inner.peer = Some(peer);
         let begin = self.begin(cx, &route, inner, self.seed());
         let Some(engine) = Engine::connect(&begin, cx.now()) else { return Err(errno::EADDRNOTAVAIL) };
@@ -389,11 +356,12 @@ impl Sock {
         }
         self.with_cx(|cx| {
             self.act(cx, |inner, out| {
+                // What it was told of before stays to be told.
+                let error = if inner.state == State::Close { inner.error } else { errno::ECONNRESET };
                 self.reset(inner, cx, out);
+                inner.error = error;
             });
-            let mut inner = self.lock();
-            inner.error = 0;
-            inner.freshen();
+            self.lock().freshen();
         })
     }
 
