@@ -276,8 +276,31 @@ fn nothing_is_left_to_do() {
     }
 }
 
+/// A program of the list in `test.sh` that it installs: `netstat:net-tools`.
+fn is_installed(script: &str, program: &str) -> bool {
+    script.split_whitespace().any(|word| word.split_once(':').is_some_and(|(name, _)| name == program))
+}
+
+#[test]
+fn what_scenarios_need_is_installed() {
+    let script = fs::read_to_string(e2e::workspace_dir().join("test.sh")).expect("reads");
+    for scenario in e2e::load_all(&e2e::scenario_dir()).expect("all parse") {
+        for program in &scenario.needs {
+            assert!(
+                is_installed(&script, program),
+                "test.sh does not install {program}, which {} needs",
+                scenario.name
+            );
+        }
+    }
+}
+
 #[test]
 fn the_checks_can_fail() {
+    assert!(
+        is_installed("for need in ip:iproute2 ping:iputils-ping; do", "ip") && !is_installed("ip:iproute2", "iproute2")
+    );
+
     let text = "[package]\nname = \"x\"\n[dependencies]\npernet.workspace = true\nserde = \"1\"\n\
                 y = { package = \"pernet-run\" }\n[dev-dependencies]\npernet-rtnl = { workspace = true }\n\
                 [target.'cfg(unix)'.dependencies.pernet-stack]\nworkspace = true\n";

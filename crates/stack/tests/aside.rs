@@ -130,12 +130,15 @@ fn there_is_a_limit_and_who_waits_for_room_hears_of_it() {
         w.pass(Duration::from_millis(50));
     }
     assert!(heard.load(Ordering::Relaxed) > 0 && got == wrote);
-    // And the short way is found again.
-    w.pass(Duration::from_secs(2));
-    a.send(&[0; 20_000]).unwrap();
-    w.pass(Duration::from_millis(100));
-    let _ = read(&b, 99_999);
-    assert!(!by_segments(&a, &b, 100_000));
+    // And the short way is found again; a neighbour that is looked for just then is a change.
+    let short_again = (0..5).any(|_| {
+        w.pass(Duration::from_secs(2));
+        a.send(&[0; 20_000]).unwrap();
+        w.pass(Duration::from_millis(100));
+        let _ = read(&b, 99_999);
+        !by_segments(&a, &b, 100_000)
+    });
+    assert!(short_again);
 }
 
 #[test]
