@@ -56,6 +56,7 @@ mod turns;
 mod unix;
 mod users;
 mod vfs;
+mod waited_on;
 mod watchers;
 mod world;
 

@@ -22,6 +22,7 @@ use crate::netlink::NetlinkFd;
 use crate::reactor::Reactor;
 use crate::task::{FileId, Task, numbers};
 use crate::tun::TunFd;
+use crate::waited_on::WaitedOn;
 use crate::world::{World, lock};
 
 /// A socket of a program that exists only here.
@@ -57,7 +58,7 @@ pub(crate) struct Sockets {
     /// Some socket may be closed without a word: set by whoever makes one so, taken back by a sweep that finds none.
     silent: AtomicBool,
     /// Sockets on which somebody waits whom only the clock, or a look, can release. A leaf lock.
-    waited_on: Mutex<HashSet<FileId>>,
+    waited_on: Mutex<WaitedOn>,
     /// Where the kernel keeps sockets (`st_dev`).
     dev: OnceLock<u64>,
 }
@@ -420,8 +421,8 @@ impl Sockets {
 
     /// Answers calls whose deadline has come, or whose caller a signal waits for.
     pub(crate) fn serve_watched(&self, world: &Arc<World>) {
-        let waited_on: Vec<FileId> = lock(&self.waited_on).drain().collect();
-        for id in waited_on {
+        let waited_on = lock(&self.waited_on).take();
+        for (id, since) in waited_on {
             match self.get(id) {
                 // Those who still wait put it back.
                 Some(Emulated::Stream(s)) if s.look(world) => drop(self.remove(id)),
@@ -429,7 +430,7 @@ impl Sockets {
                 Some(socket) if socket.has_watched(world) => {
                     socket.look(world);
                     if socket.has_watched(world) {
-                        self.watch(id, &world.reactor);
+                        lock(&self.waited_on).put_back(id, since);
                     }
                 }
                 _ => {}
