@@ -71,6 +71,45 @@ fn an_idle_connection_costs_its_buffers_and_little_else() {
 }
 
 #[test]
+fn an_idle_connection_costs_its_buffers_for_a_second_and_goes_on_when_it_is_used() {
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let w = world();
+    let listener = listener(&w);
+    // Those that wait for the next connection are there.
+    let _before: Vec<_> = (0..20).map(|_| echoed(&w, &listener)).collect();
+    w.pass(Duration::from_secs(5));
+    let mut held = Vec::with_capacity(100);
+    let cost = measure(|| {
+        held.extend((0..100).map(|_| echoed(&w, &listener)));
+        w.pass(Duration::from_secs(5));
+    });
+    let each = cost.bytes_current / 200;
+    println!("each end that rests: {each} bytes");
+    assert!((0..=3000).contains(&each), "{each} bytes of each end");
+    let mut piece = vec![0; 100_000];
+    for (n, (a, b)) in held.iter().enumerate() {
+        for (from, to) in [(a, b), (b, a)] {
+            let bytes = vec![n as u8; 1 + n * 300];
+            assert_eq!(from.send(&bytes), Ok(bytes.len()));
+            let mut got = 0;
+            while got < bytes.len() {
+                w.settle();
+                got += to.recv(&mut piece[got..]).unwrap();
+            }
+            assert_eq!(piece[..got], bytes);
+        }
+        // One rests, and the other does not hear of it.
+        w.pass(Duration::from_secs(n as u64 % 3));
+    }
+    w.pass(Duration::from_secs(5));
+    for (a, b) in held {
+        drop(a);
+        w.settle();
+        assert_eq!((b.state(), b.recv(&mut piece)), (TcpState::CloseWait, Ok(0)));
+    }
+}
+
+#[test]
 fn a_thousand_connections_leave_nothing() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let w = world();

@@ -1,6 +1,6 @@
 //! TCP (`net/ipv4/tcp*.c`).
 //!
-//! - [`smoltcp`] is the engine of one connection, and the only file that names the crate.
+//! - [`smoltcp`] is the engine of one connection, and the only folder that names the crate; [`rest`] says when it is not kept.
 //! - [`sock`] is the socket around it: its place in the port table, its timer, who waits for it. [`input`] is what segments do
 //!   to it, [`user`] what programs do. What smoltcp leaves out is done there, from what the segments show: the queues of a
 //!   listener, errors, keep-alive probes, limits of patience, [urgent](urgent) bytes, and TIME-WAIT ([`timewait`]).
@@ -24,6 +24,7 @@ mod ip_options;
 mod join;
 mod metrics;
 mod options;
+mod rest;
 mod segment;
 mod smoltcp;
 mod sock;

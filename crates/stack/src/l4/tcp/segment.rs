@@ -122,49 +122,57 @@ pub(super) fn arrange_options(bytes: &mut [u8], header: &Header) {
         bytes[HEADER_LEN..HEADER_LEN + 2].fill(NOP);
         return;
     }
-    let found = options(bytes, header);
+    let mut found = options(bytes, header);
     let Some(room) = bytes.get_mut(HEADER_LEN..header.len).filter(|room| !room.is_empty()) else { return };
+    // What acknowledges nothing echoes nothing (RFC 7323, 3.2).
+    found.timestamp = found.timestamp.map(|(value, echo)| (value, if header.has(ACK) { echo } else { 0 }));
     let mut put = Vec::with_capacity(room.len());
-    if let Some(mss) = found.mss {
-        put.extend([2, 4]);
-        put.extend(mss.to_be_bytes());
-    }
-    match (found.sack_permitted, found.timestamp) {
-        (true, Some(_)) => put.extend([4, 2]),
-        (false, Some(_)) => put.extend([NOP, NOP]),
-        (true, None) => put.extend([NOP, NOP, 4, 2]),
-        (false, None) => {}
-    }
-    if let Some((value, echo)) = found.timestamp {
-        put.extend([8, 10]);
-        put.extend(value.to_be_bytes());
-        // What acknowledges nothing echoes nothing (RFC 7323, 3.2).
-        put.extend(if header.has(ACK) { echo } else { 0 }.to_be_bytes());
-    }
-    if let Some(shift) = found.window_scale {
-        put.extend([NOP, 3, 3, shift]);
-    }
+    lay_out(&found, &mut put);
     if put.len() == room.len() {
         room.copy_from_slice(&put);
     }
 }
 
+/// Puts options where Linux puts them.
+fn lay_out(options: &Options, put: &mut Vec<u8>) {
+    const NOP: u8 = 1;
+    if let Some(mss) = options.mss {
+        put.extend([2, 4]);
+        put.extend(mss.to_be_bytes());
+    }
+    match (options.sack_permitted, options.timestamp) {
+        (true, Some(_)) => put.extend([4, 2]),
+        (false, Some(_)) => put.extend([NOP, NOP]),
+        (true, None) => put.extend([NOP, NOP, 4, 2]),
+        (false, None) => {}
+    }
+    if let Some((value, echo)) = options.timestamp {
+        put.extend([8, 10]);
+        put.extend(value.to_be_bytes());
+        put.extend(echo.to_be_bytes());
+    }
+    if let Some(shift) = options.window_scale {
+        put.extend([NOP, 3, 3, shift]);
+    }
+}
+
 /// A segment without payload, made outside of any connection's engine: a reset, or an answer in TIME-WAIT.
 pub(super) fn bare(header: &Header, timestamp: Option<(u32, u32)>) -> Frame {
-    let len = HEADER_LEN + if timestamp.is_some() { 12 } else { 0 };
-    let mut bytes = Vec::with_capacity(len);
+    with_options(header, &Options { timestamp, ..Options::default() })
+}
+
+/// The same, with these options.
+pub(super) fn with_options(header: &Header, options: &Options) -> Frame {
+    let mut bytes = Vec::with_capacity(2 * HEADER_LEN);
     bytes.extend_from_slice(&header.sport.to_be_bytes());
     bytes.extend_from_slice(&header.dport.to_be_bytes());
     bytes.extend_from_slice(&header.seq.to_be_bytes());
     bytes.extend_from_slice(&header.ack.to_be_bytes());
-    bytes.extend_from_slice(&[(len as u8 / 4) << 4, header.flags]);
+    bytes.extend_from_slice(&[0, header.flags]);
     bytes.extend_from_slice(&header.window.to_be_bytes());
     bytes.extend_from_slice(&[0; 4]);
-    if let Some((value, echo)) = timestamp {
-        bytes.extend_from_slice(&[1, 1, 8, 10]);
-        bytes.extend_from_slice(&value.to_be_bytes());
-        bytes.extend_from_slice(&echo.to_be_bytes());
-    }
+    lay_out(options, &mut bytes);
+    bytes[12] = (bytes.len() as u8 / 4) << 4;
     Frame::with_payload(&bytes)
 }
 
@@ -195,6 +203,24 @@ pub(super) fn set_ports(bytes: &mut [u8], source: u16, destination: u16) {
     if let Some([a, b, c, d]) = bytes.first_chunk_mut::<4>() {
         [*a, *b] = source.to_be_bytes();
         [*c, *d] = destination.to_be_bytes();
+    }
+}
+
+/// Moves the sequence number.
+pub(super) fn move_seq(bytes: &mut [u8], by: u32) {
+    move_number(bytes, 4, by);
+}
+
+/// Moves the acknowledged number, where there is one.
+pub(super) fn move_ack(bytes: &mut [u8], by: u32) {
+    if bytes.get(13).is_some_and(|flags| flags & ACK != 0) {
+        move_number(bytes, 8, by);
+    }
+}
+
+fn move_number(bytes: &mut [u8], at: usize, by: u32) {
+    if let Some(place) = bytes.get_mut(at..).and_then(|rest| rest.first_chunk_mut()) {
+        *place = u32::from_be_bytes(*place).wrapping_add(by).to_be_bytes();
     }
 }
 

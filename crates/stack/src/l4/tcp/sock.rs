@@ -274,9 +274,10 @@ impl Sock {
         } else {
             inner.engine.as_mut().and_then(|engine| engine.poll_at(now))
         };
+        let rests = if engine.is_none() { inner.rests_at() } else { None };
         let due = &inner.due;
         let unheard = due.unheard.map(|since| since + inner.patience());
-        let next = [engine, due.handshake, unheard, due.keepalive, due.forget].into_iter().flatten().min();
+        let next = [engine, rests, due.handshake, unheard, due.keepalive, due.forget].into_iter().flatten().min();
         let Some(next) = next else { return };
         // An entry that comes earlier finds nothing to do and sets the next.
         if inner.armed.is_some_and(|armed| armed.when <= next) {
@@ -329,6 +330,7 @@ impl Sock {
             && let Some(engine) = &mut inner.engine
         {
             engine.poll(now, out);
+            inner.rest(now);
         }
     }
 

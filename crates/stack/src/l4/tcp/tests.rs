@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::segment::{self, FIN, Header, SYN};
-use super::smoltcp::{Begin, Congestion, Engine};
+use super::segment::{self, ACK, FIN, Header, SYN};
+use super::smoltcp::{Begin, Congestion, Engine, Position};
 use super::state::State;
 use crate::l2::Frame;
 
@@ -26,17 +26,22 @@ struct Pair {
     wire: Vec<(bool, Frame)>,
     /// Segments that were put on the wire.
     sent: usize,
+    /// What `a` and `b` sent last, if it was an acknowledgement.
+    last: [Option<Header>; 2],
 }
 
 impl Pair {
     fn new(begin: Begin) -> Self {
         let now = Duration::from_secs(100);
         let (a, b) = (Engine::connect(&begin, now).unwrap(), Engine::listen(&begin, now).unwrap());
-        Self { a, b, now, wire: Vec::new(), sent: 0 }
+        Self { a, b, now, wire: Vec::new(), sent: 0, last: [None; 2] }
     }
 
     fn put(&mut self, to_b: bool, frames: Vec<Frame>) {
         self.sent += frames.len();
+        let headers = frames.iter().filter_map(|frame| Header::parse(frame.data())).filter(|header| header.has(ACK));
+        let last = &mut self.last[usize::from(!to_b)];
+        *last = headers.last().or(*last);
         self.wire.extend(frames.into_iter().map(|frame| (to_b, frame)));
     }
 
@@ -61,6 +66,17 @@ impl Pair {
             self.put(!to_b, out);
         }
         panic!("they talk without end");
+    }
+
+    /// One of them rests, if it is quiet.
+    fn rest(&mut self, b: bool) -> bool {
+        let (now, last) = (self.now, self.last[usize::from(b)].unwrap());
+        let engine = if b { &mut self.b } else { &mut self.a };
+        if engine.poll_at(now).is_some() || engine.rests_at().is_none_or(|at| at > now) {
+            return false;
+        }
+        engine.rest(Position { snd_nxt: last.end(), rcv_nxt: last.ack, timestamp: Some(5) });
+        true
     }
 
     /// Time passes to whatever comes next.
@@ -99,6 +115,79 @@ fn a_connection_lives_and_ends() {
     pair.run(|_| true);
     assert_eq!(take(&mut pair.a), b"late");
     assert_eq!(pair.states(), (State::TimeWait, State::Close));
+}
+
+#[test]
+fn who_has_rested_goes_on_where_it_was() {
+    for timestamps in [true, false] {
+        let mut pair = Pair::new(Begin { timestamps, ..BEGIN });
+        pair.run(|_| true);
+        assert!(!pair.rest(false), "it was just used");
+        for round in 0..20_usize {
+            let len = 1 + round * 4000;
+            // Both, one, the other, none.
+            // What was held back is acknowledged, and is the last that happens.
+            for _ in 0..2 {
+                pair.now += Duration::from_secs(2);
+                pair.run(|_| true);
+            }
+            for b in [false, true].into_iter().filter(|&b| round & (1 << usize::from(b)) == 0) {
+                assert!(pair.rest(b), "round {round}");
+                let engine = if b { &pair.b } else { &pair.a };
+                assert_eq!((engine.state(), engine.timestamps()), (State::Established, timestamps));
+                assert_eq!((engine.received(), engine.unacknowledged()), (0, 0));
+                assert_eq!((engine.mss(), engine.send_room()), (1460, 100_000));
+            }
+            let sent = pair.sent;
+            pair.run(|_| true);
+            assert_eq!(pair.sent, sent, "who rests is silent");
+            let bytes = vec![round as u8; len];
+            if round % 3 == 0 {
+                assert_eq!(pair.b.send(&bytes), len);
+                pair.run(|_| true);
+                assert_eq!(take(&mut pair.a), bytes);
+            } else {
+                assert_eq!(pair.a.send(&bytes), len);
+                pair.run(|_| true);
+                assert_eq!(take(&mut pair.b), bytes);
+            }
+        }
+        for _ in 0..2 {
+            pair.now += Duration::from_secs(2);
+            pair.run(|_| true);
+        }
+        assert!(pair.rest(false) && pair.rest(true));
+        pair.a.close();
+        pair.run(|_| true);
+        assert_eq!(pair.states(), (State::FinWait2, State::CloseWait));
+        assert!(!pair.rest(false) && !pair.rest(true), "it is no more what it was");
+        pair.b.close();
+        pair.run(|_| true);
+        assert_eq!(pair.states(), (State::TimeWait, State::Close));
+    }
+}
+
+#[test]
+fn who_has_rested_hears_a_probe_and_a_reset() {
+    let mut pair = Pair::new(BEGIN);
+    pair.run(|_| true);
+    pair.a.send(b"both have spoken");
+    pair.run(|_| true);
+    assert_eq!(take(&mut pair.b), b"both have spoken");
+    pair.now += Duration::from_secs(2);
+    pair.run(|_| true);
+    assert!(pair.rest(false) && pair.rest(true));
+    let sent = pair.sent;
+    pair.a.probe();
+    pair.run(|_| true);
+    assert_eq!(pair.sent, sent + 2, "it is asked, and answers");
+    assert_eq!(pair.states(), (State::Established, State::Established));
+    pair.now += Duration::from_secs(2);
+    pair.run(|_| true);
+    assert!(pair.rest(true));
+    pair.a.abort();
+    pair.run(|_| true);
+    assert_eq!(pair.states(), (State::Close, State::Close));
 }
 
 #[test]

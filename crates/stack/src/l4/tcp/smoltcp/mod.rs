@@ -1,5 +1,5 @@
 //! The engine of one connection: sequence numbers, windows, retransmission, congestion. It is smoltcp's, and this is the
-//! only file that names it.
+//! only folder that names it.
 //!
 //! An engine knows one connection and neither addresses nor ports: to it, its own end is always [`HERE`] and the peer's
 //! [`THERE`], and what they are is the socket's business. Each has an interface and a set of its own, because smoltcp looks for a segment's
@@ -9,19 +9,24 @@
 //! timeout is a constant, a second; Linux's is a fifth of that. Round trips are measured in the same time, so nothing else
 //! moves.
 
+mod awake;
+mod rest;
+mod wire;
+
 use std::cell::Cell;
-use std::num::{NonZeroU16, NonZeroUsize};
-use std::sync::{Mutex, PoisonError};
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
-use smoltcp::phy::{ChecksumCapabilities, Device, DeviceCapabilities, Medium, PacketMeta, RxToken, TxToken};
+use smoltcp::phy::{ChecksumCapabilities, DeviceCapabilities, Medium};
 use smoltcp::socket::tcp;
 use smoltcp::time;
-use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, Ipv4Address};
+use smoltcp::wire::Ipv4Address;
 
-use super::segment::{self, ACK, Header, before};
-use super::sock::BUFFER;
+pub(super) use self::rest::Position;
+
+use self::awake::{Awake, Plan};
+use self::rest::Rest;
+use super::segment::{self, ACK, Header, SYN, before};
 use super::state::State;
 use crate::l2::Frame;
 
@@ -105,12 +110,17 @@ pub(super) struct Begin {
 
 /// One connection.
 pub(super) struct Engine {
-    interface: Interface,
-    sockets: SocketSet<'static>,
-    handle: SocketHandle,
-    capabilities: DeviceCapabilities,
+    /// Nothing while it [rests](rest).
+    awake: Option<Box<Awake>>,
+    plan: Plan,
+    /// What the peer's first segment said.
+    peer: segment::Options,
+    rest: Rest,
+    /// How far the sequence numbers of its segments are ahead of smoltcp's, since it rested.
+    ahead: u32,
+    /// When something happened last.
+    used: Duration,
     offload: usize,
-    seed: u64,
     /// A moment of the stack's clock, what the engine's time was then, and how fast it runs since.
     epoch: (Duration, i64),
     pace: i64,
@@ -132,81 +142,6 @@ impl std::fmt::Debug for Engine {
     }
 }
 
-/// A wire with room for one frame towards the engine.
-struct Wire<'a> {
-    incoming: Option<&'a [u8]>,
-    outgoing: &'a mut Vec<Frame>,
-    capabilities: &'a DeviceCapabilities,
-}
-
-struct Incoming<'a>(&'a [u8]);
-
-struct Outgoing<'a> {
-    frames: &'a mut Vec<Frame>,
-    segment: Option<NonZeroU16>,
-}
-
-impl RxToken for Incoming<'_> {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
-        f(self.0)
-    }
-}
-
-impl TxToken for Outgoing<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        // The engine writes all of it but the padding of options.
-        let mut frame = Frame::to_be_written(len, len.min(MOST_HEADERS));
-        let made = f(frame.data_mut());
-        // The engine's idea of a network header: the place it took is room for the real one.
-        if frame.pull(IP_HEADER).is_some() {
-            frame.segment = self.segment;
-            self.frames.push(frame);
-        }
-        made
-    }
-
-    fn set_meta(&mut self, meta: PacketMeta) {
-        self.segment = meta.segmentation_offload_size;
-    }
-}
-
-impl Device for Wire<'_> {
-    type RxToken<'t>
-        = Incoming<'t>
-    where
-        Self: 't;
-    type TxToken<'t>
-        = Outgoing<'t>
-    where
-        Self: 't;
-
-    fn receive(&mut self, _: time::Instant) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
-        let incoming = self.incoming.take()?;
-        Some((Incoming(incoming), Outgoing { frames: self.outgoing, segment: None }))
-    }
-
-    fn transmit(&mut self, _: time::Instant) -> Option<Self::TxToken<'_>> {
-        Some(Outgoing { frames: self.outgoing, segment: None })
-    }
-
-    fn capabilities(&self) -> DeviceCapabilities {
-        self.capabilities.clone()
-    }
-}
-
-fn interface(capabilities: &DeviceCapabilities, seed: u64) -> Interface {
-    let mut config = Config::new(HardwareAddress::Ip);
-    config.random_seed = seed;
-    let mut none = Vec::new();
-    let mut wire = Wire { incoming: None, outgoing: &mut none, capabilities };
-    let mut interface = Interface::new(config, &mut wire, time::Instant::ZERO);
-    interface.update_ip_addrs(|addresses| {
-        // There is room for one at least, whatever smoltcp was built with.
-        let _ = addresses.push(IpCidr::new(IpAddress::Ipv4(HERE.0), 32));
-    });
-    interface
-}
-
 /// The largest packet, as the engine counts it, that holds a whole number of segments and is no longer than `limit` when it
 /// has its own header; `None` if that is not more than one.
 fn unit(limit: usize, mss: u16, options: usize) -> Option<NonZeroUsize> {
@@ -215,71 +150,33 @@ fn unit(limit: usize, mss: u16, options: usize) -> Option<NonZeroUsize> {
     NonZeroUsize::new(HEADERS + options + segments * segment).filter(|_| segments > 1)
 }
 
-/// Sockets of connections that are over, for the next. Their buffers are zeroed from end to end when they are made: that costs
-/// as much as all else of a connection that is soon over. A leaf lock.
-///
-/// What smoltcp leaves of the last connection in one that begins anew is looked at when something has set it again, or is set
-/// below; but for the timestamp that a SYN would echo, which [`arrange_options`](segment::arrange_options) takes out.
-static SPARE: Mutex<Vec<SocketSet<'static>>> = Mutex::new(Vec::new());
-
-/// So many of them at most: of who opens and who accepts, in some threads.
-const SPARES: usize = 8;
-
-fn sockets(begin: &Begin) -> SocketSet<'static> {
-    if (begin.receive_buffer, begin.send_buffer) == (BUFFER, BUFFER)
-        && let Some(spare) = SPARE.lock().unwrap_or_else(PoisonError::into_inner).pop()
-    {
-        return spare;
-    }
-    let buffer = |len: usize| tcp::SocketBuffer::new(vec![0; len]);
-    let mut sockets = SocketSet::new(Vec::with_capacity(1));
-    sockets.add(tcp::Socket::new(buffer(begin.receive_buffer), buffer(begin.send_buffer)));
-    sockets
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        let socket = self.socket_mut();
-        if (socket.recv_capacity(), socket.send_capacity()) != (BUFFER, BUFFER) {
-            return;
-        }
-        socket.abort();
-        let spare = std::mem::replace(&mut self.sockets, SocketSet::new(Vec::new()));
-        let mut spares = SPARE.lock().unwrap_or_else(PoisonError::into_inner);
-        if spares.len() < SPARES {
-            spares.push(spare);
-        }
-    }
-}
-
 impl Engine {
-    fn new(begin: &Begin, now: Duration) -> Option<Self> {
+    fn new(begin: &Begin, now: Duration) -> Self {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ip;
         capabilities.max_transmission_unit = usize::from(begin.mss) + HEADERS;
         capabilities.checksum = ChecksumCapabilities::ignored();
         let options = if begin.timestamps { TIMESTAMP } else { 0 };
         capabilities.segmentation.tcpv4 = unit(begin.offload, begin.mss, options);
-        let mut sockets = sockets(begin);
-        let (handle, _) = sockets.iter().next()?;
-        let socket = sockets.get_mut::<tcp::Socket<'_>>(handle);
-        socket.set_congestion_control(match begin.congestion {
-            Congestion::Cubic | Congestion::Bbr => tcp::CongestionControl::Cubic,
-            Congestion::Reno => tcp::CongestionControl::Reno,
-            Congestion::None => tcp::CongestionControl::None,
-        });
-        socket.set_nagle_enabled(!begin.nodelay);
-        socket.set_ack_delay(None);
-        socket.set_tsval_generator(if begin.timestamps { Some(|| TIMESTAMP_NOW.get()) } else { None });
-        let interface = interface(&capabilities, begin.seed);
-        // Not at zero: a keep-alive timer that is due at once is set to that.
-        Some(Self {
-            interface,
-            sockets,
-            handle,
+        let plan = Plan {
+            send_buffer: begin.send_buffer,
+            receive_buffer: begin.receive_buffer,
+            timestamps: begin.timestamps,
+            nodelay: begin.nodelay,
+            congestion: begin.congestion,
+            ack_delay: None,
             capabilities,
-            offload: begin.offload,
             seed: begin.seed,
+        };
+        // Not at zero: a keep-alive timer that is due at once is set to that.
+        Self {
+            awake: Some(Box::new(plan.make())),
+            plan,
+            peer: segment::Options::default(),
+            rest: Rest::default(),
+            ahead: 0,
+            used: now,
+            offload: begin.offload,
             epoch: (now, 1),
             pace: 1,
             data_segments: 0,
@@ -288,31 +185,29 @@ impl Engine {
             said: None,
             taken: 0,
             forgotten: None,
-        })
+        }
     }
 
     /// An active open. Its SYN is sent by the first [`poll`](Self::poll).
     pub(super) fn connect(begin: &Begin, now: Duration) -> Option<Self> {
-        let mut engine = Self::new(begin, now)?;
-        let socket = engine.sockets.get_mut::<tcp::Socket<'_>>(engine.handle);
-        let (remote, local) = ((IpAddress::Ipv4(THERE.0), THERE.1), (IpAddress::Ipv4(HERE.0), HERE.1));
-        socket.connect(engine.interface.context(), remote, local).ok()?;
+        let mut engine = Self::new(begin, now);
+        engine.awake().connect()?;
         Some(engine)
     }
 
     /// A passive open, which the first [`input`](Self::input) must complete with a SYN.
     pub(super) fn listen(begin: &Begin, now: Duration) -> Option<Self> {
-        let mut engine = Self::new(begin, now)?;
+        let mut engine = Self::new(begin, now);
         engine.socket_mut().listen(HERE.1).ok()?;
         Some(engine)
     }
 
-    fn socket(&self) -> &tcp::Socket<'static> {
-        self.sockets.get(self.handle)
+    fn socket(&self) -> Option<&tcp::Socket<'static>> {
+        self.awake.as_ref().map(|awake| awake.socket())
     }
 
     fn socket_mut(&mut self) -> &mut tcp::Socket<'static> {
-        self.sockets.get_mut(self.handle)
+        self.awake().socket_mut()
     }
 
     fn engine_time(&self, now: Duration) -> time::Instant {
@@ -337,7 +232,8 @@ impl Engine {
     }
 
     pub(super) fn state(&self) -> State {
-        match self.socket().state() {
+        // Others do not rest.
+        match self.socket().map_or(tcp::State::Established, |socket| socket.state()) {
             tcp::State::Closed => State::Close,
             tcp::State::Listen => State::Listen,
             tcp::State::SynSent => State::SynSent,
@@ -355,24 +251,31 @@ impl Engine {
     /// A segment of this connection came; its frame's data begin at its header. What it causes to be sent is put into
     /// `out`, each frame likewise; the ports in it are still to be [set](segment::set_ports).
     pub(super) fn input(&mut self, segment: Frame, now: Duration, out: &mut Vec<Frame>) {
-        if let Some(header) = Header::parse(segment.data()).filter(|header| header.has(ACK)) {
+        self.used = now;
+        let header = Header::parse(segment.data());
+        if let Some(header) = header.filter(|header| header.has(SYN)) {
+            self.peer = segment::options(segment.data(), &header);
+        }
+        if let Some(header) = header.filter(|header| header.has(ACK)) {
             // What is repeated may have been said before what is known.
             let repeated = self.said.is_some_and(|said| before(header.seq, said));
             if !repeated || self.heard.is_none_or(|(ack, _)| before(ack, header.ack)) {
-                self.heard = Some((header.ack, header.window));
+                // The first window is not scaled.
+                let scale = self.peer.window_scale.filter(|_| header.has(SYN)).unwrap_or(0);
+                self.heard = Some((header.ack, header.window >> scale));
             }
         }
         let has_data = segment.len() > usize::from(segment.data().get(12).map_or(0, |b| b >> 4)) * 4;
         if has_data && self.data_segments <= QUICK_ACKS {
             self.data_segments += 1;
             if self.data_segments > QUICK_ACKS {
+                self.plan.ack_delay = Some(DELAYED_ACK);
                 self.socket_mut().set_ack_delay(Some(DELAYED_ACK));
             }
         }
         // Every second segment is acknowledged at once. The engine counts what stands for many as one, for which it would
         // wait; and so would the sender.
-        let delay = self.socket().ack_delay();
-        let many = segment.segment.is_some() && delay.is_some();
+        let many = segment.segment.is_some() && self.plan.ack_delay.is_some();
         if many {
             self.socket_mut().set_ack_delay(Some(time::Duration::ZERO));
         }
@@ -380,41 +283,41 @@ impl Engine {
         self.keep_pace(now);
         self.poll(now, out);
         if many {
+            let delay = self.plan.ack_delay;
             self.socket_mut().set_ack_delay(delay);
         }
     }
 
-    /// Shows the engine a segment, in a packet from the peer.
-    fn take_in(&mut self, mut segment: Frame, now: Duration, out: &mut Vec<Frame>) {
-        let Ok(total) = u16::try_from(segment.len() + IP_HEADER) else { return };
-        let [high, low] = total.to_be_bytes();
-        let ([a, b, c, d], [e, f, g, h]) = (THERE.0.octets(), HERE.0.octets());
-        segment::set_ports(segment.data_mut(), THERE.1, HERE.1);
-        segment
-            .push(IP_HEADER)
-            .copy_from_slice(&[0x45, 0, high, low, 0, 0, 0x40, 0, 64, 6, 0, 0, a, b, c, d, e, f, g, h]);
+    /// Shows the engine a segment from the peer.
+    fn take_in(&mut self, segment: Frame, now: Duration, out: &mut Vec<Frame>) {
         let at = self.engine_time(now);
-        let mut wire = Wire { incoming: Some(segment.data()), outgoing: out, capabilities: &self.capabilities };
-        self.interface.poll_ingress_single(at, &mut wire, &mut self.sockets);
+        self.awake();
+        if let Some(awake) = &mut self.awake {
+            awake.take_in(segment, at, &self.plan.capabilities, self.ahead, out);
+        }
     }
 
     /// The next segments with data are acknowledged at once: somebody waits for that.
     pub(super) fn answer_at_once(&mut self) {
         self.data_segments = 0;
-        self.socket_mut().set_ack_delay(None);
+        self.plan.ack_delay = None;
+        if let Some(awake) = &mut self.awake {
+            awake.socket_mut().set_ack_delay(None);
+        }
     }
 
     /// Sends what there is to send.
     pub(super) fn poll(&mut self, now: Duration, out: &mut Vec<Frame>) {
         let at = self.engine_time(now);
-        let mut wire = Wire { incoming: None, outgoing: out, capabilities: &self.capabilities };
-        while self.interface.poll_egress(at, &mut wire, &mut self.sockets) == PollResult::SocketStateChanged {}
+        // What rests has nothing to say.
+        let Some(awake) = &mut self.awake else { return };
+        awake.send_all(at, &self.plan.capabilities, self.ahead, out);
         let last = out.last().and_then(|frame| Header::parse(frame.data()));
         if let Some(header) = last.filter(|header| header.has(ACK)) {
             self.said = Some(header.ack);
         }
         if !out.is_empty() {
-            self.taken = 0;
+            (self.taken, self.used) = (0, now);
         }
         self.keep_pace(now);
         if self.forgotten.is_some_and(|at| at <= now) {
@@ -448,14 +351,15 @@ impl Engine {
             self.take_in(segment::bare(&header, None), now, out);
         }
         let at = self.engine_time(now);
-        let mut wire = Wire { incoming: None, outgoing: out, capabilities: &self.capabilities };
-        while self.interface.poll_egress(at, &mut wire, &mut self.sockets) == PollResult::SocketStateChanged {}
+        if let Some(awake) = &mut self.awake {
+            awake.send_all(at, &self.plan.capabilities, self.ahead, out);
+        }
     }
 
     /// When the engine wants to be polled next, after it was polled.
     pub(super) fn poll_at(&mut self, now: Duration) -> Option<Duration> {
         let at = self.engine_time(now);
-        let Some(next) = self.interface.poll_at(at, &self.sockets) else {
+        let Some(next) = self.awake.as_mut()?.poll_at(at) else {
             let waits = self.unacknowledged() > 0 && !matches!(self.state(), State::Close | State::TimeWait);
             self.forgotten = waits.then(|| self.forgotten.unwrap_or(now + FORGOTTEN));
             return self.forgotten;
@@ -477,6 +381,9 @@ impl Engine {
     /// Lets `f` take what arrived, from a piece of it; `f` says how many bytes it took.
     pub(super) fn receive<R>(&mut self, f: impl FnOnce(&mut [u8]) -> (usize, R)) -> Option<R> {
         let before = self.received();
+        if self.awake.is_none() {
+            return Some(f(&mut []).1);
+        }
         let result = self.socket_mut().recv(f).ok();
         self.taken += before - self.received();
         result
@@ -485,14 +392,14 @@ impl Engine {
     /// Whether the peer knows of so much room that he need not hear of more when everything is read: the engine tells him of
     /// twice as much as he knows of, and he knows of more than half.
     pub(super) fn is_wide_open(&self) -> bool {
-        self.taken + self.received() <= self.socket().recv_capacity() / 4
+        self.taken + self.received() <= self.plan.receive_buffer / 4
     }
 
     /// Bytes that arrived, from `offset` on, without taking them.
     pub(super) fn peek(&mut self, offset: usize, into: &mut [u8]) -> usize {
         // What lies before has to be copied too: peeking far in is rare.
         let mut all = vec![0; offset.saturating_add(into.len()).min(self.received())];
-        let got = self.socket_mut().peek_slice(&mut all).unwrap_or(0);
+        let got = if all.is_empty() { 0 } else { self.socket_mut().peek_slice(&mut all).unwrap_or(0) };
         let from = all.get(offset..got).unwrap_or_default();
         into[..from.len()].copy_from_slice(from);
         from.len()
@@ -505,16 +412,16 @@ impl Engine {
 
     /// Bytes that arrived and were not taken.
     pub(super) fn received(&self) -> usize {
-        self.socket().recv_queue()
+        self.socket().map_or(0, |socket| socket.recv_queue())
     }
 
     /// Bytes that were not acknowledged yet, sent or not.
     pub(super) fn unacknowledged(&self) -> usize {
-        self.socket().send_queue()
+        self.socket().map_or(0, |socket| socket.send_queue())
     }
 
     pub(super) fn send_room(&self) -> usize {
-        self.socket().send_capacity().min(self.send_limit).saturating_sub(self.socket().send_queue())
+        self.plan.send_buffer.min(self.send_limit).saturating_sub(self.unacknowledged())
     }
 
     /// From now on no more than this waits to be acknowledged; what waits already stays.
@@ -533,7 +440,10 @@ impl Engine {
     }
 
     pub(super) fn set_nodelay(&mut self, nodelay: bool) {
-        self.socket_mut().set_nagle_enabled(!nodelay);
+        self.plan.nodelay = nodelay;
+        if let Some(awake) = &mut self.awake {
+            awake.socket_mut().set_nagle_enabled(!nodelay);
+        }
     }
 
     /// Sends a keep-alive probe with the next [`poll`](Self::poll), if nothing waits for an acknowledgement.
@@ -547,33 +457,35 @@ impl Engine {
     /// Segments are no larger than this from here on.
     pub(super) fn set_mss(&mut self, mss: u16) {
         let mtu = usize::from(mss) + HEADERS;
-        if mtu != self.capabilities.max_transmission_unit {
-            self.capabilities.max_transmission_unit = mtu;
-            self.capabilities.segmentation.tcpv4 = unit(self.offload, mss, usize::from(self.options_len()));
-            self.interface = interface(&self.capabilities, self.seed);
+        if mtu != self.plan.capabilities.max_transmission_unit {
+            self.plan.capabilities.max_transmission_unit = mtu;
+            self.plan.capabilities.segmentation.tcpv4 = unit(self.offload, mss, usize::from(self.options_len()));
+            if let Some(awake) = &mut self.awake {
+                awake.interface = self.plan.interface();
+            }
         }
     }
 
     /// Are timestamps in use on this connection?
     pub(super) fn timestamps(&self) -> bool {
-        self.socket().timestamp_enabled()
+        self.socket().map_or(self.rest.timestamps, |socket| socket.timestamp_enabled())
     }
 
     /// The largest segment, without options.
     pub(super) fn mss(&self) -> u16 {
         // As it was set, from this type.
-        (self.capabilities.max_transmission_unit - HEADERS) as u16
+        (self.plan.capabilities.max_transmission_unit - HEADERS) as u16
     }
 
     /// By how many bits our windows are scaled, if the peer does it too (RFC 7323, 2.3).
     pub(super) fn window_scale(&self) -> u8 {
-        let bits = usize::BITS - self.socket().recv_capacity().leading_zeros();
+        let bits = usize::BITS - self.plan.receive_buffer.leading_zeros();
         bits.saturating_sub(16) as u8
     }
 
     /// The window that we would announce now, in the header.
     pub(super) fn window(&self, scaled: bool) -> u16 {
-        let room = self.socket().recv_capacity() - self.received();
+        let room = self.plan.receive_buffer - self.received();
         u16::try_from(room >> if scaled { self.window_scale() } else { 0 }).unwrap_or(u16::MAX)
     }
 
