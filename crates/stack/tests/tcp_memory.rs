@@ -62,7 +62,7 @@ fn an_idle_connection_costs_its_buffers_and_little_else() {
     let w = world();
     let listener = listener(&w);
     // They have what was left over.
-    let _before: Vec<_> = (0..4).map(|_| echoed(&w, &listener)).collect();
+    let _before: Vec<_> = (0..20).map(|_| echoed(&w, &listener)).collect();
     let mut held = Vec::with_capacity(10);
     let cost = measure(|| held.extend((0..10).map(|_| echoed(&w, &listener))));
     let each = cost.bytes_current / 20 - BUFFERS;

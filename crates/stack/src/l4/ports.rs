@@ -6,6 +6,7 @@
 //! cannot be for, but those that share address and port.
 
 mod choice;
+mod few;
 mod hash;
 #[cfg(test)]
 mod tests;
@@ -16,7 +17,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 pub(crate) use choice::{Range, ephemeral_range, may_bind_port};
 
+use few::Few;
 use hash::Keyed;
+use smallvec::SmallVec;
 
 use crate::errno;
 
@@ -143,7 +146,7 @@ struct Entry<T> {
 /// Claims of one port.
 #[derive(Debug, Default)]
 struct Port {
-    by_addr: HashMap<IpAddr, Slot, Keyed>,
+    by_addr: Few<IpAddr, Slot>,
     /// How many asked for it by `bind`.
     by_bind: usize,
 }
@@ -153,7 +156,7 @@ struct Port {
 struct Slot {
     hearing: Vec<u64>,
     /// Connected, or not listening. Of a server these are many, and none of them is walked over for a packet.
-    others: std::collections::BTreeSet<u64>,
+    others: Few<u64, ()>,
     /// How many of all these have no `SO_REUSEADDR`: without any, who has it shares with all, and none is walked over.
     exclusive: usize,
     /// How many of all these are bound to a device: without any, the newest hears.
@@ -168,7 +171,7 @@ impl Slot {
             let at = self.hearing.partition_point(|&other| other < id);
             self.hearing.insert(at, id);
         } else {
-            self.others.insert(id);
+            self.others.insert(id, ());
         }
     }
 
@@ -178,7 +181,7 @@ impl Slot {
         self.on_device -= usize::from(claim.device != 0);
         match self.hearing.binary_search(&id) {
             Ok(at) => drop(self.hearing.remove(at)),
-            Err(_) => drop(self.others.remove(&id)),
+            Err(_) => self.others.remove(&id),
         }
     }
 }
@@ -191,7 +194,7 @@ struct Table<T> {
     entries: HashMap<u64, Entry<T>, Keyed>,
     ports: HashMap<u16, Port, Keyed>,
     /// Connected ones by this end and the other. More than one only if both said that they share.
-    peers: HashMap<(SocketAddr, SocketAddr), Vec<u64>, Keyed>,
+    peers: HashMap<(SocketAddr, SocketAddr), SmallVec<[u64; 1]>, Keyed>,
     /// Tickets given out.
     given: u64,
 }
@@ -393,7 +396,7 @@ impl<T: Clone> Ports<T> {
         let Some(port) = table.ports.get(&ends.dst.port()) else { return Vec::new() };
         let mut ids = Vec::new();
         for slot in keys(ends.dst.ip()).into_iter().flatten().filter_map(|addr| port.by_addr.get(&addr)) {
-            ids.extend(slot.hearing.iter().chain(&slot.others).copied());
+            ids.extend(slot.hearing.iter().chain(slot.others.keys()).copied());
         }
         ids.sort_unstable();
         let fits = |entry: &&Entry<T>| {
@@ -428,7 +431,7 @@ impl<T> Table<T> {
             let Some(slot) = port.by_addr.get(addr) else { return false };
             let all_share = claim.reuse_addr && slot.exclusive == 0;
             let hearing = !(all_share && rules == Rules::Datagram) && slot.hearing.iter().any(clashes);
-            hearing || !listening && !all_share && slot.others.iter().any(clashes)
+            hearing || !listening && !all_share && slot.others.keys().any(clashes)
         };
         if claim.addr.is_unspecified() {
             return port.by_addr.keys().any(at);
@@ -492,8 +495,12 @@ impl<T> Table<T> {
     fn put(&mut self, id: u64, entry: Entry<T>) {
         let port = self.ports.entry(entry.claim.port).or_default();
         port.by_bind += usize::from(entry.by_bind);
-        let slot = port.by_addr.entry(entry.claim.addr).or_default();
-        slot.put(id, &entry.claim, entry.hears);
+        if port.by_addr.get(&entry.claim.addr).is_none() {
+            port.by_addr.insert(entry.claim.addr, Slot::default());
+        }
+        if let Some(slot) = port.by_addr.get_mut(&entry.claim.addr) {
+            slot.put(id, &entry.claim, entry.hears);
+        }
         if let Some(peer) = entry.peer {
             self.peers.entry((SocketAddr::new(entry.claim.addr, entry.claim.port), peer)).or_default().push(id);
         }
@@ -530,7 +537,7 @@ impl<T> Table<T> {
         if let Some(peer) = entry.peer {
             let key = (SocketAddr::new(addr, number), peer);
             if let Some(ids) = self.peers.get_mut(&key) {
-                ids.retain(|&other| other != id);
+                ids.retain(|other| *other != id);
                 if ids.is_empty() {
                     self.peers.remove(&key);
                 }

@@ -1,28 +1,42 @@
-//! When nothing is said on a connection for a while its engine rests, and takes no memory.
+//! When nothing is said on a connection for a while its engine rests, and little is kept of what can be found out again.
 
 use std::time::Duration;
 
 use super::smoltcp::Position;
-use super::sock::Inner;
+use super::sock::{Inner, Sock};
 
-impl Inner {
-    /// From when on the engine may rest, which does not want to be polled.
-    pub(super) fn rests_at(&self) -> Option<Duration> {
-        let at = self.engine.as_ref()?.rests_at()?;
-        self.position().map(|_| at)
+/// For so long after it is believed no more the short way is remembered: who uses it asks for it again before that.
+const GRACE: Duration = Duration::from_secs(1);
+
+impl Sock {
+    /// When there is something to [rest](Self::rest) from: for who has asked the engine whether it wants to be polled, and was
+    /// told that it does not.
+    pub(super) fn rests_at(&self, inner: &Inner) -> Option<Duration> {
+        let engine = inner.engine.as_ref()?;
+        if engine.is_resting() {
+            return self.path().as_ref().map(|path| path.until() + GRACE);
+        }
+        inner.position().and(engine.rests_at())
     }
 
-    /// Lets it rest if nothing happened meanwhile.
-    pub(super) fn rest(&mut self, now: Duration) {
-        let Some(engine) = &mut self.engine else { return };
-        if engine.poll_at(now).is_some() || engine.rests_at().is_none_or(|at| at > now) {
+    /// Lets the engine rest if nothing happened meanwhile, and forgets the way if nobody uses it.
+    pub(super) fn rest(&self, now: Duration, inner: &mut Inner) {
+        let Some(engine) = &mut inner.engine else { return };
+        if engine.poll_at(now).is_some() || self.rests_at(inner).is_none_or(|at| at > now) {
             return;
         }
-        if let (Some(position), Some(engine)) = (self.position(), &mut self.engine) {
+        let Some(engine) = &inner.engine else { return };
+        if engine.is_resting() {
+            self.forget_way();
+        } else if let (Some(position), Some(engine)) = (inner.position(), &mut inner.engine) {
             engine.rest(position);
+            // They are of packets: the next looks for its route, and learns the short way itself if that is wanted.
+            (inner.way, inner.trail) = (None, None);
         }
     }
+}
 
+impl Inner {
     /// Where the connection stands, if that is all that there is to know of it.
     fn position(&self) -> Option<Position> {
         let engine = self.engine.as_ref()?;

@@ -274,7 +274,7 @@ impl Sock {
         } else {
             inner.engine.as_mut().and_then(|engine| engine.poll_at(now))
         };
-        let rests = if engine.is_none() { inner.rests_at() } else { None };
+        let rests = if engine.is_none() { self.rests_at(inner) } else { None };
         let due = &inner.due;
         let unheard = due.unheard.map(|since| since + inner.patience());
         let next = [engine, rests, due.handshake, unheard, due.keepalive, due.forget].into_iter().flatten().min();
@@ -330,7 +330,7 @@ impl Sock {
             && let Some(engine) = &mut inner.engine
         {
             engine.poll(now, out);
-            inner.rest(now);
+            self.rest(now, inner);
         }
     }
 

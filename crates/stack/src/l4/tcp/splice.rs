@@ -35,8 +35,8 @@ pub(super) struct Path {
     /// Who sent the segment that learnt it, and who answered.
     first: u64,
     ends: [Weak<Sock>; 2],
-    there: Vec<Crossing>,
-    back: Vec<Crossing>,
+    there: Box<[Crossing]>,
+    back: Box<[Crossing]>,
 }
 
 /// How far the engine's sequence numbers lag behind the connection's, either way: as many bytes took the short way.
@@ -164,6 +164,11 @@ impl Path {
         self.begun == sock.stack.changes()
     }
 
+    /// How long it is believed.
+    pub(super) const fn until(&self) -> Duration {
+        self.until
+    }
+
     pub(super) const fn ends(&self) -> &[Weak<Sock>; 2] {
         &self.ends
     }
@@ -225,6 +230,7 @@ impl Sock {
         let Trail { begun, there, back, end: Some(end), .. } = *trail else { return };
         let Some(other) = end.upgrade() else { return };
         let ends = [Arc::downgrade(self), end];
+        let (there, back) = (there.into_boxed_slice(), back.into_boxed_slice());
         let path = Arc::new(Path { begun, until: cx.now() + FRESH, first: self.cookie, ends, there, back });
         *self.path() = Some(Arc::clone(&path));
         *other.path() = Some(path);

@@ -45,8 +45,8 @@ struct Only {
 /// below; but for the timestamp that a SYN would echo, which [`arrange_options`](segment::arrange_options) takes out.
 static SPARE: Mutex<Vec<Only>> = Mutex::new(Vec::new());
 
-/// So many of them at most: of who opens and who accepts, in some threads.
-const SPARES: usize = 8;
+/// So many of them at most: of who opens and who accepts, in some threads, and of who speaks now and then.
+const SPARES: usize = 32;
 
 impl Only {
     fn new(plan: &Plan) -> Self {

@@ -15,8 +15,8 @@ use super::{Engine, HERE, THERE};
 use crate::l4::tcp::segment::{self, ACK, Header, SYN};
 use crate::l4::tcp::state::State;
 
-/// How long nothing happens before an engine rests.
-const REST: Duration = Duration::from_secs(1);
+/// How long nothing happens before an engine rests: a retransmission timeout, after which Linux begins slowly, too.
+const REST: Duration = Duration::from_millis(250);
 
 /// What is known of a connection beside its engine. Sequence numbers are the engine's.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,6 +49,11 @@ impl Engine {
             && self.unacknowledged() == 0
             && self.heard.is_some();
         quiet.then(|| self.used + REST)
+    }
+
+    /// Is there no more than that?
+    pub(in crate::l4::tcp) fn is_resting(&self) -> bool {
+        self.awake.is_none()
     }
 
     /// Keeps no more than where the connection stands.
