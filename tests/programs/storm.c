@@ -110,7 +110,7 @@ int main(int argc, char **argv) {
     int ids = named();
     for (long at = 0; at < rounds; at++) close(held[at]);
     int after = open_descriptors();
-    printf("signals %s, rounds %s\n", signals > 100 ? "came" : "were few", rounds > 10 ? "ran" : "were few");
+    printf("signals %s, rounds %s\n", signals > 30 ? "came" : "were few", rounds > 10 ? "ran" : "were few");
     printf("lost %ld, twice %ld, other errors %ld, ids too many %ld, descriptors left %d\n", lost, twice, wrong, ids - rounds,
            after - before);
     show("after a wait", waited);

@@ -55,6 +55,11 @@ pub(crate) fn lasting(fd: OwnedFd) -> Result<OwnedFd, i32> {
     Ok(fd)
 }
 
+/// Is so much of the table in use that what can be elsewhere should be? The lowest free number is given.
+pub(crate) fn is_crowded(fd: &OwnedFd) -> bool {
+    fd.as_raw_fd() >= ceiling() / 4 * 3
+}
+
 /// Is there room for one more that stays? `any` is a descriptor of ours.
 ///
 /// # Errors

@@ -15,6 +15,7 @@
 
 #![warn(missing_docs)]
 
+mod annex;
 mod blocks;
 mod bpf;
 mod caller;

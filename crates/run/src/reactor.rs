@@ -1,7 +1,7 @@
 //! What the main thread waits for: one epoll, each source named by a token.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -109,8 +109,18 @@ impl Reactor {
 
     /// Reports each arrival on `fd` and each departure from it (edge-triggered).
     pub(crate) fn edges(&self, fd: impl AsFd, token: Token) -> io::Result<()> {
+        Self::edges_of(self.epoll.as_fd(), fd, token)
+    }
+
+    /// The number of its epoll in the table of this process.
+    pub(crate) fn number(&self) -> RawFd {
+        self.epoll.as_raw_fd()
+    }
+
+    /// As [`Self::edges`], by a thread with another table: `epoll` is its copy.
+    pub(crate) fn edges_of(epoll: BorrowedFd<'_>, fd: impl AsFd, token: Token) -> io::Result<()> {
         let flags = ARRIVALS | epoll::EventFlags::OUT;
-        Ok(epoll::add(&self.epoll, fd, epoll::EventData::new_u64(token.encode()), flags)?)
+        Ok(epoll::add(epoll, fd, epoll::EventData::new_u64(token.encode()), flags)?)
     }
 
     /// From now on also reports each departure from `fd`, of which [`Self::arrivals`] are reported; or no more.

@@ -114,6 +114,7 @@ impl Supervisor {
             sockets: Sockets::new()?,
             unix: crate::unix::Names::default(),
             swaps: crate::inet::ring::Swaps::default(),
+            annexes: crate::annex::Annexes::default(),
             switchboard: crate::inet::stream::Switchboard::default(),
             closings: fast_local.then(|| Arc::new(Closings::new(&reactor))),
             users,

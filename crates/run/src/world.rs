@@ -43,6 +43,8 @@ pub(crate) struct World {
     pub(crate) sockets: Sockets,
     /// How their ends are connected.
     pub(crate) switchboard: crate::inet::stream::Switchboard,
+    /// Where our ends of connections are that this table has no room for.
+    pub(crate) annexes: crate::annex::Annexes,
     /// When joined ends are closed; `None` if the run's connections are not to be joined.
     pub(crate) closings: Option<Arc<crate::closings::Closings>>,
     /// Packet sockets' memory on its way into programs.

@@ -260,12 +260,10 @@ impl StreamFd {
             drop((wire, end));
             return self.join_over(world, task, notification, (child, inherited), taken);
         }
-        // It moves nothing before the program has it.
-        let wire = pump::Wire::paused(wire);
         inherited.give(end.as_fd());
         let fresh = self.admit(world, id, kept, child, &end).and_then(|fresh| {
-            fresh.bound(wire.end());
-            let watched = world.reactor.arrivals(wire.end(), Token::Socket(id.ino));
+            fresh.bound(wire.as_fd());
+            let watched = world.reactor.arrivals(&wire, Token::Socket(id.ino));
             watched.inspect_err(|_| drop(world.sockets.remove(id))).map_err(|e| sys::errno_of(&e))?;
             Ok(fresh)
         });
@@ -273,7 +271,8 @@ impl StreamFd {
             Ok(fresh) => fresh,
             Err(e) => return Err((notification, e)),
         };
-        lock(&fresh.state).phase = Phase::Open(wire);
+        // It moves nothing before the program has it.
+        lock(&fresh.state).phase = Phase::Open(pump::Wire::paused(wire));
         let cloexec = accept_flags(&call) & libc::SOCK_CLOEXEC != 0;
         let delivery = notification.fd(end.as_fd(), cloexec);
         drop(end);

@@ -8,6 +8,7 @@
 
 mod accept;
 mod connect;
+mod end;
 mod inherit;
 mod join;
 mod options;
@@ -281,7 +282,9 @@ impl StreamFd {
             // Whoever has the lock just moves these bytes: who lists does not wait for that.
             let Ok(state) = me.state.try_lock() else { return (0, 0) };
             let (held, unsent) = match &state.phase {
-                Phase::Open(wire) => (wire.held.len(), sys::readable_bytes(wire.end())),
+                Phase::Open(wire) => {
+                    (wire.held.len(), wire.end.get().map_or(0, |end| sys::readable_bytes(end.as_fd())))
+                }
                 Phase::Meeting(meeting) => (0, sys::readable_bytes(meeting.wire.as_fd())),
                 Phase::Joined(_) => (0, 0),
                 _ => return (0, 0),

@@ -106,7 +106,7 @@ impl StreamFd {
         }
         self.socket.set_receive_buffer(asked, force);
         match &lock(&self.state).phase {
-            Phase::Open(wire) => self.bound(wire.end()),
+            Phase::Open(wire) => wire.end.get().iter().for_each(|end| self.bound(end.as_fd())),
             Phase::Meeting(meeting) => self.bound(meeting.wire.as_fd()),
             _ => {}
         }

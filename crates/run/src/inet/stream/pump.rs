@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use pernet_stack::{TcpState, TcpWay};
 
+use super::end::End;
 use super::pipe::Pipe;
 use super::splice::Direct;
 use super::{Phase, State, StreamFd, splice};
@@ -31,7 +32,7 @@ thread_local! {
 
 /// Our end of a connection with a program.
 pub(super) struct Wire {
-    pub(super) end: OwnedFd,
+    pub(super) end: End,
     /// Bytes for the program for which there was no room.
     pub(super) held: Vec<u8>,
     /// Whose bytes those are if it waits until they are gone: its own go from wire to wire.
@@ -86,7 +87,7 @@ impl Wire {
     /// Whatever was told of it before.
     pub(super) fn new(end: OwnedFd) -> Self {
         Self {
-            end,
+            end: end.into(),
             held: Vec::new(),
             feeder: None,
             urgent: None,
@@ -122,14 +123,10 @@ impl Wire {
         self.paused = false;
     }
 
-    pub(super) fn end(&self) -> BorrowedFd<'_> {
-        self.end.as_fd()
-    }
-
     /// Moves up to a buffer's length without a copy.
-    fn pass<'p>(&mut self, world: &World, open: Direct<'p>, buffer: &mut [u8]) -> Passed<'p> {
+    fn pass<'p>(&mut self, world: &World, end: BorrowedFd<'_>, open: Direct<'p>, buffer: &mut [u8]) -> Passed<'p> {
         Pipe::with(|pipe| {
-            let Some(filled) = pipe.and_then(|pipe| pipe.fill(self.end(), buffer.len())) else {
+            let Some(filled) = pipe.and_then(|pipe| pipe.fill(end, buffer.len())) else {
                 return Passed::None(Some(open));
             };
             self.bulk = filled.len() >= BULK;
@@ -141,9 +138,13 @@ impl Wire {
     }
 
     /// Asks to be told when there is room for what waits, or no more. Asking looks at once, so nothing is missed.
-    pub(super) fn watch_room(&mut self, world: &World, id: FileId) {
+    /// Of one that is away it is told anyway.
+    pub(super) fn watch_room(&mut self, world: &World, id: FileId, end: &OwnedFd) {
+        if self.end.is_away() {
+            return;
+        }
         let wanted = !self.held.is_empty() || self.urgent.is_some();
-        if wanted != self.watches_room && world.reactor.departures(&self.end, Token::Socket(id.ino), wanted).is_ok() {
+        if wanted != self.watches_room && world.reactor.departures(end, Token::Socket(id.ino), wanted).is_ok() {
             self.watches_room = wanted;
         }
     }
@@ -168,15 +169,22 @@ impl StreamFd {
         if wire.paused {
             return false;
         }
+        let Ok(end) = wire.end.get() else {
+            // Those who use the last numbers just now give them back.
+            world.sockets.watch(self.id, &world.reactor);
+            return false;
+        };
         let (out, inward) = BUFFER.with_borrow_mut(|buffer| {
             buffer.resize(PIECE, 0);
-            match self.outward(world, wire, buffer) {
+            match self.outward(world, wire, end.as_fd(), buffer) {
                 // There is nobody to be told anything.
                 Flow::Gone => (Flow::Gone, Flow::Waits),
-                out => (out, self.inward(wire, buffer)),
+                out => (out, self.inward(wire, end.as_fd(), buffer)),
             }
         });
-        wire.watch_room(world, self.id);
+        wire.watch_room(world, self.id, &end);
+        drop(end);
+        wire.end.relieve(world, self.id);
         let told = std::mem::take(&mut wire.told);
         if told != 0 {
             state.told = told;
@@ -212,14 +220,14 @@ impl StreamFd {
     }
 
     /// From the program to the stack.
-    fn outward(&self, world: &World, wire: &mut Wire, buffer: &mut [u8]) -> Flow {
+    fn outward(&self, world: &World, wire: &mut Wire, end: BorrowedFd<'_>, buffer: &mut [u8]) -> Flow {
         for _ in 0..TURN {
             if wire.drained {
                 return Flow::Waits;
             }
             if wire.heard_end {
                 // Nothing tells of a close but this: there is nothing left to read.
-                if sys::is_hung_up(wire.end()) && !wire.closes_silently() {
+                if sys::is_hung_up(end) && !wire.closes_silently() {
                     return Flow::Gone;
                 }
                 wire.drained = true;
@@ -228,13 +236,13 @@ impl StreamFd {
             let room = self.socket.send_room().min(buffer.len());
             let over = self.socket.state() == TcpState::Close;
             if room == 0 && !over {
-                return if sys::is_hung_up(wire.end()) && self.socket.unacknowledged() == 0 {
+                return if sys::is_hung_up(end) && self.socket.unacknowledged() == 0 {
                     Flow::Gone
                 } else {
                     Flow::Waits
                 };
             }
-            let next = sys::next_in_stream(wire.end());
+            let next = sys::next_in_stream(end);
             let (mut most, mut peer) = (PACKETS, None);
             match self.socket.way() {
                 _ if over || !matches!(next, sys::Waiting::Something | sys::Waiting::Last) => {}
@@ -265,18 +273,18 @@ impl StreamFd {
                 _ => &mut buffer[..room],
             };
             let passed = match direct {
-                Some(open) if wire.bulk && next != sys::Waiting::Urgent => wire.pass(world, open, piece),
+                Some(open) if wire.bulk && next != sys::Waiting::Urgent => wire.pass(world, end, open, piece),
                 direct => Passed::None(direct),
             };
             let (taken, direct) = match passed {
                 Passed::All => continue,
                 Passed::Here(n) => (Ok(n), None),
-                Passed::None(direct) => (sys::recv_flags(wire.end(), piece, libc::MSG_DONTWAIT), direct),
+                Passed::None(direct) => (sys::recv_flags(end, piece, libc::MSG_DONTWAIT), direct),
             };
             match taken {
                 Ok(0) => {
                     wire.heard_end = true;
-                    let gone = !wire.closes_silently() && (next == sys::Waiting::Last || sys::is_hung_up(wire.end()));
+                    let gone = !wire.closes_silently() && (next == sys::Waiting::Last || sys::is_hung_up(end));
                     if gone {
                         if !wire.held.is_empty() {
                             // It leaves bytes unread.
@@ -304,7 +312,7 @@ impl StreamFd {
                             // There was room: nobody else writes.
                             Err(libc::EAGAIN) => break,
                             Err(libc::EPIPE) => {
-                                sys::shutdown(wire.end(), libc::SHUT_RD);
+                                sys::shutdown(end, libc::SHUT_RD);
                                 wire.heard_end = true;
                                 break;
                             }
@@ -327,10 +335,10 @@ impl StreamFd {
     }
 
     /// From the stack to the program.
-    pub(super) fn inward(&self, wire: &mut Wire, buffer: &mut [u8]) -> Flow {
+    pub(super) fn inward(&self, wire: &mut Wire, end: BorrowedFd<'_>, buffer: &mut [u8]) -> Flow {
         for _ in 0..TURN {
             if !wire.held.is_empty() {
-                match sys::send_flags(wire.end(), &wire.held, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) {
+                match sys::send_flags(end, &wire.held, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) {
                     Ok(n) => drop(wire.held.drain(..n)),
                     Err(e) if matches!(sys::errno_of(&e), libc::EAGAIN | libc::EINTR) => return Flow::Waits,
                     Err(_) => {
@@ -342,7 +350,7 @@ impl StreamFd {
             }
             if let Some(byte) = wire.urgent {
                 let flags = libc::MSG_OOB | libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-                match sys::send_flags(wire.end(), &[byte], flags) {
+                match sys::send_flags(end, &[byte], flags) {
                     Err(e) if matches!(sys::errno_of(&e), libc::EAGAIN | libc::EINTR) => return Flow::Waits,
                     // What is refused otherwise it has no use for.
                     _ => wire.urgent = None,
@@ -361,13 +369,13 @@ impl StreamFd {
             match self.socket.recv(buffer) {
                 Ok(0) => {
                     wire.told_end = true;
-                    sys::shutdown(wire.end(), libc::SHUT_WR);
+                    sys::shutdown(end, libc::SHUT_WR);
                     return Flow::Waits;
                 }
                 Ok(_) if wire.deaf => {}
                 Ok(n) => {
                     let piece = &buffer[..n];
-                    let sent = sys::send_flags(wire.end(), piece, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
+                    let sent = sys::send_flags(end, piece, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL);
                     match sent {
                         Ok(sent) => wire.held.extend_from_slice(&piece[sent..]),
                         Err(e) if matches!(sys::errno_of(&e), libc::EAGAIN | libc::EINTR) => {

@@ -3,7 +3,7 @@
 //! Whoever moves bytes holds both sockets: his own, whose bytes they are, and the peer's, which he only tries to lock. Two
 //! that want each other's give way and come again, so nobody waits for anybody in a ring.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, MutexGuard, TryLockError};
 
 use pernet_stack::TcpShortcut;
@@ -37,6 +37,7 @@ pub(super) enum Door<'p> {
 pub(super) struct Direct<'p> {
     way: &'p TcpShortcut,
     id: FileId,
+    end: Arc<OwnedFd>,
     state: MutexGuard<'p, State>,
 }
 
@@ -65,14 +66,15 @@ impl Peer {
             Err(TryLockError::Poisoned(state)) => state.into_inner(),
         };
         let Some(wire) = wire(&mut state) else { return Door::Closed };
+        let Ok(end) = wire.end.get() else { return Door::Busy };
         if wire.held.is_empty() && self.stream.socket.received() > 0 {
             // An error is told once, and now it was told to us.
-            if let Flow::Reset(error) = self.stream.inward(wire, buffer) {
+            if let Flow::Reset(error) = self.stream.inward(wire, end.as_fd(), buffer) {
                 self.stream.plant(world, &mut state, error);
                 return Door::Closed;
             }
         }
-        wire.watch_room(world, self.stream.id);
+        wire.watch_room(world, self.stream.id, &end);
         if !wire.held.is_empty() {
             wire.feeder = Some(from);
             return Door::Full;
@@ -80,7 +82,7 @@ impl Peer {
         if wire.urgent.is_some() || wire.told_end {
             return Door::Closed;
         }
-        Door::Open(Direct { way: &self.way, id: self.stream.id, state })
+        Door::Open(Direct { way: &self.way, id: self.stream.id, end, state })
     }
 }
 
@@ -90,8 +92,8 @@ impl Direct<'_> {
         if !self.way.advance(bytes.len()) {
             return false;
         }
-        self.give(world, |wire| {
-            match sys::send_flags(wire.end.as_fd(), bytes, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) {
+        self.give(world, |wire, end| {
+            match sys::send_flags(end.as_fd(), bytes, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) {
                 Ok(n) => wire.held.extend_from_slice(bytes.get(n..).unwrap_or_default()),
                 Err(e) if matches!(sys::errno_of(&e), libc::EAGAIN | libc::EINTR) => wire.held.extend_from_slice(bytes),
                 Err(_) => return false,
@@ -104,12 +106,12 @@ impl Direct<'_> {
     /// The same of what is in a pipe; given back if it took none.
     pub(super) fn take_filled<'p>(mut self, world: &World, filled: Filled<'p>) -> Result<(), Filled<'p>> {
         let ready =
-            wire(&mut self.state).is_some_and(|wire| NeverWaits::of(&wire.end, &mut wire.never_waits).is_some());
+            wire(&mut self.state).is_some_and(|wire| NeverWaits::of(&self.end, &mut wire.never_waits).is_some());
         if !ready || !self.way.advance(filled.len()) {
             return Err(filled);
         }
-        self.give(world, |wire| {
-            let end = NeverWaits::of(&wire.end, &mut wire.never_waits);
+        self.give(world, |wire, end| {
+            let end = NeverWaits::of(end, &mut wire.never_waits);
             end.is_some_and(|end| filled.pour(end, &mut wire.held).is_ok())
         });
         Ok(())
@@ -117,9 +119,9 @@ impl Direct<'_> {
 
     /// Gives what the stack counts as received, unless the program has shut this direction down: it is `deaf` then, as to
     /// what comes by segments.
-    fn give(&mut self, world: &World, how: impl FnOnce(&mut Wire) -> bool) {
+    fn give(&mut self, world: &World, how: impl FnOnce(&mut Wire, &OwnedFd) -> bool) {
         let Some(wire) = wire(&mut self.state) else { return };
-        wire.deaf = !how(wire);
-        wire.watch_room(world, self.id);
+        wire.deaf = !how(wire, &self.end);
+        wire.watch_room(world, self.id, &self.end);
     }
 }

@@ -7,18 +7,13 @@ use std::hash::Hash;
 use super::hash::Keyed;
 
 /// A map without an order. What holds one has no memory of its own.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) enum Few<K, V> {
+    #[default]
     None,
     One(K, V),
     /// More than one, at some time.
     Many(HashMap<K, V, Keyed>),
-}
-
-impl<K, V> Default for Few<K, V> {
-    fn default() -> Self {
-        Self::None
-    }
 }
 
 impl<K: Eq + Hash + Copy, V> Few<K, V> {

@@ -16,7 +16,7 @@ impl Sock {
         if engine.is_resting() {
             return self.path().as_ref().map(|path| path.until() + GRACE);
         }
-        inner.position().and(engine.rests_at())
+        inner.position().and_then(|_| engine.rests_at())
     }
 
     /// Lets the engine rest if nothing happened meanwhile, and forgets the way if nobody uses it.

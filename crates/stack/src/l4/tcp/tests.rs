@@ -39,9 +39,10 @@ impl Pair {
 
     fn put(&mut self, to_b: bool, frames: Vec<Frame>) {
         self.sent += frames.len();
-        let headers = frames.iter().filter_map(|frame| Header::parse(frame.data())).filter(|header| header.has(ACK));
+        let mut headers =
+            frames.iter().filter_map(|frame| Header::parse(frame.data())).filter(|header| header.has(ACK));
         let last = &mut self.last[usize::from(!to_b)];
-        *last = headers.last().or(*last);
+        *last = headers.next_back().or(*last);
         self.wire.extend(frames.into_iter().map(|frame| (to_b, frame)));
     }
 
