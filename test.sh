@@ -3,7 +3,8 @@
 set -eu
 cd "$(dirname "$0")"
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
-step() { printf '\n== %s\n' "$*"; }
+begin=$(date +%s)
+step() { printf '\n== %s (%s s)\n' "$*" "$(($(date +%s) - begin))"; }
 
 step "what the tests need"
 wanted=
@@ -55,3 +56,4 @@ cargo test -p pernet --features tracing --test tracing --locked
 step "the core under random schedules"
 RUSTFLAGS="--cfg pernet_shuttle" RUST_BACKTRACE=0 SHUTTLE_SILENCE_WARNINGS=1 cargo test -p pernet \
     --no-default-features --test shuttle --target-dir "${CARGO_TARGET_DIR:-target}/shuttle" --locked
+step "over"

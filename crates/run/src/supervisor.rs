@@ -24,6 +24,10 @@ use crate::users::Users;
 use crate::vfs::Vfs;
 use crate::world::{Deaths, World, lock};
 
+/// For how long connections that are quiet keep their buffers: a retransmission timeout, after which Linux begins slowly, too.
+/// [Others](crate::blocks) are soon had.
+const KEEP_BUFFERS: Duration = Duration::from_millis(250);
+
 /// How often things are looked at that no event tells.
 const LOOK: Duration = Duration::from_millis(200);
 /// Looking for closed sockets takes at most one part in so many of a processor's time.
@@ -90,6 +94,7 @@ impl Supervisor {
         let wake = reactor.clone();
         let namespaces = Namespaces::builder().on_work(Arc::new(move || wake.wake())).build();
         let stack = Stack::register(&namespaces).map_err(|e| core(&e))?;
+        stack.keep_buffers(KEEP_BUFFERS);
         let wake = reactor.clone();
         stack.on_timer(Arc::new(move |after| match after {
             Some(after) => wake.wake_by(after),

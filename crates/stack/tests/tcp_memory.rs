@@ -74,6 +74,7 @@ fn an_idle_connection_costs_its_buffers_and_little_else() {
 fn an_idle_connection_costs_its_buffers_for_a_second_and_goes_on_when_it_is_used() {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let w = world();
+    w.stack.keep_buffers(Duration::from_secs(1));
     let listener = listener(&w);
     // Those that wait for the next connection are there.
     let _before: Vec<_> = (0..20).map(|_| echoed(&w, &listener)).collect();

@@ -58,6 +58,8 @@ pub(crate) struct Inner {
     pub(crate) softnet: Softnet,
     /// When connections want to be looked at.
     pub(crate) sock_timers: SockTimers,
+    /// Microseconds for which connections that are quiet keep their buffers.
+    pub(crate) rest_after: AtomicU64,
     /// Who waits in calls.
     pub(crate) sleepers: Sleepers,
     /// How often something was changed that bears on where packets go: see [`Stack::changes`].
@@ -68,6 +70,9 @@ pub(crate) struct Inner {
     on_timer: RwLock<Option<OnTimer>>,
     key: OnceLock<Key<LinkDevices>>,
 }
+
+/// By default ten seconds: a program that uses the library may have an allocator that writes every byte of a buffer.
+const REST: u64 = 10_000_000;
 
 type OnTimer = Arc<dyn Fn(Option<Duration>) + Send + Sync>;
 
@@ -113,6 +118,7 @@ impl Stack {
             random,
             softnet: Softnet::default(),
             sock_timers: SockTimers::default(),
+            rest_after: AtomicU64::new(REST),
             sleepers: Sleepers::default(),
             changes: AtomicU64::new(0),
             births: Births::default(),

@@ -1,12 +1,23 @@
 //! When nothing is said on a connection for a while its engine rests, and little is kept of what can be found out again.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::smoltcp::Position;
 use super::sock::{Inner, Sock};
+use crate::dev::Stack;
 
 /// For so long after it is believed no more the short way is remembered: who uses it asks for it again before that.
 const GRACE: Duration = Duration::from_secs(1);
+
+impl Stack {
+    /// For how long connections on which nothing is said keep their buffers, which are ten seconds else. When something is said
+    /// again they get others: that costs two blocks of zeros of 256 KiB, so it depends on the allocator how short this may be.
+    pub fn keep_buffers(&self, of_the_quiet: Duration) {
+        let micros = u64::try_from(of_the_quiet.as_micros()).unwrap_or(u64::MAX);
+        self.inner().rest_after.store(micros, Ordering::Relaxed);
+    }
+}
 
 impl Sock {
     /// When there is something to [rest](Self::rest) from: for who has asked the engine whether it wants to be polled, and was
@@ -16,7 +27,9 @@ impl Sock {
         if engine.is_resting() {
             return self.path().as_ref().map(|path| path.until() + GRACE);
         }
-        inner.position().and_then(|_| engine.rests_at())
+        let after = Duration::from_micros(self.stack.inner().rest_after.load(Ordering::Relaxed));
+        let quiet = engine.quiet_since()?;
+        inner.position().map(|_| quiet + after)
     }
 
     /// Lets the engine rest if nothing happened meanwhile, and forgets the way if nobody uses it.

@@ -73,7 +73,7 @@ impl Pair {
     fn rest(&mut self, b: bool) -> bool {
         let (now, last) = (self.now, self.last[usize::from(b)].unwrap());
         let engine = if b { &mut self.b } else { &mut self.a };
-        if engine.poll_at(now).is_some() || engine.rests_at().is_none_or(|at| at > now) {
+        if engine.poll_at(now).is_some() || engine.quiet_since().is_none_or(|at| at + Duration::from_secs(1) > now) {
             return false;
         }
         engine.rest(Position { snd_nxt: last.end(), rcv_nxt: last.ack, timestamp: Some(5) });

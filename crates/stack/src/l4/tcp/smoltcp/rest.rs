@@ -15,9 +15,6 @@ use super::{Engine, HERE, THERE};
 use crate::l4::tcp::segment::{self, ACK, Header, SYN};
 use crate::l4::tcp::state::State;
 
-/// How long nothing happens before an engine rests: a retransmission timeout, after which Linux begins slowly, too.
-const REST: Duration = Duration::from_millis(250);
-
 /// What is known of a connection beside its engine. Sequence numbers are the engine's.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::l4::tcp) struct Position {
@@ -40,15 +37,15 @@ pub(super) struct Rest {
 }
 
 impl Engine {
-    /// From when on it may [rest](Self::rest), if nothing happens: for who has [asked](Self::poll_at) whether it wants to be polled,
-    /// and was told that it does not.
-    pub(in crate::l4::tcp) fn rests_at(&self) -> Option<Duration> {
+    /// Since when nothing happened, if it may [rest](Self::rest): for who has [asked](Self::poll_at) whether it wants to be
+    /// polled, and was told that it does not.
+    pub(in crate::l4::tcp) fn quiet_since(&self) -> Option<Duration> {
         let quiet = self.awake.is_some()
             && self.state() == State::Established
             && self.received() == 0
             && self.unacknowledged() == 0
             && self.heard.is_some();
-        quiet.then(|| self.used + REST)
+        quiet.then_some(self.used)
     }
 
     /// Is there no more than that?
