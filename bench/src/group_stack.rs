@@ -7,7 +7,8 @@
 //! | `tcp_connect` | a new connection, made and closed |
 //! | `tcp_round_trip`, `udp_round_trip`, `udp_connected_round_trip` | a byte or a datagram of 64 there and back |
 //!
-//! And, of pernet alone, those of [`crate::in_process`], and of TCP once more with `_joined` behind: by `pernet run --fast-local`.
+//! And, of pernet alone, `tcp_idle_between_programs`, the supervisor's memory of a connection that is idle, those of
+//! [`crate::in_process`], and of TCP once more with `_joined` behind: by `pernet run --fast-local`.
 
 use crate::group_run::beside_this_program;
 use crate::report;
@@ -67,6 +68,8 @@ ip -n far link set far up
 ip netns exec far "$bench" traffic --serve & server=$!
 trap 'kill $server 2>/dev/null || :' EXIT
 "$bench" traffic --server 10.99.0.2 --side "$side" --n "$n"
+# Whose child this is carries what is inside.
+if [ "$side" = pernet ]; then "$bench" traffic --server 10.99.0.2 --side "$side" --n "$n" --idle-in "$PPID"; fi
 if command -v ping >/dev/null; then
     echo "ping $(ping -q -c 200 -i 0.01 10.99.0.2 | tail -n 1)"
 fi
@@ -108,6 +111,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 /// Packets of one process, in one of their own: they measure memory, too.
 fn in_process(args: &Args) -> Result<Vec<Row>> {
     let mut command = Command::new(env::current_exe().context("where is this program?")?);
+    // Else glibc forgets where blocks begin that it gives back to the machine, with the first large one that is.
+    command.env("GLIBC_TUNABLES", "glibc.malloc.mmap_threshold=131072");
     let out = command.args(["in-process", "--ms", &(args.seconds * 1000).to_string()]).output()?;
     if !out.status.success() {
         bail!("in process: {}: {}", out.status, String::from_utf8_lossy(&out.stderr).trim());

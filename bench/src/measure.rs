@@ -101,17 +101,23 @@ fn kib_of(text: &str, name: &str) -> Option<u64> {
 
 /// Anonymous memory of this process that is resident, in KiB.
 pub(crate) fn own_memory_kib() -> Result<u64> {
-    own_status("RssAnon")
+    memory_kib(std::process::id())
 }
 
 /// The most memory that was ever resident in this process, in KiB.
 pub(crate) fn own_peak_kib() -> Result<u64> {
-    own_status("VmHWM")
+    status(std::process::id(), "VmHWM")
 }
 
-fn own_status(name: &str) -> Result<u64> {
-    let text = fs::read_to_string("/proc/self/status").context("reading /proc/self/status")?;
-    kib_of(&text, name).with_context(|| format!("/proc/self/status has no {name} line"))
+/// Anonymous memory of a process that is resident, in KiB.
+pub(crate) fn memory_kib(pid: u32) -> Result<u64> {
+    status(pid, "RssAnon")
+}
+
+fn status(pid: u32, name: &str) -> Result<u64> {
+    let file = format!("/proc/{pid}/status");
+    let text = fs::read_to_string(&file).with_context(|| format!("reading {file}"))?;
+    kib_of(&text, name).with_context(|| format!("{file} has no {name} line"))
 }
 
 #[cfg(test)]

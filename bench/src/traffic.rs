@@ -1,7 +1,7 @@
 //! What the group `stack` sends: a server in one namespace, a client in another, both this program started again. They use
 //! the standard library's sockets and know nothing of who carries the packets.
 
-use crate::measure::{median, rounded};
+use crate::measure::{self, median, rounded};
 use crate::row::{Row, Side};
 use anyhow::{Context, Result, ensure};
 use std::io::{ErrorKind, Read, Write};
@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 const DOOR: u16 = 7001;
 /// Bytes are sent back here, by connection and by datagram.
 const ECHO: u16 = 7002;
+
+/// After so long a connection is idle.
+const QUIET: Duration = Duration::from_secs(3);
 
 /// Arguments of the hidden `traffic` command.
 #[derive(clap::Args)]
@@ -29,6 +32,9 @@ pub(crate) struct Args {
     /// How many connections and round trips.
     #[arg(long, default_value_t = 2000)]
     n: u64,
+    /// Measure what so many idle connections cost this process.
+    #[arg(long)]
+    idle_in: Option<u32>,
 }
 
 /// Serves, or measures and prints rows as JSON.
@@ -38,7 +44,11 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let server = args.server.context("--serve or --server")?;
     let side = args.side.context("--side")?;
-    for row in measure(side, server, args.n)? {
+    let rows = match args.idle_in {
+        Some(pid) => vec![idle(side, server, args.n, pid)?],
+        None => measure(side, server, args.n)?,
+    };
+    for row in rows {
         println!("{}", row.to_json());
     }
     Ok(())
@@ -106,6 +116,28 @@ fn measure(side: Side, server: std::net::IpAddr, n: u64) -> Result<Vec<Row>> {
     })?;
     rows.push(row("udp_connected_round_trip", &connected));
     Ok(rows)
+}
+
+/// Memory of a connection, both its ends, that was used and is idle, in the process that carries it.
+fn idle(side: Side, server: std::net::IpAddr, n: u64, pid: u32) -> Result<Row> {
+    let echo = SocketAddr::from((server, ECHO));
+    let used = || {
+        let mut stream = patiently(|| TcpStream::connect(echo))?;
+        let mut piece = [7; 1000];
+        stream.write_all(&piece)?;
+        stream.read_exact(&mut piece)?;
+        anyhow::Ok(stream)
+    };
+    // What is there for all of them is there.
+    let mut kept = (0..n / 20).map(|_| used()).collect::<Result<Vec<_>>>()?;
+    thread::sleep(QUIET);
+    let before = measure::memory_kib(pid)?;
+    for _ in 0..n {
+        kept.push(used()?);
+    }
+    thread::sleep(QUIET);
+    let kib = measure::memory_kib(pid)?.saturating_sub(before) as f64 / n as f64;
+    Ok(Row { kib_each: Some(rounded(kib, 2)), ..Row::new(side, "tcp_idle_between_programs", n) })
 }
 
 /// The server may still be on its way.
