@@ -147,8 +147,10 @@ scenarios! {
     nl_sockets
     nsenter_unshare
     packet_fanout
+    part_size6
     peers_and_broadcasts
     promote4
+    raw6_ports
     receive_buffers
     receive_headers
     reset_after_accept

@@ -170,6 +170,8 @@ pub(crate) struct Header {
     /// TTL or hop limit; `None` for the route's or the namespace's.
     pub(crate) hop_limit: Option<u8>,
     pub(crate) pmtu: PmtuDiscovery,
+    /// What of IPv6 has to be cut is cut to this size (`IPV6_MTU`); 0 for the path's.
+    pub(crate) part_size: usize,
     /// IPv4 options; or for IPv6 the number of the first extension header and then all of them as they go on the wire (the
     /// last "next header" field is filled in).
     pub(crate) options: Vec<u8>,

@@ -9,7 +9,7 @@ use super::member;
 use super::options::Opt;
 use super::queue::{Meta, Waiting};
 use super::send::Plan;
-use super::sock::{IPPROTO_ICMP, IPPROTO_ICMPV6, Kind, Proto, Sock, State};
+use super::sock::{IPPROTO_ICMP, IPPROTO_ICMPV6, IPPROTO_RAW, Kind, Proto, Sock, State};
 use super::udp::queued;
 use crate::errno;
 use crate::l2::{Checksum, Cx, Frame};
@@ -146,6 +146,19 @@ fn checksum_ok(state: &State, kind: Kind, packet: &Received) -> bool {
     }
     let data = packet.frame.data();
     internet_checksum(data, pseudo_header_sum(packet.src, packet.dst, packet.protocol, data.len())) == 0
+}
+
+/// Where an address has a port, a raw IPv6 socket that sends takes nothing or its own protocol; one of any protocol
+/// (`IPPROTO_RAW`) takes every protocol.
+///
+/// # Errors
+/// `EINVAL`.
+pub(super) fn check_port(kind: Kind, port: u16) -> Result<(), i32> {
+    let Kind { v6: true, proto: Proto::Raw(own) } = kind else { return Ok(()) };
+    match u8::try_from(port) {
+        Ok(said) if said == 0 || said == own || own == IPPROTO_RAW => Ok(()),
+        _ => Err(errno::EINVAL),
+    }
 }
 
 /// Sends what a program wrote (`raw_sendmsg`, `rawv6_sendmsg`).

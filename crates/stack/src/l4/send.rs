@@ -104,6 +104,7 @@ impl Plan {
             tos,
             hop_limit,
             pmtu: PmtuDiscovery::of(pmtu).unwrap_or_default(),
+            part_size: if v4 { 0 } else { usize::try_from(options.get(Opt::IPV6_MTU)).unwrap_or(0) },
             options: if v4 { state.raw.ip_options.clone() } else { Vec::new() },
             flow_label: 0,
             multicast_loop: options.is_on(if v4 { Opt::IP_MULTICAST_LOOP } else { Opt::IPV6_MULTICAST_LOOP }),
@@ -243,6 +244,9 @@ fn queue(
     // Also of what is refused for what it says, the socket has a port then (`inet_send_prepare`).
     if !matches!(sock.kind.proto, Proto::Raw(_)) {
         sock.autobind(cx, &mut state)?;
+    }
+    if let Some(to) = to {
+        raw::check_port(sock.kind, to.port())?;
     }
     let to = state.towards(sock.kind, destination(sock.kind, &state, to)?)?;
     let v6 = unmapped(to.ip()).is_ipv6();

@@ -15,6 +15,7 @@ const ON: Header = Header {
     pmtu: PmtuDiscovery::Do,
     options: Vec::new(),
     flow_label: 0,
+    part_size: 0,
     multicast_loop: true,
     mark: 0,
     priority: 0,

@@ -74,5 +74,5 @@ pub(super) fn ip6_forward(
     frame.kind = PacketType::Outgoing;
     let next_hop = route::next_hop(&way, header.dst);
     // Nobody waits for the answer.
-    let _ = output::finish_output(cx, &out, (&out, next_hop.into()), mtu as usize, frame);
+    let _ = output::finish_output(cx, &out, (&out, next_hop.into()), (mtu as usize).into(), frame);
 }

@@ -12,6 +12,28 @@ use crate::l3::{Header, Reach, Route, cut, exceeds, finish_checksum, internet_ch
 use crate::mib::{self, Ip6};
 use crate::neigh;
 
+/// How long packets may be.
+#[derive(Clone, Copy)]
+pub(super) struct Room {
+    /// One that need not be cut.
+    whole: usize,
+    /// And each part of one that must.
+    part: usize,
+}
+
+impl Room {
+    /// `part_size`: what the sender said of parts, or 0.
+    fn parted(mtu: usize, part_size: usize) -> Self {
+        Self { whole: mtu, part: if part_size == 0 { mtu } else { mtu.min(part_size) } }
+    }
+}
+
+impl From<usize> for Room {
+    fn from(mtu: usize) -> Self {
+        Self::parted(mtu, 0)
+    }
+}
+
 /// Longest payload.
 const MAX_PAYLOAD: usize = 65_535;
 /// Scope of groups that do not leave the device.
@@ -36,8 +58,9 @@ pub(in crate::l3) fn ip6_output(
     if payload_len > MAX_PAYLOAD && whole {
         return Err(errno::EMSGSIZE);
     }
-    let mtu = header.pmtu.mtu(&link, route);
-    if total_len > mtu && whole && header.pmtu.refuses() {
+    let mtu = Room::parted(header.pmtu.mtu(&link, route), header.part_size);
+    // Who may not be cut has no more room than a part; who may goes whole where the device takes it (asked of Linux 6.18).
+    if total_len > mtu.part && whole && header.pmtu.refuses() {
         return Err(errno::EMSGSIZE);
     }
     if let Checksum::Partial { start, .. } = &mut frame.checksum {
@@ -103,11 +126,11 @@ pub(in crate::l3) fn ip6_output_raw(cx: Cx<'_>, route: &Route, header: &Header, 
     }
     frame.set_network_here();
     (frame.mark, frame.priority) = (header.mark, header.priority);
-    output(cx, &link, route, header.multicast_loop, link.mtu as usize, frame)
+    output(cx, &link, route, header.multicast_loop, (link.mtu as usize).into(), frame)
 }
 
 /// A packet with its header: to this host, to who listens here, and out.
-fn output(cx: Cx<'_>, link: &Arc<Link>, route: &Route, loops: bool, mtu: usize, mut frame: Frame) -> Result<(), i32> {
+fn output(cx: Cx<'_>, link: &Arc<Link>, route: &Route, loops: bool, mtu: Room, mut frame: Frame) -> Result<(), i32> {
     frame.protocol = ethertype::IPV6;
     frame.kind = PacketType::Outgoing;
     (frame.routed, frame.device) = (None, 0);
@@ -168,15 +191,15 @@ pub(super) fn finish_output(
     cx: Cx<'_>,
     link: &Arc<Link>,
     (device, next_hop): (&Link, IpAddr),
-    mtu: usize,
+    mtu: Room,
     frame: Frame,
 ) -> Result<(), i32> {
-    if !exceeds(&frame, mtu) {
+    if !exceeds(&frame, mtu.whole) {
         mib::transmitted6(cx.state, device, is_to_group(&frame), frame.len());
         return neigh::output(cx, link, next_hop, frame);
     }
     cut(frame).into_iter().try_for_each(|frame| {
-        let sent = fragment(cx, link, (device, next_hop), mtu, frame);
+        let sent = fragment(cx, link, (device, next_hop), mtu.part, frame);
         mib::on(cx.state, device, |mib| mib.ip.inc(if sent.is_ok() { Ip6::FragOKs } else { Ip6::FragFails }));
         sent
     })

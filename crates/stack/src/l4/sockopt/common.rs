@@ -97,11 +97,6 @@ pub(crate) fn takes_header_away(level: i32, name: i32, value: &[u8]) -> bool {
     is_sticky_header(level, name) && value.is_empty()
 }
 
-/// Is it given back to IPv6 to find a packet's size, as it is with no word said?
-pub(crate) fn is_usual_mtu(level: i32, name: i32, value: &[u8]) -> bool {
-    (level, name) == (SOL_IPV6, IPV6_MTU) && int(level, value) == Ok(0)
-}
-
 const fn is_sticky_header(level: i32, name: i32) -> bool {
     level == SOL_IPV6 && matches!(name, IPV6_HOPOPTS | IPV6_RTHDRDSTOPTS | IPV6_RTHDR | IPV6_DSTOPTS)
 }

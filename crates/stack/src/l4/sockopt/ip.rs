@@ -191,7 +191,7 @@ pub(super) fn set6(cx: Cx<'_>, sock: &Sock, caller: &dyn Caller, name: i32, valu
             Ok(())
         }
         super::IPV6_CHECKSUM => set_raw(sock, caller, SOL_IPV6, name, value),
-        _ if common::takes_header_away(SOL_IPV6, name, value) || common::is_usual_mtu(SOL_IPV6, name, value) => Ok(()),
+        _ if common::takes_header_away(SOL_IPV6, name, value) => Ok(()),
         _ if opt == Opt::IPV6_V6ONLY && sock.lock().port != 0 => Err(errno::EINVAL),
         _ if Options::knows(opt) => {
             plain(sock, caller, opt, value)?;

@@ -71,7 +71,7 @@ impl Sock {
                 inner.options.v6_only = on;
                 Ok(())
             }
-            _ if common::takes_header_away(level, name, value) || common::is_usual_mtu(level, name, value) => Ok(()),
+            _ if common::takes_header_away(level, name, value) => Ok(()),
             _ => {
                 let opt = Opt(level, name);
                 inner.options.stored.set(who, opt, value, || super::super::sockopt::may_choose(caller))?;
