@@ -58,7 +58,7 @@ pub(crate) struct Away {
 
 impl Annexes {
     /// Takes what stands here at the cost of what else needs a number, and of which the reactor tells: the caller closes his own.
-    /// Nothing if it may stay here, or there is no other place.
+    /// Nothing if it may stay here, or there is no other place. Waits for the other thread, which takes no lock and is never long.
     pub(crate) fn relieve(&self, end: &OwnedFd, reactor: &Arc<Reactor>, token: Token) -> Option<Away> {
         if !descriptors::is_crowded(end) || self.refused.load(Ordering::Relaxed) {
             return None;

@@ -184,7 +184,10 @@ impl StreamFd {
         });
         wire.watch_room(world, self.id, &end);
         drop(end);
-        wire.end.relieve(world, self.id);
+        if !wire.watches_room {
+            // Else what the reactor was asked for would have to be asked for once more, wherever it stays.
+            wire.end.relieve(world, self.id);
+        }
         let told = std::mem::take(&mut wire.told);
         if told != 0 {
             state.told = told;

@@ -169,6 +169,32 @@ fn who_has_rested_goes_on_where_it_was() {
 }
 
 #[test]
+fn who_waits_for_a_window_does_not_rest() {
+    let mut pair = Pair::new(BEGIN);
+    pair.run(|_| true);
+    // As much as there is room for, all of it acknowledged.
+    assert_eq!(pair.a.send(&[7; 100_000]), 100_000);
+    for _ in 0..100 {
+        pair.run(|_| true);
+        if pair.a.unacknowledged() == 0 {
+            break;
+        }
+        pair.sleep();
+    }
+    assert_eq!((pair.a.unacknowledged(), pair.b.received(), pair.a.window_heard()), (0, 100_000, Some(0)));
+    pair.now += Duration::from_secs(100);
+    assert!(!pair.rest(false) && !pair.rest(true));
+    assert_eq!(take(&mut pair.b), [7; 100_000]);
+    pair.run(|_| true);
+    pair.now += Duration::from_secs(100);
+    pair.run(|_| true);
+    assert!(pair.rest(false) && pair.rest(true), "it has heard of room");
+    assert_eq!(pair.a.send(&[8; 50_000]), 50_000);
+    pair.run(|_| true);
+    assert_eq!(take(&mut pair.b), [8; 50_000]);
+}
+
+#[test]
 fn who_has_rested_hears_a_probe_and_a_reset() {
     let mut pair = Pair::new(BEGIN);
     pair.run(|_| true);

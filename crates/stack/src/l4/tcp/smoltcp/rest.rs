@@ -44,7 +44,8 @@ impl Engine {
             && self.state() == State::Established
             && self.received() == 0
             && self.unacknowledged() == 0
-            && self.heard.is_some();
+            // Of a window that is closed it would not know that it has to be asked for.
+            && self.heard.is_some_and(|(_, window)| window > 0);
         quiet.then_some(self.used)
     }
 
