@@ -11,10 +11,10 @@ use crate::dev::Stack;
 const GRACE: Duration = Duration::from_secs(1);
 
 impl Stack {
-    /// For how long connections on which nothing is said keep their buffers, which are ten seconds else. When something is said
-    /// again they get others: that costs two blocks of zeros of 256 KiB, so it depends on the allocator how short this may be
-    /// (`pernet_run::Allocator`, and glibc with a fixed `M_MMAP_THRESHOLD`, give such blocks without writing them, and take their
-    /// pages back).
+    /// For how long connections on which nothing is said keep their buffers: ten seconds, unless this was called. When something
+    /// is said again they get others. That costs two blocks of zeros of 256 KiB, so it depends on the allocator how short this
+    /// may be: `pernet_run::Allocator`, and glibc with a fixed `M_MMAP_THRESHOLD`, give such blocks without writing them, and
+    /// take their pages back.
     pub fn keep_buffers(&self, of_the_quiet: Duration) {
         let micros = u64::try_from(of_the_quiet.as_micros()).unwrap_or(u64::MAX);
         self.inner().rest_after.store(micros, Ordering::Relaxed);

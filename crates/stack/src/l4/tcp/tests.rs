@@ -126,12 +126,12 @@ fn who_has_rested_goes_on_where_it_was() {
         assert!(!pair.rest(false), "it was just used");
         for round in 0..20_usize {
             let len = 1 + round * 4000;
-            // Both, one, the other, none.
             // What was held back is acknowledged, and is the last that happens.
             for _ in 0..2 {
                 pair.now += Duration::from_secs(2);
                 pair.run(|_| true);
             }
+            // Both, one, the other, none.
             for b in [false, true].into_iter().filter(|&b| round & (1 << usize::from(b)) == 0) {
                 assert!(pair.rest(b), "round {round}");
                 let engine = if b { &pair.b } else { &pair.a };
