@@ -9,11 +9,16 @@
 //!
 //! And, of pernet alone, `tcp_idle_between_programs`, the supervisor's memory of a connection that is idle, those of
 //! [`crate::in_process`], and of TCP once more with `_joined` behind: by `pernet run --fast-local`.
+//!
+//! All is measured twice: as the scheduler pleases, and with `_one_core` behind with the programs, and whoever carries their
+//! packets, on one processor. Where a processor that idles takes 20 µs to be woken (a virtual one does), the first says
+//! above all where the scheduler put whom, from run to run of the same kernel by a factor of ten; the second what is done.
 
 use crate::group_run::beside_this_program;
 use crate::report;
 use crate::row::{Row, Side};
 use anyhow::{Context, Result, bail};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde_json::Value;
 use std::env;
 use std::process::{Command, Stdio};
@@ -49,8 +54,33 @@ impl Way {
     }
 
     /// How a row is called.
-    fn name(self, what: &str) -> String {
-        if self == Self::Joined { format!("{what}_joined") } else { what.to_owned() }
+    fn name(self, what: &str, cores: Cores) -> String {
+        let joined = if self == Self::Joined { "_joined" } else { "" };
+        let one_core = if cores == Cores::One { "_one_core" } else { "" };
+        format!("{what}{joined}{one_core}")
+    }
+}
+
+/// Where the programs may run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cores {
+    All,
+    One,
+}
+
+impl Cores {
+    /// Does `what`; the programs that it starts run there.
+    fn hold<T>(self, what: impl FnOnce() -> Result<T>) -> Result<T> {
+        if self == Self::All {
+            return what();
+        }
+        let all = sched_getaffinity(None).context("where may this program run?")?;
+        let mut one = CpuSet::new();
+        one.set((0..CpuSet::MAX_CPU).find(|&cpu| all.is_set(cpu)).context("no processor")?);
+        sched_setaffinity(None, &one).context("keeping to one processor")?;
+        let done = what();
+        sched_setaffinity(None, &all).context("leaving the one processor")?;
+        done
     }
 }
 
@@ -85,19 +115,19 @@ fi
 /// Measures and reports.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let mut rows = Vec::new();
-    for way in [Way::Kernel, Way::Pernet, Way::Joined] {
+    let ways = [Cores::All, Cores::One].map(|cores| [Way::Kernel, Way::Pernet, Way::Joined].map(|way| (way, cores)));
+    for (way, cores) in ways.into_iter().flatten() {
         let side = way.side();
         if args.only.is_some_and(|only| only != side) {
             continue;
         }
-        match (measure(way, args), side) {
-            // Nothing else of it is joined.
-            (Ok(found), _) if way == Way::Joined => {
-                rows.extend(
-                    found.into_iter().filter(|row| row.what.starts_with("tcp") || row.what.starts_with("iperf3")),
-                );
-            }
-            (Ok(found), _) => rows.extend(found),
+        // Nothing but TCP is joined, and memory is where it is.
+        let counts = |row: &Row| {
+            (way != Way::Joined || row.what.starts_with("tcp") || row.what.starts_with("iperf3"))
+                && (cores == Cores::All || row.kib_each.is_none())
+        };
+        match (cores.hold(|| measure(way, cores, args)), side) {
+            (Ok(found), _) => rows.extend(found.into_iter().filter(counts)),
             (Err(error), Side::Kernel) => rows.push(Row::capped(side, args.n, 0, format!("{error:#}"))),
             (Err(error), Side::Pernet) => return Err(error),
         }
@@ -117,10 +147,10 @@ fn in_process(args: &Args) -> Result<Vec<Row>> {
     if !out.status.success() {
         bail!("in process: {}: {}", out.status, String::from_utf8_lossy(&out.stderr).trim());
     }
-    String::from_utf8_lossy(&out.stdout).lines().map(|line| read(Way::Pernet, args, line)).collect()
+    String::from_utf8_lossy(&out.stdout).lines().map(|line| read(Way::Pernet, Cores::All, args, line)).collect()
 }
 
-fn measure(way: Way, args: &Args) -> Result<Vec<Row>> {
+fn measure(way: Way, cores: Cores, args: &Args) -> Result<Vec<Row>> {
     let side = way.side();
     let pernet = || beside_this_program("pernet");
     let (program, options): (_, &[&str]) = match way {
@@ -136,28 +166,28 @@ fn measure(way: Way, args: &Args) -> Result<Vec<Row>> {
     if !out.status.success() {
         bail!("{side}: {}: {}", out.status, String::from_utf8_lossy(&out.stderr).trim());
     }
-    String::from_utf8_lossy(&out.stdout).lines().map(|line| read(way, args, line)).collect()
+    String::from_utf8_lossy(&out.stdout).lines().map(|line| read(way, cores, args, line)).collect()
 }
 
 /// A line of the script's output as a row.
-fn read(way: Way, args: &Args, line: &str) -> Result<Row> {
+fn read(way: Way, cores: Cores, args: &Args, line: &str) -> Result<Row> {
     let side = way.side();
     match line.split_once(' ') {
         Some(("ping", said)) => {
             let [min, avg, max] = round_trips(said).with_context(|| format!("ping said {said:?}"))?;
             let (us_min, us_max) = (Some(min * 1e3), Some(max * 1e3));
-            Ok(Row { us_each: Some(avg * 1e3), us_min, us_max, ..Row::new(side, "ping", 200) })
+            Ok(Row { us_each: Some(avg * 1e3), us_min, us_max, ..Row::new(side, &way.name("ping", cores), 200) })
         }
         Some((what @ ("iperf3" | "iperf3_p4"), said)) => {
             let report: Value = serde_json::from_str(said).context("iperf3's report")?;
             let bits = report["end"]["sum_received"]["bits_per_second"].as_f64();
             let bits = bits.with_context(|| format!("iperf3 received nothing: {}", report["error"]))?;
             let gbit_s = Some(crate::measure::rounded(bits / 1e9, 2));
-            Ok(Row { gbit_s, ..Row::new(side, &way.name(what), args.seconds) })
+            Ok(Row { gbit_s, ..Row::new(side, &way.name(what, cores), args.seconds) })
         }
         _ => {
             let row: Row = serde_json::from_str(line).with_context(|| format!("a line that is no figure: {line}"))?;
-            Ok(Row { what: way.name(&row.what), ..row })
+            Ok(Row { what: way.name(&row.what, cores), ..row })
         }
     }
 }
