@@ -27,7 +27,7 @@ use pernet_stack::ControlMessage;
 
 use super::caller::TaskCaller;
 use super::core::{Beside, Core, Incoming};
-use super::ring::RingFile;
+use super::ring::{Hint, RingFile};
 use super::{Kind, control, keep, send_many, write_name};
 use crate::caller::Caller;
 use crate::ledger::Ledger;
@@ -71,10 +71,8 @@ pub(super) struct State {
     pub(super) raised: bool,
     /// When it shall.
     pub(super) show_at: Option<Instant>,
-    /// Since when the program's end shows that there is something in a ring.
-    pub(super) ring_shown: Option<Instant>,
-    /// Since when there is nothing in it any more, if not for long.
-    pub(super) ring_emptied: Option<Instant>,
+    /// What `poll` hears of its ring.
+    pub(super) ring_hint: Hint,
     /// The main loop is told when the program takes something: more waits for it on our side.
     departures: bool,
     /// The program's end has a filter, which the kernel applies to what is put into the pair.
@@ -394,8 +392,7 @@ impl DatagramFd {
     pub(crate) fn has_watched(&self, world: &World) -> bool {
         let state = lock(&self.state);
         state.show_at.is_some()
-            || state.ring_shown.is_some()
-            || state.ring_emptied.is_some()
+            || state.ring_hint.is_watched()
             || state.parked.iter().any(|p| world.killable || p.deadline.is_some())
     }
 

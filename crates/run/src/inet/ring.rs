@@ -12,7 +12,7 @@
 //! woken now and again for nothing, which it always must expect.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -33,10 +33,13 @@ const LARGEST: usize = 1 << 31;
 const PAGE: u64 = 4096;
 /// How long after something came a ring is looked at often.
 const FRESH: Duration = Duration::from_millis(20);
-/// How long after a ring was emptied who waits is woken for nothing, and how often and how long.
-const AFTERMATH: Duration = Duration::from_secs(2);
-const BEAT: Duration = Duration::from_millis(100);
-const KNOCK: Duration = Duration::from_millis(15);
+/// How long after a ring was emptied who waits is woken for nothing, each time after twice as long, and at last after this.
+/// The moments fall between those that programs wait for: whole tenths of a second.
+const FIRST_KNOCK: Duration = Duration::from_millis(10);
+const LAST_KNOCK: Duration = Duration::from_millis(2560);
+/// How long that is shown: who waits is woken by its beginning, and who asks meanwhile is misled, so no longer than it takes
+/// to look again.
+const KNOCK: Duration = Duration::from_millis(1);
 
 /// A file in memory. It is read and written by calls: the kernel sees to it that whoever has it mapped sees the same.
 pub(crate) struct RingFile {
@@ -95,18 +98,37 @@ struct Swap {
 pub(crate) struct Swaps {
     /// There was a ring once.
     any: AtomicBool,
-    /// A ring was just shown to have something: its program will look at it soon.
-    restless: AtomicBool,
+    /// Until when a ring is to be looked at often, in microseconds since `began`: of the one that needs it longest.
+    restless: AtomicU64,
+    began: Began,
     /// There are some: looked at first, at every call.
     pending: AtomicBool,
     /// A leaf lock.
     list: Mutex<Vec<Swap>>,
 }
 
+/// When the run began.
+struct Began(Instant);
+
+impl Default for Began {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
+}
+
 impl Swaps {
     /// Is a ring to be looked at very soon?
     pub(crate) fn is_restless(&self) -> bool {
-        self.restless.load(Ordering::Relaxed)
+        self.restless.load(Ordering::Relaxed) > self.micros(Instant::now())
+    }
+
+    /// A ring is to be looked at often until then.
+    fn look_often(&self, until: Instant) {
+        self.restless.fetch_max(self.micros(until), Ordering::Relaxed);
+    }
+
+    fn micros(&self, at: Instant) -> u64 {
+        at.saturating_duration_since(self.began.0).as_micros() as u64
     }
 
     /// A program makes a call: where it mapped a ring just before, its stand-in comes back.
@@ -187,9 +209,52 @@ pub(crate) fn map(world: &World, notification: Notification) {
     }
 }
 
-/// Is who waits to be woken, so long after the ring was emptied?
-fn knocks(since: Duration) -> bool {
-    since.as_micros() % BEAT.as_micros() >= (BEAT - KNOCK).as_micros()
+/// What `poll` hears of a ring, and since when.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Hint {
+    #[default]
+    Empty,
+    Frames {
+        since: Instant,
+    },
+    /// It was emptied, and who waits may have been told of frames before that: woken for nothing at `knock`, `pause` after
+    /// the last time.
+    Emptied {
+        pause: Duration,
+        knock: Instant,
+    },
+}
+
+impl Hint {
+    /// Whether there is anything to look after.
+    pub(super) fn is_watched(self) -> bool {
+        self != Self::Empty
+    }
+
+    /// What it is next, and whether that shows as something to read, which is so now if `shown`.
+    fn next(self, readable: bool, shown: bool, now: Instant) -> (Self, bool) {
+        match self {
+            Self::Frames { .. } if readable => (self, true),
+            _ if readable => (Self::Frames { since: now }, true),
+            Self::Empty => (Self::Empty, false),
+            Self::Frames { .. } => (Self::Emptied { pause: FIRST_KNOCK, knock: now + FIRST_KNOCK }, false),
+            Self::Emptied { knock, .. } if now < knock => (self, false),
+            // However late it is looked at, it begins now.
+            Self::Emptied { pause, .. } if !shown => (Self::Emptied { pause, knock: now }, true),
+            Self::Emptied { knock, .. } if now < knock + KNOCK => (self, true),
+            Self::Emptied { pause, .. } if pause >= LAST_KNOCK => (Self::Empty, false),
+            Self::Emptied { pause, .. } => (Self::Emptied { pause: 2 * pause, knock: now + 2 * pause }, false),
+        }
+    }
+
+    /// Until when it is looked at often.
+    fn restless_until(self, shows: bool) -> Option<Instant> {
+        match self {
+            Self::Empty => None,
+            Self::Frames { since } => Some(since + FRESH),
+            Self::Emptied { knock, .. } => shows.then_some(knock + 2 * KNOCK),
+        }
+    }
 }
 
 impl DatagramFd {
@@ -222,15 +287,8 @@ impl DatagramFd {
     /// Lets `poll` see whether there is something in the ring.
     pub(super) fn show_ring(&self, world: &World, state: &mut State) {
         let Some(readable) = self.core.packet().and_then(PacketSocket::ring_readable) else { return };
-        if readable {
-            state.ring_emptied = None;
-        } else if state.ring_shown.is_some() {
-            state.ring_emptied = Some(Instant::now());
-        } else {
-            state.ring_emptied = state.ring_emptied.filter(|since| since.elapsed() < AFTERMATH);
-        }
-        let show = readable || state.ring_emptied.is_some_and(|since| knocks(since.elapsed()));
         let shown = sys::unread_by_peer(self.supervisor_end()) > 0;
+        let (hint, show) = state.ring_hint.next(readable, shown, Instant::now());
         if show && !shown {
             let _ = sys::send_datagram(self.supervisor_end(), &[0]);
         } else if !show && shown {
@@ -241,14 +299,70 @@ impl DatagramFd {
             // Elsewhere the descriptor has another number, and the program looks in vain.
             let _ = taken;
         }
-        let begins = readable && state.ring_shown.is_none();
-        state.ring_shown = if readable { state.ring_shown.or_else(|| Some(Instant::now())) } else { None };
-        let fresh = state.ring_shown.is_some_and(|since| since.elapsed() < FRESH);
-        world.swaps.restless.store(fresh, Ordering::Relaxed);
+        let begins = matches!((state.ring_hint, hint), (Hint::Empty | Hint::Emptied { .. }, Hint::Frames { .. }));
+        state.ring_hint = hint;
+        if let Some(until) = hint.restless_until(show) {
+            world.swaps.look_often(until);
+        }
         if begins {
             // The main thread waits for less from now on.
             world.sockets.watch(self.id(), &world.reactor);
             world.reactor.wake();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_is_woken_after_a_ring_was_emptied_and_who_asks_is_rarely_misled() {
+        let start = Instant::now();
+        let (mut hint, mut shown) = (Hint::default(), false);
+        let mut look = |at: Duration, readable| {
+            (hint, shown) = hint.next(readable, shown, start + at);
+            (hint.is_watched(), shown)
+        };
+        let ms = Duration::from_millis;
+        assert_eq!(look(ms(0), false), (false, false));
+        assert_eq!(look(ms(1), true), (true, true));
+        assert_eq!(look(ms(2), false), (true, false));
+        let (mut knocks, mut misled, mut before) = (0, 0, false);
+        for at in 3..5000 {
+            let (watched, shown) = look(ms(at), false);
+            assert!(watched, "{at}");
+            knocks += u32::from(shown && !before);
+            misled += u32::from(shown);
+            before = shown;
+            assert!(!shown || at % 100 != 0, "{at}");
+        }
+        assert_eq!((knocks, misled), (8, 8));
+        look(ms(6000), false);
+        assert_eq!(look(ms(6001), false), (false, false));
+    }
+
+    #[test]
+    fn a_late_look_still_knocks_and_a_frame_ends_the_aftermath() {
+        let start = Instant::now();
+        let emptied = Hint::Emptied { pause: FIRST_KNOCK, knock: start + FIRST_KNOCK };
+        let late = start + FIRST_KNOCK + 10 * KNOCK;
+        let (knocking, shows) = emptied.next(false, false, late);
+        assert!(shows && knocking.restless_until(true).is_some_and(|until| until > late));
+        // Something else may ask for a look before the knock was heard.
+        assert_eq!(knocking.next(false, true, late), (knocking, true));
+        let (over, shows) = knocking.next(false, true, late + KNOCK);
+        assert!(!shows && over.restless_until(false).is_none());
+        assert_eq!(over.next(true, false, late + FIRST_KNOCK), (Hint::Frames { since: late + FIRST_KNOCK }, true));
+    }
+
+    #[test]
+    fn of_two_rings_the_one_that_needs_it_longer_is_looked_after() {
+        let swaps = Swaps::default();
+        assert!(!swaps.is_restless());
+        let now = Instant::now();
+        swaps.look_often(now + Duration::from_secs(3600));
+        swaps.look_often(now);
+        assert!(swaps.is_restless());
     }
 }
