@@ -12,6 +12,7 @@ mod hash;
 mod tests;
 
 use std::collections::HashMap;
+use std::hash::BuildHasher;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -19,7 +20,7 @@ pub(crate) use choice::{Range, ephemeral_range, may_bind_port};
 
 use few::Few;
 use hash::Keyed;
-use smallvec::SmallVec;
+use hashbrown::HashTable;
 
 use crate::errno;
 
@@ -140,8 +141,20 @@ struct Entry<T> {
     hears: bool,
     /// The port was asked for by `bind`, not found by `connect`.
     by_bind: bool,
+    /// Which was put in later.
+    since: u64,
     holder: T,
 }
+
+impl<T> Entry<T> {
+    /// Both ends, if it is connected.
+    fn pair(&self) -> Option<Pair> {
+        self.peer.map(|peer| (SocketAddr::new(self.claim.addr, self.claim.port), peer))
+    }
+}
+
+/// This end and the other.
+type Pair = (SocketAddr, SocketAddr);
 
 /// Claims of one port.
 #[derive(Debug, Default)]
@@ -193,10 +206,15 @@ const MUCH: usize = 128;
 struct Table<T> {
     entries: HashMap<u64, Entry<T>, Keyed>,
     ports: HashMap<u16, Port, Keyed>,
-    /// Connected ones by this end and the other. More than one only if both said that they share.
-    peers: HashMap<(SocketAddr, SocketAddr), SmallVec<[u64; 1]>, Keyed>,
+    /// Connected ones by this end and the other, which their entries know. More than one of a pair only if both said that
+    /// they share.
+    peers: HashTable<u64>,
+    /// What `peers` is spread by.
+    spread: Keyed,
     /// Tickets given out.
     given: u64,
+    /// How often something was put in.
+    puts: u64,
 }
 
 /// The table of one protocol.
@@ -210,8 +228,8 @@ pub(crate) struct Ports<T> {
 
 impl<T: Clone> Ports<T> {
     pub(crate) fn new(rules: Rules) -> Self {
-        let (entries, ports, peers) = (HashMap::default(), HashMap::default(), HashMap::default());
-        let table = Table { entries, ports, peers, given: 0 };
+        let (entries, ports, peers) = (HashMap::default(), HashMap::default(), HashTable::new());
+        let table = Table { entries, ports, peers, spread: Keyed::default(), given: 0, puts: 0 };
         Self { rules, table: Mutex::new(table) }
     }
 
@@ -235,7 +253,7 @@ impl<T: Clone> Ports<T> {
             return Err(errno::EADDRINUSE);
         }
         let hears = self.rules == Rules::Datagram;
-        Ok(table.insert(Entry { claim, peer: None, hears, by_bind: true, holder }))
+        Ok(table.insert(Entry { claim, peer: None, hears, by_bind: true, since: 0, holder }))
     }
 
     /// `connect` of a stream without a port: one for which this pair of ends is new, be it that other connections to
@@ -259,7 +277,7 @@ impl<T: Clone> Ports<T> {
         };
         claim.port = range.candidates(table.given).find(free).ok_or(errno::EADDRNOTAVAIL)?;
         let gone = table.oust((SocketAddr::new(claim.addr, claim.port), peer), None);
-        let ticket = table.insert(Entry { claim, peer: Some(peer), hears: false, by_bind: false, holder });
+        let ticket = table.insert(Entry { claim, peer: Some(peer), hears: false, by_bind: false, since: 0, holder });
         drop(table);
         Ok((ticket, gone.len()))
     }
@@ -270,10 +288,10 @@ impl<T: Clone> Ports<T> {
     pub(crate) fn inherit(&self, from: Ticket, local: IpAddr, peer: SocketAddr, holder: T) -> Option<Ticket> {
         let mut table = self.lock();
         let claim = Claim { addr: local, ..table.entries.get(&from.0)?.claim.clone() };
-        if table.peers.contains_key(&(SocketAddr::new(local, claim.port), peer)) {
+        if table.connected((SocketAddr::new(local, claim.port), peer)).next().is_some() {
             return None;
         }
-        Some(table.insert(Entry { claim, peer: Some(peer), hears: false, by_bind: true, holder }))
+        Some(table.insert(Entry { claim, peer: Some(peer), hears: false, by_bind: true, since: 0, holder }))
     }
 
     /// `listen`: packets from anywhere are for it.
@@ -370,11 +388,9 @@ impl<T: Clone> Ports<T> {
         let holder = |id: &u64| table.entries.get(id).map(|entry| entry.holder.clone());
         // Claims have no scope: of which link an address is says the claim's device.
         let local = SocketAddr::new(ends.dst.ip(), ends.dst.port());
-        if let Some(connected) = table.peers.get(&(local, ends.src)) {
-            let mut newest = connected.iter().rev().filter_map(|id| table.entries.get(id));
-            if let Some(entry) = newest.find(|entry| entry.claim.is_for(ends.device)) {
-                return Some(entry.holder.clone());
-            }
+        let connected = table.connected((local, ends.src)).filter(|(_, entry)| entry.claim.is_for(ends.device));
+        if let Some((_, newest)) = connected.max_by_key(|(_, entry)| entry.since) {
+            return Some(newest.holder.clone());
         }
         let port = table.ports.get(&ends.dst.port())?;
         let slots = keys(ends.dst.ip()).into_iter().flatten().filter_map(|addr| port.by_addr.get(&addr));
@@ -418,7 +434,19 @@ fn keys(dst: IpAddr) -> [Option<IpAddr>; 3] {
     [Some(dst), any4, Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED))]
 }
 
+/// The hash of an entry's pair. All that are in `peers` have an entry and are connected.
+fn hash_of<T>(spread: &Keyed, entries: &HashMap<u64, Entry<T>, Keyed>, id: u64) -> u64 {
+    entries.get(&id).and_then(Entry::pair).map_or(0, |pair| spread.hash_one(pair))
+}
+
 impl<T> Table<T> {
+    /// Those with this pair of ends, in no order.
+    fn connected(&self, pair: Pair) -> impl Iterator<Item = (u64, &Entry<T>)> {
+        let near = self.peers.iter_hash(self.spread.hash_one(pair));
+        let known = near.filter_map(|&id| Some((id, self.entries.get(&id)?)));
+        known.filter(move |(_, entry)| entry.pair() == Some(pair))
+    }
+
     /// Whether somebody but `except` stands in the way. `listening`: the claim is a listener's.
     fn conflicts(&self, claim: &Claim, except: Option<u64>, rules: Rules, listening: bool) -> bool {
         let Some(port) = self.ports.get(&claim.port) else { return false };
@@ -440,20 +468,14 @@ impl<T> Table<T> {
     }
 
     /// How many but `except` have this pair of ends; `None` if one of them does not give way.
-    fn in_the_way(
-        &self,
-        pair: (SocketAddr, SocketAddr),
-        except: Option<u64>,
-        gives_way: &impl Fn(&T) -> bool,
-    ) -> Option<usize> {
-        let known = self.peers.get(&pair).into_iter().flatten().filter(|&&id| Some(id) != except);
-        let mut those = known.filter_map(|id| self.entries.get(id));
-        those.try_fold(0, |n, entry| gives_way(&entry.holder).then_some(n + 1))
+    fn in_the_way(&self, pair: Pair, except: Option<u64>, gives_way: &impl Fn(&T) -> bool) -> Option<usize> {
+        let mut those = self.connected(pair).filter(|(id, _)| Some(*id) != except);
+        those.try_fold(0, |n, (_, entry)| gives_way(&entry.holder).then_some(n + 1))
     }
 
     /// Takes it from all but `except`; they are dropped by the caller, with no lock held.
-    fn oust(&mut self, pair: (SocketAddr, SocketAddr), except: Option<u64>) -> Vec<Entry<T>> {
-        let known = self.peers.get(&pair).into_iter().flatten().copied();
+    fn oust(&mut self, pair: Pair, except: Option<u64>) -> Vec<Entry<T>> {
+        let known = self.connected(pair).map(|(id, _)| id);
         let those: Vec<u64> = known.filter(|&id| Some(id) != except).collect();
         those.into_iter().filter_map(|id| self.remove(id)).collect()
     }
@@ -492,7 +514,9 @@ impl<T> Table<T> {
         Ticket(id)
     }
 
-    fn put(&mut self, id: u64, entry: Entry<T>) {
+    fn put(&mut self, id: u64, mut entry: Entry<T>) {
+        self.puts += 1;
+        entry.since = self.puts;
         let port = self.ports.entry(entry.claim.port).or_default();
         port.by_bind += usize::from(entry.by_bind);
         if port.by_addr.get(&entry.claim.addr).is_none() {
@@ -501,8 +525,9 @@ impl<T> Table<T> {
         if let Some(slot) = port.by_addr.get_mut(&entry.claim.addr) {
             slot.put(id, &entry.claim, entry.hears);
         }
-        if let Some(peer) = entry.peer {
-            self.peers.entry((SocketAddr::new(entry.claim.addr, entry.claim.port), peer)).or_default().push(id);
+        if let Some(pair) = entry.pair() {
+            let others = |&id: &u64| hash_of(&self.spread, &self.entries, id);
+            self.peers.insert_unique(self.spread.hash_one(pair), id, others);
         }
         self.entries.insert(id, entry);
     }
@@ -516,7 +541,10 @@ impl<T> Table<T> {
         }
         shrink(&mut self.entries);
         shrink(&mut self.ports);
-        shrink(&mut self.peers);
+        if self.peers.capacity() > MUCH && self.peers.len() < self.peers.capacity() / 8 {
+            let hash = |&id: &u64| hash_of(&self.spread, &self.entries, id);
+            self.peers.shrink_to(self.peers.len() * 2, hash);
+        }
     }
 
     fn remove(&mut self, id: u64) -> Option<Entry<T>> {
@@ -534,14 +562,10 @@ impl<T> Table<T> {
                 self.ports.remove(&number);
             }
         }
-        if let Some(peer) = entry.peer {
-            let key = (SocketAddr::new(addr, number), peer);
-            if let Some(ids) = self.peers.get_mut(&key) {
-                ids.retain(|other| *other != id);
-                if ids.is_empty() {
-                    self.peers.remove(&key);
-                }
-            }
+        if let Some(pair) = entry.pair()
+            && let Ok(place) = self.peers.find_entry(self.spread.hash_one(pair), |&other| other == id)
+        {
+            place.remove();
         }
         Some(entry)
     }

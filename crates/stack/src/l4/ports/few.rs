@@ -12,8 +12,9 @@ pub(super) enum Few<K, V> {
     #[default]
     None,
     One(K, V),
-    /// More than one, at some time.
-    Many(HashMap<K, V, Keyed>),
+    /// More than one, at some time. Elsewhere, so that one takes no more room than it needs.
+    #[expect(clippy::box_collection, reason = "a map in place is three times as long as what mostly is there")]
+    Many(Box<HashMap<K, V, Keyed>>),
 }
 
 impl<K: Eq + Hash + Copy, V> Few<K, V> {
@@ -53,7 +54,7 @@ impl<K: Eq + Hash + Copy, V> Few<K, V> {
         let (one, many) = match self {
             Self::None => (None, None),
             Self::One(key, _) => (Some(key), None),
-            Self::Many(map) => (None, Some(map)),
+            Self::Many(map) => (None, Some(map.as_ref())),
         };
         one.into_iter().chain(many.into_iter().flat_map(HashMap::keys))
     }
@@ -68,7 +69,7 @@ impl<K: Eq + Hash + Copy, V> Few<K, V> {
                 return false;
             }
             Self::One(known, old) => {
-                *self = Self::Many([(known, old), (key, value)].into_iter().collect());
+                *self = Self::Many(Box::new([(known, old), (key, value)].into_iter().collect()));
             }
             Self::Many(mut map) => {
                 let new = map.insert(key, value).is_none();

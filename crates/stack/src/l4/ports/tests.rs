@@ -190,3 +190,51 @@ fn who_is_connected_from_an_address_of_the_link_is_found() {
     assert_eq!(ports.lookup(&ends("[fe80::2%4]:53", "[fe80::1%4]:7001", 4)), Some("of the link"));
     assert_eq!(ports.lookup(&ends("[fe80::2%5]:53", "[fe80::1%5]:7001", 5)), None);
 }
+
+/// As a kernel's UDP does: the newest of equals, as for those who are not connected.
+#[test]
+fn of_several_with_one_pair_who_connected_last_hears_it() {
+    let ports = Ports::new(Rules::Datagram);
+    let shared = Claim { reuse_addr: true, ..claim("10.0.0.1", 7001) };
+    let tickets = [1, 2, 3].map(|holder| ports.bind(shared.clone(), &range(), holder).unwrap());
+    let (here, peer) = ("10.0.0.1".parse().unwrap(), "10.0.0.2:9".parse().unwrap());
+    let hears = || ports.lookup(&ends("10.0.0.2:9", "10.0.0.1:7001", 1));
+    for (ticket, holder) in [(tickets[2], 3), (tickets[0], 1), (tickets[1], 2)] {
+        ports.connect(ticket, here, peer, |_| false).unwrap();
+        assert_eq!(hears(), Some(holder));
+    }
+    ports.update(tickets[1], |claim| claim.device = 7);
+    assert_eq!(hears(), Some(1), "the newest is of another device");
+    ports.disconnect(tickets[0], here);
+    assert_eq!(hears(), Some(3));
+    ports.release(tickets[2]);
+    assert_eq!(hears(), Some(1), "nobody is connected from there");
+}
+
+proptest::proptest! {
+    /// Against a map of pairs, while connections come and go by the hundred.
+    #[test]
+    fn each_connection_is_found_by_its_ends(steps in proptest::collection::vec((0_u16..600, 0_u8..3), 0..1500)) {
+        let ports = Ports::new(Rules::Stream);
+        let listener = ports.bind(claim("10.0.0.1", 80), &range(), 1_000).unwrap();
+        ports.listen(listener).unwrap();
+        let pair = |n: u16| ends(&format!("10.0.0.2:{}", 1000 + n), "10.0.0.1:80", 1);
+        let mut open = HashMap::new();
+        for (n, step) in steps {
+            let ends = pair(n);
+            if step < 2 {
+                let ticket = ports.inherit(listener, ends.dst.ip(), ends.src, n);
+                proptest::prop_assert_eq!(ticket.is_none(), open.contains_key(&n));
+                open.extend(ticket.map(|ticket| (n, ticket)));
+            } else if let Some(ticket) = open.remove(&n) {
+                ports.release(ticket);
+            }
+            let expected = if open.contains_key(&n) { n } else { 1_000 };
+            proptest::prop_assert_eq!(ports.lookup(&ends), Some(expected));
+        }
+        for (_, ticket) in open.drain() {
+            ports.release(ticket);
+        }
+        proptest::prop_assert!((0..600).all(|n| ports.lookup(&pair(n)) == Some(1_000)));
+    }
+}
