@@ -82,7 +82,7 @@ impl Annexes {
                 result => return result,
             }
         }
-        let annex = Annex::begin(reactor.clone())?;
+        let annex = Annex::begin(reactor)?;
         lock(&self.all).push(annex.clone());
         annex.keep(end, token)
     }
@@ -93,15 +93,24 @@ fn gone() -> io::Error {
 }
 
 impl Annex {
-    fn begin(reactor: Arc<Reactor>) -> io::Result<Arc<Self>> {
+    /// The reactor is there until the thread has what it needs of it. The thread must not have a share in it: were that the
+    /// last, its descriptors would be closed in a table that does not have them.
+    fn begin(reactor: &Reactor) -> io::Result<Arc<Self>> {
         let (requests, asked) = channel();
         let (tell, told) = channel();
+        let number = reactor.number();
         std::thread::Builder::new().name("annex".into()).spawn(move || {
-            let _ = tell.send(gettid());
-            drop(tell);
-            let _ = serve(&reactor, &asked);
+            let place = Place::of_this_thread(number);
+            let (tid, place) = match place {
+                Ok(place) => (Ok(gettid()), Some(place)),
+                Err(e) => (Err(e), None),
+            };
+            let _ = tell.send(tid);
+            if let Some(place) = place {
+                place.serve(&asked);
+            }
         })?;
-        let tid = told.recv().map_err(|_| gone())?;
+        let tid = told.recv().map_err(|_| gone())??;
         Ok(Arc::new(Self { requests: Mutex::new(requests), thread: pidfd_open(tid, THREAD)? }))
     }
 
@@ -134,32 +143,42 @@ impl Drop for Away {
     }
 }
 
-/// Until nobody can ask any more.
-fn serve(reactor: &Reactor, asked: &Receiver<Request>) -> io::Result<()> {
-    sys::leave_descriptors()?;
-    let process = pidfd_open(getpid(), PidfdFlags::empty())?;
-    let copy = |number| Ok::<_, io::Error>(pidfd_getfd(&process, number, PidfdGetfdFlags::empty())?);
-    let epoll = copy(reactor.number())?;
-    let mut kept = HashMap::new();
-    for request in asked {
-        match request {
-            Request::Keep { number, token, done } => {
-                let keep = || {
-                    let end = copy(number)?;
-                    Reactor::edges_of(epoll.as_fd(), &end, token)?;
-                    Ok(end)
-                };
-                let end = keep();
-                let _ = done.send(end.map(|end: OwnedFd| {
-                    let number = end.as_raw_fd();
-                    kept.insert(number, end);
-                    number
-                }));
+/// What the thread has in its own table to begin with.
+struct Place {
+    process: OwnedFd,
+    epoll: OwnedFd,
+}
+
+impl Place {
+    /// Leaves the table of the other threads, in which the reactor's has this number.
+    fn of_this_thread(number: RawFd) -> io::Result<Self> {
+        sys::leave_descriptors()?;
+        let process = pidfd_open(getpid(), PidfdFlags::empty())?;
+        let epoll = pidfd_getfd(&process, number, PidfdGetfdFlags::empty())?;
+        Ok(Self { process, epoll })
+    }
+
+    /// Until nobody can ask any more.
+    fn serve(&self, asked: &Receiver<Request>) {
+        let mut kept = HashMap::new();
+        for request in asked {
+            match request {
+                Request::Keep { number, token, done } => {
+                    let keep = || {
+                        let end = pidfd_getfd(&self.process, number, PidfdGetfdFlags::empty())?;
+                        Reactor::edges_of(self.epoll.as_fd(), &end, token)?;
+                        io::Result::Ok(end)
+                    };
+                    let _ = done.send(keep().map(|end: OwnedFd| {
+                        let number = end.as_raw_fd();
+                        kept.insert(number, end);
+                        number
+                    }));
+                }
+                Request::Close(number) => drop(kept.remove(&number)),
             }
-            Request::Close(number) => drop(kept.remove(&number)),
         }
     }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -177,8 +196,7 @@ mod tests {
         let (here, other) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
         let id = identity(&here).unwrap();
         let token = Token::Socket(id.ino);
-        let annex = Annex::begin(reactor.clone()).unwrap();
-        let away = match annex.keep(&here, token) {
+        let away = match Annex::begin(&reactor).and_then(|annex| annex.keep(&here, token)) {
             Ok(away) => away,
             Err(e) => return eprintln!("SKIPPED: descriptors in another table: this machine has none: {e}"),
         };
@@ -194,6 +212,9 @@ mod tests {
         write(&copy, b"y").unwrap();
         drop(copy);
         assert_eq!(read(&other, &mut byte).unwrap(), 1);
+        // The thread has no share in it: its descriptors are closed in the table that has them.
+        assert_eq!(Arc::strong_count(&reactor), 1);
+        drop(reactor);
         drop(away);
         assert_eq!(read(&other, &mut byte).unwrap(), 0, "nobody has it any more");
     }
