@@ -227,10 +227,15 @@ impl Sockets {
 
     /// Runs `f`; what becomes ready meanwhile is taken by this thread's own [`Self::take_ready`] afterwards.
     pub(crate) fn looking_after<T>(f: impl FnOnce() -> T) -> T {
-        WILL_LOOK.set(true);
-        let r = f();
-        WILL_LOOK.set(false);
-        r
+        struct Before(bool);
+        impl Drop for Before {
+            fn drop(&mut self) {
+                WILL_LOOK.set(self.0);
+            }
+        }
+        // A panic that is caught further out must not leave a thread that says it will look.
+        let _before = Before(WILL_LOOK.replace(true));
+        f()
     }
 
     /// Is this thread in [`Self::looking_after`]?

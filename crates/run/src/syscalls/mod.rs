@@ -63,22 +63,28 @@ pub(crate) fn pump_ready(world: &Arc<World>) {
     loop {
         // Who sends has what it sent received; what a change of configuration sends waits for this.
         Sockets::looking_after(|| world.stack.run_packets());
-        let ready = world.sockets.take_ready();
-        if ready.is_empty() {
+        if !pump_listed(world) {
             return;
         }
-        Sockets::looking_after(|| {
-            for id in ready {
-                match world.sockets.get(id) {
-                    Some(Emulated::Stream(_)) => pump_stream(world, id),
-                    Some(Emulated::Netlink(n)) => n.pump_listed(world),
-                    Some(Emulated::Datagram(d)) => d.came(world),
-                    Some(socket) => socket.pump(world),
-                    None => {}
-                }
-            }
-        });
     }
+}
+
+/// Moves what the sockets have that say so by now. True if there are any.
+fn pump_listed(world: &Arc<World>) -> bool {
+    let ready = world.sockets.take_ready();
+    let some = !ready.is_empty();
+    Sockets::looking_after(|| {
+        for id in ready {
+            match world.sockets.get(id) {
+                Some(Emulated::Stream(_)) => pump_stream(world, id),
+                Some(Emulated::Netlink(n)) => n.pump_listed(world),
+                Some(Emulated::Datagram(d)) => d.came(world),
+                Some(socket) => socket.pump(world),
+                None => {}
+            }
+        }
+    });
+    some
 }
 
 /// Moves what a connection has, and forgets it when its program has closed it and nothing is left to say.
@@ -109,6 +115,11 @@ fn dispatch(world: &Arc<World>, notification: Notification) {
         return socket::receive(world, notification);
     }
     let outcome = decide(world, &call);
+    if matches!(call.nr, libc::SYS_sendto | libc::SYS_sendmsg | libc::SYS_sendmmsg) {
+        // Before the sender hears of it: who looks at once finds what it sent, as where a softirq delivers it. Once, so that
+        // what others send meanwhile does not keep it.
+        pump_listed(world);
+    }
     finish(world, notification, outcome);
 }
 
