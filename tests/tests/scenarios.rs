@@ -180,6 +180,7 @@ scenarios! {
     tos
     tun_packets
     tuntap
+    udp_at_once
     udp_segments
     unix_peers
     unix_whose
