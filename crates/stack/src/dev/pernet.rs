@@ -1,6 +1,6 @@
 //! The stack as per-namespace state of the core.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -60,6 +60,8 @@ pub(crate) struct Inner {
     pub(crate) sock_timers: SockTimers,
     /// Microseconds for which connections that are quiet keep their buffers.
     pub(crate) rest_after: AtomicU64,
+    /// How many sockets have an engine that does not rest.
+    pub(crate) awake: AtomicUsize,
     /// Who waits in calls.
     pub(crate) sleepers: Sleepers,
     /// How often something was changed that bears on where packets go: see [`Stack::changes`].
@@ -119,6 +121,7 @@ impl Stack {
             softnet: Softnet::default(),
             sock_timers: SockTimers::default(),
             rest_after: AtomicU64::new(REST),
+            awake: AtomicUsize::new(0),
             sleepers: Sleepers::default(),
             changes: AtomicU64::new(0),
             births: Births::default(),

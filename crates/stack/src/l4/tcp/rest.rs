@@ -1,18 +1,23 @@
 //! When nothing is said on a connection for a while its engine rests, and little is kept of what can be found out again.
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::smoltcp::Position;
+use super::smoltcp::{Position, SPARES};
 use super::sock::{Inner, Sock};
 use crate::dev::Stack;
 
 /// For so long after it is believed no more the short way is remembered: who uses it asks for it again before that.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// Where many connections speak in turn, each keeps its engine for so long at least: it is more than goes by between a question
+/// and its answer.
+const LEAST: Duration = Duration::from_millis(25);
+
 impl Stack {
-    /// For how long connections on which nothing is said keep their buffers: ten seconds, unless this was called. When something
-    /// is said again they get others. That costs two blocks of zeros of 256 KiB, so it depends on the allocator how short this
+    /// For how long connections on which nothing is said keep their buffers: ten seconds, unless this was called; less where more
+    /// than 32 ends have some, in proportion, but 25 ms at least. When something is said again they get others. That costs two blocks of zeros of 256 KiB, so it depends on the allocator how short this
     /// may be: `pernet_run::Allocator`, and glibc with a fixed `M_MMAP_THRESHOLD`, give such blocks without writing them, and
     /// take their pages back.
     pub fn keep_buffers(&self, of_the_quiet: Duration) {
@@ -29,9 +34,29 @@ impl Sock {
         if engine.is_resting() {
             return self.path().as_ref().map(|path| path.until() + GRACE);
         }
-        let after = Duration::from_micros(self.stack.inner().rest_after.load(Ordering::Relaxed));
         let quiet = engine.quiet_since()?;
-        inner.position().map(|_| quiet + after)
+        inner.position().map(|_| quiet + self.patience())
+    }
+
+    /// For how long a quiet one is not let rest. Of those that come in a burst, or take turns, few have an engine at a time.
+    fn patience(&self) -> Duration {
+        let stack = self.stack.inner();
+        let alone = Duration::from_micros(stack.rest_after.load(Ordering::Relaxed));
+        let awake = u32::try_from(stack.awake.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
+        let shared = alone.saturating_mul(SPARES as u32) / awake.max(SPARES as u32);
+        shared.max(LEAST.min(alone))
+    }
+
+    /// Has the stack know whether this socket has an engine that does not rest.
+    pub(super) fn count_awake(&self, inner: &mut Inner) {
+        let awake = inner.engine.as_ref().is_some_and(|engine| !engine.is_resting());
+        if awake == inner.awake {
+            return;
+        }
+        inner.awake = awake;
+        let count = &self.stack.inner().awake;
+        // Nothing is decided by it but a time.
+        if awake { count.fetch_add(1, Ordering::Relaxed) } else { count.fetch_sub(1, Ordering::Relaxed) };
     }
 
     /// Lets the engine rest if nothing happened meanwhile, and forgets the way if nobody uses it.
@@ -47,6 +72,14 @@ impl Sock {
             engine.rest(position);
             // They are of packets: the next looks for its route, and learns the short way itself if that is wanted.
             (inner.way, inner.trail) = (None, None);
+        }
+    }
+}
+
+impl Drop for Sock {
+    fn drop(&mut self) {
+        if self.inner.get_mut().unwrap_or_else(PoisonError::into_inner).awake {
+            self.stack.inner().awake.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }

@@ -65,7 +65,7 @@ pub(crate) struct Sock {
     /// The short way to the peer, if it was learnt. A leaf lock.
     pub(super) path: Mutex<Option<Arc<splice::Path>>>,
     /// Everything that changes.
-    inner: Mutex<Inner>,
+    pub(super) inner: Mutex<Inner>,
 }
 
 impl std::fmt::Debug for Sock {
@@ -125,6 +125,8 @@ pub(super) struct Due {
 pub(super) struct Inner {
     pub(super) state: State,
     pub(super) engine: Option<Box<Engine>>,
+    /// It is counted among those that do not rest.
+    pub(super) awake: bool,
     /// What came and did not pass the engine: it is read first.
     pub(super) aside: Aside,
     /// The engine may hold bytes behind a gap.
@@ -269,6 +271,7 @@ impl Sock {
 
     /// Sets the timer for whatever comes first.
     fn arm(self: &Arc<Self>, now: Duration, inner: &mut Inner) {
+        self.count_awake(inner);
         let engine = if inner.state == State::Close {
             None
         } else {

@@ -46,7 +46,7 @@ struct Only {
 static SPARE: Mutex<Vec<Only>> = Mutex::new(Vec::new());
 
 /// So many of them at most: of who opens and who accepts, in some threads, and of who speaks now and then.
-const SPARES: usize = 32;
+pub(in crate::l4::tcp) const SPARES: usize = 32;
 
 impl Only {
     fn new(plan: &Plan) -> Self {

@@ -22,6 +22,7 @@ use smoltcp::socket::tcp;
 use smoltcp::time;
 use smoltcp::wire::Ipv4Address;
 
+pub(super) use self::awake::SPARES;
 pub(super) use self::rest::Position;
 
 use self::awake::{Awake, Plan};
