@@ -159,7 +159,7 @@ impl Who {
 }
 
 /// What was set of it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Options {
     v6: bool,
     set: BTreeMap<Opt, i32>,

@@ -77,9 +77,11 @@ impl Sock {
         inner.peer.map(|peer| self.shown(peer, inner.scope))
     }
 
-    /// Asks before a request for a connection is answered.
+    /// Of a listener: asks before a request for a connection is answered.
     pub(crate) fn on_knock(&self, knock: Option<super::sock::Knock>) {
-        self.lock().knock = knock;
+        if let Some(listen) = &mut self.lock().listen {
+            listen.knock = knock;
+        }
     }
 
     /// The state.
@@ -113,6 +115,10 @@ impl Sock {
         self.lock().ready = ready;
     }
 
+    pub(crate) fn set_owner(&self, uid: u32) {
+        self.lock().uid = uid;
+    }
+
     pub(crate) fn set_inode(&self, inode: u64) {
         self.lock().inode = inode;
     }
@@ -122,7 +128,9 @@ impl Sock {
     }
 
     pub(crate) fn set_taken(&self, taken: usize) {
-        self.lock().taken = taken;
+        if let Some(listen) = &mut self.lock().listen {
+            listen.taken = taken;
+        }
     }
 
     /// Is the urgent byte next (`SIOCATMARK`)?

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use pernet::Net;
 
+use super::moment::Moment;
 use super::sock::Sock;
 use super::state::State;
 use super::timewait::TimeWait;
@@ -120,17 +121,17 @@ impl Sock {
         let left = |at: Option<Duration>| at.map(|at| at.saturating_sub(now));
         let armed = inner.armed.map(|place| place.when);
         let retransmit = inner.due.unheard.and(armed).or_else(|| inner.due.handshake.and(armed));
-        let (timer, retransmits, expires) = if let Some(left) = left(inner.due.forget) {
+        let (timer, retransmits, expires) = if let Some(left) = left(inner.due.forget.map(Moment::get)) {
             (TcpTimer::TimeWait, 0, left)
         } else if let Some(left) = left(retransmit) {
             (TcpTimer::Retransmit, inner.counts.retransmits, left)
-        } else if let Some(left) = left(inner.due.keepalive) {
+        } else if let Some(left) = left(inner.due.keepalive.map(Moment::get)) {
             (TcpTimer::Keepalive, u8::try_from(inner.due.probes).unwrap_or(u8::MAX), left)
         } else {
             (TcpTimer::None, 0, Duration::ZERO)
         };
         let (receive_queue, send_queue) = match (&inner.listen, &inner.engine) {
-            (Some(listen), _) => (count(listen.queue.len() + inner.taken), count(listen.backlog)),
+            (Some(listen), _) => (count(listen.queue.len() + listen.taken), count(listen.backlog)),
             (None, Some(_)) => (
                 // The end counts as a byte, either way.
                 count(inner.received() + unread) + u32::from(inner.done),
@@ -155,7 +156,7 @@ impl Sock {
             cookie: self.cookie,
             receive_queue,
             send_queue,
-            uid: if over { 0 } else { options.uid },
+            uid: if over { 0 } else { inner.uid },
             inode: if inner.orphan { 0 } else { inner.inode },
             mark: options.mark,
             tos: options.heeded(self.v6).tos,

@@ -27,7 +27,7 @@ impl Sock {
             device: inner.options.device,
             reuse_addr: inner.options.reuse_addr,
             reuse_port: inner.options.reuse_port,
-            uid: inner.options.uid,
+            uid: inner.uid,
         }
     }
 

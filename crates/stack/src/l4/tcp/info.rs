@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::moment::Moment;
 use super::segment::{ACK, Header, Options as Found};
 use super::state::State;
 
@@ -21,10 +22,10 @@ pub(super) struct Counts {
     pub(super) waiting: u32,
     /// In a row.
     pub(super) retransmits: u8,
-    pub(super) last_sent: Duration,
-    pub(super) last_data: Duration,
-    pub(super) last_ack: Duration,
-    pub(super) last_heard: Duration,
+    pub(super) last_sent: Moment,
+    pub(super) last_data: Moment,
+    pub(super) last_ack: Moment,
+    pub(super) last_heard: Moment,
     /// Microseconds, smoothed, and its mean deviation.
     pub(super) rtt: u32,
     pub(super) rtt_var: u32,
@@ -43,6 +44,7 @@ const SHORTEST: u32 = 25;
 impl Counts {
     /// Of a connection that begins: times are told since then.
     pub(super) fn new(now: Duration) -> Self {
+        let now = now.into();
         Self { last_sent: now, last_data: now, last_ack: now, last_heard: now, ..Self::default() }
     }
 
@@ -52,7 +54,7 @@ impl Counts {
         if header.payload > 0 {
             self.data_segments_out += segments;
             self.bytes_sent += header.payload as u64;
-            self.last_sent = now;
+            self.last_sent = now.into();
         }
         if repeated {
             self.retransmitted += segments;
@@ -63,16 +65,16 @@ impl Counts {
 
     pub(super) fn received(&mut self, header: &Header, segments: u32, tos: u8, now: Duration) {
         self.segments_in += segments;
-        self.last_heard = now;
+        self.last_heard = now.into();
         self.peer_window = header.window;
         self.tos = tos;
         if header.payload > 0 {
             self.data_segments_in += segments;
             self.bytes_received += header.payload as u64;
-            self.last_data = now;
+            self.last_data = now.into();
         }
         if header.has(ACK) {
-            self.last_ack = now;
+            self.last_ack = now.into();
         }
     }
 

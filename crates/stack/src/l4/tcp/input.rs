@@ -91,7 +91,7 @@ impl Sock {
         // A connection is locked before its listener.
         let Some(parent) = inner.parent.upgrade() else { return false };
         let parent = parent.lock();
-        parent.listen.as_ref().is_some_and(|listen| listen.queue.len() + parent.taken > listen.backlog)
+        parent.listen.as_ref().is_some_and(|listen| listen.queue.len() + listen.taken > listen.backlog)
     }
 
     /// A segment for a listener (`tcp_conn_request`).
@@ -105,24 +105,23 @@ impl Sock {
         if !header.has(SYN) || header.has(FIN) {
             return;
         }
-        let knock = self.lock().knock.clone();
+        let knock = self.lock().listen.as_ref().and_then(|listen| listen.knock.clone());
         if knock.is_some_and(|knock| !knock()) {
             self.stop_listening();
             return reset(cx, header, &packet);
         }
-        let (options, ticket) = {
+        let (options, uid, ticket) = {
             let mut inner = self.lock();
-            let taken = inner.taken;
             let Some(listen) = &mut inner.listen else { return };
             listen.young.retain(|young| young.strong_count() > 0);
             // No place: the peer asks again.
-            if listen.queue.len() + taken > listen.backlog {
+            if listen.queue.len() + listen.taken > listen.backlog {
                 return count::no_place(cx, TcpExt::ListenOverflows);
             }
             if listen.young.len() > listen.backlog.max(8) {
                 return count::no_place(cx, TcpExt::TCPReqQFullDrop);
             }
-            (inner.options.inherited(), inner.ticket)
+            (inner.options.inherited(), inner.uid, inner.ticket)
         };
         let Some(ticket) = ticket else { return };
         let local = SocketAddr::new(packet.dst, header.dport);
@@ -139,8 +138,9 @@ impl Sock {
                 counts: Counts::new(cx.now()),
                 saved_syn: saved_syn(options.save_syn, header, &packet),
                 options,
+                uid,
                 parent: Arc::downgrade(self),
-                due: Due { handshake: Some(cx.now() + SYNACK_LIMIT), ..Due::default() },
+                due: Due { handshake: Some((cx.now() + SYNACK_LIMIT).into()), ..Due::default() },
                 // Nobody has it yet.
                 orphan: true,
                 ..Inner::default()
@@ -310,7 +310,7 @@ impl Inner {
         self.news |= announced || engine.received() != was || engine.unacknowledged() != waited;
         self.due.probes = 0;
         if self.due.keepalive.is_some() {
-            self.due.keepalive = Some(now + self.options.keep_idle);
+            self.due.keepalive = Some((now + self.options.keep_idle).into());
         }
         let after = engine.state();
         if let Some((bytes, all)) = newly {

@@ -131,7 +131,7 @@ impl Sock {
 impl Inner {
     /// Takes to heart what was stored of an option.
     fn heed(&mut self, opt: Opt) {
-        let options = &mut self.options;
+        let options = &mut *self.options;
         let number = options.stored.get(opt);
         let byte = number as u8;
         let Heeded { tos, hop_limit, pmtu, receive_errors, min_hops } =

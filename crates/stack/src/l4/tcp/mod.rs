@@ -23,6 +23,7 @@ mod input;
 mod ip_options;
 mod join;
 mod metrics;
+mod moment;
 mod options;
 mod rest;
 mod segment;

@@ -1,10 +1,13 @@
 //! What a program has said about a socket.
 
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use pernet::NetRef;
 
 use super::info::TcpInfo;
+use super::moment::Moment;
 use super::segment;
 use super::smoltcp::Congestion;
 use super::sock::{BUFFER, Inner, Sock};
@@ -68,7 +71,7 @@ fn most_waiting(stack: &Stack, net: &NetRef) -> i32 {
 const CA_NAME_MAX: usize = 16;
 
 /// Everything that can be set.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Options {
     pub(crate) nodelay: bool,
     pub(crate) cork: bool,
@@ -99,7 +102,6 @@ pub(crate) struct Options {
     pub(crate) priority: u32,
     /// Index of the device that the socket is bound to; 0 for any.
     pub(crate) device: u32,
-    pub(crate) uid: u32,
     pub(crate) dont_route: bool,
     pub(crate) any_source: bool,
     /// `IP_BIND_ADDRESS_NO_PORT`.
@@ -119,8 +121,46 @@ pub(crate) struct Options {
     pub(super) unicast_device: [u32; 2],
 }
 
+/// The options of a socket: one copy for all of which the same was said, as a rule nothing. A connection has its listener's.
+#[derive(Clone, Debug)]
+pub(super) struct Shared(Arc<Options>);
+
+impl Shared {
+    pub(super) fn new(v6: bool) -> Self {
+        static NEW: LazyLock<[Shared; 2]> = LazyLock::new(|| [false, true].map(|v6| Shared(Options::new(v6).into())));
+        NEW[usize::from(v6)].clone()
+    }
+
+    /// Of a listener's, what a connection of it begins with.
+    pub(super) fn inherited(&self) -> Self {
+        let inherited = Options { priority: 0, defer_accept: 0, fastopen: 0, ..(*self.0).clone() };
+        if inherited == *self.0 { self.clone() } else { Self(inherited.into()) }
+    }
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self::new(false)
+    }
+}
+
+impl Deref for Shared {
+    type Target = Options;
+
+    fn deref(&self) -> &Options {
+        &self.0
+    }
+}
+
+/// What is said of one is said of no other.
+impl DerefMut for Shared {
+    fn deref_mut(&mut self) -> &mut Options {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
 /// What a connection by one family heeds of what was said of its packets.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Heeded {
     pub(crate) tos: u8,
     pub(crate) hop_limit: Option<u8>,
@@ -131,7 +171,7 @@ pub(crate) struct Heeded {
 }
 
 impl Options {
-    pub(super) fn new(v6: bool) -> Self {
+    fn new(v6: bool) -> Self {
         Self {
             stored: Stored::new(v6),
             keep_idle: Duration::from_secs(7200),
@@ -144,11 +184,6 @@ impl Options {
             receive_buffer: BUFFER,
             ..Self::default()
         }
-    }
-
-    /// Of a listener's, what a connection of it begins with.
-    pub(super) fn inherited(&self) -> Self {
-        Self { priority: 0, defer_accept: 0, fastopen: 0, ..self.clone() }
     }
 
     /// What is heeded of packets of IPv6, or of IPv4.
@@ -204,9 +239,14 @@ fn whole_seconds(value: i32, range: std::ops::RangeInclusive<i32>) -> Result<Dur
 }
 
 impl Sock {
-    /// Reads or changes what can be set with an effect on what is to come only.
-    pub(crate) fn options<R>(&self, f: impl FnOnce(&mut Options) -> R) -> R {
-        f(&mut self.lock().options)
+    /// Reads what was said.
+    pub(crate) fn options<R>(&self, f: impl FnOnce(&Options) -> R) -> R {
+        f(&self.lock().options)
+    }
+
+    /// Changes what can be set with an effect on what is to come only.
+    pub(crate) fn set_options(&self, f: impl FnOnce(&mut Options)) {
+        f(&mut self.lock().options);
     }
 
     /// `setsockopt` of the level `IPPROTO_TCP`.
@@ -250,7 +290,7 @@ impl Sock {
             name::KEEPIDLE => {
                 options.keep_idle = whole_seconds(value, 1..=32767)?;
                 if options.keepalive && active {
-                    inner.due.keepalive = Some(inner.counts.last_heard + inner.options.keep_idle);
+                    inner.due.keepalive = Some((inner.counts.last_heard.get() + inner.options.keep_idle).into());
                 }
             }
             name::KEEPINTVL => options.keep_interval = whole_seconds(value, 1..=32767)?,
@@ -356,7 +396,8 @@ impl Sock {
         self.act(cx, |inner, _| {
             inner.options.keepalive = on;
             inner.due.probes = 0;
-            inner.due.keepalive = (on && inner.state.is_synchronized()).then(|| cx.now() + inner.options.keep_idle);
+            inner.due.keepalive =
+                (on && inner.state.is_synchronized()).then(|| (cx.now() + inner.options.keep_idle).into());
         });
     }
 
@@ -371,7 +412,7 @@ impl Sock {
             return info;
         }
         let counts = &inner.counts;
-        let since = |at: Duration| u32::try_from(now.saturating_sub(at).as_millis()).unwrap_or(u32::MAX);
+        let since = |at: Moment| u32::try_from(now.saturating_sub(at.get()).as_millis()).unwrap_or(u32::MAX);
         info.retransmits = counts.retransmits;
         info.probes = u8::try_from(inner.due.probes).unwrap_or(u8::MAX);
         if let Some(engine) = &inner.engine {

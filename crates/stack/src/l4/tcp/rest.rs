@@ -56,7 +56,11 @@ impl Sock {
         inner.awake = awake;
         let count = &self.stack.inner().awake;
         // Nothing is decided by it but a time.
-        if awake { count.fetch_add(1, Ordering::Relaxed) } else { count.fetch_sub(1, Ordering::Relaxed) };
+        if awake {
+            count.fetch_add(1, Ordering::Relaxed)
+        } else {
+            count.fetch_sub(1, Ordering::Relaxed)
+        };
     }
 
     /// Lets the engine rest if nothing happened meanwhile, and forgets the way if nobody uses it.

@@ -12,7 +12,8 @@ use pernet::{NetHandle, NetRef};
 use super::aside::Aside;
 use super::count::{self, Cause};
 use super::info::Counts;
-use super::options::Options;
+use super::moment::Moment;
+use super::options::Shared;
 use super::segment::{self, ACK, Header, SYN, before};
 use super::smoltcp::{Begin, Engine};
 use super::state::State;
@@ -75,13 +76,17 @@ impl std::fmt::Debug for Sock {
 }
 
 /// The waiting room of a listener.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Listen {
     pub(super) backlog: usize,
     /// Connections that nobody accepted yet.
     pub(super) queue: VecDeque<Arc<Sock>>,
     /// Those that are not complete.
     pub(super) young: Vec<Weak<Sock>>,
+    /// Connections that were handed out and wait elsewhere for the program.
+    pub(super) taken: usize,
+    /// Asked whether the program is there.
+    pub(super) knock: Option<Knock>,
 }
 
 /// Sequence numbers, as the segments of a connection show them.
@@ -110,15 +115,15 @@ pub(super) struct Sequence {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Due {
     /// The handshake is given up.
-    pub(super) handshake: Option<Duration>,
+    pub(super) handshake: Option<Moment>,
     /// Since when something was sent and nothing of it acknowledged.
-    pub(super) unheard: Option<Duration>,
+    pub(super) unheard: Option<Moment>,
     /// The next probe of an idle connection.
-    pub(super) keepalive: Option<Duration>,
+    pub(super) keepalive: Option<Moment>,
     /// Probes that were not answered.
     pub(super) probes: u32,
     /// A closed connection is forgotten.
-    pub(super) forget: Option<Duration>,
+    pub(super) forget: Option<Moment>,
 }
 
 #[derive(Default)]
@@ -141,7 +146,9 @@ pub(super) struct Inner {
     pub(super) bound: Option<IpAddr>,
     /// The device that a link-local address belongs to.
     pub(super) scope: u32,
-    pub(super) options: Options,
+    pub(super) options: Shared,
+    /// Whose it is.
+    pub(super) uid: u32,
     /// `sk_err`, and what is an error only if the connection fails.
     pub(super) error: i32,
     pub(super) soft_error: i32,
@@ -157,10 +164,8 @@ pub(super) struct Inner {
     pub(super) orphan: bool,
     /// What the program's descriptor is known by, 0 if it has none.
     pub(super) inode: u64,
-    /// Of a listener, connections that were handed out and wait elsewhere for the program.
-    pub(super) taken: usize,
     pub(super) outside: Option<Outside>,
-    pub(super) listen: Option<Listen>,
+    pub(super) listen: Option<Box<Listen>>,
     pub(super) parent: Weak<Sock>,
     /// What keeps the namespace: a program's socket does, and one that still has something to say.
     pub(super) hold: Option<NetRef>,
@@ -170,7 +175,7 @@ pub(super) struct Inner {
     /// The peer's, to go back with the next segment.
     pub(super) trail: Option<Box<Trail>>,
     /// From when on a segment may learn the way again.
-    pub(super) ask_at: Duration,
+    pub(super) ask_at: Moment,
     pub(super) counts: Counts,
     pub(super) due: Due,
     /// The headers that it began with (`TCP_SAVE_SYN`).
@@ -183,7 +188,6 @@ pub(super) struct Inner {
     pub(super) news: bool,
     pub(super) wakers: Vec<Waker>,
     pub(super) ready: Option<Ready>,
-    pub(super) knock: Option<Knock>,
 }
 
 /// Whether an address is of one link only.
@@ -199,7 +203,7 @@ pub(super) fn plain(addr: SocketAddr) -> SocketAddr {
 impl Sock {
     /// A fresh socket of a program's.
     pub(crate) fn new(stack: &Stack, net: &NetRef, v6: bool) -> Arc<Self> {
-        let inner = Inner { hold: Some(net.clone()), options: Options::new(v6), ..Inner::default() };
+        let inner = Inner { hold: Some(net.clone()), options: Shared::new(v6), ..Inner::default() };
         Arc::new(Self::with(stack.clone(), net.downgrade(), v6, inner))
     }
 
@@ -279,8 +283,9 @@ impl Sock {
         };
         let rests = if engine.is_none() { self.rests_at(inner) } else { None };
         let due = &inner.due;
-        let unheard = due.unheard.map(|since| since + inner.patience());
-        let next = [engine, rests, due.handshake, unheard, due.keepalive, due.forget].into_iter().flatten().min();
+        let unheard = due.unheard.map(|since| since.get() + inner.patience());
+        let [handshake, keepalive, forget] = [due.handshake, due.keepalive, due.forget].map(|at| at.map(Moment::get));
+        let next = [engine, rests, handshake, unheard, keepalive, forget].into_iter().flatten().min();
         let Some(next) = next else { return };
         // An entry that comes earlier finds nothing to do and sets the next.
         if inner.armed.is_some_and(|armed| armed.when <= next) {
@@ -316,11 +321,11 @@ impl Sock {
     }
 
     fn expire(&self, cx: Cx<'_>, now: Duration, inner: &mut Inner, out: &mut Vec<Frame>) {
-        let is_due = |at: Option<Duration>| at.is_some_and(|at| at <= now);
+        let is_due = |at: Option<Moment>| at.is_some_and(|at| at <= now);
         if is_due(inner.due.forget) {
             return self.end(inner, 0);
         }
-        if is_due(inner.due.handshake) || is_due(inner.due.unheard.map(|since| since + inner.patience())) {
+        if is_due(inner.due.handshake) || inner.due.unheard.is_some_and(|since| since.get() + inner.patience() <= now) {
             let error = if inner.soft_error != 0 { inner.soft_error } else { errno::ETIMEDOUT };
             count::mib(cx).ext.inc(TcpExt::TCPTimeouts);
             count::mib(cx).ext.inc(TcpExt::TCPAbortOnTimeout);
@@ -344,11 +349,11 @@ impl Sock {
         }
         let Some(engine) = &mut inner.engine else { return };
         if engine.unacknowledged() > 0 {
-            inner.due.keepalive = Some(now + inner.options.keep_idle);
+            inner.due.keepalive = Some((now + inner.options.keep_idle).into());
             return;
         }
         let expired = match inner.options.user_timeout {
-            Some(limit) => inner.due.probes > 0 && inner.counts.last_heard + limit <= now,
+            Some(limit) => inner.due.probes > 0 && inner.counts.last_heard.get() + limit <= now,
             None => inner.due.probes >= inner.options.keep_count,
         };
         if expired {
@@ -358,7 +363,7 @@ impl Sock {
             return self.end(inner, errno::ETIMEDOUT);
         }
         inner.due.probes += 1;
-        inner.due.keepalive = Some(now + inner.options.keep_interval);
+        inner.due.keepalive = Some((now + inner.options.keep_interval).into());
         count::mib(cx).ext.inc(TcpExt::TCPKeepAlive);
         engine.probe();
     }
@@ -373,7 +378,7 @@ impl Sock {
             {
                 None
             }
-            None if inner.sequence.snd_una != inner.sequence.snd_nxt => Some(now),
+            None if inner.sequence.snd_una != inner.sequence.snd_nxt => Some(now.into()),
             since => since,
         };
         if before == after {
@@ -404,7 +409,7 @@ impl Sock {
             State::FinWait2 if inner.orphan => {
                 count::mib(cx).ext.inc(TcpExt::TW);
                 self.remember_host(cx, inner);
-                inner.due.forget = Some(cx.now() + FIN_TIMEOUT);
+                inner.due.forget = Some((cx.now() + FIN_TIMEOUT).into());
                 // Nothing is left that somebody would miss.
                 inner.hold = None;
             }
@@ -420,7 +425,7 @@ impl Sock {
             return;
         }
         if inner.options.keepalive {
-            inner.due.keepalive = Some(cx.now() + inner.options.keep_idle);
+            inner.due.keepalive = Some((cx.now() + inner.options.keep_idle).into());
         }
         let parent = std::mem::take(&mut inner.parent);
         if let Some(parent) = parent.upgrade() {
@@ -541,8 +546,8 @@ impl Sock {
     pub(super) fn begin(&self, cx: Cx<'_>, route: &Route, inner: &Inner, seed: u64) -> Begin {
         Begin {
             mss: largest_segment(route, &inner.options),
-            send_buffer: inner.options.send_buffer.min(super::buffers::MOST),
-            receive_buffer: inner.options.receive_buffer.min(super::buffers::MOST),
+            send_buffer: inner.options.send_buffer.min(super::buffers::MOST) as u32,
+            receive_buffer: inner.options.receive_buffer.min(super::buffers::MOST) as u32,
             timestamps: inner.options.timestamps && sysctl::number_or(cx.ns(), "ipv4/tcp_timestamps", 1) != 0,
             nodelay: inner.options.nodelay,
             congestion: inner.options.congestion,

@@ -13,6 +13,7 @@ use std::sync::{Arc, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use super::count::Carried;
+use super::moment::Moment;
 use super::segment::{ACK, FIN, HEADER_LEN, Header, RST, SYN, before};
 use super::sock::{Inner, Sequence, Sock};
 use super::state::State;
@@ -190,7 +191,7 @@ impl Sock {
         let mut trail = match inner.trail.take() {
             Some(trail) => trail,
             None if self.wants_trail(cx, inner, sent) => {
-                inner.ask_at = cx.now() + PAUSE;
+                inner.ask_at = (cx.now() + PAUSE).into();
                 Box::new(Trail::new(self.cookie, cx.stack.changes()))
             }
             None => return,
@@ -224,7 +225,7 @@ impl Sock {
         }
         if trail.begun != cx.stack.changes() {
             // What changed meanwhile may have been that a neighbour was found: that is worth another look at once.
-            inner.ask_at = Duration::ZERO;
+            inner.ask_at = Moment::ZERO;
             return;
         }
         let Trail { begun, there, back, end: Some(end), .. } = *trail else { return };
@@ -290,9 +291,9 @@ impl Inner {
         self.due.probes = 0;
         self.due.unheard = None;
         if self.due.keepalive.is_some() {
-            self.due.keepalive = Some(now + self.options.keep_idle);
+            self.due.keepalive = Some((now + self.options.keep_idle).into());
         }
-        (self.counts.last_heard, self.counts.last_ack) = (now, now);
+        (self.counts.last_heard, self.counts.last_ack) = (now.into(), now.into());
     }
 
     fn skip_to_peer(&mut self, bytes: u32, segments: u32, acks: u32, now: Duration) {
@@ -308,7 +309,7 @@ impl Inner {
         counts.segments_in = counts.segments_in.wrapping_add(acks);
         counts.bytes_sent += u64::from(bytes);
         counts.bytes_acknowledged += u64::from(bytes);
-        counts.last_sent = now;
+        counts.last_sent = now.into();
         self.stay_alive(now);
     }
 
@@ -329,7 +330,7 @@ impl Inner {
         counts.data_segments_in = counts.data_segments_in.wrapping_add(segments);
         counts.segments_out = counts.segments_out.wrapping_add(acks);
         counts.bytes_received += u64::from(bytes);
-        counts.last_data = now;
+        counts.last_data = now.into();
         self.stay_alive(now);
     }
 }

@@ -267,24 +267,24 @@ impl TcpSocket {
 
     /// Addresses may be used again although connections are left of those who had them (`SO_REUSEADDR`).
     pub fn set_reuse_address(&self, on: bool) {
-        self.sock.options(|options| options.reuse_addr = on);
+        self.sock.set_options(|options| options.reuse_addr = on);
         self.sock.sharing_changed();
     }
 
     /// Several listen, and connections are spread among them (`SO_REUSEPORT`).
     pub fn set_reuse_port(&self, on: bool) {
-        self.sock.options(|options| options.reuse_port = on);
+        self.sock.set_options(|options| options.reuse_port = on);
         self.sock.sharing_changed();
     }
 
     /// No IPv4 (`IPV6_V6ONLY`).
     pub fn set_only_v6(&self, on: bool) {
-        self.sock.options(|options| options.v6_only = on);
+        self.sock.set_options(|options| options.v6_only = on);
     }
 
     /// What `close` does with bytes that were not sent: with zero, a reset (`SO_LINGER`).
     pub fn set_linger(&self, seconds: Option<u32>) {
-        self.sock.options(|options| options.linger = seconds);
+        self.sock.set_options(|options| options.linger = seconds);
     }
 
     /// Asks from time to time whether an idle peer is still there (`SO_KEEPALIVE`).
@@ -294,18 +294,18 @@ impl TcpSocket {
 
     /// Urgent bytes stay in the stream (`SO_OOBINLINE`).
     pub fn set_urgent_inline(&self, on: bool) {
-        self.sock.options(|options| options.oob_inline = on);
+        self.sock.set_options(|options| options.oob_inline = on);
     }
 
     /// Leaves by the device with this index only, and hears what came in by it (`SO_BINDTODEVICE`).
     pub fn set_device(&self, ifindex: u32) {
-        self.sock.options(|options| options.device = ifindex);
+        self.sock.set_options(|options| options.device = ifindex);
         self.sock.sharing_changed();
     }
 
     /// Whose it is, by number (`SO_REUSEPORT` shares with one's own).
     pub fn set_owner(&self, uid: u32) {
-        self.sock.options(|options| options.uid = uid);
+        self.sock.set_owner(uid);
     }
 
     /// Asks `knock`, with no lock held, before a listener answers a request for a connection: `false` says that nobody is
@@ -328,7 +328,7 @@ impl TcpSocket {
 
     /// Marks its packets (`SO_MARK`).
     pub fn set_mark(&self, mark: u32) {
-        self.sock.options(|options| options.mark = mark);
+        self.sock.set_options(|options| options.mark = mark);
     }
 
     /// The mark of its packets.
@@ -367,7 +367,7 @@ impl TcpSocket {
 
     /// The priority of its packets (`SO_PRIORITY`).
     pub fn set_priority(&self, priority: u32) {
-        self.sock.options(|options| options.priority = priority);
+        self.sock.set_options(|options| options.priority = priority);
     }
 
     /// That priority.

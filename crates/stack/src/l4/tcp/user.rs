@@ -5,13 +5,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use pernet::NetRef;
 
 use super::aside::Aside;
 use super::count;
 use super::info::Counts;
+use super::moment::Moment;
 use super::smoltcp::Engine;
 use super::sock::{Due, FIN_TIMEOUT, Inner, Listen, Sequence, Sock, is_link_local, plain};
 use super::splice::Skip;
@@ -187,11 +187,11 @@ impl Sock {
         count::mib(cx).tcp.inc(Tcp::ActiveOpens);
         inner.counts = Counts::new(cx.now());
         (inner.sequence, inner.urgent) = (Sequence::default(), Urgent::default());
-        (inner.skip, inner.trail, inner.ask_at) = (Skip::default(), None, Duration::ZERO);
+        (inner.skip, inner.trail, inner.ask_at) = (Skip::default(), None, Moment::ZERO);
         self.forget_way();
         (inner.shut_read, inner.shut_write, inner.done, inner.connecting) = (false, false, false, true);
         (inner.error, inner.soft_error) = (0, 0);
-        inner.due = Due { handshake: Some(cx.now() + inner.options.handshake_limit()), ..Due::default() };
+        inner.due = Due { handshake: Some((cx.now() + inner.options.handshake_limit()).into()), ..Due::default() };
         Ok(())
     }
 
@@ -221,7 +221,7 @@ impl Sock {
                 let Some(ticket) = inner.ticket else { return Err(errno::EINVAL) };
                 cx.state.tcp.ports.listen(ticket)?;
                 inner.state = State::Listen;
-                inner.listen = Some(Listen { backlog, ..Listen::default() });
+                inner.listen = Some(Box::new(Listen { backlog, ..Listen::default() }));
                 (inner.shut_read, inner.shut_write, inner.error) = (false, false, 0);
                 inner.news = true;
                 Ok(())
@@ -381,7 +381,7 @@ impl Sock {
     /// The connection is to end with a reset when the program closes the socket, whatever it said (its own end of a pair
     /// was closed with bytes in it).
     pub(crate) fn abort(self: &Arc<Self>) {
-        self.options(|options| options.linger = Some(0));
+        self.set_options(|options| options.linger = Some(0));
         self.finish(true);
     }
 
@@ -419,7 +419,7 @@ impl Sock {
                         if state == State::FinWait2 {
                             count::mib(cx).ext.inc(TcpExt::TW);
                             self.remember_host(cx, inner);
-                            inner.due.forget = Some(cx.now() + FIN_TIMEOUT);
+                            inner.due.forget = Some((cx.now() + FIN_TIMEOUT).into());
                             inner.hold = None;
                         }
                     }

@@ -12,7 +12,7 @@ use crate::l3::{self, Flow, Route};
 const HEADERS4: u32 = 40;
 const HEADERS6: u32 = 60;
 /// And a link-layer header.
-const LINK_HEADER: usize = 14;
+const LINK_HEADER: u32 = 14;
 
 impl Sock {
     /// The way to the peer of a connection, which is looked up again when configuration has changed (`sk_dst_check`).
@@ -59,7 +59,7 @@ impl Sock {
             protocol: segment::PROTOCOL,
             sport: port(inner.local),
             dport: port(inner.peer),
-            uid: inner.options.uid,
+            uid: inner.uid,
             on_link: inner.options.dont_route,
             any_source: inner.options.any_source,
             ..Flow::to(dst)
@@ -68,11 +68,11 @@ impl Sock {
 }
 
 /// Bytes of the largest packet that the device on the way takes whole, to be cut where it leaves the stack; 0 if none.
-pub(super) fn largest_unit(cx: Cx<'_>, route: &Route) -> usize {
+pub(super) fn largest_unit(cx: Cx<'_>, route: &Route) -> u32 {
     let Some(link) = cx.state.links.by_index(route.oif) else { return 0 };
     let takes = cx.stack.eth_features(cx.net, &link).takes_tso(route.dst.is_ipv6());
     // The device counts its own header, too, and no packet of IPv4 is longer than this.
-    let limit = (link.offload().gso_max_size as usize).min(usize::from(u16::MAX));
+    let limit = link.offload().gso_max_size.min(u16::MAX.into());
     if takes { limit.saturating_sub(LINK_HEADER) } else { 0 }
 }
 

@@ -1,29 +1,27 @@
 //! What smoltcp has of an engine, as long as the engine does not [rest](super::rest).
 
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::sync::{Mutex, PoisonError};
 
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
-use smoltcp::phy::DeviceCapabilities;
+use smoltcp::phy::{ChecksumCapabilities, DeviceCapabilities, Medium};
 use smoltcp::socket::tcp;
 use smoltcp::time;
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 
 use super::wire::Wire;
-use super::{Congestion, HERE, IP_HEADER, THERE, TIMESTAMP_NOW};
+use super::{Begin, Congestion, DELAYED_ACK, HEADERS, HERE, IP_HEADER, THERE, TIMESTAMP_NOW};
 use crate::l2::Frame;
 use crate::l4::tcp::segment;
 use crate::l4::tcp::sock::BUFFER;
 
 /// What an engine is made of, at first and when it has rested.
 pub(super) struct Plan {
-    pub(super) send_buffer: usize,
-    pub(super) receive_buffer: usize,
-    pub(super) timestamps: bool,
-    pub(super) nodelay: bool,
-    pub(super) congestion: Congestion,
-    pub(super) ack_delay: Option<time::Duration>,
-    pub(super) capabilities: DeviceCapabilities,
-    pub(super) seed: u64,
+    pub(super) begin: Begin,
+    /// Bytes of the largest packet that goes out whole, if that is more than a segment.
+    pub(super) whole: Option<NonZeroU32>,
+    /// Acknowledgements wait for data to go with.
+    pub(super) ack_delay: bool,
 }
 
 /// An interface and a socket in a set of its own.
@@ -50,14 +48,14 @@ pub(in crate::l4::tcp) const SPARES: usize = 32;
 
 impl Only {
     fn new(plan: &Plan) -> Self {
-        if (plan.receive_buffer, plan.send_buffer) == (BUFFER, BUFFER)
+        if (plan.receive_buffer(), plan.send_buffer()) == (BUFFER, BUFFER)
             && let Some(spare) = SPARE.lock().unwrap_or_else(PoisonError::into_inner).pop()
         {
             return spare;
         }
         let buffer = |len: usize| tcp::SocketBuffer::new(vec![0; len]);
         let mut set = SocketSet::new(Vec::with_capacity(1));
-        let handle = set.add(tcp::Socket::new(buffer(plan.receive_buffer), buffer(plan.send_buffer)));
+        let handle = set.add(tcp::Socket::new(buffer(plan.receive_buffer()), buffer(plan.send_buffer())));
         Self { set, handle }
     }
 }
@@ -79,11 +77,34 @@ impl Drop for Awake {
 }
 
 impl Plan {
+    pub(super) const fn receive_buffer(&self) -> usize {
+        self.begin.receive_buffer as usize
+    }
+
+    const fn send_buffer(&self) -> usize {
+        self.begin.send_buffer as usize
+    }
+
+    /// How long acknowledgements wait.
+    pub(super) fn delay(&self) -> Option<time::Duration> {
+        self.ack_delay.then_some(DELAYED_ACK)
+    }
+
+    /// The device that smoltcp is to believe in.
+    pub(super) fn device(&self) -> DeviceCapabilities {
+        let mut device = DeviceCapabilities::default();
+        device.medium = Medium::Ip;
+        device.max_transmission_unit = usize::from(self.begin.mss) + HEADERS;
+        device.checksum = ChecksumCapabilities::ignored();
+        device.segmentation.tcpv4 = self.whole.map(|whole| whole.try_into().unwrap_or(NonZeroUsize::MAX));
+        device
+    }
+
     pub(super) fn interface(&self) -> Interface {
         let mut config = Config::new(HardwareAddress::Ip);
-        config.random_seed = self.seed;
+        config.random_seed = self.begin.seed;
         let mut none = Vec::new();
-        let mut wire = Wire { incoming: None, outgoing: &mut none, capabilities: &self.capabilities, ahead: 0 };
+        let mut wire = Wire { incoming: None, outgoing: &mut none, plan: self, ahead: 0 };
         let mut interface = Interface::new(config, &mut wire, time::Instant::ZERO);
         interface.update_ip_addrs(|addresses| {
             // There is room for one at least, whatever smoltcp was built with.
@@ -95,14 +116,14 @@ impl Plan {
     pub(super) fn make(&self) -> Awake {
         let mut awake = Awake { interface: self.interface(), sockets: Only::new(self) };
         let socket = awake.socket_mut();
-        socket.set_congestion_control(match self.congestion {
+        socket.set_congestion_control(match self.begin.congestion {
             Congestion::Cubic | Congestion::Bbr => tcp::CongestionControl::Cubic,
             Congestion::Reno => tcp::CongestionControl::Reno,
             Congestion::None => tcp::CongestionControl::None,
         });
-        socket.set_nagle_enabled(!self.nodelay);
-        socket.set_ack_delay(self.ack_delay);
-        socket.set_tsval_generator(if self.timestamps { Some(|| TIMESTAMP_NOW.get()) } else { None });
+        socket.set_nagle_enabled(!self.begin.nodelay);
+        socket.set_ack_delay(self.delay());
+        socket.set_tsval_generator(if self.begin.timestamps { Some(|| TIMESTAMP_NOW.get()) } else { None });
         awake
     }
 }
@@ -128,7 +149,7 @@ impl Awake {
         &mut self,
         mut segment: Frame,
         at: time::Instant,
-        capabilities: &DeviceCapabilities,
+        plan: &Plan,
         ahead: u32,
         out: &mut Vec<Frame>,
     ) {
@@ -142,19 +163,13 @@ impl Awake {
         segment
             .push(IP_HEADER)
             .copy_from_slice(&[0x45, 0, high, low, 0, 0, 0x40, 0, 64, 6, 0, 0, a, b, c, d, e, f, g, h]);
-        let mut wire = Wire { incoming: Some(segment.data()), outgoing: out, capabilities, ahead };
+        let mut wire = Wire { incoming: Some(segment.data()), outgoing: out, plan, ahead };
         self.interface.poll_ingress_single(at, &mut wire, &mut self.sockets.set);
     }
 
     /// Has smoltcp send what it has to send.
-    pub(super) fn send_all(
-        &mut self,
-        at: time::Instant,
-        capabilities: &DeviceCapabilities,
-        ahead: u32,
-        out: &mut Vec<Frame>,
-    ) {
-        let mut wire = Wire { incoming: None, outgoing: out, capabilities, ahead };
+    pub(super) fn send_all(&mut self, at: time::Instant, plan: &Plan, ahead: u32, out: &mut Vec<Frame>) {
+        let mut wire = Wire { incoming: None, outgoing: out, plan, ahead };
         while self.interface.poll_egress(at, &mut wire, &mut self.sockets.set) == PollResult::SocketStateChanged {}
     }
 

@@ -14,10 +14,9 @@ mod rest;
 mod wire;
 
 use std::cell::Cell;
-use std::num::NonZeroUsize;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
-use smoltcp::phy::{ChecksumCapabilities, DeviceCapabilities, Medium};
 use smoltcp::socket::tcp;
 use smoltcp::time;
 use smoltcp::wire::Ipv4Address;
@@ -27,6 +26,7 @@ pub(super) use self::rest::Position;
 
 use self::awake::{Awake, Plan};
 use self::rest::Rest;
+use super::moment::Moment;
 use super::segment::{self, ACK, Header, SYN, before};
 use super::state::State;
 use crate::l2::Frame;
@@ -44,11 +44,11 @@ const LONGER: usize = 20;
 /// Bytes of a timestamp option, padded.
 const TIMESTAMP: usize = 12;
 /// How much faster the engine's time runs on an established connection.
-const PACE: i64 = 5;
+const PACE: i8 = 5;
 /// How long an acknowledgement waits for data to go with, in the engine's time: 40 ms.
 const DELAYED_ACK: time::Duration = time::Duration::from_millis(200);
 /// Segments with data that are acknowledged at once, before a connection is trusted to talk.
-const QUICK_ACKS: u32 = 16;
+const QUICK_ACKS: u8 = 16;
 /// How long what was sent may stay unacknowledged while the engine waits for nothing, before it is sent again: the shortest
 /// retransmission timeout of Linux.
 const FORGOTTEN: Duration = Duration::from_millis(200);
@@ -97,14 +97,14 @@ impl Congestion {
 pub(super) struct Begin {
     /// Largest segment, without options, either way.
     pub(super) mss: u16,
-    pub(super) send_buffer: usize,
-    pub(super) receive_buffer: usize,
+    pub(super) send_buffer: u32,
+    pub(super) receive_buffer: u32,
     pub(super) timestamps: bool,
     pub(super) nodelay: bool,
     pub(super) congestion: Congestion,
     /// Bytes of the largest packet that goes out whole, to be cut by whoever takes it off the stack; 0 if each segment goes
     /// out by itself.
-    pub(super) offload: usize,
+    pub(super) offload: u32,
     /// Where sequence numbers begin follows from it.
     pub(super) seed: u64,
 }
@@ -120,21 +120,20 @@ pub(super) struct Engine {
     /// How far the sequence numbers of its segments are ahead of smoltcp's, since it rested.
     ahead: u32,
     /// When something happened last.
-    used: Duration,
-    offload: usize,
+    used: Moment,
     /// A moment of the stack's clock, what the engine's time was then, and how fast it runs since.
-    epoch: (Duration, i64),
-    pace: i64,
-    data_segments: u32,
+    epoch: (Moment, i64),
+    pace: i8,
+    data_segments: u8,
     /// No more than this waits to be acknowledged, whatever there is room for.
-    send_limit: usize,
+    send_limit: u32,
     /// What the peer acknowledged last and the window that it gave, unscaled; what we acknowledged last.
     heard: Option<(u32, u16)>,
     said: Option<u32>,
     /// Bytes that the program took since the peer was told of room.
-    taken: usize,
+    taken: u32,
     /// When something is sent again that the engine has forgotten.
-    forgotten: Option<Duration>,
+    forgotten: Option<Moment>,
 }
 
 impl std::fmt::Debug for Engine {
@@ -145,30 +144,17 @@ impl std::fmt::Debug for Engine {
 
 /// The largest packet, as the engine counts it, that holds a whole number of segments and is no longer than `limit` when it
 /// has its own header; `None` if that is not more than one.
-fn unit(limit: usize, mss: u16, options: usize) -> Option<NonZeroUsize> {
+fn unit(limit: u32, mss: u16, options: usize) -> Option<NonZeroU32> {
     let segment = usize::from(mss).saturating_sub(options).max(1);
-    let segments = limit.saturating_sub(HEADERS + LONGER + options) / segment;
-    NonZeroUsize::new(HEADERS + options + segments * segment).filter(|_| segments > 1)
+    let segments = (limit as usize).saturating_sub(HEADERS + LONGER + options) / segment;
+    // No longer than the limit.
+    NonZeroU32::new((HEADERS + options + segments * segment) as u32).filter(|_| segments > 1)
 }
 
 impl Engine {
     fn new(begin: &Begin, now: Duration) -> Self {
-        let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ip;
-        capabilities.max_transmission_unit = usize::from(begin.mss) + HEADERS;
-        capabilities.checksum = ChecksumCapabilities::ignored();
         let options = if begin.timestamps { TIMESTAMP } else { 0 };
-        capabilities.segmentation.tcpv4 = unit(begin.offload, begin.mss, options);
-        let plan = Plan {
-            send_buffer: begin.send_buffer,
-            receive_buffer: begin.receive_buffer,
-            timestamps: begin.timestamps,
-            nodelay: begin.nodelay,
-            congestion: begin.congestion,
-            ack_delay: None,
-            capabilities,
-            seed: begin.seed,
-        };
+        let plan = Plan { begin: *begin, whole: unit(begin.offload, begin.mss, options), ack_delay: false };
         // Not at zero: a keep-alive timer that is due at once is set to that.
         Self {
             awake: Some(Box::new(plan.make())),
@@ -176,9 +162,8 @@ impl Engine {
             peer: segment::Options::default(),
             rest: Rest::default(),
             ahead: 0,
-            used: now,
-            offload: begin.offload,
-            epoch: (now, 1),
+            used: now.into(),
+            epoch: (now.into(), 1),
             pace: 1,
             data_segments: 0,
             send_limit: begin.send_buffer,
@@ -212,14 +197,14 @@ impl Engine {
     }
 
     fn engine_time(&self, now: Duration) -> time::Instant {
-        let since = i64::try_from(now.saturating_sub(self.epoch.0).as_micros()).unwrap_or(i64::MAX / PACE);
+        let since = i64::try_from(now.saturating_sub(self.epoch.0.get()).as_micros()).unwrap_or(i64::MAX);
         TIMESTAMP_NOW.set(now.as_millis() as u32);
-        time::Instant::from_micros(self.epoch.1.saturating_add(since.saturating_mul(self.pace)))
+        time::Instant::from_micros(self.epoch.1.saturating_add(since.saturating_mul(self.pace.into())))
     }
 
     fn real_time(&self, at: time::Instant) -> Duration {
-        let since = (at.total_micros() - self.epoch.1) / self.pace;
-        self.epoch.0 + Duration::from_micros(u64::try_from(since).unwrap_or(0))
+        let since = (at.total_micros() - self.epoch.1) / i64::from(self.pace);
+        self.epoch.0.get() + Duration::from_micros(u64::try_from(since).unwrap_or(0))
     }
 
     /// The handshake's timeouts are those of the field; what comes after it runs faster.
@@ -227,7 +212,7 @@ impl Engine {
         let handshake = matches!(self.state(), State::SynSent | State::SynRecv | State::Listen);
         let pace = if handshake { 1 } else { PACE };
         if pace != self.pace {
-            self.epoch = (now, self.engine_time(now).total_micros());
+            self.epoch = (now.into(), self.engine_time(now).total_micros());
             self.pace = pace;
         }
     }
@@ -252,7 +237,7 @@ impl Engine {
     /// A segment of this connection came; its frame's data begin at its header. What it causes to be sent is put into
     /// `out`, each frame likewise; the ports in it are still to be [set](segment::set_ports).
     pub(super) fn input(&mut self, segment: Frame, now: Duration, out: &mut Vec<Frame>) {
-        self.used = now;
+        self.used = now.into();
         let header = Header::parse(segment.data());
         if let Some(header) = header.filter(|header| header.has(SYN)) {
             self.peer = segment::options(segment.data(), &header);
@@ -270,13 +255,13 @@ impl Engine {
         if has_data && self.data_segments <= QUICK_ACKS {
             self.data_segments += 1;
             if self.data_segments > QUICK_ACKS {
-                self.plan.ack_delay = Some(DELAYED_ACK);
+                self.plan.ack_delay = true;
                 self.socket_mut().set_ack_delay(Some(DELAYED_ACK));
             }
         }
         // Every second segment is acknowledged at once. The engine counts what stands for many as one, for which it would
         // wait; and so would the sender.
-        let many = segment.segment.is_some() && self.plan.ack_delay.is_some();
+        let many = segment.segment.is_some() && self.plan.ack_delay;
         if many {
             self.socket_mut().set_ack_delay(Some(time::Duration::ZERO));
         }
@@ -284,7 +269,7 @@ impl Engine {
         self.keep_pace(now);
         self.poll(now, out);
         if many {
-            let delay = self.plan.ack_delay;
+            let delay = self.plan.delay();
             self.socket_mut().set_ack_delay(delay);
         }
     }
@@ -294,14 +279,14 @@ impl Engine {
         let at = self.engine_time(now);
         self.awake();
         if let Some(awake) = &mut self.awake {
-            awake.take_in(segment, at, &self.plan.capabilities, self.ahead, out);
+            awake.take_in(segment, at, &self.plan, self.ahead, out);
         }
     }
 
     /// The next segments with data are acknowledged at once: somebody waits for that.
     pub(super) fn answer_at_once(&mut self) {
         self.data_segments = 0;
-        self.plan.ack_delay = None;
+        self.plan.ack_delay = false;
         if let Some(awake) = &mut self.awake {
             awake.socket_mut().set_ack_delay(None);
         }
@@ -312,13 +297,13 @@ impl Engine {
         let at = self.engine_time(now);
         // What rests has nothing to say.
         let Some(awake) = &mut self.awake else { return };
-        awake.send_all(at, &self.plan.capabilities, self.ahead, out);
+        awake.send_all(at, &self.plan, self.ahead, out);
         let last = out.last().and_then(|frame| Header::parse(frame.data()));
         if let Some(header) = last.filter(|header| header.has(ACK)) {
             self.said = Some(header.ack);
         }
         if !out.is_empty() {
-            (self.taken, self.used) = (0, now);
+            (self.taken, self.used) = (0, now.into());
         }
         self.keep_pace(now);
         if self.forgotten.is_some_and(|at| at <= now) {
@@ -353,7 +338,7 @@ impl Engine {
         }
         let at = self.engine_time(now);
         if let Some(awake) = &mut self.awake {
-            awake.send_all(at, &self.plan.capabilities, self.ahead, out);
+            awake.send_all(at, &self.plan, self.ahead, out);
         }
     }
 
@@ -362,8 +347,8 @@ impl Engine {
         let at = self.engine_time(now);
         let Some(next) = self.awake.as_mut()?.poll_at(at) else {
             let waits = self.unacknowledged() > 0 && !matches!(self.state(), State::Close | State::TimeWait);
-            self.forgotten = waits.then(|| self.forgotten.unwrap_or(now + FORGOTTEN));
-            return self.forgotten;
+            self.forgotten = waits.then(|| self.forgotten.unwrap_or((now + FORGOTTEN).into()));
+            return self.forgotten.map(Moment::get);
         };
         self.forgotten = None;
         if next.total_micros() == 0 {
@@ -386,14 +371,15 @@ impl Engine {
             return Some(f(&mut []).1);
         }
         let result = self.socket_mut().recv(f).ok();
-        self.taken += before - self.received();
+        // Of a buffer whose length such a number holds.
+        self.taken += (before - self.received()) as u32;
         result
     }
 
     /// Whether the peer knows of so much room that he need not hear of more when everything is read: the engine tells him of
     /// twice as much as he knows of, and he knows of more than half.
     pub(super) fn is_wide_open(&self) -> bool {
-        self.taken + self.received() <= self.plan.receive_buffer / 4
+        self.taken as usize + self.received() <= self.plan.receive_buffer() / 4
     }
 
     /// Bytes that arrived, from `offset` on, without taking them.
@@ -422,12 +408,12 @@ impl Engine {
     }
 
     pub(super) fn send_room(&self) -> usize {
-        self.plan.send_buffer.min(self.send_limit).saturating_sub(self.unacknowledged())
+        (self.plan.begin.send_buffer.min(self.send_limit) as usize).saturating_sub(self.unacknowledged())
     }
 
     /// From now on no more than this waits to be acknowledged; what waits already stays.
     pub(super) fn limit_sending(&mut self, bytes: usize) {
-        self.send_limit = bytes;
+        self.send_limit = u32::try_from(bytes).unwrap_or(u32::MAX);
     }
 
     /// No more will be sent after what was taken (FIN).
@@ -441,7 +427,7 @@ impl Engine {
     }
 
     pub(super) fn set_nodelay(&mut self, nodelay: bool) {
-        self.plan.nodelay = nodelay;
+        self.plan.begin.nodelay = nodelay;
         if let Some(awake) = &mut self.awake {
             awake.socket_mut().set_nagle_enabled(!nodelay);
         }
@@ -457,10 +443,9 @@ impl Engine {
 
     /// Segments are no larger than this from here on.
     pub(super) fn set_mss(&mut self, mss: u16) {
-        let mtu = usize::from(mss) + HEADERS;
-        if mtu != self.plan.capabilities.max_transmission_unit {
-            self.plan.capabilities.max_transmission_unit = mtu;
-            self.plan.capabilities.segmentation.tcpv4 = unit(self.offload, mss, usize::from(self.options_len()));
+        if mss != self.plan.begin.mss {
+            self.plan.begin.mss = mss;
+            self.plan.whole = unit(self.plan.begin.offload, mss, usize::from(self.options_len()));
             if let Some(awake) = &mut self.awake {
                 awake.interface = self.plan.interface();
             }
@@ -474,19 +459,18 @@ impl Engine {
 
     /// The largest segment, without options.
     pub(super) fn mss(&self) -> u16 {
-        // As it was set, from this type.
-        (self.plan.capabilities.max_transmission_unit - HEADERS) as u16
+        self.plan.begin.mss
     }
 
     /// By how many bits our windows are scaled, if the peer does it too (RFC 7323, 2.3).
     pub(super) fn window_scale(&self) -> u8 {
-        let bits = usize::BITS - self.plan.receive_buffer.leading_zeros();
+        let bits = u32::BITS - self.plan.begin.receive_buffer.leading_zeros();
         bits.saturating_sub(16) as u8
     }
 
     /// The window that we would announce now, in the header.
     pub(super) fn window(&self, scaled: bool) -> u16 {
-        let room = self.plan.receive_buffer - self.received();
+        let room = self.plan.receive_buffer() - self.received();
         u16::try_from(room >> if scaled { self.window_scale() } else { 0 }).unwrap_or(u16::MAX)
     }
 

@@ -46,7 +46,7 @@ impl Engine {
             && self.unacknowledged() == 0
             // Of a window that is closed it would not know that it has to be asked for.
             && self.heard.is_some_and(|(_, window)| window > 0);
-        quiet.then_some(self.used)
+        quiet.then_some(self.used.get())
     }
 
     /// Is there no more than that?
@@ -64,7 +64,7 @@ impl Engine {
 
     /// What smoltcp has of it, made anew if it rested.
     pub(super) fn awake(&mut self) -> &mut Awake {
-        let at = self.engine_time(self.used);
+        let at = self.engine_time(self.used.get());
         let Self { awake, plan, peer, rest, ahead, .. } = self;
         awake.get_or_insert_with(|| {
             let first;
@@ -94,14 +94,14 @@ fn wake(plan: &Plan, peer: &segment::Options, rest: &Rest, at: time::Instant) ->
     let stamp = rest.timestamps.then(|| (position.timestamp.unwrap_or(0), 0));
     let mut out = Vec::new();
     let syn = segment::with_options(&header, &segment::Options { timestamp: stamp, ..*peer });
-    awake.take_in(syn, at, &plan.capabilities, 0, &mut out);
-    awake.send_all(at, &plan.capabilities, 0, &mut out);
+    awake.take_in(syn, at, plan, 0, &mut out);
+    awake.send_all(at, plan, 0, &mut out);
     let answer = out.iter().find_map(|frame| Header::parse(frame.data()));
     header.flags = ACK;
     header.seq = position.rcv_nxt;
     header.ack = answer.map_or(0, |answer| answer.end());
-    awake.take_in(segment::bare(&header, stamp), at, &plan.capabilities, 0, &mut out);
+    awake.take_in(segment::bare(&header, stamp), at, plan, 0, &mut out);
     // What it would tell of its window the peer knows.
-    awake.send_all(at, &plan.capabilities, 0, &mut out);
+    awake.send_all(at, plan, 0, &mut out);
     (awake, position.snd_nxt.wrapping_sub(header.ack))
 }

@@ -5,6 +5,7 @@ use std::num::NonZeroU16;
 use smoltcp::phy::{Device, DeviceCapabilities, PacketMeta, RxToken, TxToken};
 use smoltcp::time;
 
+use super::awake::Plan;
 use super::{IP_HEADER, MOST_HEADERS};
 use crate::l2::Frame;
 use crate::l4::tcp::segment;
@@ -13,7 +14,7 @@ use crate::l4::tcp::segment;
 pub(super) struct Wire<'a> {
     pub(super) incoming: Option<&'a [u8]>,
     pub(super) outgoing: &'a mut Vec<Frame>,
-    pub(super) capabilities: &'a DeviceCapabilities,
+    pub(super) plan: &'a Plan,
     /// How far the sequence numbers of what goes out are ahead of the engine's.
     pub(super) ahead: u32,
 }
@@ -73,6 +74,6 @@ impl Device for Wire<'_> {
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
-        self.capabilities.clone()
+        self.plan.device()
     }
 }
