@@ -144,6 +144,13 @@ impl Sockets {
         Some((id, self.get(id)?))
     }
 
+    /// Puts the socket with this inode number on the ready list.
+    pub(crate) fn notify_inode(&self, ino: u64, reactor: &Reactor) {
+        if let Some(&dev) = self.dev.get() {
+            self.notify(FileId { dev, ino }, reactor);
+        }
+    }
+
     /// Everything, to be asked with the table free: who moves bytes of a connection has that locked and looks here for
     /// its peer.
     fn all(&self) -> Vec<(FileId, Emulated)> {

@@ -110,13 +110,15 @@ impl Supervisor {
             Cred { user_ns: namespaces.init_user_ns().clone(), euid: pernet::Uid(0), caps: pernet::Caps::FULL };
         let net = namespaces.create(&creator).map_err(|e| core(&e))?;
         let spaces = Spaces::new(net, run, reactor.clone(), users.clone());
-        let world = World {
+        let sockets = Sockets::new()?;
+        let world = Arc::new_cyclic(|me| World {
+            me: me.clone(),
             namespaces,
             stack,
             rtnl,
             spaces: Mutex::new(spaces),
             binds: Mutex::new(Binds::default()),
-            sockets: Sockets::new()?,
+            sockets,
             unix: crate::unix::Names::default(),
             swaps: crate::inet::ring::Swaps::default(),
             annexes: crate::annex::Annexes::default(),
@@ -132,9 +134,8 @@ impl Supervisor {
             tracing: RwLock::new(()),
             killable,
             can_getfd: AtomicBool::new(can_getfd),
-        };
-        let world = Arc::new(world);
-        let me = Arc::downgrade(&world);
+        });
+        let me = world.me.clone();
         world.rtnl.list_unix(Arc::new(move |net| {
             me.upgrade().map_or_else(Vec::new, |world| crate::unix::sockets(&world, net))
         }));

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Weak};
 
 use pernet::{Cred, Event, EventSink, Namespaces, NetRef};
 use pernet_rtnl::{Client, PeerError, Rtnetlink};
-use pernet_stack::Stack;
+use pernet_stack::{Stack, TcpUser};
 use rustix::process::{PidfdGetfdFlags, pidfd_getfd};
 
 use crate::descriptors::refusal;
@@ -16,7 +16,7 @@ use crate::handle;
 use crate::paths::Binds;
 use crate::reactor::Reactor;
 use crate::replay::{Busy, Replay};
-use crate::sockets::{Sockets, identity};
+use crate::sockets::{Emulated, Sockets, identity};
 use crate::spaces::Spaces;
 use crate::sys::errno_of;
 use crate::task::{FileId, Task, pidfd_of};
@@ -29,6 +29,8 @@ use crate::vfs::Vfs;
 /// and `helped` are leaves; `tracing` comes before all.  While a call is answered, only a receive's own socket's lock and,
 /// where signals interrupt calls, `replay` are held: see there.
 pub(crate) struct World {
+    /// This, for who comes back later.
+    pub(crate) me: Weak<Self>,
     /// The namespaces.
     pub(crate) namespaces: Namespaces,
     /// Their devices.
@@ -82,6 +84,20 @@ pub(crate) fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
 /// The same, for one of many readers.
 pub(crate) fn shared<T>(l: &RwLock<T>) -> RwLockReadGuard<'_, T> {
     l.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The main thread looks at it; and what lies in the program's end is counted where the stack lists its sockets.
+impl TcpUser for World {
+    fn ready(&self, inode: u64) {
+        self.sockets.notify_inode(inode, &self.reactor);
+    }
+
+    fn outside(&self, inode: u64) -> (usize, usize) {
+        match self.sockets.by_inode(inode) {
+            Some((_, Emulated::Stream(stream))) => stream.outside(self),
+            _ => (0, 0),
+        }
+    }
 }
 
 impl World {

@@ -85,7 +85,7 @@ pub use l4::queue::{ErrorOrigin, Meta, QueuedError};
 pub use l4::sock::{Caller, Root};
 pub use l4::tcp::{
     InetEntry, TcpInfo, TcpListener, TcpMetrics, TcpReadiness, TcpShortcut, TcpSocket, TcpState, TcpStream, TcpTimer,
-    TcpWay,
+    TcpUser, TcpWay,
 };
 pub use l4::user::{InetProtocol, InetSocket, Packet, PingSocket, RawSocket, Readiness, SocketError, UdpSocket};
 pub use mcast::McastError;

@@ -2,10 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pernet::NetRef;
-use pernet_stack::{TcpListener, TcpSocket, TcpState, TcpStream};
+use pernet_stack::{TcpListener, TcpSocket, TcpState, TcpStream, TcpUser};
 
 mod common;
 
@@ -24,6 +25,18 @@ const EALREADY: i32 = 114;
 const EINPROGRESS: i32 = 115;
 
 use common::{World, world};
+
+/// A program that was not given three bytes, and has two that the stack was not.
+struct Outside;
+
+impl TcpUser for Outside {
+    fn ready(&self, _: u64) {}
+
+    fn outside(&self, inode: u64) -> (usize, usize) {
+        assert_eq!(inode, 77);
+        (3, 2)
+    }
+}
 
 fn addr(text: &str) -> SocketAddr {
     text.parse().unwrap()
@@ -320,9 +333,11 @@ fn sockets_are_listed_with_what_waits_in_them() {
     assert_eq!((Some(there[1].peer), there[1].local), (a.local_addr(), addr("10.0.0.2:80")));
     assert!(w.stack.tcp_sockets(&w.b, true).is_empty());
     // What the program was not given yet counts, and what it has not been rid of.
-    b.on_listing(Some(std::sync::Arc::new(|| (3, 2))));
+    let user: Arc<dyn TcpUser> = Arc::new(Outside);
+    b.set_user(Some(Arc::downgrade(&user)));
     assert_eq!((list(&w.b)[1].receive_queue, list(&w.b)[1].send_queue), (10, 2));
-    b.on_listing(None);
+    drop(user);
+    assert_eq!((list(&w.b)[1].receive_queue, list(&w.b)[1].send_queue), (7, 0));
     assert_eq!(read_all(&b).unwrap(), b"seven b");
     drop(b);
     w.settle();

@@ -10,7 +10,7 @@ use rustix::net::{SocketFlags, connect};
 
 use super::inherit::Inherited;
 use super::options::set_native;
-use super::{Phase, State, StreamFd, join, pump, wire};
+use super::{Listening, Phase, State, StreamFd, join, pump, wire};
 use crate::caller::Caller;
 use crate::descriptors::refused;
 use crate::inet::{address, keep};
@@ -37,7 +37,7 @@ impl StreamFd {
     pub(super) fn listen(self: &Arc<Self>, world: &World, task: Task, fd: i32, backlog: i32) -> Result<i64, i32> {
         let app = self.app(world, task, fd)?;
         let mut state = lock(&self.state);
-        if !matches!(state.phase, Phase::Fresh | Phase::Listening { .. }) {
+        if !matches!(state.phase, Phase::Fresh | Phase::Listening(_)) {
             return Err(libc::EINVAL);
         }
         self.socket.listen(backlog)?;
@@ -47,7 +47,8 @@ impl StreamFd {
             let (alive, me) = (name.clone(), Arc::downgrade(self));
             let waits = move || me.upgrade().is_some_and(|me| me.is_waited_on());
             self.socket.on_knock(Some(Arc::new(move || waits() || wire::is_listening(&alive))));
-            state.phase = Phase::Listening { name, children: VecDeque::new(), ends: VecDeque::new() };
+            let listening = Listening { name, children: VecDeque::new(), ends: VecDeque::new() };
+            state.phase = Phase::Listening(Box::new(listening));
         }
         Ok(0)
     }
@@ -61,7 +62,8 @@ impl StreamFd {
 
     /// Lets the program see the connections that wait, as many as its own queue takes.
     pub(super) fn announce(&self, world: &World, state: &mut State) {
-        let Phase::Listening { name, children, ends } = &mut state.phase else { return };
+        let Phase::Listening(listening) = &mut state.phase else { return };
+        let Listening { name, children, ends } = &mut **listening;
         while ends.len() < children.len() || self.socket.readiness().readable {
             let Ok(end) = wire::lasting_end() else {
                 // Nothing tells when there is room again.
@@ -161,11 +163,12 @@ impl StreamFd {
                 straight
             } else {
                 self.announce(world, &mut state);
-                let Phase::Listening { children, ends, .. } = &mut state.phase else {
+                let Phase::Listening(listening) = &mut state.phase else {
                     drop((state, app));
                     answer(world, notification, Err(libc::EINVAL));
                     return None;
                 };
+                let Listening { children, ends, .. } = &mut **listening;
                 // Nobody else connects there, so as long as it listens there is nothing that was not announced. Who does not
                 // want to wait has perhaps seen something all the same: then it is taken away.
                 let listens = self.socket.state() == TcpState::Listen;
@@ -218,7 +221,8 @@ impl StreamFd {
         state: &mut State,
         nonblocking: SocketFlags,
     ) -> Option<(Arc<TcpSocket>, OwnedFd, OwnedFd)> {
-        let Phase::Listening { children, ends, .. } = &mut state.phase else { return None };
+        let Phase::Listening(listening) = &mut state.phase else { return None };
+        let Listening { children, ends, .. } = &mut **listening;
         if !ends.is_empty() || children.is_empty() && !self.socket.readiness().readable {
             return None;
         }
@@ -313,10 +317,8 @@ impl StreamFd {
             // A listener's connections have what it has.
             bytes.inspect(|&bytes| set_native(end.as_fd(), option, bytes));
         }
-        child.set_inode(id.ino);
-        child.on_ready(Some(world.sockets.alarm(id, world.reactor.clone())));
-        let fresh = Arc::new(Self::new(id, self.kind, self.net.clone(), kept, child, Phase::Fresh));
-        fresh.show_outside(world);
+        let fresh = Arc::new(Self::new(id, self.kind, self.net.clone(), kept, child));
+        fresh.listen_in(world);
         let inserted = world.sockets.insert_silent(id, Emulated::Stream(fresh.clone()), end, &world.reactor);
         inserted.inspect_err(|_| drop(world.sockets.remove(id))).map(|()| fresh)
     }
@@ -360,14 +362,13 @@ impl StreamFd {
     /// A connection that the program was not given after all is the next again.
     fn take_back(&self, world: &World, fresh: &Self) {
         drop(world.sockets.remove(fresh.id));
-        fresh.socket.on_ready(None);
+        fresh.socket.set_user(None);
         fresh.socket.set_inode(0);
-        fresh.socket.on_listing(None);
         // Nothing was moved yet. The pump may be looking at it just now: it finds that there is nothing to move.
         lock(&fresh.state).phase = Phase::Over;
         let mut state = lock(&self.state);
-        if let Phase::Listening { children, .. } = &mut state.phase {
-            children.push_front(Arc::clone(&fresh.socket));
+        if let Phase::Listening(listening) = &mut state.phase {
+            listening.children.push_front(Arc::clone(&fresh.socket));
             self.announce(world, &mut state);
         }
     }

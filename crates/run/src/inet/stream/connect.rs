@@ -94,7 +94,7 @@ impl StreamFd {
         self.see_connection(world, &mut state);
         if !matches!(state.phase, Phase::Fresh) {
             let result = match state.phase {
-                Phase::Listening { .. } => Err(libc::EISCONN),
+                Phase::Listening(_) => Err(libc::EISCONN),
                 // Whoever has its new end asks by that.
                 Phase::Left => Err(libc::ECONNABORTED),
                 // Its end was connected once, and cannot be again: it is told how that came out.
@@ -111,7 +111,6 @@ impl StreamFd {
             }
             return answer(world, notification, result.map(|()| 0));
         }
-        self.show_outside(world);
         let begun = self.socket.connect(to);
         if begun != Err(libc::EINPROGRESS) {
             drop((state, app));

@@ -52,15 +52,7 @@ enum Phase {
     /// Made, and perhaps bound.
     Fresh,
     /// It listens.
-    Listening {
-        /// What the kernel calls its end.
-        name: SocketAddrUnix,
-        /// Connections in the order in which the program will accept them.
-        children: VecDeque<Arc<TcpSocket>>,
-        /// Our ends of what it sees waiting, as many. Which belongs to which connection does not matter before it has
-        /// accepted one, so one that it was not given after all keeps its place.
-        ends: VecDeque<OwnedFd>,
-    },
+    Listening(Box<Listening>),
     /// A call that waits has asked for a connection. The program's end is as it was, and can ask again.
     Asking,
     /// It has asked for a connection. The program's end is connected already, and full of junk: neither readable nor
@@ -76,6 +68,17 @@ enum Phase {
     Over,
     /// Its socket has another end by now (`renew`): who still has this one shared it with the process that asked.
     Left,
+}
+
+/// What a listener has. Elsewhere: it is longer than all that others have, and they are many.
+struct Listening {
+    /// What the kernel calls its end.
+    name: SocketAddrUnix,
+    /// Connections in the order in which the program will accept them.
+    children: VecDeque<Arc<TcpSocket>>,
+    /// Our ends of what it sees waiting, as many. Which belongs to which connection does not matter before it has accepted
+    /// one, so one that it was not given after all keeps its place.
+    ends: VecDeque<OwnedFd>,
 }
 
 /// A call that waits.
@@ -114,9 +117,16 @@ pub(crate) struct StreamFd {
 }
 
 impl StreamFd {
-    fn new(id: FileId, kind: Kind, net: NetRef, kept: Option<OwnedFd>, socket: Arc<TcpSocket>, phase: Phase) -> Self {
-        let state = State { phase, parked: Vec::new(), last: None, error: 0, told: 0 };
+    /// Unconnected.
+    fn new(id: FileId, kind: Kind, net: NetRef, kept: Option<OwnedFd>, socket: Arc<TcpSocket>) -> Self {
+        let state = State { phase: Phase::Fresh, parked: Vec::new(), last: None, error: 0, told: 0 };
         Self { id, kind, net, kept, socket, touched: AtomicU32::new(0), state: Mutex::new(state) }
+    }
+
+    /// Has the stack tell of what happens to its socket, and ask.
+    fn listen_in(&self, world: &World) {
+        self.socket.set_inode(self.id.ino);
+        self.socket.set_user(Some(world.me.clone()));
     }
 
     /// Its program sets this option of level SOL_SOCKET.
@@ -170,7 +180,7 @@ impl StreamFd {
 
     fn pump_or_look(self: &Arc<Self>, world: &Arc<World>, look: bool) -> bool {
         let mut state = lock(&self.state);
-        if matches!(state.phase, Phase::Listening { .. }) {
+        if matches!(state.phase, Phase::Listening(_)) {
             // Who waits to accept comes before the queue that the program's end shows.
             let parked = self.take_parked(&mut state, look);
             drop(state);
@@ -180,7 +190,7 @@ impl StreamFd {
             state = lock(&self.state);
         }
         match &state.phase {
-            Phase::Listening { .. } => self.announce(world, &mut state),
+            Phase::Listening(_) => self.announce(world, &mut state),
             // Nobody waits any more for how it ends.
             Phase::Connecting { wire, .. } if sys::is_hung_up(wire.as_fd()) => return true,
             Phase::Connecting { .. } => self.see_connection(world, &mut state),
@@ -209,7 +219,8 @@ impl StreamFd {
     /// May there be an answer for a call that waits? Without a look at the program's end.
     fn may_end(&self, phase: &Phase, call: &Call) -> bool {
         match (call.nr, phase) {
-            (libc::SYS_accept | libc::SYS_accept4, Phase::Listening { children, .. }) => {
+            (libc::SYS_accept | libc::SYS_accept4, Phase::Listening(listening)) => {
+                let children = &listening.children;
                 !children.is_empty() || self.socket.readiness().readable
             }
             (libc::SYS_connect, Phase::Asking | Phase::Connecting { .. }) => {
@@ -274,24 +285,17 @@ impl StreamFd {
         }
     }
 
-    /// Lets the stack count what lies in the program's end, either way, when it lists its sockets.
-    fn show_outside(self: &Arc<Self>, world: &Arc<World>) {
-        let (me, world) = (Arc::downgrade(self), Arc::downgrade(world));
-        self.socket.on_listing(Some(Arc::new(move || {
-            let (Some(me), Some(world)) = (me.upgrade(), world.upgrade()) else { return (0, 0) };
-            // Whoever has the lock just moves these bytes: who lists does not wait for that.
-            let Ok(state) = me.state.try_lock() else { return (0, 0) };
-            let (held, unsent) = match &state.phase {
-                Phase::Open(wire) => {
-                    (wire.held.len(), wire.end.get().map_or(0, |end| sys::readable_bytes(end.as_fd())))
-                }
-                Phase::Meeting(meeting) => (0, sys::readable_bytes(meeting.wire.as_fd())),
-                Phase::Joined(_) => (0, 0),
-                _ => return (0, 0),
-            };
-            let unread = state.last.and_then(|(task, fd)| me.find_app(&world, task, fd));
-            (unread.map_or(0, |app| sys::readable_bytes(app.as_fd())) + held, unsent)
-        })));
+    /// What lies in the program's end, either way.
+    pub(crate) fn outside(&self, world: &World) -> (usize, usize) {
+        // Whoever has the lock just moves these bytes: who lists does not wait for that.
+        let Ok(state) = self.state.try_lock() else { return (0, 0) };
+        let (held, unsent) = match &state.phase {
+            Phase::Open(wire) => (wire.held.len(), wire.end.get().map_or(0, |end| sys::readable_bytes(end.as_fd()))),
+            Phase::Meeting(meeting) => (0, sys::readable_bytes(meeting.wire.as_fd())),
+            _ => return (0, 0),
+        };
+        let unread = state.last.and_then(|(task, fd)| self.find_app(world, task, fd));
+        (unread.map_or(0, |app| sys::readable_bytes(app.as_fd())) + held, unsent)
     }
 
     /// A call waits from now on, as long as the socket says. It has looked, and there was nothing for it.
@@ -360,7 +364,7 @@ fn names(call: &Call) -> bool {
 /// Does nothing tell us, in this phase, when the program closes it?
 fn silent(phase: &Phase) -> bool {
     match phase {
-        Phase::Fresh | Phase::Asking | Phase::Listening { .. } | Phase::Joined(_) | Phase::Over | Phase::Left => true,
+        Phase::Fresh | Phase::Asking | Phase::Listening(_) | Phase::Joined(_) | Phase::Over | Phase::Left => true,
         Phase::Connecting { .. } | Phase::Meeting(_) => false,
         Phase::Open(wire) => wire.closes_silently(),
     }
@@ -376,8 +380,8 @@ fn turn_away(children: &mut VecDeque<Arc<TcpSocket>>) {
 impl Drop for StreamFd {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Phase::Listening { children, .. } = &mut state.phase {
-            turn_away(children);
+        if let Phase::Listening(listening) = &mut state.phase {
+            turn_away(&mut listening.children);
         }
     }
 }
@@ -394,10 +398,9 @@ pub(crate) fn open(world: &World, uid: u32, kind: Kind, net: NetRef, nonblocking
         _ => TcpSocket::new_v4(&world.stack, &net),
     };
     socket.set_owner(uid);
-    socket.set_inode(id.ino);
-    socket.on_ready(Some(world.sockets.alarm(id, world.reactor.clone())));
-    let socket = Emulated::Stream(Arc::new(StreamFd::new(id, kind, net, kept, Arc::new(socket), Phase::Fresh)));
-    world.sockets.insert_silent(id, socket, &app, &world.reactor)?;
+    let fresh = StreamFd::new(id, kind, net, kept, Arc::new(socket));
+    fresh.listen_in(world);
+    world.sockets.insert_silent(id, Emulated::Stream(Arc::new(fresh)), &app, &world.reactor)?;
     Ok(app)
 }
 
@@ -467,10 +470,10 @@ impl StreamFd {
             Phase::Connecting { .. } => Outcome::Proceed,
             // Who waits is answered when the socket is looked at.
             Phase::Asking => Outcome::from(self.socket.shutdown(std::net::Shutdown::Both).map(|()| 0)),
-            Phase::Listening { children, ends, .. } => {
+            Phase::Listening(listening) => {
                 if how != 1 {
-                    turn_away(children);
-                    ends.clear();
+                    turn_away(&mut listening.children);
+                    listening.ends.clear();
                     self.socket.set_taken(0);
                     // Those who wait in accept are answered when the socket is looked at.
                     let _ = self.socket.shutdown(std::net::Shutdown::Both);

@@ -130,7 +130,7 @@ impl StreamFd {
         if let Some(bytes) = set {
             return i32::try_from(bytes).ok();
         }
-        if !matches!(lock(&self.state).phase, Phase::Fresh | Phase::Listening { .. }) {
+        if !matches!(lock(&self.state).phase, Phase::Fresh | Phase::Listening(_)) {
             return None;
         }
         world.stack.sysctl_read(&self.net, born).ok()?.split_whitespace().nth(1)?.parse().ok()

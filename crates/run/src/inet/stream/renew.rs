@@ -53,7 +53,7 @@ impl StreamFd {
         for (option, bytes) in [(libc::SO_SNDBUF, send), (libc::SO_RCVBUF, receive)] {
             bytes.inspect(|&bytes| set_native(end.as_fd(), option, bytes));
         }
-        let fresh = Self::new(id, self.kind, self.net.clone(), kept, Arc::clone(&self.socket), Phase::Fresh);
+        let fresh = Self::new(id, self.kind, self.net.clone(), kept, Arc::clone(&self.socket));
         fresh.touched.store(touched, Ordering::Relaxed);
         let fresh = Arc::new(fresh);
         world.sockets.insert_silent(id, Emulated::Stream(fresh.clone()), &end, &world.reactor)?;
@@ -73,9 +73,7 @@ impl StreamFd {
         }
         state.phase = Phase::Left;
         lock(&fresh.state).last = state.last;
-        self.socket.set_inode(id.ino);
-        self.socket.on_listing(None);
-        self.socket.on_ready(Some(world.sockets.alarm(id, world.reactor.clone())));
+        fresh.listen_in(world);
         drop(state);
         drop(end);
         watchers.look_at(task);

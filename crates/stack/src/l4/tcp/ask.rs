@@ -1,9 +1,11 @@
 //! What programs ask a socket: whether it is ready, who its peer is, how much waits.
 
 use std::net::{Ipv6Addr, SocketAddr};
+use std::sync::Weak;
 
 use super::sock::Sock;
 use super::state::State;
+use super::told::{Knock, Ready, TcpUser, Told};
 use crate::errno;
 
 /// What a socket is ready for (`poll`).
@@ -78,7 +80,7 @@ impl Sock {
     }
 
     /// Of a listener: asks before a request for a connection is answered.
-    pub(crate) fn on_knock(&self, knock: Option<super::sock::Knock>) {
+    pub(crate) fn on_knock(&self, knock: Option<Knock>) {
         if let Some(listen) = &mut self.lock().listen {
             listen.knock = knock;
         }
@@ -111,8 +113,13 @@ impl Sock {
     }
 
     /// Calls `ready` whenever something has changed; it may look at the socket.
-    pub(crate) fn on_ready(&self, ready: Option<super::sock::Ready>) {
-        self.lock().ready = ready;
+    pub(crate) fn on_ready(&self, ready: Option<Ready>) {
+        self.lock().told = ready.map_or(Told::Nobody, Told::Callback);
+    }
+
+    /// Tells `user`, and asks him.
+    pub(crate) fn set_user(&self, user: Option<Weak<dyn TcpUser>>) {
+        self.lock().told = user.map_or(Told::Nobody, Told::User);
     }
 
     pub(crate) fn set_owner(&self, uid: u32) {
@@ -121,10 +128,6 @@ impl Sock {
 
     pub(crate) fn set_inode(&self, inode: u64) {
         self.lock().inode = inode;
-    }
-
-    pub(crate) fn on_listing(&self, outside: Option<super::sock::Outside>) {
-        self.lock().outside = outside;
     }
 
     pub(crate) fn set_taken(&self, taken: usize) {

@@ -112,8 +112,11 @@ impl Sock {
     fn entry(&self, now: Duration) -> InetEntry {
         let info = self.info();
         // Asked with no lock held.
-        let outside = self.lock().outside.clone();
-        let (unread, unsent) = outside.map_or((0, 0), |outside| outside());
+        let (told, inode) = {
+            let inner = self.lock();
+            (inner.told.clone(), inner.inode)
+        };
+        let (unread, unsent) = told.outside(inode);
         let inner = self.lock();
         // What waits only to be forgotten has no socket any more.
         let over = inner.orphan && inner.state == State::FinWait2;

@@ -38,6 +38,7 @@ mod timer;
 mod timewait;
 #[cfg(feature = "tokio")]
 mod tokio;
+mod told;
 mod urgent;
 mod user;
 mod way;
@@ -58,6 +59,7 @@ pub use splice::{TcpShortcut, TcpWay};
 pub use state::State as TcpState;
 pub use stream::{TcpListener, TcpSocket, TcpStream};
 pub(crate) use timer::SockTimers;
+pub use told::TcpUser;
 
 use self::segment::{Header, RST};
 use self::timewait::{Late, TimeWait};

@@ -18,6 +18,7 @@ use super::segment::{self, ACK, Header, SYN, before};
 use super::smoltcp::{Begin, Engine};
 use super::state::State;
 use super::timewait::TimeWait;
+use super::told::{Knock, Told};
 use super::way::{largest_segment, largest_unit};
 use super::{Holder, splice, timewait, urgent};
 use crate::agenda::Place;
@@ -38,15 +39,6 @@ const RETRANSMIT_LIMIT: Duration = Duration::from_millis(924_600);
 const ORPHAN_LIMIT: Duration = Duration::from_secs(102);
 /// Room for what came and for what is to go, unless the program says otherwise. More leaves the processor's cache.
 pub(super) const BUFFER: usize = 256 << 10;
-
-/// Called when something about a socket has changed.
-pub(crate) type Ready = Arc<dyn Fn() + Send + Sync>;
-
-/// Asked for bytes that wait outside of the stack: to be read by the program, and to be sent.
-pub(crate) type Outside = Arc<dyn Fn() -> (usize, usize) + Send + Sync>;
-
-/// Asked whether a listener is still there.
-pub(crate) type Knock = Arc<dyn Fn() -> bool + Send + Sync>;
 
 thread_local! {
     /// Room for the segments that something causes, empty. Who is in the middle of sending has it in hand.
@@ -164,7 +156,6 @@ pub(super) struct Inner {
     pub(super) orphan: bool,
     /// What the program's descriptor is known by, 0 if it has none.
     pub(super) inode: u64,
-    pub(super) outside: Option<Outside>,
     pub(super) listen: Option<Box<Listen>>,
     pub(super) parent: Weak<Sock>,
     /// What keeps the namespace: a program's socket does, and one that still has something to say.
@@ -187,7 +178,7 @@ pub(super) struct Inner {
     /// Somebody is to be told.
     pub(super) news: bool,
     pub(super) wakers: Vec<Waker>,
-    pub(super) ready: Option<Ready>,
+    pub(super) told: Told,
 }
 
 /// Whether an address is of one link only.
@@ -255,14 +246,12 @@ impl Sock {
             return;
         }
         let wakers = std::mem::take(&mut inner.wakers);
-        let ready = inner.ready.clone();
+        let (told, inode) = (inner.told.clone(), inner.inode);
         drop(inner);
         for waker in wakers {
             waker.wake();
         }
-        if let Some(ready) = ready {
-            ready();
-        }
+        told.ready(inode);
     }
 
     /// Wakes `waker` with the next change.

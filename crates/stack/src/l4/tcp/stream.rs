@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use pernet::NetRef;
@@ -12,6 +12,7 @@ use super::ask::TcpReadiness;
 use super::info::TcpInfo;
 use super::sock::Sock;
 use super::state::State;
+use super::told::TcpUser;
 use super::user::Read;
 use crate::dev::Stack;
 use crate::errno;
@@ -146,10 +147,10 @@ impl TcpSocket {
         self.sock.set_inode(inode);
     }
 
-    /// Asks `outside`, with no lock held, for bytes that were read from this socket and not yet by whom they are for, and
-    /// for those that he has written and this socket was not given. They are shown as waiting.
-    pub fn on_listing(&self, outside: Option<Arc<dyn Fn() -> (usize, usize) + Send + Sync>>) {
-        self.sock.on_listing(outside);
+    /// Whom to tell of changes, and to ask, by the socket's [inode number](Self::set_inode); instead of
+    /// [a callback](Self::on_ready).
+    pub fn set_user(&self, user: Option<Weak<dyn TcpUser>>) {
+        self.sock.set_user(user);
     }
 
     /// Of a listener: this many connections were [accepted](Self::accept) on behalf of a program that has not asked for

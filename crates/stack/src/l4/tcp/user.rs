@@ -16,6 +16,7 @@ use super::smoltcp::Engine;
 use super::sock::{Due, FIN_TIMEOUT, Inner, Listen, Sequence, Sock, is_link_local, plain};
 use super::splice::Skip;
 use super::state::State;
+use super::told::Told;
 use super::urgent::Urgent;
 use crate::errno;
 use crate::fib::{self, route_type};
@@ -398,8 +399,7 @@ impl Sock {
                 if inner.orphan {
                     return;
                 }
-                inner.ready = None;
-                inner.outside = None;
+                inner.told = Told::Nobody;
                 let unread = inner.received() > 0;
                 inner.orphan = true;
                 match inner.state {

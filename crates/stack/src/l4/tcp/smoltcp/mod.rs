@@ -347,7 +347,7 @@ impl Engine {
         let at = self.engine_time(now);
         let Some(next) = self.awake.as_mut()?.poll_at(at) else {
             let waits = self.unacknowledged() > 0 && !matches!(self.state(), State::Close | State::TimeWait);
-            self.forgotten = waits.then(|| self.forgotten.unwrap_or((now + FORGOTTEN).into()));
+            self.forgotten = waits.then(|| self.forgotten.unwrap_or_else(|| (now + FORGOTTEN).into()));
             return self.forgotten.map(Moment::get);
         };
         self.forgotten = None;
