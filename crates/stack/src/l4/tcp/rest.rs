@@ -12,8 +12,8 @@ use crate::dev::Stack;
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Where many connections speak in turn, each keeps its engine for so long at least: it is more than goes by between a question
-/// and its answer.
-const LEAST: Duration = Duration::from_millis(25);
+/// and its answer. Microseconds.
+const LEAST: u64 = 25_000;
 
 impl Stack {
     /// For how long connections on which nothing is said keep their buffers: ten seconds, unless this was called; less where more
@@ -41,10 +41,14 @@ impl Sock {
     /// For how long a quiet one is not let rest. Of those that come in a burst, or take turns, few have an engine at a time.
     fn patience(&self) -> Duration {
         let stack = self.stack.inner();
-        let alone = Duration::from_micros(stack.rest_after.load(Ordering::Relaxed));
-        let awake = u32::try_from(stack.awake.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
-        let shared = alone.saturating_mul(SPARES as u32) / awake.max(SPARES as u32);
-        shared.max(LEAST.min(alone))
+        let alone = stack.rest_after.load(Ordering::Relaxed);
+        let awake = stack.awake.load(Ordering::Relaxed);
+        let micros = if awake <= SPARES {
+            alone
+        } else {
+            (alone.saturating_mul(SPARES as u64) / awake as u64).max(LEAST.min(alone))
+        };
+        Duration::from_micros(micros)
     }
 
     /// Has the stack know whether this socket has an engine that does not rest.
