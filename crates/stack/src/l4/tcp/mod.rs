@@ -7,6 +7,7 @@
 //! - [`splice`] is what becomes of a connection whose bytes need no segments ([`aside`]: between programs of this process),
 //!   [`join`] of one whose bytes do not come here.
 //! - [`metrics`] is what is remembered of other hosts.
+//! - [`told`] is who is told of all this.
 //! - [`stream`] is what Rust programs use.
 //!
 //! A segment finds its socket by one look into the table that UDP uses too ([`crate::l4::ports`]). Each socket has a lock of
