@@ -109,6 +109,7 @@ scenarios! {
     fdb_nexthops
     fds
     fork_servers
+    free_bind
     gateway6_linkdown
     gateway6_of_route4
     getnsid
@@ -166,6 +167,7 @@ scenarios! {
     setns
     socket_min_ttl
     socket_options
+    source_of_one
     splice
     statements
     stream_receives

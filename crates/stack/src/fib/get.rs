@@ -199,7 +199,10 @@ pub(crate) fn output(ns: Ns<'_>, query: &RouteQuery, how: How, used: &mut Option
             return Err(errno::ENETUNREACH);
         }
         if flow.oif == 0 && (flow.dst.is_multicast() || flow.dst.is_broadcast()) {
-            // Groups are on the link of the source.
+            // Groups are on the link of the source, which must be one of ours then.
+            if address_type(ns, query.src) != route_type::LOCAL {
+                return Err(errno::ENETUNREACH);
+            }
             flow.oif = device_of(ns, query.src);
         }
     }

@@ -28,8 +28,11 @@ pub struct Flow6 {
     pub src: Option<Ipv6Addr>,
     /// The device it came in by, 0 if it is ours.
     pub iif: u32,
-    /// The device it must go out by, or 0.
+    /// The device it must go out by, or 0. If the source is decided and the destination means something beyond one link,
+    /// that is a wish, which other devices of a route of several ways are passed over for, and no more.
     pub oif: u32,
+    /// It is no wish: the socket is bound to that device.
+    pub bound: bool,
     /// Firewall mark.
     pub mark: u32,
     /// Who sends it.
@@ -58,6 +61,7 @@ impl Default for Flow6 {
             src: None,
             iif: 0,
             oif: 0,
+            bound: false,
             mark: 0,
             uid: 0,
             tos: 0,
@@ -165,10 +169,15 @@ pub(crate) fn by_rules(ns: Ns<'_>, flow: &Flow6, now: Duration) -> Result<(u32, 
 /// The best route of a table: of the most specific destinations first, then the lowest metric. Of several ways out the
 /// one that this flow takes is in its place.
 pub(crate) fn in_table(inet6: &Inet6, id: u32, flow: &Flow6, policy: Policy, now: Duration) -> Option<Arc<Route6>> {
+    let must = flow.bound
+        || flow.src.is_none()
+        || flow.dst.is_loopback()
+        || flow.dst.is_multicast()
+        || flow.dst.is_unicast_link_local();
     let open = |hop: &Nexthop6, kind: u8| {
         let down = inet6.dev(hop.oif).is_none_or(|idev| idev.down);
         let dead = nexthop_flags(inet6, hop, kind) & rtnh::DEAD != 0 && (down || !flow.any_link_state);
-        !dead && (flow.oif == 0 || hop.oif == flow.oif)
+        !dead && (!must || flow.oif == 0 || hop.oif == flow.oif)
     };
     let usable = |route: &Route6| {
         let some = match &route.object {
@@ -181,18 +190,27 @@ pub(crate) fn in_table(inet6: &Inet6, id: u32, flow: &Flow6, policy: Policy, now
     inet6.fib.table(id)?.walk(flow.dst, flow.src, |node| {
         let Some(route) = node.iter().find(|r| usable(r)) else { return true };
         found = Some(if route.object.is_some() {
-            let hops: Vec<Nexthop6> = route.hops().into_iter().filter(|hop| open(hop, route.outcome())).collect();
+            let mut hops: Vec<Nexthop6> = route.hops().into_iter().filter(|hop| open(hop, route.outcome())).collect();
+            prefer(&mut hops, |hop| hop.oif == flow.oif);
             match share(&hops, |hop| hop.weight, flow, policy) {
                 Some(hop) if *hop != route.nexthop => Arc::new(Route6 { nexthop: *hop, ..Route6::clone(route) }),
                 _ => Arc::clone(route),
             }
         } else {
-            let alive: Vec<&Arc<Route6>> = sharing(node, route).filter(|r| usable(r)).collect();
+            let mut alive: Vec<&Arc<Route6>> = sharing(node, route).filter(|r| usable(r)).collect();
+            prefer(&mut alive, |r| r.nexthop.oif == flow.oif);
             Arc::clone(share(&alive, |r| r.nexthop.weight, flow, policy).copied().unwrap_or(route))
         });
         false
     });
     found
+}
+
+/// Leaves only those that are wished for, if any is.
+fn prefer<T>(all: &mut Vec<T>, wished: impl Fn(&T) -> bool) {
+    if all.iter().any(&wished) {
+        all.retain(wished);
+    }
 }
 
 /// One of several that share traffic: the same for the same flow, and each as often as its weight says.

@@ -45,8 +45,8 @@ pub use idev::Ifa6;
 pub use label::{AddrLabel, LabelError};
 pub use lookup::{Answer6, Flow6};
 pub(crate) use packets::{
-    Target, Way6, groups_of, is_checked, is_link_local, is_member, link_local_of, needs_device, reach_of, runs,
-    setting, setting_of_all, solicited_node, source, target, way,
+    Target, Way6, groups_of, is_anycast, is_checked, is_link_local, is_member, link_local_of, needs_device, reach_of,
+    runs, setting, setting_of_all, solicited_node, source, target, way,
 };
 pub use prefix::Prefix6;
 pub(crate) use proc::{anycast6, if_inet6, igmp6, ipv6_route, rt6_stats};

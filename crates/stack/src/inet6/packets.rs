@@ -52,6 +52,12 @@ pub(crate) fn way(ns: Ns<'_>, flow: &Flow6, now: Duration) -> Result<Way6, Route
     })
 }
 
+/// Whether it is an anycast address of ours (`ipv6_chk_acast_addr_src`).
+pub(crate) fn is_anycast(ns: Ns<'_>, addr: Ipv6Addr, now: Duration) -> bool {
+    let flow = Flow6 { dst: addr, ..Flow6::default() };
+    by_rules(ns, &flow, now).is_ok_and(|(_, route)| route.kind == rtn::ANYCAST)
+}
+
 /// Whether the device does IPv6 now.
 pub(crate) fn runs(ns: Ns<'_>, link: &Link) -> bool {
     has_inet6(link) && setting(ns, link, devconf::DISABLE_IPV6) == 0

@@ -24,8 +24,8 @@ pub(crate) fn source(links: &Links, inet6: &Inet6, dst: Ipv6Addr, oif: u32) -> O
     let own_only = dst.is_multicast()
         || scope(dst) <= level::LINK
         || links.by_index(oif).is_some_and(|link| inet6.dev_conf(&link, devconf::USE_OIF_ADDRS_ONLY) != 0);
-    // The loopback sends to our own addresses, whosever device has them.
-    let own_only = own_only && oif != 1;
+    // Where none is named any will do, and the loopback sends to our own addresses, whosever device has them.
+    let own_only = own_only && !matches!(oif, 0 | 1);
     let mut best: Option<(u32, &Ifa6)> = None;
     for (&ifindex, idev) in inet6.devs.iter().filter(|(ifindex, _)| !own_only || **ifindex == oif) {
         for ifa in idev.addrs.iter().filter(|ifa| !ifa.is_unusable() && !ifa.addr.is_multicast()) {

@@ -49,6 +49,8 @@ pub(crate) struct Flow {
     pub(crate) src: Option<IpAddr>,
     /// Device it must leave by; 0 for any.
     pub(crate) oif: u32,
+    /// So it must wherever it comes from: the socket is bound to that device.
+    pub(crate) bound: bool,
     pub(crate) mark: u32,
     pub(crate) tos: u8,
     pub(crate) protocol: u8,
@@ -59,7 +61,8 @@ pub(crate) struct Flow {
     pub(crate) flow_label: u32,
     /// The destination is a neighbour, whatever routes say (`SO_DONTROUTE`).
     pub(crate) on_link: bool,
-    /// The source need not be an address of ours (`IP_TRANSPARENT`, `IP_FREEBIND`, and raw sockets that write it themselves).
+    /// The source need not be an address of ours (`IP_TRANSPARENT`, and raw sockets that write it themselves; with `IP_FREEBIND` it may
+    /// be bound to, and no more). Of IPv6 nobody asks.
     pub(crate) any_source: bool,
 }
 
@@ -70,6 +73,7 @@ impl Flow {
             dst,
             src: None,
             oif: 0,
+            bound: false,
             mark: 0,
             tos: 0,
             protocol: 0,

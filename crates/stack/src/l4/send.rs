@@ -13,8 +13,10 @@ use super::sock::{Caller, IPPROTO_ICMP, IPPROTO_ICMPV6, Kind, Proto, Sock, State
 use super::times::Asked;
 use super::{ping, raw, udp};
 use crate::errno;
+use crate::inet6;
 use crate::l2::{Cx, Frame, Stamps};
 use crate::l3::{Flow, Header, PmtuDiscovery, Reach, Route, icmp_sent, ip_output, no_way, route_output};
+use crate::sysctl;
 
 pub(crate) const MSG_OOB: i32 = 0x1;
 const MSG_DONTROUTE: i32 = 0x4;
@@ -61,24 +63,10 @@ impl Plan {
     pub(crate) fn new(sock: &Sock, state: &State, to: SocketAddr, said: Said) -> Self {
         let options = &state.options;
         let ip = unmapped(to.ip());
-        let scope = if let SocketAddr::V6(v6) = to { v6.scope_id() } else { 0 };
         let (group, v4) = (ip.is_multicast(), ip.is_ipv4());
-        let (mut said, said6) = (said, state.said6);
         let asked = state.times.asked(said.stamps, said.stamp_id).unwrap_or_default();
-        if !v4 {
-            said.ifindex = if said.ifindex == 0 { said6.0 } else { said.ifindex };
-            said.src = said.src.or_else(|| said6.1.map(IpAddr::V6));
-        }
         let mut src = said.src.or_else(|| state.source().filter(|a| a.is_ipv4() == v4));
-        let mut oif = state.device;
-        if said.ifindex != 0 {
-            oif = said.ifindex;
-        } else if let IpAddr::V6(v6) = ip
-            && oif == 0
-            && needs_scope(v6)
-        {
-            oif = scope;
-        }
+        let mut oif = if said.ifindex != 0 { said.ifindex } else { asked_device(sock.kind, state, to) };
         if oif == 0 && group {
             oif = if v4 { state.group_device } else { state.group_device6 };
         } else if oif == 0 {
@@ -120,6 +108,7 @@ impl Plan {
             flow: Flow {
                 src,
                 oif,
+                bound: state.device != 0,
                 mark,
                 tos,
                 protocol: sock.kind.protocol(),
@@ -127,7 +116,7 @@ impl Plan {
                 dport: to.port(),
                 uid: sock.uid,
                 on_link: options.is_on(Opt::DONTROUTE),
-                any_source: state.any_source() || (raw && writes_header),
+                any_source: state.is_transparent() || (raw && writes_header),
                 ..Flow::to(ip)
             },
             header,
@@ -163,6 +152,11 @@ impl Plan {
             return Err(errno::EACCES);
         }
         Ok(route)
+    }
+
+    /// Whether no other source will do.
+    pub(crate) const fn source_must_be_ours(&mut self, must: bool) {
+        self.flow.any_source = !must;
     }
 
     /// Finds the way once more, between the two ends of the one that was found.
@@ -254,6 +248,9 @@ fn queue(
         return Err(errno::EMSGSIZE);
     }
     let said = Said::read(v6, control, || caller.capable(Cap::NetAdmin))?;
+    if v6 {
+        judge_pktinfo6(cx, sock.kind, &state, to, &said)?;
+    }
     state.times.asked(said.stamps, said.stamp_id)?;
     if !v6 && sock.kind.v6 && !sock.kind.proto.is_udp() {
         return Err(if sock.kind.proto == Proto::Ping { errno::EINVAL } else { errno::ENETUNREACH });
@@ -288,6 +285,39 @@ pub(crate) fn uncork(sock: &Arc<Sock>) -> Result<(), i32> {
     let sent = transmit(cx, sock, plan, &corked.payload);
     sock.stack.run_packets();
     sent
+}
+
+/// The device that a packet to `to` goes by, before it says anything of that itself; 0 for any.
+fn asked_device(kind: Kind, state: &State, to: SocketAddr) -> u32 {
+    match (state.device, to) {
+        (0, SocketAddr::V6(v6)) if v6.scope_id() != 0 && needs_scope(*v6.ip()) => v6.scope_id(),
+        // Raw sockets of Linux take no notice of what was said once for all.
+        (0, _) if matches!(kind.proto, Proto::Raw(_)) || unmapped(to.ip()).is_ipv4() => 0,
+        (0, _) => state.device6,
+        (device, _) => device,
+    }
+}
+
+/// Whether a packet may have the device and the source that it says (`ip6_datagram_send_ctl`, of `IPV6_PKTINFO`).
+fn judge_pktinfo6(cx: Cx<'_>, kind: Kind, state: &State, to: SocketAddr, said: &Said) -> Result<(), i32> {
+    let asked = asked_device(kind, state, to);
+    if said.ifindex == 0 && said.src.is_none() {
+        return Ok(());
+    }
+    if said.ifindex != 0 && asked != 0 && said.ifindex != asked {
+        return Err(errno::EINVAL);
+    }
+    let device = if said.ifindex != 0 { said.ifindex } else { asked };
+    if device != 0 && cx.state.links.by_index(device).is_none() {
+        return Err(errno::ENODEV);
+    }
+    let Some(IpAddr::V6(src)) = said.src else { return Ok(()) };
+    if device == 0 && needs_scope(src) {
+        return Err(errno::EINVAL);
+    }
+    let any = state.any_source() || sysctl::number_or(cx.ns(), "ipv6/ip_nonlocal_bind", 0) != 0;
+    let ours = || cx.state.peek_inet6().is_some_and(|inet6| inet6.has_addr(src, device));
+    if any || ours() || inet6::is_anycast(cx.ns(), src, cx.now()) { Ok(()) } else { Err(errno::EINVAL) }
 }
 
 /// Where it goes: as the program says, or to the peer.

@@ -125,8 +125,8 @@ pub(crate) struct State {
     pub(crate) group_device: u32,
     pub(crate) group_source: Option<Ipv4Addr>,
     pub(crate) group_device6: u32,
-    /// Device and source of what goes by IPv6 (`IPV6_PKTINFO`).
-    pub(crate) said6: (u32, Option<Ipv6Addr>),
+    /// The device of what goes by IPv6 (`IPV6_PKTINFO`, of whose address Linux takes no notice), 0 for any.
+    pub(crate) device6: u32,
     /// By which device others are (`IP_UNICAST_IF`, `IPV6_UNICAST_IF`).
     pub(crate) unicast_device: u32,
     /// `IP_LOCAL_PORT_RANGE`.
@@ -174,7 +174,12 @@ impl State {
         }
     }
 
-    /// `IP_TRANSPARENT`, `IP_FREEBIND` of either family: any address will do as one's own.
+    /// `IP_TRANSPARENT` of either family: any address will do to send from.
+    pub(crate) fn is_transparent(&self) -> bool {
+        self.options.is_on(Opt::IP_TRANSPARENT) || self.options.is_on(Opt::IPV6_TRANSPARENT)
+    }
+
+    /// `IP_TRANSPARENT`, `IP_FREEBIND` of either family: any address will do to be bound to.
     pub(crate) fn any_source(&self) -> bool {
         [Opt::IP_TRANSPARENT, Opt::IP_FREEBIND, Opt::IPV6_TRANSPARENT, Opt::IPV6_FREEBIND]
             .into_iter()
@@ -242,7 +247,7 @@ impl Sock {
             group_device: 0,
             group_source: None,
             group_device6: 0,
-            said6: (0, None),
+            device6: 0,
             unicast_device: 0,
             range: (0, 0),
             corked: None,
@@ -472,6 +477,8 @@ impl Sock {
         }
         let to = if raw { to } else { state.towards(self.kind, to)? };
         let mut plan = super::send::Plan::new(self, &state, to, said);
+        // The header that a program writes itself is a packet's, not the connection's.
+        plan.source_must_be_ours(!state.is_transparent());
         drop(state);
         let mut route = plan.route(cx)?;
         if unmapped(to.ip()) == Ipv4Addr::UNSPECIFIED {

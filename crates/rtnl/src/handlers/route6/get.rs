@@ -82,6 +82,7 @@ fn flow(request: &Request<'_>, ext: &mut ExtAck) -> Result<(Flow6, bool), Errno>
         src,
         iif: number(RTA_IIF),
         oif: number(RTA_OIF),
+        bound: false,
         mark: number(RTA_MARK),
         uid: number(RTA_UID),
         tos: header.tos,

@@ -37,6 +37,7 @@ pub(in crate::l3) fn route_output(cx: Cx<'_>, flow: &Flow, dst: Ipv6Addr) -> Res
         src,
         iif: 0,
         oif: flow.oif,
+        bound: flow.bound,
         mark: flow.mark,
         uid: flow.uid,
         tos: flow.tos,
@@ -49,7 +50,9 @@ pub(in crate::l3) fn route_output(cx: Cx<'_>, flow: &Flow, dst: Ipv6Addr) -> Res
     };
     let way = inet6::way(ns, &asked, cx.now()).map_err(|error| {
         // Linux looks for an address to send from before it minds that there is no way.
-        let addressless = src.is_none() && inet6::source(ns, dst, flow.oif).is_none();
+        // A device that there is not has no part in that.
+        let device = if cx.state.links.by_index(flow.oif).is_some() { flow.oif } else { 0 };
+        let addressless = src.is_none() && inet6::source(ns, dst, device).is_none();
         if addressless && matches!(error.errno(), errno::ENETUNREACH) { errno::EADDRNOTAVAIL } else { error.errno() }
     })?;
     if flow.on_link && way.gateway.is_some() {
@@ -60,6 +63,9 @@ pub(in crate::l3) fn route_output(cx: Cx<'_>, flow: &Flow, dst: Ipv6Addr) -> Res
         Some(src) => src,
         None => inet6::source(ns, dst, way.device_for_source()).ok_or(errno::EADDRNOTAVAIL)?,
     };
+    if src.to_ipv4_mapped().is_some() {
+        return Err(errno::EAFNOSUPPORT);
+    }
     let reach = if way.local {
         Reach::Local
     } else if dst.is_multicast() {

@@ -181,13 +181,15 @@ pub(super) fn set6(cx: Cx<'_>, sock: &Sock, caller: &dyn Caller, name: i32, valu
             Ok(())
         }
         IPV6_PKTINFO => {
-            let own = ip6(value, 0).filter(|_| value.len() >= 20).ok_or(errno::EINVAL)?;
-            let index = index_at(value, 16);
-            if index != 0 && cx.state.links.by_index(index).is_none() {
-                return Err(errno::ENODEV);
+            if value.len() < 20 {
+                return Err(errno::EINVAL);
             }
+            let index = index_at(value, 16);
             let mut state = sock.lock();
-            state.said6 = (index, (!own.is_unspecified()).then_some(own));
+            if state.device != 0 && index != state.device {
+                return Err(errno::EINVAL);
+            }
+            state.device6 = index;
             Ok(())
         }
         super::IPV6_CHECKSUM => set_raw(sock, caller, SOL_IPV6, name, value),

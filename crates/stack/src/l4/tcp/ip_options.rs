@@ -149,8 +149,8 @@ impl Inner {
             Opt::IP_MINTTL | Opt::IPV6_MINHOPCOUNT => *min_hops = byte,
             Opt::IP_BIND_ADDRESS_NO_PORT => options.no_port = number != 0,
             Opt::IP_FREEBIND | Opt::IPV6_FREEBIND | Opt::IP_TRANSPARENT | Opt::IPV6_TRANSPARENT => {
-                options.any_source =
-                    options.stored.is_on(Opt::IP_FREEBIND) || options.stored.is_on(Opt::IP_TRANSPARENT);
+                options.transparent = options.stored.is_on(Opt::IP_TRANSPARENT);
+                options.any_source = options.transparent || options.stored.is_on(Opt::IP_FREEBIND);
             }
             _ => {}
         }

@@ -54,6 +54,7 @@ impl Sock {
         Flow {
             src,
             oif,
+            bound: oif != 0,
             mark: inner.options.mark,
             tos: inner.options.heeded(dst.is_ipv6()).tos,
             protocol: segment::PROTOCOL,
@@ -61,7 +62,7 @@ impl Sock {
             dport: port(inner.peer),
             uid: inner.uid,
             on_link: inner.options.dont_route,
-            any_source: inner.options.any_source,
+            any_source: inner.options.transparent,
             ..Flow::to(dst)
         }
     }
