@@ -69,6 +69,8 @@ pub(super) struct State {
     pub(super) last: Option<(Task, i32)>,
     /// The program's end shows an error.
     pub(super) raised: bool,
+    /// What it sent last came by a trapped call, which meets no error that is shown.
+    pub(super) sends_trapped: bool,
     /// When it shall.
     pub(super) show_at: Option<Instant>,
     /// What `poll` hears of its ring.
@@ -143,8 +145,9 @@ pub(crate) fn handle(world: &World, call: &Call, s: &DatagramFd, end: Option<Own
     if !sends {
         s.pump(world);
     } else if s.core.sends_untold() {
-        let _state = lock(&s.state);
-        s.requests();
+        let mut state = lock(&s.state);
+        s.requests(&mut state);
+        state.sends_trapped = true;
     }
     let result = match call.nr {
         libc::SYS_setsockopt => return s.setsockopt(world, &caller, call),
@@ -277,7 +280,7 @@ impl DatagramFd {
 
     fn pump_or_look(&self, world: &World, look: bool) {
         let mut state = lock(&self.state);
-        self.requests();
+        self.requests(&mut state);
         self.inward(world, &mut state, look);
         give_answers(state);
     }
@@ -314,11 +317,12 @@ impl DatagramFd {
     }
 
     /// What the program sent natively goes to the peer.
-    fn requests(&self) {
+    fn requests(&self, state: &mut State) {
         // Not held while the stack sends: whoever it calls may come back here, for another socket.
         let mut buffer = BUFFER.take();
         buffer.resize(LONGEST, 0);
         while let Ok(len) = sys::recv_datagram(self.supervisor.as_fd(), &mut buffer, false) {
+            state.sends_trapped = false;
             self.core.send_untold(&buffer[..len.min(LONGEST)]);
         }
         BUFFER.set(buffer);
@@ -403,7 +407,7 @@ impl DatagramFd {
         let mut state = lock(&self.state);
         state.last = Some((caller.task, caller.fd));
         if self.core.sends_untold() {
-            self.requests();
+            self.requests(&mut state);
         }
         if flags & MSG_ERRQUEUE != 0 {
             self.fill(world, &mut state);

@@ -40,7 +40,7 @@ impl DatagramFd {
     ///
     /// Native sends meet the error, too, and a program that sends one packet after the other before it looks would not
     /// meet it on Linux.  So it is shown some milliseconds late: to those who wait.  That a packet was sent is no error, and
-    /// shown at once where no native send can meet it.
+    /// shown at once where no native send can meet it, and to who sends by trapped calls.
     pub(super) fn show_error(&self, world: &World, state: &mut State) {
         let wanted = self.core.has_error();
         let Some(last) = state.last.filter(|_| wanted != state.raised) else {
@@ -49,7 +49,7 @@ impl DatagramFd {
         };
         let now = Instant::now();
         let late = match self.core.has_only_times() {
-            true if self.core.sends_untold() => TIME_SHOWN_LATE,
+            true if self.core.sends_untold() && !state.sends_trapped => TIME_SHOWN_LATE,
             true => Duration::ZERO,
             false => SHOWN_LATE,
         };
