@@ -102,6 +102,7 @@ scenarios! {
     counters_tcp
     datagrams
     dump
+    ends_by_scope
     error_queue
     errors_newnsid
     events

@@ -191,14 +191,14 @@ pub(crate) fn in_table(inet6: &Inet6, id: u32, flow: &Flow6, policy: Policy, now
         let Some(route) = node.iter().find(|r| usable(r)) else { return true };
         found = Some(if route.object.is_some() {
             let mut hops: Vec<Nexthop6> = route.hops().into_iter().filter(|hop| open(hop, route.outcome())).collect();
-            prefer(&mut hops, |hop| hop.oif == flow.oif);
+            prefer(&mut hops, |hop| flow.oif != 0 && hop.oif == flow.oif);
             match share(&hops, |hop| hop.weight, flow, policy) {
                 Some(hop) if *hop != route.nexthop => Arc::new(Route6 { nexthop: *hop, ..Route6::clone(route) }),
                 _ => Arc::clone(route),
             }
         } else {
             let mut alive: Vec<&Arc<Route6>> = sharing(node, route).filter(|r| usable(r)).collect();
-            prefer(&mut alive, |r| r.nexthop.oif == flow.oif);
+            prefer(&mut alive, |r| flow.oif != 0 && r.nexthop.oif == flow.oif);
             Arc::clone(share(&alive, |r| r.nexthop.weight, flow, policy).copied().unwrap_or(route))
         });
         false

@@ -61,8 +61,8 @@ pub(crate) struct Flow {
     pub(crate) flow_label: u32,
     /// The destination is a neighbour, whatever routes say (`SO_DONTROUTE`).
     pub(crate) on_link: bool,
-    /// The source need not be an address of ours (`IP_TRANSPARENT`, and raw sockets that write it themselves; with `IP_FREEBIND` it may
-    /// be bound to, and no more). Of IPv6 nobody asks.
+    /// The source need not be an address of ours (`IP_TRANSPARENT`, and raw sockets that write it themselves; with
+    /// `IP_FREEBIND` it may be bound to, and no more). Of IPv6 nobody asks.
     pub(crate) any_source: bool,
 }
 

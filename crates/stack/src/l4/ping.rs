@@ -2,9 +2,9 @@
 //!
 //! The identifier of an echo request is the port of the socket; answers are looked up by it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use super::address::endpoint;
+use super::address::{endpoint, may_bind4, names_many, needs_scope};
 use super::options::Opt;
 use super::ports::{Ends, Range};
 use super::queue::{Meta, Waiting};
@@ -39,6 +39,48 @@ pub(crate) fn admits(ns: Ns<'_>, groups: impl IntoIterator<Item = u32>) -> bool 
     let mut ends = range.split_whitespace().filter_map(|end| end.parse::<u32>().ok());
     let (Some(low), Some(high)) = (ends.next(), ends.next()) else { return false };
     groups.into_iter().any(|group| (low..=high).contains(&group))
+}
+
+/// Whether such a socket may be bound to an address, and the device that it is bound to thereby (`ping_check_bind_addr`).
+/// `device`: the one that it is bound to, 0 for none; `any`: addresses of others will do.
+///
+/// # Errors
+/// `EINVAL`, `ENODEV`, `EADDRNOTAVAIL`.
+pub(super) fn may_bind(cx: Cx<'_>, addr: SocketAddr, device: u32, any: bool) -> Result<u32, i32> {
+    let v6 = match addr {
+        SocketAddr::V6(v6) => v6,
+        SocketAddr::V4(v4) => {
+            let ip = *v4.ip();
+            let may = ip.is_unspecified() || !names_many(cx, ip) && may_bind4(cx, ip, any);
+            return if may { Ok(device) } else { Err(errno::EADDRNOTAVAIL) };
+        }
+    };
+    let (ip, scope) = (*v6.ip(), v6.scope_id());
+    if ip.is_multicast() || ip.to_ipv4_mapped().is_some() || ip.is_unicast_link_local() && scope == 0 {
+        return Err(errno::EINVAL);
+    }
+    if scope != 0 && cx.state.links.by_index(scope).is_none() {
+        return Err(errno::ENODEV);
+    }
+    let by = if scope != 0 { scope } else { device };
+    let any = any || ip.is_unspecified() || sysctl::number_or(cx.ns(), "ipv6/ip_nonlocal_bind", 0) != 0;
+    if !any && !cx.state.peek_inet6().is_some_and(|inet6| inet6.has_addr(ip, by)) {
+        return Err(errno::EADDRNOTAVAIL);
+    }
+    Ok(if needs_scope(ip) { by } else { device })
+}
+
+/// Whether a packet to `to` may leave by `device`, of a socket that is bound to `bound`, if that is not 0. "Any" of IPv6 is
+/// nobody, though not to who connects.
+///
+/// # Errors
+/// `EINVAL`, `ENETUNREACH`.
+pub(super) fn check_device(to: SocketAddr, device: u32, bound: u32) -> Result<(), i32> {
+    let unsaid = matches!(to, SocketAddr::V6(v6) if device == 0 && needs_scope(*v6.ip()));
+    if to.is_ipv6() && to.ip().is_unspecified() {
+        return Err(errno::ENETUNREACH);
+    }
+    if unsaid || bound != 0 && device != bound { Err(errno::EINVAL) } else { Ok(()) }
 }
 
 /// Whether a payload is one that may be sent.

@@ -267,6 +267,9 @@ fn queue(
         return Ok(payload.len());
     }
     let mut plan = Plan::new(sock, &state, to, said);
+    if sock.kind.proto == Proto::Ping {
+        ping::check_device(to, plan.device(), state.device)?;
+    }
     if flags & MSG_DONTROUTE != 0 {
         plan.flow.on_link = true;
     }
@@ -290,7 +293,7 @@ pub(crate) fn uncork(sock: &Arc<Sock>) -> Result<(), i32> {
 /// The device that a packet to `to` goes by, before it says anything of that itself; 0 for any.
 fn asked_device(kind: Kind, state: &State, to: SocketAddr) -> u32 {
     match (state.device, to) {
-        (0, SocketAddr::V6(v6)) if v6.scope_id() != 0 && needs_scope(*v6.ip()) => v6.scope_id(),
+        (_, SocketAddr::V6(v6)) if v6.scope_id() != 0 && needs_scope(*v6.ip()) => v6.scope_id(),
         // Raw sockets of Linux take no notice of what was said once for all.
         (0, _) if matches!(kind.proto, Proto::Raw(_)) || unmapped(to.ip()).is_ipv4() => 0,
         (0, _) => state.device6,
@@ -300,10 +303,10 @@ fn asked_device(kind: Kind, state: &State, to: SocketAddr) -> u32 {
 
 /// Whether a packet may have the device and the source that it says (`ip6_datagram_send_ctl`, of `IPV6_PKTINFO`).
 fn judge_pktinfo6(cx: Cx<'_>, kind: Kind, state: &State, to: SocketAddr, said: &Said) -> Result<(), i32> {
-    let asked = asked_device(kind, state, to);
     if said.ifindex == 0 && said.src.is_none() {
         return Ok(());
     }
+    let asked = asked_device(kind, state, to);
     if said.ifindex != 0 && asked != 0 && said.ifindex != asked {
         return Err(errno::EINVAL);
     }

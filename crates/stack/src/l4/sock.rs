@@ -17,6 +17,7 @@ use pernet::{Cap, NetRef};
 use super::address::{endpoint, may_bind4, may_bind6, names_many, unmapped};
 use super::member::Membership;
 use super::options::{Opt, Options};
+use super::ping;
 use super::ports::{Claim, Ticket, ephemeral_range, may_bind_port};
 use super::queue::{DEFAULT_BUFFER, Elsewhere, Queue, QueuedError, Waiting};
 use super::times::Times;
@@ -375,6 +376,9 @@ impl Sock {
         }
         let only6 = state.options.is_on(Opt::IPV6_V6ONLY);
         let (ip, device) = match (addr, unmapped(addr.ip())) {
+            _ if self.kind.proto == Proto::Ping => {
+                (addr.ip(), ping::may_bind(cx, addr, state.device, state.any_source())?)
+            }
             (SocketAddr::V6(_), IpAddr::V4(_)) if only6 || !self.kind.proto.is_udp() => {
                 return Err(if only6 { errno::EINVAL } else { errno::EADDRNOTAVAIL });
             }
@@ -454,6 +458,9 @@ impl Sock {
         let raw = matches!(self.kind.proto, Proto::Raw(_));
         if !raw {
             self.autobind(cx, &mut state)?;
+        }
+        if self.kind.proto == Proto::Ping && self.kind.v6 && unmapped(to.ip()).is_ipv4() {
+            return Err(errno::ENETUNREACH);
         }
         let mut said = super::cmsg::Said::default();
         if let SocketAddr::V6(v6) = to

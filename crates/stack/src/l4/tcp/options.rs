@@ -103,8 +103,9 @@ pub(crate) struct Options {
     /// Index of the device that the socket is bound to; 0 for any.
     pub(crate) device: u32,
     pub(crate) dont_route: bool,
-    /// It may be bound to any address, and send from any.
+    /// It may be bound to any address.
     pub(crate) any_source: bool,
+    /// And send from any.
     pub(crate) transparent: bool,
     /// `IP_BIND_ADDRESS_NO_PORT`.
     pub(crate) no_port: bool,

@@ -11,15 +11,15 @@ use crate::dev::Stack;
 /// For so long after it is believed no more the short way is remembered: who uses it asks for it again before that.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Where many connections speak in turn, each keeps its engine for so long at least: it is more than goes by between a question
-/// and its answer. Microseconds.
+/// Where many connections speak in turn, each keeps its engine for so long at least, in microseconds: more than goes by
+/// between a question and its answer.
 const LEAST: u64 = 25_000;
 
 impl Stack {
-    /// For how long connections on which nothing is said keep their buffers: ten seconds, unless this was called; less where more
-    /// than 32 ends have some, in proportion, but 25 ms at least. When something is said again they get others. That costs two blocks of zeros of 256 KiB, so it depends on the allocator how short this
-    /// may be: `pernet_run::Allocator`, and glibc with a fixed `M_MMAP_THRESHOLD`, give such blocks without writing them, and
-    /// take their pages back.
+    /// For how long connections on which nothing is said keep their buffers: ten seconds, unless this was called; where more
+    /// than 32 ends have some, in proportion less, but 25 ms at least. When something is said again they get others. That
+    /// costs two blocks of zeros of 256 KiB, so it depends on the allocator how short this may be: `pernet_run::Allocator`,
+    /// and glibc with a fixed `M_MMAP_THRESHOLD`, give such blocks without writing them, and take their pages back.
     pub fn keep_buffers(&self, of_the_quiet: Duration) {
         let micros = u64::try_from(of_the_quiet.as_micros()).unwrap_or(u64::MAX);
         self.inner().rest_after.store(micros, Ordering::Relaxed);
@@ -35,11 +35,11 @@ impl Sock {
             return self.path().as_ref().map(|path| path.until() + GRACE);
         }
         let quiet = engine.quiet_since()?;
-        inner.position().map(|_| quiet + self.patience())
+        inner.position().map(|_| quiet + self.rests_after())
     }
 
     /// For how long a quiet one is not let rest. Of those that come in a burst, or take turns, few have an engine at a time.
-    fn patience(&self) -> Duration {
+    fn rests_after(&self) -> Duration {
         let stack = self.stack.inner();
         let alone = stack.rest_after.load(Ordering::Relaxed);
         let awake = stack.awake.load(Ordering::Relaxed);

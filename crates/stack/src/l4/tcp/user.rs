@@ -3,7 +3,7 @@
 //! Nothing here waits: what cannot be done now is `EAGAIN` or `EINPROGRESS`. What is sent is on its way to the next
 //! namespace's backlog when these return; who calls them runs packets afterwards, with no lock held.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 
 use pernet::NetRef;
@@ -19,9 +19,9 @@ use super::state::State;
 use super::told::Told;
 use super::urgent::Urgent;
 use crate::errno;
-use crate::fib::{self, route_type};
 use crate::l2::Cx;
 use crate::l3::{Reach, no_way};
+use crate::l4::address::{may_bind4, may_bind6};
 use crate::l4::ports::{Claim, may_bind_port};
 use crate::mib::{Tcp, TcpExt};
 use crate::sysctl;
@@ -84,38 +84,18 @@ impl Sock {
     }
 
     fn may_bind(&self, cx: Cx<'_>, inner: &mut Inner, addr: IpAddr, scope: u32) -> Result<(), i32> {
-        let free = inner.options.any_source || addr.is_unspecified();
+        let free = inner.options.any_source;
         match addr {
-            IpAddr::V4(addr) => {
-                // Before there is a local table, every address may be named.
-                let known = cx.state.peek_fib().is_some();
-                let local = [route_type::LOCAL, route_type::MULTICAST, route_type::BROADCAST];
-                let anywhere = free || sysctl::number_or(cx.ns(), "ipv4/ip_nonlocal_bind", 0) != 0;
-                if !anywhere && known && !local.contains(&fib::address_type(cx.ns(), addr)) {
-                    return Err(errno::EADDRNOTAVAIL);
-                }
-            }
+            IpAddr::V4(addr) if may_bind4(cx, addr, free) => Ok(()),
+            IpAddr::V4(_) => Err(errno::EADDRNOTAVAIL),
             IpAddr::V6(v6) => {
-                if v6.is_multicast() {
-                    return Err(errno::EINVAL);
-                }
+                let device = may_bind6(cx, &SocketAddrV6::new(v6, 0, 0, scope), inner.device(), free, true)?;
                 if v6.is_unicast_link_local() {
-                    if scope != 0 {
-                        inner.scope = scope;
-                    }
-                    if inner.scope == 0 && inner.options.device == 0 {
-                        return Err(errno::EINVAL);
-                    }
+                    inner.bind_to_scope(device);
                 }
-                let anywhere = free || sysctl::number_or(cx.ns(), "ipv6/ip_nonlocal_bind", 0) != 0;
-                let device = inner.scope.max(inner.options.device);
-                let ours = || cx.state.peek_inet6().is_some_and(|inet6| inet6.has_addr(v6, device));
-                if !anywhere && !ours() {
-                    return Err(errno::EADDRNOTAVAIL);
-                }
+                Ok(())
             }
         }
-        Ok(())
     }
 
     /// `connect`.
@@ -135,9 +115,12 @@ impl Sock {
                 if let SocketAddr::V6(v6) = to
                     && is_link_local(peer.ip())
                 {
-                    inner.scope = if v6.scope_id() == 0 { inner.scope } else { v6.scope_id() };
-                    if inner.scope == 0 && inner.options.device == 0 {
-                        return Err(errno::EINVAL);
+                    // The device is said once, by the scope or before.
+                    match (v6.scope_id(), inner.device()) {
+                        (0, 0) => return Err(errno::EINVAL),
+                        (0, _) => {}
+                        (scope, device) if device != 0 && scope != device => return Err(errno::EINVAL),
+                        (scope, _) => inner.bind_to_scope(scope),
                     }
                 }
                 self.open(cx, inner, peer)?;

@@ -14,6 +14,21 @@ const HEADERS6: u32 = 60;
 /// And a link-layer header.
 const LINK_HEADER: u32 = 14;
 
+impl Inner {
+    /// The device that it is bound to (`sk_bound_dev_if`), by name or by the scope of an address; 0 for none.
+    pub(super) fn device(&self) -> u32 {
+        if self.options.device != 0 { self.options.device } else { self.scope }
+    }
+
+    /// It is bound to the device of its own or its peer's link-local address.
+    pub(super) fn bind_to_scope(&mut self, scope: u32) {
+        self.scope = scope;
+        if self.options.device != 0 {
+            self.options.device = scope;
+        }
+    }
+}
+
 impl Sock {
     /// The way to the peer of a connection, which is looked up again when configuration has changed (`sk_dst_check`).
     pub(super) fn known_route(&self, cx: Cx<'_>, inner: &mut Inner, src: IpAddr, dst: IpAddr) -> Result<Route, i32> {
@@ -49,7 +64,7 @@ impl Sock {
     }
 
     pub(super) fn flow(&self, inner: &Inner, src: Option<IpAddr>, dst: IpAddr) -> Flow {
-        let oif = if inner.options.device != 0 { inner.options.device } else { inner.scope };
+        let oif = inner.device();
         let port = |addr: Option<SocketAddr>| addr.map_or(0, |addr| addr.port());
         Flow {
             src,

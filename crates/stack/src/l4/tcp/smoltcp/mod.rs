@@ -2,8 +2,8 @@
 //! only folder that names it.
 //!
 //! An engine knows one connection and neither addresses nor ports: to it, its own end is always [`HERE`] and the peer's
-//! [`THERE`], and what they are is the socket's business. Each has an interface and a set of its own, because smoltcp looks for a segment's
-//! socket, and for sockets that want to send, through all of a set.
+//! [`THERE`], and what they are is the socket's business. Each has an interface and a set of its own, because smoltcp looks
+//! for a segment's socket, and for sockets that want to send, through all of a set.
 //!
 //! Time as the engine sees it runs [`PACE`] times as fast once a connection is established. Its shortest retransmission
 //! timeout is a constant, a second; Linux's is a fifth of that. Round trips are measured in the same time, so nothing else
