@@ -71,8 +71,14 @@ pub(crate) fn wall_now(cx: Cx<'_>) -> Duration {
 
 /// Wall-clock time of a moment on the stack's clock.
 pub(crate) fn wall(cx: Cx<'_>, at: Duration) -> Duration {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    now.saturating_sub(cx.now().saturating_sub(at))
+    wall_by(|| cx.now(), at)
+}
+
+/// The stack's clock is read first: who is kept waiting between the two says a moment too late then, as whoever looks at a
+/// clock late does, and not one from before the packet was sent.
+fn wall_by(clock: impl FnOnce() -> Duration, at: Duration) -> Duration {
+    let ago = clock().saturating_sub(at);
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(ago)
 }
 
 /// What a socket with these options says of a packet it received (`sock_recv_cmsgs`, `ip_cmsg_recv`,
@@ -340,5 +346,23 @@ impl Said {
             _ => return Err(errno::EINVAL),
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_said_to_have_come_before_it_did() {
+        let came = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let running = std::time::Instant::now();
+        // Between the readings of the two clocks.
+        let held_up = || {
+            std::thread::sleep(Duration::from_millis(20));
+            running.elapsed()
+        };
+        let said = wall_by(held_up, Duration::ZERO);
+        assert!(said >= came, "{:?} too early", came - said);
     }
 }
