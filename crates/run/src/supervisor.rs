@@ -176,7 +176,7 @@ impl Supervisor {
             world.reactor.readable(front, Token::Front)?;
         }
         let over = Arc::new(AtomicBool::new(false));
-        let turns = Arc::new(Turns::default());
+        let turns = Arc::new(Turns::new()?);
         let workers = std::thread::available_parallelism().map_or(2, |n| n.get().clamp(2, 4));
         for i in 0..workers {
             let (world, listener) = (world.clone(), self.listener.clone());

@@ -6,9 +6,15 @@
 //! because nobody waits for calls any more (whoever answers one may have to wait for something itself), or because several
 //! programs call at once.
 
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
 
 use crate::world::lock;
 
@@ -19,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(2);
 const MANY: u64 = 16;
 
 /// What the threads that answer calls know of each other.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Turns {
     /// Threads that wait for calls.
     waiting: AtomicUsize,
@@ -34,9 +40,8 @@ pub(crate) struct Turns {
     next: Mutex<()>,
     /// Whoever stands by has seen no calls, and sleeps until the next one.
     asleep: AtomicBool,
-    /// A leaf lock.
-    bed: Mutex<()>,
-    bell: Condvar,
+    /// When whoever stands by looks. It is read by that thread only.
+    clock: OwnedFd,
 }
 
 /// A thread's turn, from when it was needed.
@@ -65,6 +70,21 @@ enum Look {
 }
 
 impl Turns {
+    /// # Errors
+    /// Of `timerfd_create`.
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self {
+            waiting: AtomicUsize::default(),
+            calls: AtomicU64::default(),
+            changes: AtomicU64::default(),
+            last: AtomicU32::default(),
+            over: AtomicBool::default(),
+            next: Mutex::default(),
+            asleep: AtomicBool::default(),
+            clock: timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?,
+        })
+    }
+
     /// Waits until one more thread is needed to wait for calls.  `None`: there will be no more.
     pub(crate) fn stand_by(&self) -> Option<Turn> {
         let _next = lock(&self.next);
@@ -96,18 +116,33 @@ impl Turns {
     }
 
     fn rest(&self, idle: bool) {
-        let mut bed = lock(&self.bed);
         if idle {
             self.asleep.store(true, Ordering::SeqCst);
             // Either this sees that a call was taken, or whoever takes it sees that we sleep.
             if self.waiting.load(Ordering::SeqCst) > 0 && !self.over.load(Ordering::SeqCst) {
-                while self.asleep.load(Ordering::SeqCst) {
-                    bed = self.bell.wait(bed).unwrap_or_else(PoisonError::into_inner);
-                }
+                self.sleep();
+                self.asleep.store(false, Ordering::SeqCst);
+                return;
             }
             self.asleep.store(false, Ordering::SeqCst);
         }
-        drop(self.bell.wait_timeout(bed, LOOK));
+        self.wake_in(LOOK);
+        self.sleep();
+    }
+
+    /// Until it is time. A time that has passed already was kept for us.
+    fn sleep(&self) {
+        if rustix::io::read(&self.clock, &mut [0; 8]).is_err() {
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// By the clock, because it costs whoever takes a call a microsecond: to wake a thread on a processor that rests would
+    /// keep the caller of the first call after a while waiting, for tens of them on a virtual one.
+    fn wake_in(&self, time: Duration) {
+        let it_value = Timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() };
+        let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value };
+        let _ = timerfd_settime(&self.clock, TimerfdTimerFlags::empty(), &once);
     }
 
     /// A thread that waited for calls has one, of thread `tid`.
@@ -117,13 +152,8 @@ impl Turns {
         if self.last.swap(tid, Ordering::Relaxed) != tid {
             self.changes.fetch_add(1, Ordering::Relaxed);
         }
-        self.ring();
-    }
-
-    fn ring(&self) {
         if self.asleep.swap(false, Ordering::SeqCst) {
-            let _bed = lock(&self.bed);
-            self.bell.notify_all();
+            self.wake_in(LOOK);
         }
     }
 
@@ -156,8 +186,7 @@ impl Turns {
     /// There will be no more calls.
     pub(crate) fn end(&self) {
         self.over.store(true, Ordering::SeqCst);
-        self.asleep.store(true, Ordering::SeqCst);
-        self.ring();
+        self.wake_in(Duration::from_nanos(1));
     }
 }
 
@@ -181,7 +210,7 @@ mod tests {
 
     #[test]
     fn one_waits_and_the_next_comes_when_it_does_not() {
-        let turns = Arc::new(Turns::default());
+        let turns = Arc::new(Turns::new().unwrap());
         let told = workers(&turns, 3);
         told.recv_timeout(LONG).unwrap().unwrap();
         assert!(told.recv_timeout(20 * LOOK).is_err(), "one is enough");
@@ -196,7 +225,7 @@ mod tests {
     /// No threads and no clock: what a look sees, and when, is said here.
     #[test]
     fn many_callers_bring_another_which_goes_when_they_are_gone() {
-        let turns = Turns::default();
+        let turns = Turns::new().unwrap();
         let call = |tid| {
             turns.took(tid);
             turns.answered();
