@@ -17,6 +17,7 @@
 use crate::group_run::beside_this_program;
 use crate::report;
 use crate::row::{Row, Side};
+use crate::traffic::ADDRESSES;
 use anyhow::{Context, Result, bail};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde_json::Value;
@@ -84,22 +85,23 @@ impl Cores {
     }
 }
 
-/// Two namespaces and a cable; `$0` is this program, then the side, how many, how long.
+/// Two namespaces and a cable; `$0` is this program, then the side, how many, how long, and how many addresses
+/// the server has.
 const SCRIPT: &str = r#"
 set -e
-bench=$0 side=$1 n=$2 seconds=$3
+bench=$0 side=$1 n=$2 seconds=$3 addresses=$4
 if [ "$side" = kernel ]; then mount -t tmpfs none /run; fi
 ip netns add far
 ip link add near type veth peer name far netns far
 ip addr add 10.99.0.1/24 dev near
 ip link set near up
-ip -n far addr add 10.99.0.2/24 dev far
+for last in $(seq 2 $((addresses + 1))); do ip -n far addr add "10.99.0.$last/24" dev far; done
 ip -n far link set far up
 ip netns exec far "$bench" traffic --serve & server=$!
 trap 'kill $server 2>/dev/null || :' EXIT
-"$bench" traffic --server 10.99.0.2 --side "$side" --n "$n"
-# Whose child this is carries what is inside.
+# Whose child this is carries what is inside. Before the others: what they leave free would be taken again.
 if [ "$side" = pernet ]; then "$bench" traffic --server 10.99.0.2 --side "$side" --n "$n" --idle-in "$PPID"; fi
+"$bench" traffic --server 10.99.0.2 --side "$side" --n "$n"
 if command -v ping >/dev/null; then
     echo "ping $(ping -q -c 200 -i 0.01 10.99.0.2 | tail -n 1)"
 fi
@@ -161,7 +163,7 @@ fn measure(way: Way, cores: Cores, args: &Args) -> Result<Vec<Row>> {
     let mut command = Command::new(program);
     command.args(options);
     command.args(["sh", "-c", SCRIPT]).arg(env::current_exe().context("where is this program?")?);
-    command.args([side.to_string(), args.n.to_string(), args.seconds.to_string()]);
+    command.args([side.to_string(), args.n.to_string(), args.seconds.to_string(), ADDRESSES.to_string()]);
     let out = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).output()?;
     if !out.status.success() {
         bail!("{side}: {}: {}", out.status, String::from_utf8_lossy(&out.stderr).trim());

@@ -5,7 +5,7 @@ use crate::measure::{self, median, rounded};
 use crate::row::{Row, Side};
 use anyhow::{Context, Result, ensure};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -14,8 +14,18 @@ const DOOR: u16 = 7001;
 /// Bytes are sent back here, by connection and by datagram.
 const ECHO: u16 = 7002;
 
+/// The server's addresses are so many, one after the other: a port that waits in TIME-WAIT for one of them is free for the
+/// next.
+pub(crate) const ADDRESSES: u64 = 16;
+
 /// After so long a connection is idle.
 const QUIET: Duration = Duration::from_secs(3);
+
+/// Programs that were started just now run on one processor, until the scheduler's balancing finds them; measured is what
+/// they have from then on. A kernel's datagram there and back takes 4 µs for a quarter of a second, and 70 afterwards.
+const SETTLED: Duration = Duration::from_millis(500);
+/// And as long, at least, it is measured.
+const MEASURED: Duration = Duration::from_millis(500);
 
 /// Arguments of the hidden `traffic` command.
 #[derive(clap::Args)]
@@ -25,11 +35,11 @@ pub(crate) struct Args {
     serve: bool,
     /// Measure against the server at this address.
     #[arg(long)]
-    server: Option<std::net::IpAddr>,
+    server: Option<Ipv4Addr>,
     /// Whose packets they are, for the rows.
     #[arg(long)]
     side: Option<Side>,
-    /// How many connections and round trips.
+    /// How many connections and round trips at least.
     #[arg(long, default_value_t = 2000)]
     n: u64,
     /// Measure what so many idle connections cost this process.
@@ -80,16 +90,18 @@ fn serve() -> Result<()> {
     Ok(())
 }
 
-fn measure(side: Side, server: std::net::IpAddr, n: u64) -> Result<Vec<Row>> {
+fn measure(side: Side, server: Ipv4Addr, n: u64) -> Result<Vec<Row>> {
     let echo = SocketAddr::from((server, ECHO));
     let mut stream = patiently(|| TcpStream::connect(echo))?;
     let row = |what: &str, each: &[f64]| Row { us_each: Some(rounded(median(each), 2)), ..Row::new(side, what, n) };
     let mut rows = Vec::new();
 
+    let doors: Vec<_> = addresses(server).map(|address| SocketAddr::from((address, DOOR))).collect();
+    let mut door = doors.iter().cycle();
     let connections = repeat(n, || {
-        let stream = TcpStream::connect((server, DOOR))?;
-        drop(stream);
-        Ok(())
+        // Accepted and closed by the server, too: else it falls behind until its queue is full, and a second is lost.
+        let mut stream = TcpStream::connect(door.next().expect("a cycle has no end"))?;
+        stream.read(&mut [0]).map(drop)
     })?;
     rows.push(row("tcp_connect", &connections));
 
@@ -119,7 +131,7 @@ fn measure(side: Side, server: std::net::IpAddr, n: u64) -> Result<Vec<Row>> {
 }
 
 /// Memory of a connection, both its ends, that was used and is idle, in the process that carries it.
-fn idle(side: Side, server: std::net::IpAddr, n: u64, pid: u32) -> Result<Row> {
+fn idle(side: Side, server: Ipv4Addr, n: u64, pid: u32) -> Result<Row> {
     let echo = SocketAddr::from((server, ECHO));
     let used = || {
         let mut stream = patiently(|| TcpStream::connect(echo))?;
@@ -154,17 +166,25 @@ fn patiently<T>(mut what: impl FnMut() -> std::io::Result<T>) -> Result<T> {
     }
 }
 
-/// Microseconds that each of `n` took, after a tenth as many that do not count.
+/// All addresses of the server that has `first`.
+fn addresses(first: Ipv4Addr) -> impl Iterator<Item = Ipv4Addr> {
+    let first = u32::from(first);
+    (first..).take(ADDRESSES as usize).map(Ipv4Addr::from)
+}
+
+/// Microseconds that each took, of as many as there is time for, `n` at least.
 fn repeat(n: u64, mut what: impl FnMut() -> std::io::Result<()>) -> Result<Vec<f64>> {
     ensure!(n > 0, "nothing to repeat");
-    for _ in 0..n / 10 {
+    let begin = Instant::now();
+    while begin.elapsed() < SETTLED {
         what()?;
     }
-    (0..n)
-        .map(|_| {
-            let start = Instant::now();
-            what()?;
-            Ok(start.elapsed().as_secs_f64() * 1e6)
-        })
-        .collect()
+    let mut each = Vec::new();
+    let begin = Instant::now();
+    while begin.elapsed() < MEASURED || (each.len() as u64) < n {
+        let start = Instant::now();
+        what()?;
+        each.push(start.elapsed().as_secs_f64() * 1e6);
+    }
+    Ok(each)
 }
