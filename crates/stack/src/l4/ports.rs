@@ -105,7 +105,7 @@ impl Claim {
 }
 
 /// A claim that stands in a table. It is given back with [`Ports::release`]: there is no counting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub(crate) struct Ticket(u64);
 
 /// Both ends of a packet that came.

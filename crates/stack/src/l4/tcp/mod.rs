@@ -42,11 +42,11 @@ mod tokio;
 mod told;
 mod urgent;
 mod user;
+mod waiting;
 mod way;
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use ask::TcpReadiness;
@@ -64,6 +64,7 @@ pub use told::TcpUser;
 
 use self::segment::{Header, RST};
 use self::timewait::{Late, TimeWait};
+use self::waiting::Waiting;
 use super::ports::{Ends, Ports, Rules};
 use crate::l2::{Cx, Frame};
 use crate::l3::{self, Delivered, Flow, IcmpError, Reach, Received};
@@ -82,8 +83,8 @@ pub(crate) enum Holder {
 #[derive(Debug)]
 pub(crate) struct Tcp {
     pub(crate) ports: Ports<Holder>,
-    /// Connections in TIME-WAIT, in about the order in which they end. A leaf lock.
-    waiting: Mutex<VecDeque<Arc<TimeWait>>>,
+    /// Connections in TIME-WAIT. A leaf lock.
+    waiting: Mutex<Waiting>,
     /// Of other hosts, what is remembered.
     hosts: metrics::Hosts,
 }
@@ -98,36 +99,24 @@ impl Tcp {
     /// A connection enters TIME-WAIT: it takes the place of its socket.
     fn remember(&self, connection: Arc<TimeWait>, now: Duration) {
         self.ports.replace(connection.ticket, Holder::TimeWait(Arc::clone(&connection)));
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push_back(connection);
+        self.waiting().push(connection);
         self.expire(now);
     }
 
     /// Forgets those whose time is over. They are looked for when the next one comes, or somebody asks: nobody else can
     /// tell the difference.
     pub(crate) fn expire(&self, now: Duration) {
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some(first) = waiting.pop_front() {
-            if first.until() <= now {
-                self.ports.release(first.ticket);
-            } else if waiting.front().is_some_and(|next| next.until() < first.until()) {
-                // It was begun again.
-                waiting.push_back(first);
-            } else {
-                waiting.push_front(first);
-                break;
-            }
-        }
-        // What a crowd that has left took; room for as many more stays, so it is not moved each time.
-        if waiting.len() < waiting.capacity() / 8 {
-            let twice = waiting.len() * 2;
-            waiting.shrink_to(twice);
-        }
+        let over = self.waiting().over(now);
+        over.iter().for_each(|connection| self.ports.release(connection.ticket));
     }
 
     fn forget(&self, connection: &TimeWait) {
+        self.waiting().forget(connection);
         self.ports.release(connection.ticket);
-        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        waiting.retain(|other| !std::ptr::eq(Arc::as_ptr(other), connection));
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::time::Duration;
@@ -447,6 +448,7 @@ impl Sock {
             mark: inner.options.mark,
             cookie: self.cookie,
             until: Mutex::new(cx.now() + timewait::LENGTH),
+            over: AtomicBool::new(false),
         };
         cx.state.tcp.remember(Arc::new(remains), cx.now());
         self.end(inner, 0);

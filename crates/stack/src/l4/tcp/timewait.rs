@@ -2,6 +2,7 @@
 //! answered, and the same pair of ends is not used again by mistake.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ pub(crate) struct TimeWait {
     pub(super) cookie: u64,
     /// When it ends. A leaf lock.
     pub(super) until: Mutex<Duration>,
+    /// It is waited for no more. Changed under the lock of those who [wait](super::waiting::Waiting).
+    pub(super) over: AtomicBool,
 }
 
 /// Does who is bound to such a pair of ends lose it to a socket that was bound to the same port and asks for the same peer?
@@ -110,5 +113,31 @@ impl TimeWait {
             payload: 0,
         };
         Late::Answer(segment::bare(&answer, self.timestamp.map(|echo| (now.as_millis() as u32, echo))))
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+
+    /// One that ends after so many seconds.
+    pub(in crate::l4::tcp) fn ending(seconds: u64) -> Arc<TimeWait> {
+        let end = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+        Arc::new(TimeWait {
+            local: end,
+            peer: end,
+            v6: false,
+            ticket: Ticket::default(),
+            snd_nxt: 0,
+            rcv_nxt: 0,
+            window: 0,
+            timestamp: None,
+            mark: 0,
+            cookie: 0,
+            until: Mutex::new(Duration::from_secs(seconds)),
+            over: AtomicBool::new(false),
+        })
     }
 }
