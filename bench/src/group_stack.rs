@@ -4,15 +4,15 @@
 //! |---|---|
 //! | `iperf3`, `iperf3_p4` | one stream, and four at once, by `iperf3` |
 //! | `ping` | round trip, by `ping` |
-//! | `tcp_connect` | a new connection, made and closed |
+//! | `tcp_connect` | a new connection, made and closed by both |
 //! | `tcp_round_trip`, `udp_round_trip`, `udp_connected_round_trip` | a byte or a datagram of 64 there and back |
 //!
 //! And, of pernet alone, `tcp_idle_between_programs`, the supervisor's memory of a connection that is idle, those of
 //! [`crate::in_process`], and of TCP once more with `_joined` behind: by `pernet run --fast-local`.
 //!
-//! All is measured twice: as the scheduler pleases, and with `_one_core` behind with the programs, and whoever carries their
-//! packets, on one processor. Where a processor that idles takes 20 µs to be woken (a virtual one does), the first says
-//! above all where the scheduler put whom, from run to run of the same kernel by a factor of ten; the second what is done.
+//! All is measured twice: as the scheduler pleases once it has settled, and with `_one_core` behind with the programs, and
+//! whoever carries their packets, on one processor. Where a processor that idles takes 20 µs to be woken (a virtual one
+//! does), the first says above all where the scheduler put whom; the second what is done.
 
 use crate::group_run::beside_this_program;
 use crate::report;
