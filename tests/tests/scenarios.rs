@@ -110,6 +110,7 @@ scenarios! {
     fdb_nexthops
     fds
     fork_servers
+    frame_destinations
     free_bind
     gateway6_linkdown
     gateway6_of_route4

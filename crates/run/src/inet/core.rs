@@ -208,7 +208,7 @@ impl Core {
                 socket.send(bytes, to, control, flags, caller).map_err(number)
             }
             Self::Packet(socket) => {
-                let to = to.map(link::parse).transpose()?;
+                let to = to.map(link::parse_destination).transpose()?;
                 socket.send_with(bytes, to.as_ref(), control, caller).map_err(number)
             }
         }
@@ -411,12 +411,23 @@ pub(super) mod link {
         raw
     }
 
+    /// Of a bind.
     pub(super) fn parse(raw: &[u8]) -> Result<LinkAddr, i32> {
-        let fixed: &[u8; ADDRESS] = raw.first_chunk().filter(|_| raw.len() >= SIZE).ok_or(libc::EINVAL)?;
-        let [f, g, p, q, i, j, k, l, h, t, kind, len] = *fixed;
-        if i32::from(u16::from_ne_bytes([f, g])) != libc::AF_PACKET {
-            return Err(libc::EINVAL);
+        match raw {
+            [f, g, ..] if i32::from(u16::from_ne_bytes([*f, *g])) == libc::AF_PACKET => parse_any(raw),
+            _ => Err(libc::EINVAL),
         }
+    }
+
+    /// Where a frame is to go: of any family. Its address is as long as the device's are, whatever it says of itself: what
+    /// follows may be part of it.
+    pub(super) fn parse_destination(raw: &[u8]) -> Result<LinkAddr, i32> {
+        Ok(LinkAddr { addr: raw.get(ADDRESS..).unwrap_or_default().to_vec(), ..parse_any(raw)? })
+    }
+
+    fn parse_any(raw: &[u8]) -> Result<LinkAddr, i32> {
+        let fixed: &[u8; ADDRESS] = raw.first_chunk().filter(|_| raw.len() >= SIZE).ok_or(libc::EINVAL)?;
+        let [_, _, p, q, i, j, k, l, h, t, kind, len] = *fixed;
         let addr = raw.get(ADDRESS..ADDRESS + usize::from(len)).ok_or(libc::EINVAL)?;
         Ok(LinkAddr {
             protocol: u16::from_be_bytes([p, q]),

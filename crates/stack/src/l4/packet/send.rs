@@ -61,7 +61,7 @@ impl PacketSocket {
     /// what is in that.
     ///
     /// # Errors
-    /// `ENXIO` if no device is named, `ENODEV`, `ENETDOWN`, `EINVAL`, `EMSGSIZE`.
+    /// `ENXIO` if no device is named, or none that is there, `ENETDOWN`, `EINVAL`, `EMSGSIZE`.
     pub fn send(&self, bytes: &[u8], to: Option<&LinkAddr>) -> Result<usize, SocketError> {
         self.send_with(bytes, to, &[], &Root)
     }
@@ -101,8 +101,7 @@ impl PacketSocket {
             }
             to.map_or((state.ifindex, state.protocol), |to| (to.ifindex, to.protocol))
         };
-        let link = cx.state.links.by_index(ifindex).filter(|_| ifindex != 0);
-        let link = link.ok_or(if ifindex == 0 { errno::ENXIO } else { errno::ENODEV })?;
+        let link = cx.state.links.by_index(ifindex).ok_or(errno::ENXIO)?;
         if !link.is_up() {
             return Err(errno::ENETDOWN);
         }
