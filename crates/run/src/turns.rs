@@ -140,7 +140,7 @@ impl Turns {
     /// By the clock, because it costs whoever takes a call a microsecond: to wake a thread on a processor that rests would
     /// keep the caller of the first call after a while waiting, for tens of them on a virtual one.
     fn wake_in(&self, time: Duration) {
-        let it_value = Timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() };
+        let it_value = Timespec { tv_sec: time.as_secs().cast_signed(), tv_nsec: time.subsec_nanos().into() };
         let once = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value };
         let _ = timerfd_settime(&self.clock, TimerfdTimerFlags::empty(), &once);
     }
