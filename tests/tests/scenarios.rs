@@ -97,6 +97,7 @@ scenarios! {
     captures
     connections
     connections_over
+    counted_unreachable
     counters
     counters6
     counters_tcp
@@ -148,6 +149,7 @@ scenarios! {
     nexthop_replace
     nexthops
     nl_sockets
+    no_queue
     nsenter_unshare
     packet_fanout
     part_size6

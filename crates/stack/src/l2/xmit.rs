@@ -13,11 +13,12 @@ use crate::l3;
 /// Sends a frame through a device; its data begin at the link-layer header.
 ///
 /// # Errors
-/// A positive errno: `ENETDOWN`.
+/// A positive errno: `ENETDOWN` if devices send through one another in a circle.
 pub(crate) fn dev_queue_xmit(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame) -> Result<(), i32> {
-    if !link.is_up() {
+    // There is no queue to put it into (`noop_qdisc`): it is gone, and whoever sent it is not told.
+    if !link.is_up() || !link.carrier {
         count(cx.state, link, |c| _ = c.tx_dropped.fetch_add(1, Relaxed));
-        return Err(errno::ENETDOWN);
+        return Ok(());
     }
     frame.set_mac_here();
     stamp::scheduled(cx, link, &frame);
@@ -32,15 +33,9 @@ fn xmit(cx: Cx<'_>, link: &Arc<Link>, mut frame: Frame) -> Result<(), i32> {
     if matches!(frame.checksum, Checksum::Partial { .. }) && !cx.stack.eth_features(cx.net, link).takes_checksums() {
         l3::finish_checksum(&mut frame);
     }
-    if link.carrier {
-        tap::tap(cx, link, &frame, true);
-    }
+    tap::tap(cx, link, &frame, true);
     if link.stored_flags.contains(IfFlags::LOOPBACK) {
         loopback(cx, link, frame);
-        return Ok(());
-    }
-    // Without a carrier there is no queue to put it into: it is gone, and nobody is told.
-    if !link.carrier {
         return Ok(());
     }
     let kind = link.class().kind;

@@ -326,9 +326,10 @@ pub(crate) fn icmp_sent(cx: Cx<'_>, route: &Route, ty: u8) {
     }
 }
 
-/// There is no way for what a program wants to send.
-pub(crate) fn no_way(cx: Cx<'_>, dst: IpAddr) {
-    match dst {
+/// Counts that there is no way for what a program wants to send, if that is the error.
+pub(crate) fn no_way(cx: Cx<'_>, dst: IpAddr) -> impl FnOnce(&i32) {
+    move |errno| match dst {
+        _ if *errno != crate::errno::ENETUNREACH => {}
         IpAddr::V4(_) => cx.state.mib.v4.ip.inc(Ip::OutNoRoutes),
         IpAddr::V6(_) => cx.state.mib.v6.ip.inc(Ip6::OutNoRoutes),
     }

@@ -132,22 +132,27 @@ impl Plan {
         }
     }
 
-    /// Finds the way.
+    /// Finds the way, and counts that there is none.
     ///
     /// # Errors
     /// What routing says; `EACCES` for a broadcast that was not permitted.
     pub(crate) fn route(&mut self, cx: Cx<'_>) -> Result<Route, i32> {
+        self.find(cx).inspect_err(no_way(cx, self.flow.dst))
+    }
+
+    /// As [`route`](Self::route), to send by: what a raw socket of IPv4 sends is not counted.
+    fn route_to_send(&mut self, cx: Cx<'_>) -> Result<Route, i32> {
+        if matches!(self.kind.proto, Proto::Raw(_)) && !self.v6() { self.find(cx) } else { self.route(cx) }
+    }
+
+    fn find(&mut self, cx: Cx<'_>) -> Result<Route, i32> {
         if let IpAddr::V6(dst) = self.flow.dst
             && dst.is_unspecified()
         {
             // The unspecified address is this host, as BSD had it.
             self.flow.dst = Ipv6Addr::LOCALHOST.into();
         }
-        let route = route_output(cx, &self.flow).inspect_err(|errno| {
-            if *errno == errno::ENETUNREACH {
-                no_way(cx, self.flow.dst);
-            }
-        })?;
+        let route = route_output(cx, &self.flow)?;
         if route.reach == Reach::Broadcast && !self.broadcast {
             return Err(errno::EACCES);
         }
@@ -268,7 +273,7 @@ fn queue(
     }
     let mut plan = Plan::new(sock, &state, to, said);
     if sock.kind.proto == Proto::Ping {
-        ping::check_device(to, plan.device(), state.device)?;
+        ping::check_device(to, plan.device(), state.device).inspect_err(no_way(cx, to.ip()))?;
     }
     if flags & MSG_DONTROUTE != 0 {
         plan.flow.on_link = true;
@@ -353,7 +358,7 @@ fn transmit(cx: Cx<'_>, sock: &Arc<Sock>, mut plan: Plan, payload: &[u8]) -> Res
     if plan.kind.proto == Proto::Ping {
         ping::check(plan.v6(), payload)?;
     }
-    let route = plan.route(cx)?;
+    let route = plan.route_to_send(cx)?;
     if plan.asked.any() {
         let (when, id) = sock.lock().times.number(plan.asked);
         plan.stamps = Stamps::for_whom(sock, when, id);

@@ -59,9 +59,10 @@ fn resolve(cx: Cx<'_>, link: &Arc<Link>, dst: IpAddr, frame: Frame) -> Result<()
     let ns = cx.ns();
     let mut rtnl = cx.stack.rtnl(Origin::KERNEL);
     // The device may have gone, and its entries with it, before the lock was had.
-    let there = ns.links.by_index(link.index()).is_some_and(|link| link.is_up());
-    if !there {
-        return Err(errno::ENETDOWN);
+    let Some(now) = ns.links.by_index(link.index()) else { return Err(errno::ENETDOWN) };
+    if !now.is_up() {
+        drop(rtnl);
+        return l2::dev_queue_xmit(cx, &now, frame);
     }
     let mut entry = entry(&mut rtnl, ns, link, dst)?;
     let around = around(&rtnl, ns, link, entry.family());

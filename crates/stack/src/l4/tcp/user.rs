@@ -148,16 +148,12 @@ impl Sock {
         if bound.is_some_and(|addr| addr.is_ipv4() != peer.is_ipv4()) {
             return Err(if peer.is_ipv4() { errno::ENETUNREACH } else { errno::EAFNOSUPPORT });
         }
-        let mut route = self.route(cx, inner, bound, peer.ip()).inspect_err(|errno| {
-            if *errno == errno::ENETUNREACH {
-                no_way(cx, peer.ip());
-            }
-        })?;
+        let mut route = self.route(cx, inner, bound, peer.ip()).inspect_err(no_way(cx, peer.ip()))?;
         let mut peer = peer;
         if peer.ip() == Ipv4Addr::UNSPECIFIED {
             peer.set_ip(route.dst);
             // It need not be on the way that the socket is bound to.
-            route = self.route(cx, inner, Some(route.src), peer.ip())?;
+            route = self.route(cx, inner, Some(route.src), peer.ip()).inspect_err(no_way(cx, peer.ip()))?;
         }
         if !matches!(route.reach, Reach::Local | Reach::Unicast) {
             return Err(errno::ENETUNREACH);
