@@ -127,6 +127,7 @@ scenarios! {
     inet
     inet6
     last_holder
+    learnt_of_routes
     link_flags
     link_forms
     link_local_ends

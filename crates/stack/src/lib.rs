@@ -77,7 +77,7 @@ pub use ioctl::{
     ioctl_ifconf, ioctl_ifreq,
 };
 pub use l2::TunQueue;
-pub use l3::Learned;
+pub use l3::{Learned, Listing};
 pub use l4::cmsg::ControlMessage;
 pub use l4::filter::FilterInstruction;
 pub use l4::packet::{LinkAddr, PacketEntry, PacketFrame, PacketMember, PacketSocket, RingMemory};

@@ -1,5 +1,7 @@
 //! What a route of either family says about the path behind it (`RTA_METRICS`), from bytes and to bytes.
 
+use std::time::Duration;
+
 use pernet_stack::{Learned, Metrics, RTAX_CC_ALGO, RTAX_LOCK, RouteError};
 use pernet_wire::{Attr, Builder, Errno, ExtAck};
 
@@ -35,9 +37,14 @@ pub(crate) fn learned(metrics: &mut Metrics, learned: Option<&Learned>) {
     }
 }
 
-/// How long it holds, hundredths of a second.
-pub(crate) fn ticks(learned: &Learned) -> u32 {
-    u32::try_from(learned.expires.as_millis() / 10).unwrap_or(u32::MAX)
+/// A time as messages tell it, hundredths of a second.
+pub(crate) fn ticks(time: Duration) -> u32 {
+    u32::try_from(time.as_millis() / 10).unwrap_or(u32::MAX)
+}
+
+/// How often what packets learnt is held, and for how long (`struct rta_cacheinfo`): one holds it.
+pub(crate) fn uses(learned: &Learned) -> [u32; 2] {
+    [1, learned.age.map_or(0, ticks)]
 }
 
 /// Writes the nest, if there is anything to say (`rtnetlink_put_metrics`).

@@ -5,7 +5,7 @@ mod parse;
 mod query;
 
 use pernet::{NetRef, Origin};
-use pernet_stack::{Dump4Filter, FibNotice, Insert};
+use pernet_stack::{Dump4Filter, FibNotice, Insert, Listing};
 use pernet_wire::uapi::*;
 use pernet_wire::{Errno, ExtAck, Strictness};
 
@@ -68,7 +68,7 @@ fn dump(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -> Result<St
         (filter, flags) = parse::dump(request, ext)?;
         // Every route by the strict form is marked; the end only if something may have been left out.
         filtered = true;
-        if filter != Dump4Filter::default() {
+        if filter != Dump4Filter::default() || flags != 0 {
             out.filtered();
         }
         if let Some(table) = filter.table
@@ -84,8 +84,9 @@ fn dump(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -> Result<St
     } else if let Some(header) = request.msg.payload().first_chunk::<RTMSG_LEN>() {
         let [.., a, b, c, d] = *header;
         flags = u32::from_ne_bytes([a, b, c, d]) & RTM_F_PREFIX;
+        filter.listing = Listing::Both;
     }
-    if flags & (RTM_F_CLONED | RTM_F_PREFIX) != 0 {
+    if flags & RTM_F_PREFIX != 0 {
         return Ok(Step::Done);
     }
     loop {

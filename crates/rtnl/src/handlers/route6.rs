@@ -37,8 +37,9 @@ fn new(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
 
 /// Removes a route (`inet6_rtm_delroute`).
 fn del(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
-    let keys = request::del(&request.msg, ext)?;
-    let result = request.stack().rtnl(request.origin()).del_route6(request.net, &keys);
+    let (keys, cached) = request::del(&request.msg, ext)?;
+    let mut rtnl = request.stack().rtnl(request.origin());
+    let result = if cached { rtnl.forget_route6(request.net, &keys) } else { rtnl.del_route6(request.net, &keys) };
     result.map_err(|error| refused(ext, error.errno(), error.text()))
 }
 

@@ -10,6 +10,7 @@ use super::request::{LinkChange, address};
 use super::{
     HwAddr, IfFlags, IfName, KindData, Link, LinkNotice, LinkRefused, NameAssign, OperState, kind, updown, watch,
 };
+use crate::l3;
 use crate::notice::Notice;
 use crate::rtnl::{NetdevEvent, Rtnl};
 use crate::state::{ConfOf, Ns};
@@ -261,7 +262,15 @@ impl Rtnl<'_> {
 
     /// Changes a device, tells and raises an event: who listens hears of it before the parts react (`rtnetlink_event`).
     pub(super) fn edit(&mut self, ns: Ns<'_>, index: u32, event: Option<NetdevEvent>, edit: impl FnOnce(&mut Link)) {
-        let Ok(link) = ns.links.update(index, edit) else { return };
+        let mut before = 0;
+        let edited = ns.links.update(index, |link| {
+            before = link.mtu;
+            edit(link);
+        });
+        let Ok(link) = edited else { return };
+        if link.mtu != before {
+            l3::device_mtu(ns.state(), index, before, link.mtu);
+        }
         self.notify_caused(ns, Notice::Link(LinkNotice::changed(&link)));
         if let Some(event) = event {
             self.call_netdevice_notifiers(ns, &link, event);

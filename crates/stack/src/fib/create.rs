@@ -7,6 +7,7 @@ use super::info::{FibInfo, Gateway, NextHop, hop_flag, route_type, scope};
 use super::lookup::{Flow4, FlowHop, fib_lookup, local_type};
 use super::{Insert, Metrics, RT_TABLE_LOCAL, RT_TABLE_MAIN, RouteError};
 use crate::inet6::{self, Nexthop6};
+use crate::l3::RouteId;
 use crate::nexthop;
 use crate::rules::{self, Family};
 use crate::state::Ns;
@@ -143,6 +144,7 @@ pub(crate) fn create_info(ns: Ns<'_>, now: Duration, config: &RouteConfig) -> Re
         metrics: config.metrics.clone(),
         own: Vec::new(),
         nexthop: None,
+        id: RouteId::new(),
     };
     if config.nhid != 0 {
         let object = nexthop::get(ns, config.nhid).ok_or(RouteError::NoSuchNexthop)?;

@@ -102,6 +102,14 @@ pub struct RouteAnswer {
     pub learned: Option<Learned>,
 }
 
+impl RouteAnswer {
+    /// What is learnt of the way of packets to `dst` is learnt of this.
+    pub(crate) fn path(&self, dst: Ipv4Addr) -> Path {
+        let route = self.info.as_ref().map_or(0, |info| info.id.number());
+        Path { route, dst: dst.into(), oif: self.oif, gateway: self.gateway.addr() }
+    }
+}
+
 /// What is answered.
 #[derive(Clone, Debug)]
 pub enum RouteReply {
@@ -144,12 +152,7 @@ impl Stack {
 
 /// Adds what packets learnt of the way.
 fn with_learned(stack: &Stack, state: &NetState, dst: Ipv4Addr, answer: &mut RouteAnswer) {
-    let gateway = match answer.gateway {
-        Gateway::None => None,
-        Gateway::V4(gateway) => Some(gateway.into()),
-        Gateway::V6(gateway) => Some(gateway.into()),
-    };
-    let path = Path { dst: dst.into(), oif: answer.oif, gateway };
+    let path = answer.path(dst);
     answer.learned = l3::learned(state, &path, stack.inner().clock.now());
     if let Some(IpAddr::V4(nearer)) = answer.learned.and_then(|learned| learned.gateway) {
         answer.gateway = Gateway::V4(nearer);

@@ -1,9 +1,10 @@
 //! What routes have in common who lead to the same place the same way (`struct fib_info`, `struct fib_nh`).
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::Metrics;
+use crate::l3::{Learned, RouteId};
 use crate::nexthop::Resolved;
 
 /// `RTNH_F_*`: flags of a next hop.
@@ -77,6 +78,16 @@ impl Gateway {
     pub const fn is_some(self) -> bool {
         !matches!(self, Self::None)
     }
+
+    /// Its address.
+    #[must_use]
+    pub const fn addr(self) -> Option<IpAddr> {
+        match self {
+            Self::None => None,
+            Self::V4(gateway) => Some(IpAddr::V4(gateway)),
+            Self::V6(gateway) => Some(IpAddr::V6(gateway)),
+        }
+    }
 }
 
 /// One way out (`struct fib_nh`).
@@ -116,6 +127,7 @@ pub struct FibInfo {
     pub(crate) own: Vec<NextHop>,
     /// The nexthop object it points to, in place of hops of its own.
     pub(crate) nexthop: Option<Arc<Resolved>>,
+    pub(crate) id: RouteId,
 }
 
 impl FibInfo {
@@ -168,4 +180,6 @@ pub struct RouteView {
     pub flags: u32,
     /// Whether routes with a nexthop object also tell its hops (`net.ipv4.nexthop_compat_mode`).
     pub compat: bool,
+    /// This is not the route, but what packets learnt of the way to a single destination.
+    pub learned: Option<Learned>,
 }

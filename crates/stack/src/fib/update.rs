@@ -129,6 +129,7 @@ pub(super) fn view_with(
         hops,
         flags: flags & (hop_flag::DEAD | hop_flag::LINKDOWN | hop_flag::ONLINK | hop_flag::OFFLOAD | hop_flag::TRAP),
         compat,
+        learned: None,
     }
 }
 

@@ -16,6 +16,7 @@ use super::{Inet6Notice, Timer, show};
 use crate::Notice;
 use crate::dev::{IfFlags, Link};
 use crate::fib::Metrics;
+use crate::l3::{self, RouteId};
 use crate::nexthop::{self, Resolved};
 use crate::rtnl::Rtnl;
 use crate::state::Ns;
@@ -147,6 +148,39 @@ impl Rtnl<'_> {
         all_there(ns, keys)?;
         keys.nexthops.iter().try_for_each(|nexthop| delete_one(self, ns, keys, *nexthop))
     }
+
+    /// Forgets what packets learnt of the way to `keys.dst`, by the first of the nexthops if that says something
+    /// (`ip6_del_cached_rt`). If nothing is known of it, that will do as well.
+    ///
+    /// # Errors
+    /// [`RouteError6::NotFound`]: there is no such table, or it is known of another nexthop only.
+    pub fn forget_route6(&mut self, net: &Net, keys: &RouteKeys6) -> Result<(), RouteError6> {
+        let ns = self.ns(net).ok_or(RouteError6::NotFound)?;
+        let (dst, now) = (keys.dst.addr(), self.now());
+        let (oif, gateway) = keys.nexthops.first().copied().unwrap_or_default();
+        let inet6 = ns.state().inet6.read();
+        if !inet6.fib.exists(keys.table) {
+            return Err(RouteError6::NotFound);
+        }
+        let mut result = Ok(());
+        let Some(table) = inet6.fib.table(keys.table) else { return result };
+        table.walk(dst, Some(keys.src.addr()), |node| {
+            for route in node {
+                result = Ok(());
+                let paths = route.hops().into_iter().map(|hop| route.path(&hop, dst));
+                let known = paths.filter_map(|path| Some((path, l3::learned(ns.state(), &path, now)?))).next();
+                let Some((path, learned)) = known else { break };
+                let by = learned.gateway.or(path.gateway);
+                if (oif == 0 || path.oif == oif) && gateway.is_none_or(|gateway| by == Some(gateway.into())) {
+                    l3::forget(ns.state(), &path);
+                    break;
+                }
+                result = Err(RouteError6::NotFound);
+            }
+            false
+        });
+        result
+    }
 }
 
 /// Whether a route by each of the nexthops is there, once those before it are gone.
@@ -251,6 +285,7 @@ fn bare(rtnl: &Rtnl<'_>, spec: &RouteSpec6, nexthop: Nexthop6) -> Route6 {
         expires: spec.expires.map(|seconds| rtnl.now() + Duration::from_secs(seconds.into())),
         nexthop,
         object: None,
+        id: RouteId::new(),
     }
 }
 

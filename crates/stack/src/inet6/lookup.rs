@@ -11,7 +11,7 @@ use super::route::{Nexthop6, Route6, RouteError6, RouteInfo6, rtn, rtnh};
 use super::show::{self, View, nexthop_flags};
 use super::{Inet6, select};
 use crate::dev::Stack;
-use crate::l3::{self, Learned, Path};
+use crate::l3::{self, Learned};
 use crate::multipath::{self, Policy, Seen};
 use crate::rules::{self, Family, Selectors, Verdict};
 use crate::state::Ns;
@@ -116,7 +116,7 @@ impl Stack {
         let node = inet6.fib.node(id, NodeKey::of(&route));
         let info = show::route_info(&inet6, id, node, &route, false, seen);
         let mut gateway = route.nexthop.gateway;
-        let path = Path { dst: flow.dst.into(), oif, gateway: gateway.map(IpAddr::V6) };
+        let path = route.path(&route.nexthop, flow.dst);
         let learned = if flow.iif == 0 { l3::learned(state, &path, now) } else { None };
         if let Some(IpAddr::V6(nearer)) = learned.and_then(|learned| learned.gateway) {
             gateway = Some(nearer);

@@ -1,6 +1,6 @@
 //! What packets ask of the configuration.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use super::scope::{level, scope};
 use super::{Inet6, select};
 use crate::dev::Link;
 use crate::fib::Metrics;
+use crate::l3::{Path, RouteId};
 use crate::state::Ns;
 
 /// The way of a packet, as it goes (`struct rt6_info`).
@@ -32,6 +33,14 @@ pub(crate) struct Way6 {
     pub(crate) metrics: Option<Arc<Metrics>>,
     /// Bits of the destination that the route is for.
     pub(crate) prefix_len: u8,
+    route: RouteId,
+}
+
+impl Way6 {
+    /// What is learnt of the way of packets to `dst` is learnt of this.
+    pub(crate) fn path(&self, dst: Ipv6Addr) -> Path {
+        Path { route: self.route.number(), dst: dst.into(), oif: self.oif, gateway: self.gateway.map(IpAddr::V6) }
+    }
 }
 
 /// Finds the way of a packet (`ip6_route_output`, `ip6_route_input`).
@@ -49,6 +58,7 @@ pub(crate) fn way(ns: Ns<'_>, flow: &Flow6, now: Duration) -> Result<Way6, Route
         prefsrc: route.prefsrc,
         metrics: route.metrics.clone(),
         prefix_len: route.dst.prefix_len(),
+        route: route.id,
     })
 }
 

@@ -1,11 +1,12 @@
 //! An IPv6 route, and why a change of routes is refused.
 
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::prefix::Prefix6;
 use crate::fib::{Gateway, Metrics, NextHop};
+use crate::l3::{Learned, Path, RouteId};
 use crate::nexthop::Resolved;
 
 /// `RTN_*`: what becomes of a packet.
@@ -77,6 +78,7 @@ pub(crate) struct Route6 {
     pub(crate) nexthop: Nexthop6,
     /// The nexthop object that it uses; [`nexthop`](Self::nexthop) is then the object's first.
     pub(crate) object: Option<Arc<Resolved>>,
+    pub(crate) id: RouteId,
 }
 
 impl Route6 {
@@ -95,7 +97,13 @@ impl Route6 {
             expires: None,
             nexthop: Nexthop6 { oif, gateway: None, onlink: false, weight: 1 },
             object: None,
+            id: RouteId::new(),
         }
+    }
+
+    /// What is learnt of the way of packets to `dst` by one of the hops is learnt of this.
+    pub(crate) fn path(&self, hop: &Nexthop6, dst: Ipv6Addr) -> Path {
+        Path { route: self.id.number(), dst: dst.into(), oif: hop.oif, gateway: hop.gateway.map(IpAddr::V6) }
     }
 
     /// Whether it can be one of several (`rt6_qualify_for_ecmp`).
@@ -173,6 +181,22 @@ pub struct RouteInfo6 {
     pub nh_id: u32,
     /// Whether messages tell the nexthops: they do not for a nexthop object where `net.ipv4.nexthop_compat_mode` is off.
     pub tells_nexthops: bool,
+    /// This is not the route, but what packets learnt of the way to a single destination (`RTF_CACHE`).
+    pub learned: Option<Learned>,
+}
+
+impl RouteInfo6 {
+    /// What was learnt of a path of the route.
+    pub(crate) fn exception(self, path: &Path, learned: Learned) -> Self {
+        let IpAddr::V6(dst) = path.dst else { return self };
+        let gateway = match learned.gateway.or(path.gateway) {
+            Some(IpAddr::V6(gateway)) => Some(gateway),
+            _ => None,
+        };
+        let nexthop = (Nexthop6 { oif: path.oif, gateway, onlink: false, weight: 1 }, 0);
+        let (dst, src) = (Prefix6::new(dst, 128), Prefix6::ANY);
+        Self { dst, src, nexthop, nexthops: Vec::new(), learned: Some(learned), ..self }
+    }
 }
 
 /// Why a change of IPv6 routes, or a look-up, was refused.

@@ -1,5 +1,6 @@
 //! Reading: what dumps, answers and messages show.
 
+use std::iter;
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use super::route::{Nexthop6, Route6, RouteInfo6, rtn, rtnh};
 use super::{Inet6, LabelError};
 use crate::clock;
 use crate::dev::{Link, Stack};
+use crate::l3::Listing;
 use crate::mib::Inet6Stats;
 use crate::neigh::{self, NeighFamily, NeighParm};
 use crate::rtnl::Rtnl;
@@ -137,6 +139,8 @@ pub struct RouteFilter6 {
     pub kind: Option<u8>,
     /// By this device.
     pub oif: Option<u32>,
+    /// What of the routes that pass.
+    pub listing: Listing,
 }
 
 impl RouteFilter6 {
@@ -212,7 +216,9 @@ impl Stack {
     #[must_use]
     pub fn routes6(&self, net: &Net, start: Option<RouteCursor6>, filter: &RouteFilter6, max: usize) -> RoutePage6 {
         let Some(state) = self.state(net) else { return RoutePage6::default() };
-        let view = View::of(Ns::living(state, net), self.inner().clock.now());
+        let now = self.inner().clock.now();
+        let view = View::of(Ns::living(state, net), now);
+        let listed = filter.listing.exceptions(state, false, now);
         let Some(inet6) = state.peek_inet6() else { return RoutePage6::default() };
         let from = start.map(|c| (c.table, NodeKey { dst: c.dst, src: c.src }));
         let mut page = RoutePage6 { generation: inet6.fib.generation, ..RoutePage6::default() };
@@ -223,15 +229,27 @@ impl Stack {
             }
             let shown = start.filter(|_| from == Some((id, key))).map_or(0, |c| c.shown);
             let shown_before = usize::try_from(shown).unwrap_or(usize::MAX);
-            for (at, route) in node.iter().enumerate().skip(shown_before) {
+            let each = node.iter().flat_map(|route| {
+                let learned = listed.get(&route.id.number()).into_iter().flatten();
+                iter::once((route, None)).chain(learned.map(move |one| (route, Some(one))))
+            });
+            for (at, (route, exception)) in each.enumerate().skip(shown_before) {
                 // Those that share traffic are one entry, in the place of the first.
                 let first = sharing(node, route).next();
-                if first.is_some_and(|first| !Arc::ptr_eq(first, route)) || !filter.admits(route) {
+                if first.is_some_and(|first| !Arc::ptr_eq(first, route))
+                    || !filter.admits(route)
+                    || exception.is_none() && !filter.listing.routes()
+                {
                     continue;
                 }
                 let next = u32::try_from(at + 1).unwrap_or(u32::MAX);
                 let cursor = RouteCursor6 { table: id, dst: key.dst, src: key.src, shown: next };
-                page.entries.push((route_info(&inet6, id, Some(node), route, false, view), cursor));
+                let info = route_info(&inet6, id, Some(node), route, false, view);
+                let info = match exception {
+                    None => info,
+                    Some((path, learned)) => info.exception(path, *learned),
+                };
+                page.entries.push((info, cursor));
             }
         }
         page
@@ -376,6 +394,7 @@ pub(crate) fn route_info(
         nexthops,
         nh_id: route.nh_id(),
         tells_nexthops: view.objects || route.object.is_none(),
+        learned: None,
     }
 }
 

@@ -21,8 +21,8 @@ mod v4;
 mod v6;
 
 pub(crate) use checksum::{finish_checksum, internet_checksum, pseudo_header_sum};
-pub use exception::Learned;
-pub(crate) use exception::{Path, flush as flush_exceptions, learned, learned_any};
+pub use exception::{Learned, Listing};
+pub(crate) use exception::{Listed, Path, RouteId, device_mtu, flush4, forget, learned, learned_any};
 pub(crate) use frag::{Key as FragKey, expire as frag_expire};
 pub(crate) use gso::{cut, exceeds};
 pub(crate) use headers::headers_of;

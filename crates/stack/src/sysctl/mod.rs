@@ -162,8 +162,11 @@ impl Rtnl<'_> {
                 };
                 let new = kind::written(kind, &old, text, other)?;
                 if kind == Kind::Action {
-                    // The only things to be done by writing are these.
-                    l3::flush_exceptions(ns.state(), name.starts_with("ipv4/"));
+                    // The only things to be done by writing are these; that of IPv6 throws out what has ended, and that is not
+                    // seen in any case.
+                    if name.starts_with("ipv4/") {
+                        l3::flush4(ns.state());
+                    }
                     return Ok(());
                 }
                 if new == old {

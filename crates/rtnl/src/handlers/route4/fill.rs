@@ -2,15 +2,45 @@
 
 use std::net::Ipv4Addr;
 
-use pernet_stack::{Gateway, RouteView};
+use pernet_stack::{Gateway, Learned, RouteView};
 use pernet_wire::Builder;
 use pernet_wire::uapi::*;
 
 use crate::handlers::metrics;
 use crate::handlers::rta::*;
 
+/// What packets learnt of the way to a destination (`rt_fill_info`).
+fn exception(out: &mut Builder, route: &RouteView, learned: &Learned) {
+    let table = u8::try_from(route.table).unwrap_or(RT_TABLE_COMPAT);
+    let redirected = if learned.gateway.is_some() { RTCF_REDIRECTED } else { 0 };
+    let [a, b, c, d] = (RTM_F_CLONED | redirected).to_ne_bytes();
+    out.put_raw(&[AF_INET as u8, 32, 0, route.tos, table, 0, 0, route.kind, a, b, c, d])
+        .put_u32(RTA_TABLE, route.table)
+        .put(RTA_DST, &route.dst.octets());
+    if let [only] = route.hops.as_slice() {
+        out.put_u32(RTA_OIF, only.hop.oif);
+        if only.hop.flow != 0 {
+            out.put_u32(RTA_FLOW, only.hop.flow);
+        }
+        gateway(out, only.hop.gateway);
+    }
+    let mut metrics = route.info.metrics.clone();
+    metrics::learned(&mut metrics, Some(learned));
+    metrics::fill(out, &metrics);
+    cacheinfo(out, metrics::uses(learned), metrics::ticks(learned.expires));
+}
+
+/// `struct rta_cacheinfo`: references and last use, when it ends; error, and words of older kernels.
+pub(super) fn cacheinfo(out: &mut Builder, [references, used]: [u32; 2], expires: u32) {
+    let words = [references, used, expires, 0, 0, 0, 0, 0].map(u32::to_ne_bytes);
+    out.put(RTA_CACHEINFO, words.as_flattened());
+}
+
 /// Header and attributes of a route (`fib_dump_info`).
 pub(super) fn route(out: &mut Builder, route: &RouteView) {
+    if let Some(learned) = &route.learned {
+        return exception(out, route, learned);
+    }
     let info = &route.info;
     let table = u8::try_from(route.table).unwrap_or(RT_TABLE_COMPAT);
     let [a, b, c, d] = (if route.compat { route.flags } else { 0 }).to_ne_bytes();
@@ -61,6 +91,7 @@ pub(super) fn route(out: &mut Builder, route: &RouteView) {
     }
 }
 
+const RTCF_REDIRECTED: u32 = 0x4_0000;
 /// In the header's table for those that do not fit there.
 pub(super) const RT_TABLE_COMPAT: u8 = 252;
 /// Dead, on-link, offloaded, without carrier, trapped.

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use pernet_stack::{Dump4Filter, Gateway, HopConfig, RouteConfig, route_type};
+use pernet_stack::{Dump4Filter, Gateway, HopConfig, Listing, RouteConfig, route_type};
 use pernet_wire::uapi::*;
 use pernet_wire::{Attr, AttrTable, Attrs, Errno, ExtAck, Kind, Policy, PolicyTlv, Strictness, parse};
 
@@ -280,7 +280,8 @@ pub(super) fn dump(request: &Request<'_>, ext: &mut ExtAck) -> Result<(Dump4Filt
     if flags & !FLAGS != 0 {
         return refuse(ext, "Invalid flags for FIB dump request");
     }
-    let mut filter = Dump4Filter { table: Some(table.into()), protocol, kind, oif: None };
+    let listing = if flags & super::RTM_F_CLONED == 0 { Listing::Routes } else { Listing::Exceptions };
+    let mut filter = Dump4Filter { table: Some(table.into()), protocol, kind, oif: None, listing };
     for attr in attributes(request, Strictness::Strict, ext)?.iter() {
         let value = attr.u32().unwrap_or(0);
         match attr.ty {

@@ -116,11 +116,7 @@ fn way(out: &mut Builder, query: &RouteQuery, answer: &RouteAnswer, asked: u32) 
     } else {
         out.put_u32(RTA_IIF, query.iif);
     }
-    // struct rta_cacheinfo: how often and when it was used, which nobody counts here.
-    let mut cache = [0; 32];
-    cache[..4].copy_from_slice(&1_u32.to_ne_bytes());
-    if let Some(learned) = &answer.learned {
-        cache[8..12].copy_from_slice(&metrics::ticks(learned).to_ne_bytes());
-    }
-    out.put(RTA_CACHEINFO, &cache);
+    // Nobody counts here how often it was used.
+    let expires = answer.learned.as_ref().map_or(0, |learned| metrics::ticks(learned.expires));
+    fill::cacheinfo(out, [1, 0], expires);
 }

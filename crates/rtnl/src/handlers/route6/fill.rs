@@ -2,7 +2,7 @@
 
 use std::net::Ipv6Addr;
 
-use pernet_stack::{Answer6, Flow6, Nexthop6, PrefixInfo, RouteInfo6};
+use pernet_stack::{Answer6, Flow6, Learned, Nexthop6, PrefixInfo, RouteInfo6};
 use pernet_wire::Builder;
 use pernet_wire::uapi::*;
 
@@ -51,8 +51,11 @@ pub(super) fn user_option(out: &mut Builder, ifindex: u32, router: Ipv6Addr, opt
     out.put(NDUSEROPT_SRCADDR, &router.octets());
 }
 
-/// A route as it stands in its table.
+/// A route as it stands in its table, or what packets learnt of one.
 pub(super) fn route(out: &mut Builder, route: &RouteInfo6) {
+    if let Some(learned) = &route.learned {
+        return exception(out, route, learned);
+    }
     let (nexthop, flags) = &route.nexthop;
     let several = !route.nexthops.is_empty();
     let shown = if several || !route.tells_nexthops { 0 } else { u32::from(*flags) };
@@ -82,6 +85,26 @@ pub(super) fn route(out: &mut Builder, route: &RouteInfo6) {
         out.put_u32(RTA_OIF, nexthop.oif);
     }
     tail(out, route, [0, 0], route.expires.unwrap_or(0));
+}
+
+/// What packets learnt of the way to a destination.
+fn exception(out: &mut Builder, route: &RouteInfo6, learned: &Learned) {
+    header(out, route, &Body { dst_len: 128, src_len: 0, flags: RTM_F_CLONED });
+    out.put(RTA_DST, &route.dst.addr().octets());
+    with_learned(out, route, learned);
+    let (nexthop, _) = &route.nexthop;
+    if let Some(gateway) = nexthop.gateway {
+        out.put(RTA_GATEWAY, &gateway.octets());
+    }
+    out.put_u32(RTA_OIF, nexthop.oif);
+    tail(out, route, metrics::uses(learned), metrics::ticks(learned.expires).cast_signed());
+}
+
+/// As [`common`], with what packets learnt.
+fn with_learned(out: &mut Builder, route: &RouteInfo6, learned: &Learned) {
+    let mut metrics = route.metrics.as_deref().cloned().unwrap_or_default();
+    metrics::learned(&mut metrics, Some(learned));
+    common(out, &RouteInfo6 { metrics: Some(metrics.into()), ..route.clone() });
 }
 
 /// What a route says of itself, whoever asks: source, metrics, priority.
@@ -119,7 +142,8 @@ pub(super) fn answer(out: &mut Builder, flow: &Flow6, answer: &Answer6) {
     let route = &answer.route;
     let (_, state) = route.nexthop;
     // A packet's way shows nothing of the state of a carrier.
-    let flags = u32::from(state & RTNH_F_ONLINK);
+    let learned = if answer.learned.is_some() { RTM_F_CLONED } else { 0 };
+    let flags = u32::from(state & RTNH_F_ONLINK) | learned;
     header(out, route, &Body { dst_len: 128, src_len: 128, flags });
     out.put(RTA_DST, &flow.dst.octets()).put(RTA_SRC, &flow.src.unwrap_or(Ipv6Addr::UNSPECIFIED).octets());
     if flow.iif != 0 {
@@ -129,17 +153,13 @@ pub(super) fn answer(out: &mut Builder, flow: &Flow6, answer: &Answer6) {
     }
     match &answer.learned {
         None => common(out, route),
-        Some(learned) => {
-            let mut metrics = route.metrics.as_deref().cloned().unwrap_or_default();
-            metrics::learned(&mut metrics, Some(learned));
-            common(out, &RouteInfo6 { metrics: Some(metrics.into()), ..route.clone() });
-        }
+        Some(learned) => with_learned(out, route, learned),
     }
     if let Some(gateway) = answer.gateway.filter(|_| route.kind != RTN_LOCAL) {
         out.put(RTA_GATEWAY, &gateway.octets());
     }
     out.put_u32(RTA_OIF, answer.oif);
-    let expires = answer.learned.as_ref().map_or(0, |learned| metrics::ticks(learned).cast_signed());
+    let expires = answer.learned.as_ref().map_or(0, |learned| metrics::ticks(learned.expires).cast_signed());
     tail(out, route, [ANSWER_REFERENCES, 0], expires);
 }
 

@@ -1,6 +1,6 @@
 //! Listings of IPv6 routes (`inet6_dump_fib`).
 
-use pernet_stack::{Prefix6, RouteCursor6, RouteFilter6};
+use pernet_stack::{Listing, Prefix6, RouteCursor6, RouteFilter6};
 use pernet_wire::uapi::*;
 use pernet_wire::{Errno, ExtAck, Kind, Policy, Strictness, parse};
 
@@ -72,7 +72,8 @@ struct Asked {
 fn asked(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -> Result<Asked, Errno> {
     let mut asked = Asked { filter: RouteFilter6::default(), entries_flagged: false, nothing: false };
     if request.strictness() == Strictness::Legacy {
-        // Of an old request only this is looked at: routes that were made for a destination are not listed.
+        // Of an old request nothing is looked at.
+        asked.filter.listing = Listing::Both;
         return Ok(asked);
     }
     asked.entries_flagged = true;
@@ -102,8 +103,12 @@ fn asked(request: &Request<'_>, out: &mut DumpOut, ext: &mut ExtAck) -> Result<A
         }
     }
     filter.table = Some(table).filter(|table| *table != 0);
-    // Routes learnt for one destination or from an advertisement: there are none.
-    asked.nothing = header.flags != 0;
+    // Routes from an advertisement alone: there are none.
+    asked.nothing = header.flags & RTM_F_PREFIX != 0;
+    if header.flags & RTM_F_CLONED != 0 {
+        filter.listing = Listing::Exceptions;
+        out.filtered();
+    }
     if filter.proto.is_some() || filter.kind.is_some() || filter.oif.is_some() || table != 0 || asked.nothing {
         out.filtered();
     }

@@ -115,14 +115,18 @@ struct Parts<'a> {
     multipath: bool,
 }
 
+impl Parts<'_> {
+    /// Not a route, but what packets learnt of one.
+    const fn is_cached(&self) -> bool {
+        self.header.flags & RTM_F_CLONED != 0
+    }
+}
+
 fn parts<'a>(msg: &Msg<'a>, ext: &mut ExtAck) -> Result<Parts<'a>, Errno> {
     let Some(header) = Header::read(msg.payload()) else { return refuse(ext, text::SHORT) };
     let attrs = parse(msg, RTMSG_LEN, &POLICY, Strictness::Legacy, ext)?;
     if header.tos != 0 {
         return refuse(ext, text::TOS);
-    }
-    if header.flags & RTM_F_CLONED != 0 {
-        return refuse(ext, text::CLONED);
     }
     if header.src_len > 128 {
         return refuse(ext, text::SRC_LEN);
@@ -194,6 +198,9 @@ fn nexthop_list(mut bytes: &[u8], ext: &mut ExtAck) -> Result<Vec<Nexthop6>, Err
 /// A request to add a route.
 pub(super) fn new(msg: &Msg<'_>, ext: &mut ExtAck) -> Result<(RouteSpec6, Placing), Errno> {
     let parts = parts(msg, ext)?;
+    if parts.is_cached() {
+        return refuse(ext, text::CLONED);
+    }
     if parts.header.kind > RTN_MAX {
         return refuse(ext, text::TYPE);
     }
@@ -232,10 +239,10 @@ pub(super) fn new(msg: &Msg<'_>, ext: &mut ExtAck) -> Result<(RouteSpec6, Placin
     Ok((spec, placing))
 }
 
-/// A request to delete a route.
-pub(super) fn del(msg: &Msg<'_>, ext: &mut ExtAck) -> Result<RouteKeys6, Errno> {
+/// A request to delete a route, and whether what packets learnt of it is meant.
+pub(super) fn del(msg: &Msg<'_>, ext: &mut ExtAck) -> Result<(RouteKeys6, bool), Errno> {
     let parts = parts(msg, ext)?;
-    Ok(RouteKeys6 {
+    let keys = RouteKeys6 {
         table: parts.table,
         dst: parts.dst,
         src: parts.src,
@@ -243,5 +250,6 @@ pub(super) fn del(msg: &Msg<'_>, ext: &mut ExtAck) -> Result<RouteKeys6, Errno> 
         proto: parts.header.proto,
         nh_id: parts.nh_id,
         nexthops: parts.nexthops.iter().map(|nexthop| (nexthop.oif, nexthop.gateway)).collect(),
-    })
+    };
+    Ok((keys, parts.is_cached()))
 }

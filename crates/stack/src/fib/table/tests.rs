@@ -1,4 +1,5 @@
 use super::*;
+use crate::l3::RouteId;
 use proptest::prelude::*;
 
 fn info(priority: u32, protocol: u8) -> Arc<FibInfo> {
@@ -12,6 +13,7 @@ fn info(priority: u32, protocol: u8) -> Arc<FibInfo> {
         metrics: crate::fib::Metrics::default(),
         own: Vec::new(),
         nexthop: None,
+        id: RouteId::new(),
     })
 }
 

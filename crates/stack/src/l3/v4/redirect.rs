@@ -10,7 +10,7 @@ use crate::dev::Link;
 use crate::fib::{self, Gateway, How, RouteAnswer, RouteQuery, route_type};
 use crate::inet;
 use crate::l2::{Cx, Frame};
-use crate::l3::{Path, Quote, Reach, Received};
+use crate::l3::{Quote, Reach, Received};
 use crate::neigh;
 use crate::state::ConfOf;
 
@@ -75,7 +75,7 @@ pub(super) fn receive(cx: Cx<'_>, packet: &Received, from: Ipv4Addr) {
     let how = How { any_source: true, on_link: false };
     let Ok(way) = fib::route_output(ns, &query, how, &mut None) else { return };
     // Only the router that is used may name another one, on its own link.
-    let path = Path { dst: inner.dst.into(), oif: way.oif, gateway: route::gateway(way.gateway) };
+    let path = way.path(inner.dst);
     let used = route::learned(cx, &path).and_then(|learned| learned.gateway).or(path.gateway);
     if way.oif != link.index() || used != Some(from.into()) || nearer == from {
         return;

@@ -55,8 +55,7 @@ pub(in crate::l3) fn route_output(cx: Cx<'_>, flow: &Flow, dst: Ipv4Addr) -> Res
         _ => Reach::Unicast,
     };
     let metric = |number| way.info.as_ref().map_or(0, |info| info.metrics.get(number));
-    let path = Path { dst: dst.into(), oif: way.oif, gateway: gateway(way.gateway) };
-    let learned = if reach == Reach::Unicast { learned(cx, &path) } else { None };
+    let learned = if reach == Reach::Unicast { learned(cx, &way.path(dst)) } else { None };
     let mtu = learnt_mtu(mtu(&link, way.info.as_deref()), learned.as_ref());
     Ok(Route {
         dst: dst.into(),
@@ -98,7 +97,7 @@ pub(super) fn learn_mtu(cx: Cx<'_>, packet: &Ipv4Header, said: u32) {
     if way.kind != route_type::UNICAST || mtu_is_locked(way.info.as_deref()) {
         return;
     }
-    let path = Path { dst: packet.dst.into(), oif: way.oif, gateway: gateway(way.gateway) };
+    let path = way.path(packet.dst);
     let known = learnt_mtu(mtu(&link, way.info.as_deref()), learned(cx, &path).as_ref());
     if known < said {
         return;
@@ -112,22 +111,9 @@ pub(super) fn learn_mtu(cx: Cx<'_>, packet: &Ipv4Header, said: u32) {
     cx.stack.changed();
 }
 
-/// A router as paths have it.
-pub(super) fn gateway(gateway: Gateway) -> Option<IpAddr> {
-    match gateway {
-        Gateway::None => None,
-        Gateway::V4(gateway) => Some(gateway.into()),
-        Gateway::V6(gateway) => Some(gateway.into()),
-    }
-}
-
 /// Whom to hand it to.
 pub(super) fn next_hop(gateway: Gateway, dst: Ipv4Addr) -> IpAddr {
-    match gateway {
-        Gateway::None => dst.into(),
-        Gateway::V4(gateway) => gateway.into(),
-        Gateway::V6(gateway) => gateway.into(),
-    }
+    gateway.addr().unwrap_or(IpAddr::V4(dst))
 }
 
 /// The largest packet that the route and its device let through.

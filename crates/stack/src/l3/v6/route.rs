@@ -74,8 +74,7 @@ pub(in crate::l3) fn route_output(cx: Cx<'_>, flow: &Flow, dst: Ipv6Addr) -> Res
         Reach::Unicast
     };
     let metric = |number| way.metrics.as_ref().map_or(0, |metrics| metrics.get(number));
-    let path = Path { dst: dst.into(), oif: way.oif, gateway: way.gateway.map(IpAddr::V6) };
-    let learned = if reach == Reach::Unicast { learned(cx, &path) } else { None };
+    let learned = if reach == Reach::Unicast { learned(cx, &way.path(dst)) } else { None };
     let mtu = learnt_mtu(mtu(cx, &link, way.metrics.as_deref()), learned.as_ref());
     Ok(Route {
         dst: dst.into(),
@@ -114,7 +113,7 @@ fn path_of(cx: Cx<'_>, packet: &Ipv6Header, iif: u32) -> Option<(Way6, Path)> {
         ..Flow6::default()
     };
     let way = inet6::way(ns, &flow, cx.now()).ok().filter(|way| !way.local && !packet.dst.is_multicast())?;
-    let path = Path { dst: packet.dst.into(), oif: way.oif, gateway: way.gateway.map(IpAddr::V6) };
+    let path = way.path(packet.dst);
     Some((way, path))
 }
 
@@ -139,7 +138,7 @@ pub(super) fn learn_mtu(cx: Cx<'_>, packet: &Ipv6Header, iif: u32, said: u32) {
 pub(super) fn learn_gateway(cx: Cx<'_>, link: &Link, from: Ipv6Addr, dst: Ipv6Addr, nearer: Ipv6Addr) {
     let flow = Flow6 { dst, oif: link.index(), ..Flow6::default() };
     let Ok(way) = inet6::way(cx.ns(), &flow, cx.now()) else { return };
-    let path = Path { dst: dst.into(), oif: way.oif, gateway: way.gateway.map(IpAddr::V6) };
+    let path = way.path(dst);
     // Only the router that is used may name another.
     let used = learned(cx, &path).and_then(|learned| learned.gateway).or(path.gateway);
     if !way.local && used == Some(from.into()) {
