@@ -164,6 +164,7 @@ scenarios! {
     route_tables
     router_advert
     router_prefixes
+    router_solicited
     routes4
     routes6
     rule_forms

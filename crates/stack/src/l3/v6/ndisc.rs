@@ -57,10 +57,15 @@ pub(super) fn options(message: &[u8], at: usize) -> Option<Vec<(u8, &[u8])>> {
     rest.is_empty().then_some(out)
 }
 
-/// The link-layer address in an option.
-pub(super) fn address(options: &[(u8, &[u8])], kind: u8) -> Option<HwAddr> {
-    let (_, bytes) = options.iter().find(|(found, _)| *found == kind)?;
-    HwAddr::new(bytes.get(..6)?)
+/// A link-layer address in an option is not as long as those of the link.
+pub(super) struct WrongLength;
+
+/// The link-layer address in an option, if it is there (`ndisc_opt_addr_data`).
+pub(super) fn address(options: &[(u8, &[u8])], kind: u8) -> Result<Option<HwAddr>, WrongLength> {
+    match options.iter().find(|(found, _)| *found == kind) {
+        None => Ok(None),
+        Some((_, bytes)) => HwAddr::new(bytes).filter(|_| bytes.len() == 6).map(Some).ok_or(WrongLength),
+    }
 }
 
 pub(super) fn option(kind: u8, bytes: &[u8]) -> Vec<u8> {
@@ -154,6 +159,7 @@ pub(super) fn ndisc_rcv(cx: Cx<'_>, link: &Arc<Link>, packet: &Received) {
     match message.first() {
         Some(&ty::NEIGHBOUR_SOLICIT) => neighbour_solicit(cx, link, (src, dst), message),
         Some(&ty::NEIGHBOUR_ADVERT) => neighbour_advert(cx, link, dst, message),
+        Some(&icmp::ty::ROUTER_SOLICIT) => router::solicited(cx, link, src, message),
         Some(&ty::ROUTER_ADVERT) => router::advert(cx, link, src, message),
         Some(&icmp::ty::REDIRECT) => redirect::receive(cx, link, src, message),
         _ => {}
@@ -173,7 +179,7 @@ fn neighbour_solicit(cx: Cx<'_>, link: &Arc<Link>, (src, dst): (Ipv6Addr, Ipv6Ad
     let Some(options) = options(message, LEN) else { return };
     let ns = cx.ns();
     let checks = src.is_unspecified();
-    let asker = address(&options, opt::SOURCE);
+    let Ok(asker) = address(&options, opt::SOURCE) else { return };
     // Who checks has no address yet, and asks all who could have his.
     if checks && (dst != inet6::solicited_node(target) || asker.is_some()) {
         return;
@@ -256,6 +262,7 @@ fn advertise(
 fn neighbour_advert(cx: Cx<'_>, link: &Arc<Link>, dst: Ipv6Addr, message: &[u8]) {
     let Some(target) = target_of(message) else { return };
     let Some(options) = options(message, LEN) else { return };
+    let Ok(address) = address(&options, opt::TARGET) else { return };
     let flags = message.get(4).copied().unwrap_or(0);
     let solicited = flags & na::SOLICITED != 0;
     if dst.is_multicast() && solicited {
@@ -269,7 +276,7 @@ fn neighbour_advert(cx: Cx<'_>, link: &Arc<Link>, dst: Ipv6Addr, message: &[u8])
     }
     let heard = Heard {
         dst: target.into(),
-        address: address(&options, opt::TARGET),
+        address,
         state: if solicited { NeighState::REACHABLE } else { NeighState::STALE },
         overrides: flags & na::OVERRIDE != 0,
         doubts: true,

@@ -57,7 +57,8 @@ pub(super) fn receive(cx: Cx<'_>, link: &Arc<Link>, from: Ipv6Addr, message: &[u
     if !sound || !accepts || inet6::setting(ns, link, devconf::FORWARDING) != 0 {
         return;
     }
-    if let Some(address) = ndisc::address(&options, opt::TARGET) {
+    let Ok(address) = ndisc::address(&options, opt::TARGET) else { return };
+    if let Some(address) = address {
         let heard = Heard {
             dst: nearer.into(),
             address: Some(address),

@@ -5,14 +5,13 @@ use std::sync::Arc;
 
 use pernet::Origin;
 
+use super::icmp::ty::ROUTER_SOLICIT;
 use super::ndisc::{self, opt};
 use crate::dev::{HwAddr, Link};
-use crate::inet6::{self, Prefix6, PrefixInfo, RouteOption, RouterAdvert};
+use crate::inet6::{self, Prefix6, PrefixInfo, RouteOption, RouterAdvert, devconf};
 use crate::l2::{Cx, dev_queue_xmit, hard_header};
 use crate::neigh::{self, Heard, NeighState};
 
-/// Types of messages.
-const SOLICIT: u8 = 133;
 /// All routers on the link.
 const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
 /// Bytes before the options of an advertisement, and of a solicitation.
@@ -33,7 +32,7 @@ pub(in crate::l3) fn solicit(cx: Cx<'_>, ifindex: u32) {
     let Some(link) = cx.state.links.by_index(ifindex).filter(|link| link.is_up()) else { return };
     let Some(own) = inet6::link_local_of(cx.ns(), ifindex) else { return };
     let mut message = vec![0; SOLICIT_LEN];
-    message[0] = SOLICIT;
+    message[0] = ROUTER_SOLICIT;
     if !link.address.as_bytes().is_empty() {
         message.extend(ndisc::option(opt::SOURCE, link.address.as_bytes()));
     }
@@ -41,6 +40,28 @@ pub(in crate::l3) fn solicit(cx: Cx<'_>, ifindex: u32) {
     hard_header(&mut frame, &link, &ndisc::group_address(ALL_ROUTERS));
     // Asked again if nobody answers.
     let _ = dev_queue_xmit(cx, &link, frame);
+}
+
+/// Somebody asks for routers: whoever is one knows then where he is, and that he is none (`ndisc_recv_rs`). To answer is for
+/// a program.
+pub(super) fn solicited(cx: Cx<'_>, link: &Arc<Link>, from: Ipv6Addr, message: &[u8]) {
+    let forwards = inet6::setting(cx.ns(), link, devconf::FORWARDING) != 0;
+    // Who checks an address yet has none that anybody could be told of.
+    if !forwards || from.is_unspecified() {
+        return;
+    }
+    let Some(options) = ndisc::options(message, SOLICIT_LEN) else { return };
+    let Ok(address) = ndisc::address(&options, opt::SOURCE) else { return };
+    let heard = Heard {
+        dst: from.into(),
+        address,
+        state: NeighState::STALE,
+        overrides: true,
+        doubts: true,
+        create: true,
+        router: Some(false),
+    };
+    neigh::heard(cx, link, &heard);
 }
 
 /// A router makes itself known, or is to be believed no more.
@@ -101,7 +122,7 @@ fn parse(message: &[u8]) -> Option<(RouterAdvert, Option<HwAddr>)> {
             said.user.push([&[*kind, units as u8], *body].concat());
         }
     }
-    Some((said, ndisc::address(&options, opt::SOURCE)))
+    Some((said, ndisc::address(&options, opt::SOURCE).ok().flatten()))
 }
 
 /// A preference; `None` for the one that there is not (RFC 4191, 2.1).
