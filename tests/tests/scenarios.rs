@@ -171,6 +171,7 @@ scenarios! {
     rules
     sent_times
     setns
+    signed_segments
     socket_min_ttl
     socket_options
     source_of_one

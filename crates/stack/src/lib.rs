@@ -84,8 +84,8 @@ pub use l4::packet::{LinkAddr, PacketEntry, PacketFrame, PacketMember, PacketSoc
 pub use l4::queue::{ErrorOrigin, Meta, QueuedError};
 pub use l4::sock::{Caller, Root};
 pub use l4::tcp::{
-    InetEntry, TcpInfo, TcpListener, TcpMetrics, TcpReadiness, TcpShortcut, TcpSocket, TcpState, TcpStream, TcpTimer,
-    TcpUser, TcpWay,
+    InetEntry, Md5Key, TcpInfo, TcpListener, TcpMetrics, TcpReadiness, TcpShortcut, TcpSocket, TcpState, TcpStream,
+    TcpTimer, TcpUser, TcpWay,
 };
 pub use l4::user::{InetProtocol, InetSocket, Packet, PingSocket, RawSocket, Readiness, SocketError, UdpSocket};
 pub use mcast::McastError;

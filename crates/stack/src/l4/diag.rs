@@ -54,6 +54,7 @@ impl Sock {
             congestion: "",
             buffers: (state.rcvbuf as u32, state.sndbuf as u32),
             drops: state.queue.drops(),
+            md5: Vec::new(),
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use pernet::Cap;
-use pernet_stack::{InetEntry, TcpState, TcpTimer};
+use pernet_stack::{InetEntry, Md5Key, TcpState, TcpTimer};
 use pernet_wire::uapi::*;
 use pernet_wire::{Builder, Errno, ExtAck};
 
@@ -23,6 +23,7 @@ mod attr {
     pub(super) const SKV6ONLY: u16 = 11;
     pub(super) const MARK: u16 = 15;
     pub(super) const CLASS_ID: u16 = 17;
+    pub(super) const MD5SIG: u16 = 18;
     pub(super) const CGROUP_ID: u16 = 21;
     pub(super) const SOCKOPT: u16 = 22;
 }
@@ -261,6 +262,25 @@ fn fill(m: &mut Builder, entry: &InetEntry, ext: u8, admin: bool) {
     if wants(attr::CONG) && !entry.congestion.is_empty() {
         m.put_str(attr::CONG, entry.congestion);
     }
+    if admin && wants(attr::INFO) && !entry.md5.is_empty() {
+        let keys: Vec<u8> = entry.md5.iter().flat_map(md5_key).collect();
+        m.put(attr::MD5SIG, &keys);
+    }
+}
+
+/// `struct tcp_diag_md5sig`.
+fn md5_key(key: &Md5Key) -> [u8; 100] {
+    let mut bytes = [0; 100];
+    bytes[0] = if key.addr.is_ipv4() { AF_INET as u8 } else { AF_INET6 as u8 };
+    bytes[1] = key.prefix_len;
+    let len = key.secret.len().min(80);
+    bytes[2..4].copy_from_slice(&(len as u16).to_ne_bytes());
+    match key.addr {
+        IpAddr::V4(addr) => bytes[4..8].copy_from_slice(&addr.octets()),
+        IpAddr::V6(addr) => bytes[4..20].copy_from_slice(&addr.octets()),
+    }
+    bytes[20..20 + len].copy_from_slice(&key.secret[..len]);
+    bytes
 }
 
 /// Memory of a socket.

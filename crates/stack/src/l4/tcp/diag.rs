@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use pernet::Net;
 
+use super::md5sig::Md5Key;
 use super::moment::Moment;
 use super::sock::Sock;
 use super::state::State;
@@ -88,6 +89,8 @@ pub struct InetEntry {
     pub buffers: (u32, u32),
     /// Packets that were dropped for want of room.
     pub drops: u32,
+    /// What signs segments.
+    pub md5: Vec<Md5Key>,
 }
 
 const fn unspecified(v6: bool) -> SocketAddr {
@@ -174,6 +177,7 @@ impl Sock {
             congestion: options.congestion.name(),
             buffers: (count(options.receive_buffer), count(options.send_buffer)),
             drops: 0,
+            md5: options.md5.as_ref().filter(|_| !over).map_or_else(Vec::new, |keys| keys.listed()),
         }
     }
 
@@ -222,6 +226,7 @@ impl TimeWait {
             congestion: "",
             buffers: (0, 0),
             drops: 0,
+            md5: Vec::new(),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::buffers::MOST;
 use super::count;
 use super::info::Counts;
+use super::md5sig;
 use super::reset;
 use super::segment::{self, ACK, FIN, Header, RST, SYN, before};
 use super::smoltcp::Engine;
@@ -25,17 +26,20 @@ const TOO_BIG: [(bool, u8, u8); 2] = [(true, 3, 4), (false, 2, 0)];
 impl Sock {
     /// A segment that the port table found this socket for.
     pub(super) fn segment(self: &Arc<Self>, cx: Cx<'_>, header: &Header, packet: Received) {
-        let (state, min_hops) = {
+        let (state, min_hops, keys) = {
             let inner = self.lock();
-            (inner.state, inner.options.heeded(packet.dst.is_ipv6()).min_hops)
+            (inner.state, inner.options.heeded(packet.dst.is_ipv6()).min_hops, inner.options.md5.clone())
         };
         if packet.hop_limit < min_hops {
             // It has come from farther away than the program talks to.
             return count::mib(cx).ext.inc(TcpExt::TCPMinTTLDrop);
         }
+        if let Err(why) = md5sig::check(keys.as_deref(), &packet, header) {
+            return count::mib(cx).ext.inc(why);
+        }
         match state {
             State::Listen => self.knock(cx, header, packet),
-            State::Close => reset(cx, header, &packet),
+            State::Close => reset(cx, header, &packet, keys.as_deref()),
             State::SynRecv if self.must_wait(header) => count::no_place(cx, TcpExt::ListenOverflows),
             _ => self.receive(cx, header, packet),
         }
@@ -77,7 +81,8 @@ impl Sock {
             None
         });
         if let Some(packet) = answer {
-            reset(cx, header, &packet);
+            let keys = self.lock().options.md5.clone();
+            reset(cx, header, &packet, keys.as_deref());
         }
     }
 
@@ -100,7 +105,7 @@ impl Sock {
             return;
         }
         if header.has(ACK) {
-            return reset(cx, header, &packet);
+            return reset(cx, header, &packet, self.lock().options.md5.clone().as_deref());
         }
         if !header.has(SYN) || header.has(FIN) {
             return;
@@ -108,9 +113,9 @@ impl Sock {
         let knock = self.lock().listen.as_ref().and_then(|listen| listen.knock.clone());
         if knock.is_some_and(|knock| !knock()) {
             self.stop_listening();
-            return reset(cx, header, &packet);
+            return reset(cx, header, &packet, self.lock().options.md5.clone().as_deref());
         }
-        let (options, uid, ticket) = {
+        let (mut options, uid, ticket) = {
             let mut inner = self.lock();
             let Some(listen) = &mut inner.listen else { return };
             listen.young.retain(|young| young.strong_count() > 0);
@@ -124,6 +129,9 @@ impl Sock {
             (inner.options.inherited(), inner.uid, inner.ticket)
         };
         let Some(ticket) = ticket else { return };
+        if let Some(keys) = options.md5.clone() {
+            options.md5 = keys.alone(packet.src).map(Arc::new);
+        }
         let local = SocketAddr::new(packet.dst, header.dport);
         let peer = SocketAddr::new(packet.src, header.sport);
         let child = Arc::new(Self::with(

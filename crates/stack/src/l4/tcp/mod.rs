@@ -23,9 +23,11 @@ mod info;
 mod input;
 mod ip_options;
 mod join;
+mod md5sig;
 mod metrics;
 mod moment;
 mod options;
+mod output;
 mod rest;
 mod segment;
 mod smoltcp;
@@ -54,6 +56,7 @@ pub(in crate::l4) use diag::as_listed;
 pub(crate) use diag::proc_lines;
 pub use diag::{InetEntry, TcpTimer};
 pub use info::TcpInfo;
+pub use md5sig::Md5Key;
 pub use metrics::TcpMetrics;
 pub(crate) use sock::Sock;
 pub use splice::{TcpShortcut, TcpWay};
@@ -62,6 +65,7 @@ pub use stream::{TcpListener, TcpSocket, TcpStream};
 pub(crate) use timer::SockTimers;
 pub use told::TcpUser;
 
+use self::md5sig::Keys;
 use self::segment::{Header, RST};
 use self::timewait::{Late, TimeWait};
 use self::waiting::Waiting;
@@ -154,7 +158,7 @@ pub(crate) fn rcv(cx: Cx<'_>, packet: Received) -> Delivered {
                     listener_or_reset(cx, &ends, &header, packet);
                 }
                 Late::Ignore => {}
-                Late::Answer(frame) => reply(cx, &packet, frame),
+                Late::Answer(frame) => reply(cx, &packet, frame, connection.md5.as_deref()),
                 Late::Forget => tcp.forget(&connection),
                 Late::Reopen => {
                     tcp.forget(&connection);
@@ -162,7 +166,7 @@ pub(crate) fn rcv(cx: Cx<'_>, packet: Received) -> Delivered {
                 }
             }
         }
-        None => reset(cx, &header, &packet),
+        None => reset(cx, &header, &packet, None),
     }
     Delivered::Done
 }
@@ -170,19 +174,24 @@ pub(crate) fn rcv(cx: Cx<'_>, packet: Received) -> Delivered {
 fn listener_or_reset(cx: Cx<'_>, ends: &Ends, header: &Header, packet: Received) {
     match cx.state.tcp.ports.lookup_listener(ends) {
         Some(Holder::Sock(sock)) => sock.segment(cx, header, packet),
-        _ => reset(cx, header, &packet),
+        _ => reset(cx, header, &packet, None),
     }
 }
 
-/// Answers a segment of nobody's (`tcp_v4_send_reset`).
-fn reset(cx: Cx<'_>, header: &Header, packet: &Received) {
-    if !header.has(RST) {
-        reply(cx, packet, segment::reset_for(header));
+/// Answers a segment of nobody's (`tcp_v4_send_reset`), or of who has these keys. To who signs, nothing would say anything
+/// that is not signed.
+fn reset(cx: Cx<'_>, header: &Header, packet: &Received, keys: Option<&Keys>) {
+    let heard = keys.is_some() || !md5sig::is_signed(packet, header);
+    if !header.has(RST) && heard {
+        reply(cx, packet, segment::reset_for(header), keys);
     }
 }
 
 /// Sends a segment back to where `packet` came from.
-fn reply(cx: Cx<'_>, packet: &Received, mut frame: Frame) {
+fn reply(cx: Cx<'_>, packet: &Received, mut frame: Frame, keys: Option<&Keys>) {
+    if let Some(key) = keys.and_then(|keys| keys.of(packet.src)) {
+        md5sig::sign(&mut frame, (packet.dst, packet.src), key, true);
+    }
     let Some(header) = Header::parse(frame.data()) else { return };
     let flow = Flow {
         src: Some(packet.dst),

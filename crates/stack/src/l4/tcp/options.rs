@@ -1,5 +1,6 @@
 //! What a program has said about a socket.
 
+use std::net::IpAddr;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use pernet::NetRef;
 
 use super::info::TcpInfo;
+use super::md5sig::{self, Keys, Md5Key};
 use super::moment::Moment;
 use super::segment;
 use super::smoltcp::Congestion;
@@ -61,10 +63,10 @@ mod name {
 /// The least that `TCP_WINDOW_CLAMP` leaves of a window.
 const LEAST_WINDOW: i32 = 1152;
 
-/// `net.core.somaxconn`.
-fn most_waiting(stack: &Stack, net: &NetRef) -> i32 {
-    let most = stack.sysctl_read(net, "core/somaxconn").unwrap_or_default();
-    most.trim().parse().unwrap_or(4096)
+/// A setting of the namespace, or what it is born with.
+fn setting(stack: &Stack, net: &NetRef, name: &str, born: i32) -> i32 {
+    let most = stack.sysctl_read(net, name).unwrap_or_default();
+    most.trim().parse().unwrap_or(born)
 }
 
 /// The longest name of a way to control congestion, with its end.
@@ -122,6 +124,8 @@ pub(crate) struct Options {
     pub(super) range: (u16, u16),
     /// `IP_UNICAST_IF`, `IPV6_UNICAST_IF`: connections do not heed them.
     pub(super) unicast_device: [u32; 2],
+    /// What signs segments.
+    pub(super) md5: Option<Arc<Keys>>,
 }
 
 /// The options of a socket: one copy for all of which the same was said, as a rule nothing. A connection has its listener's.
@@ -196,7 +200,17 @@ impl Options {
 
     /// Is there a segment that this host would send and this socket not hear?
     pub(super) fn is_hard_of_hearing(&self) -> bool {
-        self.heeded.iter().any(|heeded| heeded.min_hops != 0)
+        self.md5.is_some() || self.heeded.iter().any(|heeded| heeded.min_hops != 0)
+    }
+
+    /// Bytes that are put into each segment to a peer besides what its connection does.
+    pub(super) fn room_beside(&self, peer: IpAddr) -> u16 {
+        if self.key_of(peer).is_some() { md5sig::ROOM } else { 0 }
+    }
+
+    /// What signs segments to a peer.
+    pub(super) fn key_of(&self, peer: IpAddr) -> Option<&Md5Key> {
+        self.md5.as_ref()?.of(peer)
     }
 
     /// The header of its packets.
@@ -265,7 +279,12 @@ impl Sock {
             // There is nothing to put on top of a stream here.
             name::ULP if !value.is_empty() => return Err(errno::ENOENT),
             name::FASTOPEN_KEY if !matches!(value.len(), 16 | 32) => return Err(errno::EINVAL),
-            name::MD5SIG | name::MD5SIG_EXT | name::FASTOPEN_KEY => return Err(errno::ENOPROTOOPT),
+            name::FASTOPEN_KEY => return Err(errno::ENOPROTOOPT),
+            name::MD5SIG | name::MD5SIG_EXT => {
+                let asked = md5sig::read(value, self.v6, option == name::MD5SIG_EXT)?;
+                let room = inner.hold.as_ref().map_or(0, |net| setting(&self.stack, net, "core/optmem_max", 131_072));
+                return inner.change_key(&self.stack, asked, room.unsigned_abs());
+            }
             _ => {}
         }
         let value = value.first_chunk().map(|&b| i32::from_ne_bytes(b)).ok_or(errno::EINVAL)?;
@@ -273,7 +292,7 @@ impl Sock {
         let active = inner.state.is_synchronized();
         let state = inner.state;
         let idle = matches!(state, State::Close | State::Listen);
-        let most_waiting = inner.hold.as_ref().map_or(4096, |net| most_waiting(&self.stack, net));
+        let most_waiting = inner.hold.as_ref().map_or(4096, |net| setting(&self.stack, net, "core/somaxconn", 4096));
         let options = &mut inner.options;
         match option {
             name::NODELAY => {
@@ -383,6 +402,7 @@ impl Sock {
                 text.resize(CA_NAME_MAX, 0);
                 return Ok(text);
             }
+            name::MD5SIG | name::MD5SIG_EXT => return Err(errno::ENOPROTOOPT),
             name::INFO => {
                 drop(inner);
                 return Ok(self.info().to_bytes());
@@ -454,6 +474,16 @@ impl Sock {
 }
 
 impl Inner {
+    /// `TCP_MD5SIG`.
+    fn change_key(&mut self, stack: &Stack, asked: Md5Key, room: u32) -> Result<(), i32> {
+        let mut keys = self.options.md5.as_deref().cloned().unwrap_or_default();
+        keys.change(asked, room)?;
+        self.options.md5 = (!keys.is_empty()).then(|| keys.into());
+        // Bytes that go another way go in segments from now on.
+        stack.changed();
+        Ok(())
+    }
+
     /// Bytes of data in a full segment; before there is a connection, what everybody takes.
     pub(super) fn send_mss(&self) -> u32 {
         match &self.engine {

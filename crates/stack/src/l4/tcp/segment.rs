@@ -112,6 +112,23 @@ pub(super) fn options(bytes: &[u8], header: &Header) -> Options {
     }
 }
 
+/// Changes what a header says of the largest segment, if it says that.
+pub(super) fn change_mss(bytes: &mut [u8], header: &Header, to: impl FnOnce(u16) -> u16) {
+    let mut at = HEADER_LEN;
+    while let Some([kind, len]) = bytes.get(at..header.len).and_then(|rest| rest.first_chunk()) {
+        match (kind, len) {
+            (0, _) => return,
+            (1, _) => at += 1,
+            (2, 4) if at + 4 <= header.len => {
+                let mss = to(u16::from_be_bytes([bytes[at + 2], bytes[at + 3]]));
+                bytes[at + 2..at + 4].copy_from_slice(&mss.to_be_bytes());
+                return;
+            }
+            _ => at += usize::from(*len).max(2),
+        }
+    }
+}
+
 /// Puts options where Linux puts them (`tcp_options_write`): what captures show, and what tells one system from another.
 /// Those that would take more room so stay as they are.
 pub(super) fn arrange_options(bytes: &mut [u8], header: &Header) {

@@ -15,21 +15,19 @@ use super::count::{self, Cause};
 use super::info::Counts;
 use super::moment::Moment;
 use super::options::Shared;
-use super::segment::{self, ACK, Header, SYN, before};
-use super::smoltcp::{Begin, Engine};
+use super::segment::{ACK, Header, before};
+use super::smoltcp::Engine;
 use super::state::State;
 use super::timewait::TimeWait;
 use super::told::{Knock, Told};
-use super::way::{largest_segment, largest_unit};
 use super::{Holder, splice, timewait, urgent};
 use crate::agenda::Place;
 use crate::dev::Stack;
 use crate::errno;
 use crate::l2::{Cx, Frame, Trail};
-use crate::l3::{self, Flow, Route};
+use crate::l3::{Flow, Route};
 use crate::l4::ports::Ticket;
 use crate::mib::{Tcp, TcpExt};
-use crate::sysctl;
 
 /// How long a close waits for the peer's (`net.ipv4.tcp_fin_timeout`).
 pub(super) const FIN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -446,6 +444,7 @@ impl Sock {
             window: inner.sequence.window,
             timestamp: inner.sequence.timestamp.filter(|_| timestamps),
             mark: inner.options.mark,
+            md5: inner.options.md5.clone(),
             cookie: self.cookie,
             until: Mutex::new(cx.now() + timewait::LENGTH),
             over: AtomicBool::new(false),
@@ -490,63 +489,6 @@ impl Sock {
         }
     }
 
-    /// Sends what the engine made.
-    fn transmit(&self, cx: Cx<'_>, (now, cause): (Duration, Cause), inner: &mut Inner, out: &mut Vec<Frame>) {
-        if out.is_empty() {
-            return;
-        }
-        let (Some(local), Some(peer)) = (inner.local, inner.peer) else { return };
-        let route = self.known_route(cx, inner, local.ip(), peer.ip());
-        if let (Ok(route), Some(engine)) = (&route, &mut inner.engine) {
-            // What was learnt of the path since. What is too large for it already is cut by layer 3 or lost.
-            engine.set_mss(largest_segment(route, &inner.options));
-        }
-        let (largest, options) = inner.engine.as_ref().map_or((0, 0), |engine| (engine.mss(), engine.options_len()));
-        let header = inner.options.header(peer.is_ipv6());
-        let last = out.len() - 1;
-        for (n, mut frame) in out.drain(..).enumerate() {
-            inner.skip.outgoing(frame.data_mut());
-            let Some(mut sent) = Header::parse(frame.data()) else { continue };
-            if sent.has(SYN) {
-                // At first as many segments are offered as fit whole (`tcp_select_initial_window`).
-                let beside = if sent.has(ACK) { options } else { 0 };
-                sent.window -= sent.window % largest.saturating_sub(beside).min(sent.window).max(1);
-                segment::set_window(frame.data_mut(), sent.window);
-            }
-            segment::arrange_options(frame.data_mut(), &sent);
-            let segments = frame.segments(sent.len) as u32;
-            count::sent(cx, inner, &sent, segments, cause);
-            inner.note_sent(&sent, segments, now);
-            if n == last {
-                self.leave_trail(cx, inner, &sent, &mut frame);
-            }
-            segment::set_ports(frame.data_mut(), local.port(), peer.port());
-            if let Some(pointer) = inner.urgent.pointer(sent.seq) {
-                segment::set_urgent(frame.data_mut(), pointer);
-            }
-            segment::leave_checksum(&mut frame, local.ip(), peer.ip());
-            frame.mark = inner.options.mark;
-            frame.priority = inner.options.priority;
-            if let Ok(route) = &route {
-                // What is lost here is sent again, as if it were lost on the way.
-                let _ = l3::ip_output(cx, route, &header, frame);
-            }
-        }
-    }
-
-    pub(super) fn begin(&self, cx: Cx<'_>, route: &Route, inner: &Inner, seed: u64) -> Begin {
-        Begin {
-            mss: largest_segment(route, &inner.options),
-            send_buffer: inner.options.send_buffer.min(super::buffers::MOST) as u32,
-            receive_buffer: inner.options.receive_buffer.min(super::buffers::MOST) as u32,
-            timestamps: inner.options.timestamps && sysctl::number_or(cx.ns(), "ipv4/tcp_timestamps", 1) != 0,
-            nodelay: inner.options.nodelay,
-            congestion: inner.options.congestion,
-            offload: largest_unit(cx, route),
-            seed,
-        }
-    }
-
     pub(super) fn holder(self: &Arc<Self>) -> Holder {
         Holder::Sock(Arc::clone(self))
     }
@@ -570,7 +512,7 @@ impl Inner {
         }
     }
 
-    fn note_sent(&mut self, sent: &Header, segments: u32, now: Duration) {
+    pub(super) fn note_sent(&mut self, sent: &Header, segments: u32, now: Duration) {
         let sequence = &mut self.sequence;
         if !sequence.ours {
             sequence.ours = true;

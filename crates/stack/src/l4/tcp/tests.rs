@@ -9,6 +9,7 @@ use crate::l2::Frame;
 
 const BEGIN: Begin = Begin {
     mss: 1460,
+    beside: 0,
     send_buffer: 100_000,
     receive_buffer: 100_000,
     timestamps: true,
@@ -318,7 +319,7 @@ fn segments_have_the_announced_size_unless_somebody_else_cuts_them() {
 fn a_smaller_path_makes_smaller_segments() {
     let mut pair = Pair::new(BEGIN);
     pair.run(|_| true);
-    pair.a.set_mss(1000);
+    pair.a.set_mss(1000, 0);
     pair.a.send(&[1; 20_000]);
     pair.run(|header| {
         assert!(header.payload <= 988 || header.has(FIN));

@@ -3,10 +3,11 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::AtomicBool;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Holder;
+use super::md5sig::Keys;
 use super::segment::{self, ACK, FIN, Header, RST, SYN, before};
 use crate::l2::{Cx, Frame};
 use crate::l4::ports::Ticket;
@@ -30,6 +31,7 @@ pub(crate) struct TimeWait {
     /// The peer's last timestamp, if they are in use.
     pub(super) timestamp: Option<u32>,
     pub(super) mark: u32,
+    pub(super) md5: Option<Arc<Keys>>,
     /// As its socket's.
     pub(super) cookie: u64,
     /// When it ends. A leaf lock.
@@ -120,7 +122,6 @@ impl TimeWait {
 pub(super) mod tests {
     use super::*;
     use std::net::Ipv4Addr;
-    use std::sync::Arc;
 
     /// One that ends after so many seconds.
     pub(in crate::l4::tcp) fn ending(seconds: u64) -> Arc<TimeWait> {
@@ -135,6 +136,7 @@ pub(super) mod tests {
             window: 0,
             timestamp: None,
             mark: 0,
+            md5: None,
             cookie: 0,
             until: Mutex::new(Duration::from_secs(seconds)),
             over: AtomicBool::new(false),

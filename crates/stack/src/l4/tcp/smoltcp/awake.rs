@@ -94,7 +94,7 @@ impl Plan {
     pub(super) fn device(&self) -> DeviceCapabilities {
         let mut device = DeviceCapabilities::default();
         device.medium = Medium::Ip;
-        device.max_transmission_unit = usize::from(self.begin.mss) + HEADERS;
+        device.max_transmission_unit = usize::from(self.begin.mss.saturating_sub(self.begin.beside)) + HEADERS;
         device.checksum = ChecksumCapabilities::ignored();
         device.segmentation.tcpv4 = self.whole.map(|whole| whole.try_into().unwrap_or(NonZeroUsize::MAX));
         device

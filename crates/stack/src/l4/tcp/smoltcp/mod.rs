@@ -97,6 +97,8 @@ impl Congestion {
 pub(super) struct Begin {
     /// Largest segment, without options, either way.
     pub(super) mss: u16,
+    /// Bytes of options that are put into each segment of ours besides.
+    pub(super) beside: u16,
     pub(super) send_buffer: u32,
     pub(super) receive_buffer: u32,
     pub(super) timestamps: bool,
@@ -142,19 +144,21 @@ impl std::fmt::Debug for Engine {
     }
 }
 
-/// The largest packet, as the engine counts it, that holds a whole number of segments and is no longer than `limit` when it
-/// has its own header; `None` if that is not more than one.
-fn unit(limit: u32, mss: u16, options: usize) -> Option<NonZeroU32> {
-    let segment = usize::from(mss).saturating_sub(options).max(1);
-    let segments = (limit as usize).saturating_sub(HEADERS + LONGER + options) / segment;
-    // No longer than the limit.
-    NonZeroU32::new((HEADERS + options + segments * segment) as u32).filter(|_| segments > 1)
+impl Begin {
+    /// The largest packet, as the engine counts it, that holds a whole number of segments and is no longer than the limit when
+    /// it has its own header; `None` if that is not more than one, or each is something else than its part of the whole.
+    fn unit(&self, options: usize) -> Option<NonZeroU32> {
+        let segment = usize::from(self.mss).saturating_sub(options).max(1);
+        let segments = (self.offload as usize).saturating_sub(HEADERS + LONGER + options) / segment;
+        // No longer than the limit.
+        NonZeroU32::new((HEADERS + options + segments * segment) as u32).filter(|_| segments > 1 && self.beside == 0)
+    }
 }
 
 impl Engine {
     fn new(begin: &Begin, now: Duration) -> Self {
         let options = if begin.timestamps { TIMESTAMP } else { 0 };
-        let plan = Plan { begin: *begin, whole: unit(begin.offload, begin.mss, options), ack_delay: false };
+        let plan = Plan { begin: *begin, whole: begin.unit(options), ack_delay: false };
         // Not at zero: a keep-alive timer that is due at once is set to that.
         Self {
             awake: Some(Box::new(plan.make())),
@@ -236,10 +240,12 @@ impl Engine {
 
     /// A segment of this connection came; its frame's data begin at its header. What it causes to be sent is put into
     /// `out`, each frame likewise; the ports in it are still to be [set](segment::set_ports).
-    pub(super) fn input(&mut self, segment: Frame, now: Duration, out: &mut Vec<Frame>) {
+    pub(super) fn input(&mut self, mut segment: Frame, now: Duration, out: &mut Vec<Frame>) {
         self.used = now.into();
         let header = Header::parse(segment.data());
         if let Some(header) = header.filter(|header| header.has(SYN)) {
+            let beside = self.plan.begin.beside;
+            segment::change_mss(segment.data_mut(), &header, |mss| mss.saturating_sub(beside));
             self.peer = segment::options(segment.data(), &header);
         }
         if let Some(header) = header.filter(|header| header.has(ACK)) {
@@ -441,11 +447,12 @@ impl Engine {
         socket.set_keep_alive(None);
     }
 
-    /// Segments are no larger than this from here on.
-    pub(super) fn set_mss(&mut self, mss: u16) {
-        if mss != self.plan.begin.mss {
-            self.plan.begin.mss = mss;
-            self.plan.whole = unit(self.plan.begin.offload, mss, usize::from(self.options_len()));
+    /// Segments are no larger than this from here on, of which so much is taken `beside`.
+    pub(super) fn set_mss(&mut self, mss: u16, beside: u16) {
+        let begin = &mut self.plan.begin;
+        if (mss, beside) != (begin.mss, begin.beside) {
+            (begin.mss, begin.beside) = (mss, beside);
+            self.plan.whole = self.plan.begin.unit(usize::from(self.options_len()));
             if let Some(awake) = &mut self.awake {
                 awake.interface = self.plan.interface();
             }
