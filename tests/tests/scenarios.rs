@@ -176,6 +176,7 @@ scenarios! {
     socket_options
     source_of_one
     splice
+    stable_privacy
     statements
     stream_receives
     sundry

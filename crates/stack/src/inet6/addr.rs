@@ -260,7 +260,7 @@ pub(crate) fn tell(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, ifindex: u32, ifa: &Ifa6, ne
 
 fn modify(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, old: &Ifa6, asked: Ifa6) {
     // What a change cannot touch stays as it was.
-    let state = ifa_flag::TENTATIVE | ifa_flag::DADFAILED | ifa_flag::TEMPORARY;
+    let state = ifa_flag::TENTATIVE | ifa_flag::DADFAILED | ifa_flag::TEMPORARY | ifa_flag::STABLE_PRIVACY;
     let ifa = Ifa6 {
         flags: (asked.flags & !ifa_flag::MCAUTOJOIN) | (old.flags & (state | ifa_flag::MCAUTOJOIN)),
         prefix_len: old.prefix_len,

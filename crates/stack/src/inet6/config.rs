@@ -184,12 +184,19 @@ pub(crate) fn generate(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
         let route = Route6::of_kernel(all, rtn::MULTICAST, METRIC_ADDRCONF, link.index());
         change::add_own(rtnl, ns, table::LOCAL, route);
     }
-    let Some(addr) = link_local(rtnl, ns, link) else { return };
+    if link.class().arp_type == ARPHRD_NONE {
+        // There is nothing that an address could be made of.
+        let mut inet6 = ns.state().inet6.write();
+        if inet6.dev_conf(link, devconf::ADDR_GEN_MODE) == gen_mode::EUI64 {
+            inet6.dev_mut(link).conf.set(devconf::ADDR_GEN_MODE, gen_mode::RANDOM);
+        }
+    }
+    let Some((addr, stable)) = link_local(rtnl, ns, link) else { return };
     if ns.state().inet6.read().dev(link.index()).is_some_and(|idev| idev.find(addr).is_some()) {
         return;
     }
     let mut ifa = Ifa6::new(addr, 64);
-    ifa.flags = ifa_flag::PERMANENT;
+    ifa.flags = ifa_flag::PERMANENT | stable;
     if addr::optimistic(ns, link) {
         ifa.flags |= ifa_flag::OPTIMISTIC;
     }
@@ -215,42 +222,46 @@ fn loopback(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
     addr::into_use(rtnl, ns, link, &ifa, true);
 }
 
-/// The link-local address that the device's mode gives; `None` for none (`addrconf_addr_gen`).
-fn link_local(rtnl: &Rtnl<'_>, ns: Ns<'_>, link: &Link) -> Option<Ipv6Addr> {
+/// The link-local address that the device's mode gives, and the flag of how it was made; `None` for none
+/// (`addrconf_addr_gen`).
+fn link_local(rtnl: &Rtnl<'_>, ns: Ns<'_>, link: &Link) -> Option<(Ipv6Addr, u32)> {
     let prefix = Ipv6Addr::from_bits(0xfe80 << 112);
-    let interface = interface(rtnl, ns, link, prefix)?;
-    Some(Ipv6Addr::from_bits(prefix.to_bits() | u128::from(interface)))
+    let (interface, stable) = interface(rtnl, ns, link, prefix)?;
+    Some((Ipv6Addr::from_bits(prefix.to_bits() | u128::from(interface)), stable))
 }
 
-/// The lower half of the address that is made from a router's prefix: a token, if there is one, or as the device's mode says.
-pub(crate) fn interface_of(rtnl: &Rtnl<'_>, ns: Ns<'_>, link: &Link, prefix: Ipv6Addr) -> Option<u64> {
+/// The lower half of the address that is made from a router's prefix: a token, if there is one, or as the device's mode says;
+/// and the flag of how it was made.
+pub(crate) fn interface_of(rtnl: &Rtnl<'_>, ns: Ns<'_>, link: &Link, prefix: Ipv6Addr) -> Option<(u64, u32)> {
     let (token, mode) = {
         let inet6 = ns.state().inet6.read();
         let token = inet6.dev(link.index()).map_or(0, |idev| idev.token.to_bits() as u64);
         (token, inet6.dev_conf(link, devconf::ADDR_GEN_MODE))
     };
     // "None" means the link-local address only.
-    let of_mac = || if mode == gen_mode::NONE { eui64(link) } else { interface(rtnl, ns, link, prefix) };
-    if token != 0 { Some(token) } else { of_mac() }
+    match mode {
+        _ if token != 0 => Some((token, 0)),
+        // "None" means the link-local address only.
+        gen_mode::NONE => Some((eui64(link)?, 0)),
+        _ => interface(rtnl, ns, link, prefix),
+    }
 }
 
-fn interface(rtnl: &Rtnl<'_>, ns: Ns<'_>, link: &Link, prefix: Ipv6Addr) -> Option<u64> {
+fn interface(rtnl: &Rtnl<'_>, ns: Ns<'_>, link: &Link, prefix: Ipv6Addr) -> Option<(u64, u32)> {
     let mode = ns.state().inet6.read().dev_conf(link, devconf::ADDR_GEN_MODE);
-    Some(match mode {
-        gen_mode::EUI64 if link.class().arp_type == ARPHRD_NONE => rtnl.random(),
-        gen_mode::EUI64 => eui64(link)?,
-        gen_mode::STABLE_PRIVACY => stable(settings::secret_for(ns, ConfOf::Dev(link.index()))?, link, prefix),
+    let secret = match mode {
+        gen_mode::EUI64 => return Some((eui64(link)?, 0)),
+        gen_mode::STABLE_PRIVACY => settings::secret_for(ns, ConfOf::Dev(link.index()))?,
         gen_mode::RANDOM => {
             let mut inet6 = ns.state().inet6.write();
             let idev = inet6.dev_mut(link);
-            let secret = *idev.stable_secret.get_or_insert_with(|| {
-                Ipv6Addr::from_bits(u128::from(rtnl.random()) << 64 | u128::from(rtnl.random()))
-            });
-            drop(inet6);
-            stable(secret, link, prefix)
+            *idev
+                .stable_secret
+                .get_or_insert_with(|| Ipv6Addr::from_bits(u128::from(rtnl.random()) << 64 | u128::from(rtnl.random())))
         }
         _ => return None,
-    })
+    };
+    Some((stable(secret, link, prefix), ifa_flag::STABLE_PRIVACY))
 }
 
 /// The interface identifier from an Ethernet address (RFC 4291, appendix A).

@@ -19,6 +19,7 @@ pub(crate) mod ifa_flag {
     pub(crate) const MANAGETEMPADDR: u32 = 0x100;
     pub(crate) const NOPREFIXROUTE: u32 = 0x200;
     pub(crate) const MCAUTOJOIN: u32 = 0x400;
+    pub(crate) const STABLE_PRIVACY: u32 = 0x800;
 }
 
 /// A lifetime that does not end.

@@ -298,15 +298,15 @@ fn prefix(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, info: PrefixInfo) {
         if info.len != 64 {
             return;
         }
-        let Some(interface) = config::interface_of(rtnl, ns, link, info.prefix) else { return };
+        let Some((interface, stable)) = config::interface_of(rtnl, ns, link, info.prefix) else { return };
         let high = info.prefix.to_bits() >> 64 << 64;
-        address(rtnl, ns, link, Ipv6Addr::from_bits(high | u128::from(interface)), info);
+        address(rtnl, ns, link, (Ipv6Addr::from_bits(high | u128::from(interface)), stable), info);
     }
     rtnl.notify_caused(ns, Notice::Inet6(Inet6Notice::Prefix { ifindex: link.index(), info }));
 }
 
-/// An address made from a prefix, or one that was made before (`addrconf_prefix_rcv_add_addr`).
-fn address(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, addr: Ipv6Addr, info: PrefixInfo) {
+/// An address made from a prefix, with the flag of how, or one that was made before (`addrconf_prefix_rcv_add_addr`).
+fn address(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, (addr, stable): (Ipv6Addr, u32), info: PrefixInfo) {
     let now = clock::stamp(rtnl.now());
     let (known, count) = {
         let inet6 = ns.state().inet6.read();
@@ -327,7 +327,7 @@ fn address(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, addr: Ipv6Addr, in
         return;
     }
     let mut ifa = Ifa6::new(addr, 64);
-    ifa.flags = ifa_flag::MANAGETEMPADDR;
+    ifa.flags = ifa_flag::MANAGETEMPADDR | stable;
     if addr::optimistic(ns, link) {
         ifa.flags |= ifa_flag::OPTIMISTIC;
     }

@@ -4,7 +4,7 @@ use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use super::conf::{self, devconf, gen_mode, has_inet6};
-use super::{Inet6, anycast, config, groups, router};
+use super::{Inet6, anycast, config, dad, groups, router};
 use crate::dev::{IfFlags, Inet6Conf, Link, LinkRefused};
 use crate::errno;
 use crate::inet::{InetNotice, Netconf, NetconfPart};
@@ -114,7 +114,12 @@ fn set_dev(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, number: usize, val
             crate::neigh::ifdown(rtnl, ns, link.index(), crate::neigh::NeighFamily::V6);
         }
         devconf::DISABLE_IPV6 => config::up(rtnl, ns, link),
-        devconf::ADDR_GEN_MODE => config::generate(rtnl, ns, link),
+        devconf::ADDR_GEN_MODE => {
+            config::generate(rtnl, ns, link);
+            dad::run(rtnl, ns, link, false);
+            // It is what was written, whatever has been used in its place.
+            ns.state().inet6.write().dev_mut(link).conf.set(number, value);
+        }
         _ => {}
     }
     let told = [devconf::FORWARDING, devconf::IGNORE_ROUTES_WITH_LINKDOWN, devconf::PROXY_NDP];
