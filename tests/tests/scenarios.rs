@@ -159,6 +159,7 @@ scenarios! {
     raw6_ports
     receive_buffers
     receive_headers
+    redirected_routes
     reset_after_accept
     route_get
     route_tables

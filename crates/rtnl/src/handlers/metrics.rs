@@ -38,8 +38,13 @@ pub(crate) fn learned(metrics: &mut Metrics, learned: Option<&Learned>) {
 }
 
 /// A time as messages tell it, hundredths of a second.
-pub(crate) fn ticks(time: Duration) -> u32 {
+fn ticks(time: Duration) -> u32 {
     u32::try_from(time.as_millis() / 10).unwrap_or(u32::MAX)
+}
+
+/// How long what packets learnt holds, as messages tell it: 0 if that is not known.
+pub(crate) fn expires(learned: Option<&Learned>) -> u32 {
+    learned.and_then(|learned| learned.expires).map_or(0, ticks)
 }
 
 /// How often what packets learnt is held, and for how long (`struct rta_cacheinfo`): one holds it.

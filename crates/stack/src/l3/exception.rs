@@ -63,8 +63,8 @@ pub struct Learned {
     pub locked: bool,
     /// The router to use instead.
     pub gateway: Option<IpAddr>,
-    /// How long it holds.
-    pub expires: Duration,
+    /// How long it holds; `None` if that is nobody's to know: of IPv6, another router is used for a while.
+    pub expires: Option<Duration>,
     /// How old it is. Of IPv4, where no packet has looked at it yet: `None`, and Linux has nothing that it could show.
     pub age: Option<Duration>,
 }
@@ -74,6 +74,8 @@ struct Known {
     mtu: Option<(u32, bool)>,
     gateway: Option<IpAddr>,
     until: Duration,
+    /// That is told.
+    ends: bool,
     /// When it, or of IPv4 its first use, was.
     since: Option<Duration>,
 }
@@ -84,7 +86,7 @@ impl Known {
             mtu: self.mtu.map(|(mtu, _)| mtu),
             locked: self.mtu.is_some_and(|(_, locked)| locked),
             gateway: self.gateway,
-            expires: self.until - now,
+            expires: self.ends.then(|| self.until - now),
             age: self.since.map(|since| now.saturating_sub(since)),
         })
     }
@@ -147,7 +149,7 @@ impl Exceptions {
     pub(super) fn learn_mtu(&self, path: Path, now: Duration, (mtu, locked): (u32, bool), lasts: Duration) {
         self.change(path, now, |known| {
             known.mtu = Some((mtu, locked));
-            known.until = now + lasts;
+            (known.until, known.ends) = (now + lasts, true);
         });
     }
 
@@ -156,6 +158,7 @@ impl Exceptions {
         self.change(path, now, |known| {
             known.gateway = Some(gateway);
             known.until = known.until.max(now + REDIRECT_TIMEOUT);
+            known.ends |= path.dst.is_ipv4();
         });
     }
 
@@ -246,7 +249,7 @@ mod tests {
         all.learn_mtu(path, at(1), (1300, false), at(600));
         all.learn_gateway(path, at(2), [10, 0, 0, 9].into());
         let known = all.find(&path, at(301)).unwrap();
-        assert_eq!((known.mtu, known.gateway, known.expires), (Some(1300), Some([10, 0, 0, 9].into()), at(300)));
+        assert_eq!((known.mtu, known.gateway, known.expires), (Some(1300), Some([10, 0, 0, 9].into()), Some(at(300))));
         assert_eq!(all.find(&path, at(601)), None);
         assert_eq!(all.find(&Path { oif: 3, ..path }, at(5)), None);
         assert_eq!(all.find(&Path { route: 2, ..path }, at(5)), None);

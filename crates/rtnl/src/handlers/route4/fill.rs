@@ -27,7 +27,7 @@ fn exception(out: &mut Builder, route: &RouteView, learned: &Learned) {
     let mut metrics = route.info.metrics.clone();
     metrics::learned(&mut metrics, Some(learned));
     metrics::fill(out, &metrics);
-    cacheinfo(out, metrics::uses(learned), metrics::ticks(learned.expires));
+    cacheinfo(out, metrics::uses(learned), metrics::expires(Some(learned)));
 }
 
 /// `struct rta_cacheinfo`: references and last use, when it ends; error, and words of older kernels.

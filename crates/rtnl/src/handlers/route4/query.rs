@@ -117,6 +117,5 @@ fn way(out: &mut Builder, query: &RouteQuery, answer: &RouteAnswer, asked: u32) 
         out.put_u32(RTA_IIF, query.iif);
     }
     // Nobody counts here how often it was used.
-    let expires = answer.learned.as_ref().map_or(0, |learned| metrics::ticks(learned.expires));
-    fill::cacheinfo(out, [1, 0], expires);
+    fill::cacheinfo(out, [1, 0], metrics::expires(answer.learned.as_ref()));
 }

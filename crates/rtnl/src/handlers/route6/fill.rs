@@ -97,7 +97,7 @@ fn exception(out: &mut Builder, route: &RouteInfo6, learned: &Learned) {
         out.put(RTA_GATEWAY, &gateway.octets());
     }
     out.put_u32(RTA_OIF, nexthop.oif);
-    tail(out, route, metrics::uses(learned), metrics::ticks(learned.expires).cast_signed());
+    tail(out, route, metrics::uses(learned), metrics::expires(Some(learned)).cast_signed());
 }
 
 /// As [`common`], with what packets learnt.
@@ -159,8 +159,7 @@ pub(super) fn answer(out: &mut Builder, flow: &Flow6, answer: &Answer6) {
         out.put(RTA_GATEWAY, &gateway.octets());
     }
     out.put_u32(RTA_OIF, answer.oif);
-    let expires = answer.learned.as_ref().map_or(0, |learned| metrics::ticks(learned.expires).cast_signed());
-    tail(out, route, [ANSWER_REFERENCES, 0], expires);
+    tail(out, route, [ANSWER_REFERENCES, 0], metrics::expires(answer.learned.as_ref()).cast_signed());
 }
 
 /// Who holds the answer while it is sent, as the kernel counts.

@@ -40,7 +40,7 @@ fn get(world: &World, net: &NetRef, dst: &str) -> (Option<u32>, Option<IpAddr>, 
             (way.learned, way.gateway.map(IpAddr::V6))
         }
     };
-    (learned.and_then(|l| l.mtu), gateway, learned.map(|l| l.expires.as_secs()))
+    (learned.and_then(|l| l.mtu), gateway, learned.and_then(|l| l.expires).map(|left| left.as_secs()))
 }
 
 #[test]
