@@ -118,6 +118,8 @@ scenarios! {
     getnsid
     group_reports
     group_sources
+    groups_of_devices
+    groups_through_down
     identity
     ids_auto
     ids_explicit
@@ -141,6 +143,7 @@ scenarios! {
     marks
     monitor
     mount_tool
+    mtus_of_routes
     multipath_hash
     names
     neigh
@@ -152,11 +155,13 @@ scenarios! {
     nl_sockets
     no_queue
     nsenter_unshare
+    odd_requests
     packet_fanout
     part_size6
     peers_and_broadcasts
     promote4
     raw6_ports
+    realms_of_routes
     receive_buffers
     receive_headers
     redirected_routes
@@ -168,10 +173,13 @@ scenarios! {
     router_solicited
     routes4
     routes6
+    routes_nowhere
     rule_forms
     rules
+    rules6_flushed
     sent_times
     setns
+    settings_in_order
     signed_segments
     socket_min_ttl
     socket_options
@@ -183,9 +191,11 @@ scenarios! {
     sundry
     sysctl
     sysfs_ethtool
+    tables_and_carriers
     tcp_first_segments
     tcp_icmp
     tcp_metrics
+    temporary_addresses
     threads
     time_wait_ports
     tos
@@ -198,6 +208,8 @@ scenarios! {
     views
     vxlan_vnifilter
     vxlan_ways
+    ways_refused
+    ways_without_rules
     whence_and_whither
     who_asks_who_hears
 }

@@ -9,7 +9,7 @@
 //!   sys_net/           /sys/class/net
 //! ```
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -59,7 +59,7 @@ impl Vfs {
         Ok(self.root()?.join("netns"))
     }
 
-    /// A directory tree filled by `fill` on first use: names are (path, is a directory, content, mode).
+    /// A directory tree filled by `fill` on first use, listed in this order: names are (path, is a directory, content, mode).
     ///
     /// # Errors
     /// errno of making it.
@@ -74,7 +74,8 @@ impl Vfs {
         }
         let unfinished = self.root()?.join(format!(".{name}"));
         fs::create_dir(&unfinished).map_err(|e| errno(&e))?;
-        for entry in fill() {
+        // A tmpfs lists last first.
+        for entry in fill().into_iter().rev() {
             let at = unfinished.join(&entry.path);
             match entry.content {
                 None => fs::create_dir_all(&at).map_err(|e| errno(&e))?,
@@ -91,7 +92,8 @@ impl Vfs {
         Ok(path)
     }
 
-    /// A directory with exactly these names, files empty: (name, mode of a file, or `None` for a directory).
+    /// A directory with exactly these names, files empty: (name, mode of a file, or `None` for a directory). They are listed in
+    /// this order, but those that are new before those that were there.
     ///
     /// # Errors
     /// errno of making it.
@@ -99,23 +101,25 @@ impl Vfs {
         let path = self.root()?.join(dir);
         let _making = lock(&self.making);
         fs::create_dir_all(&path).map_err(|e| errno(&e))?;
-        let mut missing: HashMap<&str, Option<u16>> = names.iter().map(|(n, mode)| (n.as_str(), *mode)).collect();
+        let wanted: HashMap<&str, Option<u16>> = names.iter().map(|(n, mode)| (n.as_str(), *mode)).collect();
+        let mut there = HashSet::new();
         for entry in fs::read_dir(&path).map_err(|e| errno(&e))?.flatten() {
             let is_dir = entry.file_type().is_ok_and(|t| t.is_dir());
             let name = entry.file_name();
-            let wanted = name.to_str().and_then(|n| missing.get(n)).is_some_and(|mode| mode.is_none() == is_dir);
-            if wanted {
-                name.to_str().map(|n| missing.remove(n));
+            let known = name.to_str().and_then(|name| wanted.get_key_value(name));
+            if let Some((name, _)) = known.filter(|(_, mode)| mode.is_none() == is_dir) {
+                there.insert(*name);
             } else if is_dir {
                 fs::remove_dir_all(entry.path()).map_err(|e| errno(&e))?;
             } else {
                 fs::remove_file(entry.path()).map_err(|e| errno(&e))?;
             }
         }
-        for (name, mode) in missing {
+        // A tmpfs lists last first.
+        for (name, mode) in names.iter().rev().filter(|(name, _)| !there.contains(name.as_str())) {
             match mode {
                 None => fs::create_dir(path.join(name)).map_err(|e| errno(&e))?,
-                Some(mode) => empty(&path.join(name), mode)?,
+                Some(mode) => empty(&path.join(name), *mode)?,
             }
         }
         Ok(path)

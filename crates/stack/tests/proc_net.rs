@@ -5,8 +5,8 @@
 
 use pernet::{Namespaces, Net};
 use pernet_stack::{
-    EntryKind, HwAddr, IfName, LOOPBACK, Link, Links, NetlinkSocket, PROC_DIR_MODE, Stack, proc_net_dev,
-    proc_net_entries, proc_net_file, proc_net_netlink,
+    EntryKind, HwAddr, IfName, Link, Links, NetlinkSocket, PROC_DIR_MODE, Stack, VETH, proc_net_dev, proc_net_entries,
+    proc_net_file, proc_net_netlink,
 };
 
 const KERNEL: &str = include_str!("data/proc_net.txt");
@@ -112,7 +112,7 @@ fn files_with_a_row_for_each_processor() {
 #[test]
 fn devices_show_up_where_they_should() {
     with_net(|stack, net, links| {
-        let mut link = Link::new(&LOOPBACK, IfName::new("longer-name").unwrap());
+        let mut link = Link::new(&VETH, IfName::new("longer-name").unwrap());
         link.address = HwAddr::new(&[2, 0, 0, 0, 0, 1]).unwrap();
         link.counters().rx_bytes.fetch_add(12_345_678_901, std::sync::atomic::Ordering::Relaxed);
         link.counters().rx_missed_errors.fetch_add(3, std::sync::atomic::Ordering::Relaxed);

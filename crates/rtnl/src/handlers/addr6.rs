@@ -124,7 +124,7 @@ fn new(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
     let flags = request.msg.header.flags;
     let replace = flags & NLM_F_REPLACE != 0 && flags & NLM_F_EXCL == 0;
     let result = request.stack().rtnl(request.origin()).new_addr6(request.net, header.ifindex, ifa, replace);
-    result.map_err(|error| refused(ext, error.errno(), Some(error.text())))
+    result.map_err(|error| refused(ext, error.errno(), error.text()))
 }
 
 /// Removes an address (`inet6_rtm_deladdr`).
@@ -134,7 +134,7 @@ fn del(request: &Request<'_>, ext: &mut ExtAck) -> Result<(), Errno> {
     let (addr, _) = extract(&attrs).ok_or(Errno::EINVAL)?;
     let mut rtnl = request.stack().rtnl(request.origin());
     let result = rtnl.del_addr6(request.net, header.ifindex, addr, header.prefix_len);
-    result.map_err(|error| refused(ext, error.errno(), Some(error.text())))
+    result.map_err(|error| refused(ext, error.errno(), error.text()))
 }
 
 /// One address (`inet6_rtm_getaddr`).

@@ -169,5 +169,5 @@ pub static LOOPBACK: LinkClass = LinkClass {
     tailroom: 0,
     offload: OffloadLimits::VIRTUAL,
     inet4: &Inet4Conf::LOOPBACK,
-    inet6: &Inet6Conf::LOOPBACK,
+    inet6: &Inet6Conf::WITHOUT_LINK_LAYER,
 };

@@ -126,8 +126,9 @@ impl Inet6Conf {
         0,         // the last number of 6.18
     ]);
 
-    /// [`DEFAULT`](Self::DEFAULT) for a loopback device: no temporary addresses, no duplicate address detection.
-    pub const LOOPBACK: Self = {
+    /// [`DEFAULT`](Self::DEFAULT) for a device without a link layer, such as the loopback: no temporary addresses, no
+    /// duplicate address detection.
+    pub const WITHOUT_LINK_LAYER: Self = {
         let mut conf = Self::DEFAULT;
         conf.0[10] = -1;
         conf.0[27] = -1;

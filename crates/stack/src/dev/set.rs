@@ -111,6 +111,9 @@ impl Rtnl<'_> {
         if change.carrier.is_some() && !link.class().sets_carrier {
             return Err(LinkRefused::plain(errno::EOPNOTSUPP));
         }
+        if change.carrier == Some(true) && !kind::may_carry(link) {
+            return Err(LinkRefused::plain(errno::EPERM));
+        }
         let reason = change.proto_down_reason;
         if (change.proto_down.is_some() || reason.is_some()) && !link.class().sets_proto_down {
             return Err(LinkRefused::says(errno::EOPNOTSUPP, "Protodown not supported by device"));
@@ -169,7 +172,7 @@ impl Rtnl<'_> {
         let Some(link) = ns.links.by_index(index) else { return };
         if let Some(mtu) = change.mtu.filter(|&mtu| mtu != link.mtu) {
             kind::resized(ns, index);
-            self.edit(ns, index, Some(NetdevEvent::ChangeMtu), |link| link.mtu = mtu);
+            self.edit(ns, index, Some(NetdevEvent::ChangeMtu(link.mtu)), |link| link.mtu = mtu);
         }
         if let Some(group) = change.group {
             let _ = ns.links.update(index, |link| link.group = group);

@@ -98,7 +98,7 @@ impl RouteConfig {
                 && (!gateway.is_some() || gateway == hop.gateway)
                 && (flow == 0 || flow == hop.flow)
         };
-        if self.oif != 0 || self.gateway.is_some() || self.flow != 0 {
+        if self.oif != 0 || self.gateway.is_some() {
             // Of several hops the first speaks for the route.
             return info.own.first().is_some_and(|hop| fits(hop, self.oif, self.gateway, self.flow));
         }
@@ -119,7 +119,7 @@ const fn least_scope(kind: u8) -> u8 {
     }
 }
 
-const fn is_error_type(kind: u8) -> bool {
+pub(super) const fn is_error_type(kind: u8) -> bool {
     matches!(kind, route_type::BLACKHOLE..=route_type::THROW)
 }
 
@@ -159,7 +159,7 @@ pub(crate) fn create_info(ns: Ns<'_>, now: Duration, config: &RouteConfig) -> Re
             return Err(RouteError::ErrorWithHops);
         }
         // A hop that leads nowhere, which such a route has all the same.
-        info.own.push(hop(&HopConfig::default(), 0, 1, scope::UNIVERSE));
+        info.own.push(hop(&HopConfig { flow: config.flow, ..HopConfig::default() }, 0, 1, scope::UNIVERSE));
     } else {
         info.own = hops(ns, now, config)?;
     }
@@ -299,8 +299,8 @@ fn through4(
         ignore_linkdown: false,
         ..Flow4::default()
     };
-    // First where the route itself is to stand, then everywhere.
-    let own = if table == 0 { None } else { in_own_table(ns, table, &flow) };
+    // First where the route itself is to stand, but for the main table, then everywhere.
+    let own = if matches!(table, 0 | RT_TABLE_MAIN) { None } else { in_own_table(ns, table, &flow) };
     let found = match own {
         Some(found) => found,
         None => fib_lookup(ns, &flow).map_err(|_| RouteError::BadGateway)?,
@@ -311,7 +311,7 @@ fn through4(
     let oif = found.hop.map_or(0, |hop| hop.oif);
     let link = ns.links.by_index(oif).ok_or(RouteError::NoSuchDevice)?;
     if !link.is_up() {
-        return Err(RouteError::HopDeviceDown);
+        return Err(RouteError::GatewayDown);
     }
     Ok((oif, found.info.scope))
 }
@@ -320,15 +320,10 @@ fn through4(
 /// main one.
 fn in_own_table(ns: Ns<'_>, table: u32, flow: &Flow4) -> Option<FlowHop> {
     let one = |table| super::lookup::in_table(ns, table, flow).ok().flatten();
-    let other = match table {
-        RT_TABLE_MAIN => RT_TABLE_LOCAL,
-        RT_TABLE_LOCAL => RT_TABLE_MAIN,
-        _ => return one(table),
-    };
-    if rules::has_custom(ns, Family::Inet) {
+    if table != RT_TABLE_LOCAL || rules::has_custom(ns, Family::Inet) {
         return one(table);
     }
-    one(table).into_iter().chain(one(other)).max_by_key(|found| found.dst_len)
+    one(table).into_iter().chain(one(RT_TABLE_MAIN)).max_by_key(|found| found.dst_len)
 }
 
 fn through6(
@@ -341,7 +336,7 @@ fn through6(
     let onlink = hop.flags & hop_flag::ONLINK != 0;
     let hop = Nexthop6 { oif: hop.oif, gateway: Some(gateway), onlink, weight: 1 };
     // Its tables are IPv6's of the same number.
-    let link = inet6::check_hop(ns, now, if table == 0 { RT_TABLE_MAIN } else { table }, &hop)?;
+    let link = inet6::check_hop(ns, now, table, &hop)?;
     Ok((link.index(), scope::LINK))
 }
 

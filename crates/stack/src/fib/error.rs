@@ -75,6 +75,7 @@ refusals! {
     }
     unsaid {
         NoSuchDevice = ENODEV, "no such device, or none was named";
+        GatewayDown = ENETDOWN, "the device of the gateway is not up";
         NoRouteToGateway = EHOSTUNREACH, "no route to the gateway";
         Exists = EEXIST, "the route exists";
         NotFound = ENOENT, "no such route to change";

@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use super::create::is_error_type;
 use super::info::{FibInfo, NextHop, route_type};
 use super::table::{Alias, Key};
 use super::{Fib, RT_TABLE_LOCAL, error};
@@ -184,5 +185,7 @@ pub(crate) fn local_type(fib: &Fib, address: Ipv4Addr) -> u8 {
 pub(crate) fn type_in(fib: &Fib, table: u32, address: Ipv4Addr) -> u8 {
     let Some(table) = fib.table(table) else { return route_type::UNICAST };
     let first = table.matches(address).next();
-    first.and_then(|(_, aliases)| aliases.first()).map_or(route_type::UNICAST, |alias| alias.kind)
+    let kind = first.and_then(|(_, aliases)| aliases.first()).map(|alias| alias.kind);
+    // What is refused says nothing of the address.
+    kind.filter(|kind| !is_error_type(*kind)).unwrap_or(route_type::UNICAST)
 }

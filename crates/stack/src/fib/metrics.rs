@@ -57,6 +57,13 @@ impl Metrics {
         Ok(())
     }
 
+    /// The MTU of the device, which may be more than users may say.
+    pub(crate) fn set_mtu(&mut self, mtu: u32) {
+        if let Ok(at) = self.values.binary_search_by_key(&RTAX_MTU, |entry| entry.0) {
+            self.values[at].1 = mtu;
+        }
+    }
+
     /// Sets the congestion control algorithm.
     ///
     /// # Errors

@@ -65,7 +65,7 @@ impl Fib {
 
     /// The table's rank; a table is made when the first route comes. The local table begins its life within the main one,
     /// so both are there from then on.
-    fn make(&mut self, id: u32) -> Rank {
+    pub(crate) fn make(&mut self, id: u32) -> Rank {
         if let Some(rank) = self.ranks.get(&id) {
             return *rank;
         }

@@ -58,6 +58,10 @@ pub(super) fn insert(
     how: Insert,
 ) -> Result<Option<(RouteView, u16)>, RouteError> {
     let table = if config.table == 0 { RT_TABLE_MAIN } else { config.table };
+    // It is there from now on, whatever becomes of the route.
+    if ns.peek_fib().is_none_or(|fib| fib.table(table).is_none()) {
+        ns.fib.write().make(table);
+    }
     let info = Arc::new(create_info(ns, now, &RouteConfig { table, ..config.clone() })?);
     let key = Key::new(config.dst(), config.dst_len);
     let alias = Alias { tos: config.tos, kind: config.kind, info };

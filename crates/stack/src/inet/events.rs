@@ -18,7 +18,7 @@ pub(crate) fn netdev_event(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, ev
     match event {
         NetdevEvent::Register if has_inet(link) => init(rtnl, ns, link),
         NetdevEvent::Register => drop(ns.inet.write().without.insert(link.index())),
-        NetdevEvent::ChangeMtu => change_mtu(rtnl, ns, link),
+        NetdevEvent::ChangeMtu(_) => change_mtu(rtnl, ns, link),
         NetdevEvent::Unregister => {
             destroy(rtnl, ns, link);
             mcast::flush(ns, link);

@@ -10,7 +10,7 @@ use super::conf::{devconf, has_inet6};
 use super::idev::{FOREVER, Idev, Ifa6, ifa_flag};
 use super::prefix::Prefix6;
 use super::route::{METRIC_ADDRCONF, Route6, rtn, table};
-use super::{Inet6Notice, Timer, anycast, change, dad, groups};
+use super::{Inet6Notice, Timer, anycast, change, config, dad, groups, temporary};
 use crate::Notice;
 use crate::clock;
 use crate::dev::{IfFlags, Link};
@@ -33,6 +33,12 @@ pub enum AddrError6 {
     /// No device has that index, or it does not do IPv6.
     #[error("ipv6: Unable to find the interface")]
     NoDevice,
+    /// The device's MTU is too small for IPv6: it can have no address.
+    #[error("ipv6: no IPv6 on this device")]
+    NoInet6,
+    /// Likewise: it has none.
+    #[error("ipv6: IPv6 is disabled on this device")]
+    NotRunning,
     /// The device's `disable_ipv6` is set.
     #[error("ipv6: IPv6 is disabled on this device")]
     Disabled,
@@ -51,6 +57,9 @@ pub enum AddrError6 {
     /// The device does not have it, or with another prefix length.
     #[error("ipv6: address not found")]
     NotFound,
+    /// A temporary address cannot manage others.
+    #[error("ipv6: a temporary address manages no others")]
+    Temporary,
 }
 
 impl AddrError6 {
@@ -58,29 +67,31 @@ impl AddrError6 {
     #[must_use]
     pub const fn errno(self) -> i32 {
         match self {
-            Self::BadPrefix | Self::NotSixtyFour | Self::BadLifetime => 22,
+            Self::BadPrefix | Self::NotSixtyFour | Self::BadLifetime | Self::Temporary | Self::NoInet6 => 22,
             Self::NoDevice => 19,
+            Self::NotRunning => 6,
             Self::Disabled => 13,
             Self::Unspecified | Self::Multicast | Self::Loopback | Self::NotFound => 99,
             Self::Exists => 17,
         }
     }
 
-    /// What Linux says about it in an extended acknowledgement.
+    /// What Linux says about it in an extended acknowledgement, if anything.
     #[must_use]
-    pub const fn text(self) -> &'static str {
-        match self {
+    pub const fn text(self) -> Option<&'static str> {
+        Some(match self {
             Self::BadPrefix => "ipv6: Invalid prefix length",
             Self::NotSixtyFour => "ipv6: address with \"mngtmpaddr\" flag must have a prefix length of 64",
             Self::BadLifetime => "ipv6: address lifetime invalid",
             Self::NoDevice => "ipv6: Unable to find the interface",
-            Self::Disabled => "ipv6: IPv6 is disabled on this device",
+            Self::Disabled | Self::NotRunning => "ipv6: IPv6 is disabled on this device",
             Self::Unspecified => "ipv6: Invalid address",
             Self::Multicast => "ipv6: Cannot assign multicast address without \"IFA_F_MCAUTOJOIN\" flag",
             Self::Loopback => "ipv6: Cannot assign loopback address on this device",
             Self::Exists => "ipv6: address already assigned",
             Self::NotFound => "ipv6: address not found",
-        }
+            Self::Temporary | Self::NoInet6 => return None,
+        })
     }
 }
 
@@ -99,7 +110,7 @@ impl Rtnl<'_> {
     /// # Errors
     /// [`AddrError6`], and nothing has changed.
     pub fn new_addr6(&mut self, net: &Net, ifindex: u32, ifa: Ifa6, replace: bool) -> Result<(), AddrError6> {
-        let link = device(self, net, ifindex)?;
+        let link = device(self, net, ifindex, AddrError6::NoInet6)?;
         let Some(ns) = self.ns(net) else { return Err(AddrError6::NoDevice) };
         let mut ifa = ifa;
         ifa.flags &= SETTABLE;
@@ -120,8 +131,20 @@ impl Rtnl<'_> {
         let now = clock::stamp(self.now());
         set_lifetimes(&mut ifa, now);
         match known {
-            None => add(self, ns, &link, ifa, true),
+            Some(old) if old.has(ifa_flag::TEMPORARY) && ifa.has(ifa_flag::MANAGETEMPADDR) => {
+                return Err(AddrError6::Temporary);
+            }
             Some(old) => modify(self, ns, &link, &old, ifa),
+            None => {
+                if link.is_up() && !link.stored_flags.contains(IfFlags::LOOPBACK) {
+                    config::multicast_route(self, ns, &link);
+                }
+                let (addr, manages) = (ifa.addr, ifa.has(ifa_flag::MANAGETEMPADDR));
+                add(self, ns, &link, ifa, true);
+                if manages {
+                    temporary::manage(self, ns, &link, addr, true);
+                }
+            }
         }
         Ok(())
     }
@@ -134,18 +157,23 @@ impl Rtnl<'_> {
         if prefix_len > 128 {
             return Err(AddrError6::BadPrefix);
         }
-        let link = device(self, net, ifindex)?;
+        let link = device(self, net, ifindex, AddrError6::NotRunning)?;
         let Some(ns) = self.ns(net) else { return Err(AddrError6::NoDevice) };
         let known = ns.inet6.read().dev(ifindex).and_then(|idev| idev.find(addr).cloned());
         let ifa = known.filter(|ifa| ifa.prefix_len == prefix_len).ok_or(AddrError6::NotFound)?;
+        if ifa.has(ifa_flag::MANAGETEMPADDR) {
+            temporary::end(self, ns, &link, addr);
+        }
         delete(self, ns, &link, &ifa);
         Ok(())
     }
 }
 
-fn device(rtnl: &Rtnl<'_>, net: &Net, ifindex: u32) -> Result<Arc<Link>, AddrError6> {
+/// A device that does IPv6; `without` if it does not.
+fn device(rtnl: &Rtnl<'_>, net: &Net, ifindex: u32, without: AddrError6) -> Result<Arc<Link>, AddrError6> {
     let ns = rtnl.ns(net).ok_or(AddrError6::NoDevice)?;
-    ns.state().links.by_index(ifindex).filter(|link| has_inet6(link)).ok_or(AddrError6::NoDevice)
+    let link = ns.state().links.by_index(ifindex).ok_or(AddrError6::NoDevice)?;
+    if has_inet6(&link) { Ok(link) } else { Err(without) }
 }
 
 fn check_common(ifa: &Ifa6) -> Result<(), AddrError6> {
@@ -222,7 +250,7 @@ pub(crate) fn add_of_router(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, m
 
 /// The address is on its device from now on.
 fn enter(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, ifa: &mut Ifa6) {
-    ifa.created = ifa.updated;
+    ifa.created = clock::stamp(rtnl.now());
     ifa.pending = true;
     {
         let mut inet6 = ns.state().inet6.write();
@@ -267,6 +295,8 @@ fn modify(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, old: &Ifa6, asked: 
         created: old.created,
         dad_round: old.dad_round,
         pending: old.pending,
+        successors: old.successors,
+        beside: old.beside.clone(),
         peer: asked.peer.or(old.peer),
         proto: asked.proto,
         rt_priority: if asked.rt_priority == 0 { old.rt_priority } else { asked.rt_priority },
@@ -309,13 +339,23 @@ fn modify(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, old: &Ifa6, asked: 
             add_route(rtnl, ns, link, prefix, &ifa);
         }
     }
+    match (old.has(ifa_flag::MANAGETEMPADDR), ifa.has(ifa_flag::MANAGETEMPADDR)) {
+        (true, false) => temporary::end(rtnl, ns, link, ifa.addr),
+        (before, true) => temporary::manage(rtnl, ns, link, ifa.addr, !before),
+        (false, false) => {}
+    }
 }
 
 /// Takes an address away, with its routes (`ipv6_del_addr`).
 pub(crate) fn delete(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, ifa: &Ifa6) {
     {
         let mut inet6 = ns.state().inet6.write();
-        inet6.dev_mut(link).addrs.retain(|other| other.addr != ifa.addr);
+        let idev = inet6.dev_mut(link);
+        idev.addrs.retain(|other| other.addr != ifa.addr);
+        // What it managed it manages no more, not even if it comes again.
+        for other in idev.addrs.iter_mut().filter(|other| other.is_beside(ifa.addr)) {
+            other.beside = None;
+        }
         inet6.addrs_changed += 1;
     }
     tell(rtnl, ns, link.index(), ifa, false);
@@ -373,7 +413,8 @@ pub(crate) fn add_prefix_route(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>
 
 fn add_route(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link, dst: Prefix6, ifa: &Ifa6) {
     let mut route = Route6::of_kernel(dst, rtn::UNICAST, prefix_metric(ifa), link.index());
-    if ifa.valid_lft != FOREVER {
+    // One by the loopback leads nowhere, and does not end.
+    if ifa.valid_lft != FOREVER && !link.stored_flags.contains(IfFlags::LOOPBACK) {
         route.expires = Some(rtnl.now() + Duration::from_secs(ifa.valid_lft.into()));
     }
     change::add_own(rtnl, ns, table::MAIN, route);
@@ -411,12 +452,22 @@ pub(crate) fn into_use(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, ifa: &
     }
 }
 
-/// Asks to be called when the next of its lifetimes ends.
-fn watch(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, ifindex: u32, ifa: &Ifa6) {
+/// Whether a temporary address is still to have a successor, as soon as it is good itself.
+fn wants_successor(ifa: &Ifa6) -> bool {
+    ifa.beside.is_some() && ifa.successors == 0 && ifa.preferred_lft != FOREVER && !ifa.has(ifa_flag::TENTATIVE)
+}
+
+/// Asks to be called when the next of its lifetimes ends, or it is to have a successor.
+pub(crate) fn watch(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, ifindex: u32, ifa: &Ifa6) {
     let now = clock::stamp(rtnl.now());
     let ends = |lft: u32| (lft != FOREVER).then(|| u64::from(lft) * 100);
     let age = u64::from(now.wrapping_sub(ifa.updated));
-    let next = [ends(ifa.preferred_lft).filter(|_| !ifa.has(ifa_flag::DEPRECATED)), ends(ifa.valid_lft)];
+    let successor = wants_successor(ifa).then(|| {
+        let link = ns.state().links.by_index(ifindex);
+        let advance = link.map_or(0, |link| temporary::advance(ns, &link));
+        u64::from(ifa.preferred_lft.saturating_sub(advance)) * 100
+    });
+    let next = [ends(ifa.preferred_lft).filter(|_| !ifa.has(ifa_flag::DEPRECATED)), ends(ifa.valid_lft), successor];
     if let Some(next) = next.into_iter().flatten().min() {
         let left = Duration::from_millis(next.saturating_sub(age) * 10);
         let when = rtnl.now() + left;
@@ -441,6 +492,10 @@ pub(crate) fn lifetime_over(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, ifindex: u32, addr:
             slot.flags = ifa.flags;
         }
         tell(rtnl, ns, ifindex, &ifa, true);
+        watch(rtnl, ns, ifindex, &ifa);
+    } else if wants_successor(&ifa) && preferred <= temporary::advance(ns, &link) {
+        temporary::renew(rtnl, ns, &link, addr);
+        ifa.successors = 1;
         watch(rtnl, ns, ifindex, &ifa);
     }
 }

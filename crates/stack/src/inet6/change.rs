@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use pernet::Net;
 
+use super::conf::devconf;
 use super::fib::{Fib6, Node, NodeKey, Placed, Placing, sharing};
 use super::hop::{self, is_ours};
 use super::prefix::Prefix6;
@@ -15,7 +16,7 @@ use super::show::View;
 use super::{Inet6Notice, Timer, show};
 use crate::Notice;
 use crate::dev::{IfFlags, Link};
-use crate::fib::Metrics;
+use crate::fib::{Metrics, RTAX_LOCK, RTAX_MTU};
 use crate::l3::{self, RouteId};
 use crate::nexthop::{self, Resolved};
 use crate::rtnl::Rtnl;
@@ -64,6 +65,11 @@ pub struct RouteSpec6 {
     pub nh_id: u32,
 }
 
+/// The table is there from now on: a rule leads to it.
+pub(crate) fn make_table(ns: Ns<'_>, id: u32) {
+    ns.inet6.write().fib.make(id);
+}
+
 /// Which route is to go.
 #[derive(Clone, Debug)]
 pub struct RouteKeys6 {
@@ -93,17 +99,19 @@ impl Rtnl<'_> {
         if spec.kind > rtn::MAX {
             return Err(RouteError6::BadType);
         }
+        let rejects = matches!(spec.kind, rtn::BLACKHOLE | rtn::UNREACHABLE | rtn::PROHIBIT | rtn::THROW);
+        if spec.nh_id == 0 && spec.multipath && !rejects && spec.nexthops.iter().any(|hop| hop.gateway.is_none()) {
+            return Err(RouteError6::DeviceOnly);
+        }
+        // The table is there from now on, whatever becomes of the route.
+        ns.inet6.write().fib.make(spec.table);
         let how = Placing { sweep: spec.nexthops.len() > 1, ..how };
         let mut routes = Vec::with_capacity(spec.nexthops.len());
         if spec.nh_id != 0 {
             routes.push(by_object(self, ns, spec)?);
         }
         for nexthop in spec.nexthops.iter().filter(|_| spec.nh_id == 0) {
-            let route = resolve(self, ns, spec, *nexthop)?;
-            if spec.multipath && !route.rejects() && route.nexthop.gateway.is_none() {
-                return Err(RouteError6::DeviceOnly);
-            }
-            routes.push(route);
+            routes.push(resolve(self, ns, spec, *nexthop)?);
         }
         check_all(&ns.inet6.read().fib, spec.table, &routes, how)?;
         let several = spec.multipath;
@@ -145,6 +153,9 @@ impl Rtnl<'_> {
     /// [`RouteError6`]: there is none, or not by each of the nexthops.
     pub fn del_route6(&mut self, net: &Net, keys: &RouteKeys6) -> Result<(), RouteError6> {
         let ns = self.ns(net).ok_or(RouteError6::NotFound)?;
+        if keys.nh_id != 0 && nexthop::get(ns, keys.nh_id).is_none() {
+            return Err(RouteError6::NoNexthop);
+        }
         all_there(ns, keys)?;
         keys.nexthops.iter().try_for_each(|nexthop| delete_one(self, ns, keys, *nexthop))
     }
@@ -226,7 +237,10 @@ fn delete_one(
             return Err(RouteError6::NoTable);
         }
         let key = NodeKey { dst: keys.dst, src: keys.src };
-        let node = inet6.fib.node(keys.table, key).ok_or(RouteError6::NotFound)?;
+        // The place of the default is always there, with nothing to be told of it.
+        let any = keys.dst.is_any() && keys.metric == 0 && keys.proto == 0 && nexthop == (0, None);
+        let none = if any { RouteError6::NoDefault } else { RouteError6::NotFound };
+        let node = inet6.fib.node(keys.table, key).filter(|node| !node.is_empty()).ok_or(none)?;
         let route = node.iter().find(|r| keys.fit(r, nexthop)).ok_or(RouteError6::NotFound)?;
         let all: Vec<_> = sharing(node, route).cloned().collect();
         if nexthop.1.is_none() && all.len() > 1 {
@@ -376,6 +390,7 @@ fn resolve(rtnl: &Rtnl<'_>, ns: Ns<'_>, spec: &RouteSpec6, nexthop: Nexthop6) ->
     if route.rejects() {
         let lo = loopback(ns).ok_or(RouteError6::NoDevice)?;
         route.nexthop = Nexthop6 { oif: lo.index(), gateway: None, onlink: false, weight: 1 };
+        plain(&mut route);
         return Ok(route);
     }
     let device = hop::egress(ns, rtnl.now(), spec.table, &nexthop, given)?;
@@ -386,7 +401,39 @@ fn resolve(rtnl: &Rtnl<'_>, ns: Ns<'_>, spec: &RouteSpec6, nexthop: Nexthop6) ->
         return Err(RouteError6::BadSource);
     }
     route.nexthop.oif = device.index();
+    if device.stored_flags.contains(IfFlags::LOOPBACK) && route.kind != rtn::LOCAL && !route.dst.addr().is_loopback() {
+        plain(&mut route);
+    }
     Ok(route)
+}
+
+/// Of a route that leads nowhere no router has a preference, and it does not end (`RTF_REJECT` takes the place of both).
+fn plain(route: &mut Route6) {
+    (route.pref, route.expires) = (0, None);
+}
+
+/// The MTU of a device is another one than `before`: routes by it that say one follow, if theirs is no smaller, or was the
+/// device's, and if it is not locked (`rt6_mtu_change`).
+pub(crate) fn follow_mtu(ns: Ns<'_>, link: &Link, before: u32) {
+    if ns.peek_inet6().is_none() {
+        return;
+    }
+    let mut inet6 = ns.state().inet6.write();
+    let said = inet6.dev(link.index()).and_then(|idev| idev.conf.get(devconf::MTU));
+    let before = said.map_or(before, i32::cast_unsigned);
+    let follows = |metrics: &Metrics| {
+        let mtu = metrics.get(RTAX_MTU);
+        mtu != 0 && metrics.get(RTAX_LOCK) & 1 << RTAX_MTU == 0 && (mtu >= link.mtu || mtu == before)
+    };
+    for (id, route) in inet6.fib.of_device(link.index()) {
+        if route.metrics.as_deref().is_some_and(follows) {
+            inet6.fib.edit(id, &route, |route| {
+                if let Some(metrics) = &mut route.metrics {
+                    Arc::make_mut(metrics).set_mtu(link.mtu);
+                }
+            });
+        }
+    }
 }
 
 fn loopback(ns: Ns<'_>) -> Option<Arc<Link>> {

@@ -1,6 +1,6 @@
 //! Settings of a device (`net.ipv6.conf.*`): what is stored, and how one number is found.
 
-use crate::dev::{Inet6Conf, Link};
+use crate::dev::{IfFlags, Inet6Conf, Link};
 
 /// `DEVCONF_*` numbers of the settings that something here depends on.
 pub(crate) mod devconf {
@@ -14,6 +14,11 @@ pub(crate) mod devconf {
     pub(crate) const RTR_SOLICITS: usize = 7;
     pub(crate) const RTR_SOLICIT_INTERVAL: usize = 8;
     pub(crate) const RTR_SOLICIT_DELAY: usize = 9;
+    pub(crate) const USE_TEMPADDR: usize = 10;
+    pub(crate) const TEMP_VALID: usize = 11;
+    pub(crate) const TEMP_PREFERRED: usize = 12;
+    pub(crate) const REGEN_MAX_RETRY: usize = 13;
+    pub(crate) const MAX_DESYNC_FACTOR: usize = 14;
     pub(crate) const MAX_ADDRESSES: usize = 15;
     pub(crate) const FORCE_MLD_VERSION: usize = 16;
     pub(crate) const ACCEPT_RA_DEFRTR: usize = 17;
@@ -36,6 +41,11 @@ pub(crate) mod devconf {
     pub(crate) const ACCEPT_RA_RT_INFO_MIN_PLEN: usize = 49;
     pub(crate) const RA_DEFRTR_METRIC: usize = 52;
     pub(crate) const ACCEPT_RA_MIN_LFT: usize = 58;
+
+    // Settings that have a file and no number with Linux, by numbers of ours.
+    pub(crate) const RA_HONOR_PIO_LIFE: usize = 253;
+    pub(crate) const RA_HONOR_PIO_PFLAG: usize = 254;
+    pub(crate) const REGEN_MIN_ADVANCE: usize = 255;
 }
 
 /// `IN6_ADDR_GEN_MODE_*`.
@@ -87,7 +97,7 @@ pub(crate) fn built_in(all: bool, number: usize) -> Option<i32> {
     match number {
         devconf::ACCEPT_DAD if all => Some(0),
         devconf::MTU => Some(MIN_MTU.cast_signed()),
-        _ => Inet6Conf::DEFAULT.0.get(number).copied(),
+        _ => Inet6Conf::DEFAULT.0.get(number).copied().or_else(|| unnumbered(number)),
     }
 }
 
@@ -95,11 +105,20 @@ pub(crate) fn built_in(all: bool, number: usize) -> Option<i32> {
 pub(crate) fn of_device(link: &Link, number: usize) -> Option<i32> {
     match number {
         devconf::MTU => Some(link.mtu.cast_signed()),
-        _ => link.class().inet6.0.get(number).copied(),
+        _ => link.class().inet6.0.get(number).copied().or_else(|| unnumbered(number)),
     }
 }
 
-/// Whether the device does IPv6 at all.
+/// What the settings are born with that have no number with Linux.
+const fn unnumbered(number: usize) -> Option<i32> {
+    match number {
+        devconf::RA_HONOR_PIO_LIFE | devconf::RA_HONOR_PIO_PFLAG => Some(0),
+        devconf::REGEN_MIN_ADVANCE => Some(2),
+        _ => None,
+    }
+}
+
+/// Whether the device does IPv6 at all. The loopback does, whatever its MTU.
 pub(crate) const fn has_inet6(link: &Link) -> bool {
-    link.mtu >= MIN_MTU
+    link.mtu >= MIN_MTU || link.stored_flags.contains(IfFlags::LOOPBACK)
 }

@@ -4,16 +4,17 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::net::Ipv6Addr;
 use std::sync::Arc;
 
-use super::conf::{devconf, gen_mode, has_inet6};
-use super::idev::{BORN_GROUPS, Idev, Ifa6, PROTO_KERNEL_LL, PROTO_KERNEL_LO, Routers, ifa_flag};
+use super::conf::{self, devconf, gen_mode, has_inet6};
+use super::idev::{Ifa6, PROTO_KERNEL_LL, PROTO_KERNEL_LO, Routers, ifa_flag};
 use super::prefix::Prefix6;
 use super::route::{METRIC_ADDRCONF, Route6, rtn, table};
-use super::scope::is_link_local;
+use super::scope::{is_link_local, solicited_node};
 use super::{Inet6Notice, addr, change, dad, groups, settings};
 use crate::Notice;
 use crate::clock;
 use crate::dev::{IfFlags, Link};
 use crate::inet::NetconfPart;
+use crate::neigh;
 use crate::rtnl::{NetdevEvent, Rtnl};
 use crate::state::{ConfOf, Ns};
 
@@ -34,7 +35,10 @@ pub(crate) fn netdev_event(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, ev
                 tell_gone(rtnl, ns, link);
             }
         }
-        NetdevEvent::ChangeMtu => mtu(rtnl, ns, link),
+        NetdevEvent::ChangeMtu(before) => {
+            change::follow_mtu(ns, link, before);
+            mtu(rtnl, ns, link);
+        }
         NetdevEvent::ChangeName if has_inet6(link) => {
             tell_gone(rtnl, ns, link);
             tell_settings(rtnl, ns, link);
@@ -51,12 +55,19 @@ fn born(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
         let conf = inet6.default.for_device(link);
         inet6.dev_mut(link).conf = conf;
     }
-    groups::born(ns, link);
+    let forwards = settings::conf(ns, ConfOf::Dev(link.index()), devconf::FORWARDING).is_some_and(|on| on != 0);
+    groups::born(rtnl, ns, link, forwards);
     tell_settings(rtnl, ns, link);
 }
 
 /// The MTU decides whether there is IPv6 at all.
 fn mtu(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
+    if link.mtu < conf::MIN_MTU {
+        neigh::ifdown(rtnl, ns, link.index(), neigh::NeighFamily::V6);
+        if link.stored_flags.contains(IfFlags::LOOPBACK) {
+            down(rtnl, ns, link, Depth::Down);
+        }
+    }
     let running = ns.state().peek_inet6().and_then(|inet6| inet6.dev(link.index()).map(|idev| idev.suspended));
     match (has_inet6(link), running) {
         (false, None | Some(false)) => {
@@ -111,7 +122,7 @@ pub(crate) fn up(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
     if disabled {
         return;
     }
-    for ifa in waiting.iter().filter(|ifa| !is_link_local(ifa.addr)) {
+    for ifa in waiting.iter().filter(|ifa| ifa.has(ifa_flag::PERMANENT) && !is_link_local(ifa.addr)) {
         addr::add_prefix_route(rtnl, ns, link, ifa);
     }
     if is_ready(link) {
@@ -146,7 +157,7 @@ fn carrier(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
 
 /// The device works: it gets what every device has, and its addresses are checked.
 fn ready(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
-    let forwards = {
+    {
         let mut inet6 = ns.state().inet6.write();
         let now = clock::stamp(rtnl.now());
         let idev = inet6.dev_mut(link);
@@ -155,14 +166,10 @@ fn ready(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
         }
         idev.ready = true;
         idev.changed = now;
-        inet6.dev_conf(link, devconf::FORWARDING) != 0
-    };
+    }
     generate(rtnl, ns, link);
     tell_link(rtnl, ns, link);
     groups::load(rtnl, ns, link);
-    if forwards {
-        groups::forwarding(rtnl, ns, link, true);
-    }
     dad::run(rtnl, ns, link, false);
 }
 
@@ -179,11 +186,7 @@ pub(crate) fn generate(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
     if !matches!(link.class().arp_type, ARPHRD_ETHER | ARPHRD_NONE) {
         return;
     }
-    if link.stored_flags.contains(IfFlags::MULTICAST) {
-        let all = Prefix6::new(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8);
-        let route = Route6::of_kernel(all, rtn::MULTICAST, METRIC_ADDRCONF, link.index());
-        change::add_own(rtnl, ns, table::LOCAL, route);
-    }
+    multicast_route(rtnl, ns, link);
     if link.class().arp_type == ARPHRD_NONE {
         // There is nothing that an address could be made of.
         let mut inet6 = ns.state().inet6.write();
@@ -203,6 +206,15 @@ pub(crate) fn generate(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
     ifa.proto = PROTO_KERNEL_LL;
     ifa.updated = clock::stamp(rtnl.now());
     addr::add(rtnl, ns, link, ifa, false);
+}
+
+/// What goes to a group may go out by the device (`addrconf_add_mroute`).
+pub(crate) fn multicast_route(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link) {
+    if link.stored_flags.contains(IfFlags::MULTICAST) {
+        let all = Prefix6::new(Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0), 8);
+        let route = Route6::of_kernel(all, rtn::MULTICAST, METRIC_ADDRCONF, link.index());
+        change::add_own(rtnl, ns, table::LOCAL, route);
+    }
 }
 
 fn loopback(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
@@ -318,10 +330,10 @@ fn down(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, depth: Depth) {
                 ifa.flags |= ifa_flag::TENTATIVE;
             }
         }
-        let born = |addr: Ipv6Addr| BORN_GROUPS.contains(&addr);
-        let joined = |idev: &Idev, addr| idev.addrs.iter().any(|i| i.addr == addr && i.has(ifa_flag::MCAUTOJOIN));
-        let groups: Vec<_> = idev.groups.iter().filter(|m| born(m.addr) || joined(idev, m.addr)).copied().collect();
-        idev.groups = groups;
+        // The groups by which neighbours ask for its addresses go with them, or until they are checked anew. All others stay.
+        let own = idev.addrs.iter().chain(&gone).map(|ifa| ifa.addr).chain(idev.anycast.iter().map(|m| m.addr));
+        let asked: Vec<Ipv6Addr> = own.map(solicited_node).collect();
+        idev.groups.retain(|m| !asked.contains(&m.addr));
         idev.anycast.clear();
         idev.ready = false;
         let round = idev.router.round;

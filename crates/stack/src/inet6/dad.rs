@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::conf::devconf;
 use super::idev::ifa_flag;
 use super::scope::is_link_local;
-use super::{Timer, addr, groups, router};
+use super::{Timer, addr, groups, router, temporary};
 use crate::dev::{IfFlags, Link};
 use crate::l2::Work;
 use crate::neigh::{self, NeighFamily, NeighParm};
@@ -80,13 +80,17 @@ fn done(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, addr: Ipv6Addr) {
         ifa.clone()
     };
     addr::into_use(rtnl, ns, link, &ifa, true);
+    if ifa.has(ifa_flag::TEMPORARY) {
+        addr::watch(rtnl, ns, link.index(), &ifa);
+    }
     if is_link_local(ifa.addr) {
         groups::tell_all(rtnl, ns, link);
         router::ask(rtnl, ns, link);
     }
 }
 
-/// Somebody else on the link has the address (`addrconf_dad_failure`): it stays, tentative for good, and is not used.
+/// Somebody else on the link has the address (`addrconf_dad_failure`): it stays, tentative for good, and is not used; but a
+/// temporary one goes.
 pub(crate) fn disputed(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, addr: Ipv6Addr) {
     let ifa = {
         let mut inet6 = ns.state().inet6.write();
@@ -97,7 +101,11 @@ pub(crate) fn disputed(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, addr: 
         ifa.dad_round = ifa.dad_round.wrapping_add(1);
         ifa.clone()
     };
-    addr::tell(rtnl, ns, link.index(), &ifa, true);
+    if ifa.has(ifa_flag::TEMPORARY) {
+        temporary::replace(rtnl, ns, link, &ifa);
+    } else {
+        addr::tell(rtnl, ns, link.index(), &ifa, true);
+    }
 }
 
 /// The link is ready: every address that waited is checked (`addrconf_dad_run`).

@@ -165,7 +165,8 @@ pub(crate) struct Fib6 {
 }
 
 impl Fib6 {
-    /// Whether there is such a table: two are there from the beginning, others once they had a route.
+    /// Whether there is such a table: two are there from the beginning, others once they were
+    /// to have a route, or a rule led to them.
     pub(crate) fn exists(&self, id: u32) -> bool {
         matches!(id, table::MAIN | table::LOCAL) || self.places.contains_key(&id)
     }
@@ -176,6 +177,11 @@ impl Fib6 {
 
     pub(crate) fn node(&self, id: u32, key: NodeKey) -> Option<&Node> {
         self.table(id)?.nodes.get(&key)
+    }
+
+    /// The table is there from now on (`fib6_new_table`).
+    pub(crate) fn make(&mut self, id: u32) {
+        self.place(id);
     }
 
     fn place(&mut self, id: u32) -> TablePlace {
@@ -207,7 +213,9 @@ impl Fib6 {
             if !same.is_empty() || how.create {
                 return Ok(());
             }
-            return Err(if node.is_empty() { RouteError6::NothingToReplace } else { RouteError6::NoneOfThatMetric });
+            // That nothing is known of the destination is said, but of the default: its place is always there.
+            let there = !node.is_empty() || route.dst.is_any();
+            return Err(if there { RouteError6::NoneOfThatMetric } else { RouteError6::NothingToReplace });
         }
         if same.iter().any(|r| duplicates(r, route)) { Err(RouteError6::Exists) } else { Ok(()) }
     }

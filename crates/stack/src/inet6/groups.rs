@@ -31,10 +31,13 @@ fn link_layer(link: &Link, group: Ipv6Addr) -> Option<HwAddr> {
     HwAddr::new(&[0x33, 0x33, a, b, c, d]).filter(|_| wanted)
 }
 
-/// A device listens to all nodes from its birth.
-pub(crate) fn born(ns: Ns<'_>, link: &Link) {
+/// A device listens to all nodes from its birth, and if it is to forward, to what all routers of the link are told.
+pub(crate) fn born(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link, forwards: bool) {
     for address in BORN_GROUPS.into_iter().filter_map(|group| link_layer(link, group)) {
         mcast::add(ns, link, address);
+    }
+    if forwards && link.stored_flags.contains(IfFlags::MULTICAST) {
+        join(rtnl, ns, link, ROUTERS[0]);
     }
 }
 
@@ -48,7 +51,7 @@ pub(crate) fn load(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link) {
         }
         idev.groups.clone()
     };
-    for address in groups.iter().rev().filter_map(|m| link_layer(link, m.addr)) {
+    for address in groups.iter().filter_map(|m| link_layer(link, m.addr)) {
         mcast::add(ns, link, address);
     }
     tell_all(rtnl, ns, link);
@@ -94,6 +97,10 @@ pub(crate) fn join(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link, group: Ipv6Addr
 pub(crate) fn leave(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link, group: Ipv6Addr) {
     {
         let mut inet6 = ns.state().inet6.write();
+        // One that is gone already is not made again for it.
+        if inet6.dev(link.index()).is_none() {
+            return;
+        }
         let idev = inet6.dev_mut(link);
         let Some(at) = idev.groups.iter().position(|m| m.addr == group) else { return };
         idev.groups[at].users -= 1;

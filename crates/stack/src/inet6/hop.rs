@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::conf::{devconf, has_inet6};
-use super::lookup::{self, Flow6};
-use super::route::{Nexthop6, Route6, RouteError6, table};
+use super::lookup::{self, Flow6, LOOPBACK};
+use super::route::{Nexthop6, Route6, RouteError6, rtn, table};
 use super::scope::is_link_local;
 use super::{Idev, Inet6};
 use crate::dev::{IfFlags, Link};
 use crate::multipath;
 use crate::state::Ns;
 
-/// The device by which packets of a route in table `id` leave through `hop`.
+/// The device by which packets of a route in table `id`, or of a nexthop object (0), leave through `hop`.
 ///
 /// # Errors
 /// What is wrong with the router or the device.
@@ -80,7 +80,11 @@ fn router_device(
         not_ours(link)?;
     }
     let found = match &given {
-        Some(link) if is_link_local(router) || onlink => Arc::clone(link),
+        Some(link) if is_link_local(router) => Arc::clone(link),
+        Some(link) if onlink => {
+            on_link(ns, now, router, link)?;
+            Arc::clone(link)
+        }
         None if is_link_local(router) => return Err(RouteError6::NoEgress),
         None if onlink => return Err(RouteError6::OnlinkNeedsDevice),
         _ => by_route(ns, now, id, router, given.as_ref())?,
@@ -92,7 +96,35 @@ fn router_device(
     Ok(found)
 }
 
-/// The device by which `router` can be reached with no other router in between: by the route's own table, else by the rules.
+/// Whether nothing says that a router, which is said to be on the link of `device`, is elsewhere: a route of the main table, but
+/// the default (`ip6_route_check_nh_onlink`).
+fn on_link(ns: Ns<'_>, now: Duration, router: Ipv6Addr, device: &Link) -> Result<(), RouteError6> {
+    let inet6 = ns.inet6.read();
+    let by = |bound, oif| {
+        let flow = Flow6 {
+            dst: router,
+            src: Some(Ipv6Addr::UNSPECIFIED),
+            oif,
+            bound,
+            any_link_state: true,
+            ..Flow6::default()
+        };
+        lookup::in_table(&inet6, table::MAIN, &flow, multipath::policy(ns, true), now)
+    };
+    let Some(route) = by(false, device.index()).filter(|route| !route.dst.is_any() && !leads_nowhere(route)) else {
+        return Ok(());
+    };
+    let here = route.kind == rtn::UNICAST && route.nexthop.oif == device.index();
+    if here { Ok(()) } else { Err(RouteError6::NotOnlink) }
+}
+
+/// Whether packets by that route are refused: it says so, or leads to the loopback and not to an address of ours.
+fn leads_nowhere(route: &Route6) -> bool {
+    route.rejects() || route.nexthop.oif == LOOPBACK && route.kind != rtn::LOCAL
+}
+
+/// The device by which `router` can be reached with no other router in between: by the route's own table, if it has one, else by
+/// the rules.
 fn by_route(
     ns: Ns<'_>,
     now: Duration,
@@ -102,8 +134,8 @@ fn by_route(
 ) -> Result<Arc<Link>, RouteError6> {
     let oif = given.map_or(0, |link| link.index());
     let flow = Flow6 { dst: router, oif, any_link_state: true, ..Flow6::default() };
-    let direct = |route: &Route6| !route.rejects() && route.nexthop.gateway.is_none();
-    let own = if id == table::LOCAL {
+    let direct = |route: &Route6| !leads_nowhere(route) && route.nexthop.gateway.is_none();
+    let own = if matches!(id, 0 | table::LOCAL) {
         None
     } else {
         lookup::in_table(&ns.inet6.read(), id, &flow, multipath::policy(ns, true), now)

@@ -58,6 +58,10 @@ pub struct Ifa6 {
     pub(crate) dad_round: u32,
     /// It is not in use yet, or no longer since its device went down: announced and given its route when that is up.
     pub(crate) pending: bool,
+    /// Of a temporary address: whether it has a successor. Of one that manages such: how many were tried since the last good one.
+    pub(crate) successors: u8,
+    /// Of a temporary address: the one that manages it.
+    pub(crate) beside: Option<Box<Ipv6Addr>>,
 }
 
 impl Ifa6 {
@@ -77,6 +81,8 @@ impl Ifa6 {
             updated: 0,
             dad_round: 0,
             pending: true,
+            successors: 0,
+            beside: None,
         }
     }
 
@@ -96,6 +102,11 @@ impl Ifa6 {
 
     pub(crate) const fn has(&self, flag: u32) -> bool {
         self.flags & flag != 0
+    }
+
+    /// Whether it is a temporary address that `public` manages.
+    pub(crate) fn is_beside(&self, public: Ipv6Addr) -> bool {
+        self.beside.as_deref() == Some(&public)
     }
 
     /// Nobody may use it yet: it is being checked, and not by an optimist.
@@ -155,6 +166,8 @@ pub(crate) struct Idev {
     pub(crate) token: Ipv6Addr,
     /// What stable private addresses are made from.
     pub(crate) stable_secret: Option<Ipv6Addr>,
+    /// How much sooner than others its temporary addresses change, seconds; `None` as long as it has had none.
+    pub(crate) desync: Option<u32>,
     /// Hundredths of a second.
     pub(crate) changed: u32,
 }
@@ -176,6 +189,7 @@ impl Idev {
             anycast: Vec::new(),
             token: Ipv6Addr::UNSPECIFIED,
             stable_secret: None,
+            desync: None,
             changed: born,
         }
     }

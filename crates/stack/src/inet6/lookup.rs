@@ -9,7 +9,7 @@ use pernet::Net;
 use super::fib::{NodeKey, sharing};
 use super::route::{Nexthop6, Route6, RouteError6, RouteInfo6, rtn, rtnh};
 use super::show::{self, View, nexthop_flags};
-use super::{Inet6, select};
+use super::{Inet6, Prefer, select};
 use crate::dev::Stack;
 use crate::l3::{self, Learned};
 use crate::multipath::{self, Policy, Seen};
@@ -111,7 +111,7 @@ impl Stack {
         let prefsrc = match route.prefsrc {
             _ if flow.iif != 0 => None,
             Some(prefsrc) => Some(prefsrc),
-            None => select::source(&state.links, &inet6, flow.dst, oif),
+            None => select::source(&state.links, &inet6, flow.dst, oif, Prefer::Usual),
         };
         let node = inet6.fib.node(id, NodeKey::of(&route));
         let info = show::route_info(&inet6, id, node, &route, false, seen);

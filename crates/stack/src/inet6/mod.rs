@@ -21,6 +21,7 @@ mod scope;
 mod select;
 mod settings;
 mod show;
+mod temporary;
 #[cfg(test)]
 mod tests;
 
@@ -35,7 +36,7 @@ use crate::state::Ns;
 
 pub use addr::AddrError6;
 pub use change::{RouteKeys6, RouteSpec6};
-pub(crate) use change::{check_nexthop, nexthop_gone, nexthop_replaced, nexthop_shrunk};
+pub(crate) use change::{check_nexthop, make_table, nexthop_gone, nexthop_replaced, nexthop_shrunk};
 pub(crate) use conf::devconf;
 pub(crate) use dad::disputed;
 pub use fib::Placing;
@@ -54,6 +55,7 @@ pub use route::{Nexthop6, RouteError6, RouteInfo6};
 pub use router::PrefixInfo;
 pub(crate) use router::{RouteOption, RouterAdvert, advert as router_advert, rest as link_advert};
 pub use scope::group_scope;
+pub(crate) use select::Prefer;
 pub use settings::TokenError;
 pub(crate) use settings::{
     change_link, check_conf, check_link_change, conf, set_conf, set_stable_secret, stable_secret,

@@ -9,7 +9,7 @@ use super::idev::BORN_GROUPS;
 use super::lookup::{Flow6, LOOPBACK, by_rules};
 use super::route::{RouteError6, rtn};
 use super::scope::{level, scope};
-use super::{Inet6, select};
+use super::{Inet6, Prefer, select};
 use crate::dev::Link;
 use crate::fib::Metrics;
 use crate::l3::{Path, RouteId};
@@ -132,9 +132,9 @@ pub(crate) fn target(ns: Ns<'_>, ifindex: u32, addr: Ipv6Addr) -> Option<Target>
 }
 
 /// The address to send from (`ipv6_dev_get_saddr`).
-pub(crate) fn source(ns: Ns<'_>, dst: Ipv6Addr, oif: u32) -> Option<Ipv6Addr> {
+pub(crate) fn source(ns: Ns<'_>, dst: Ipv6Addr, oif: u32, prefer: Prefer) -> Option<Ipv6Addr> {
     let inet6 = ns.state().peek_inet6()?;
-    select::source(&ns.state().links, &inet6, dst, oif)
+    select::source(&ns.state().links, &inet6, dst, oif, prefer)
 }
 
 /// The link-local address of a device, if it is in use (`ipv6_get_lladdr`).

@@ -230,6 +230,9 @@ pub enum RouteError6 {
     /// A link-local router without a device.
     #[error("Egress device not specified")]
     NoEgress,
+    /// A router that is on the link of a device, it is said, and by the main table on another's.
+    #[error("Nexthop has invalid gateway or device mismatch")]
+    NotOnlink,
     /// A router behind the loopback.
     #[error("Egress device can not be loopback device for this route.")]
     LoopbackEgress,
@@ -254,6 +257,9 @@ pub enum RouteError6 {
     /// To be deleted: no such route.
     #[error("no such route")]
     NotFound,
+    /// To be deleted: no default route.
+    #[error("no default route")]
+    NoDefault,
     /// One of several nexthops has no router.
     #[error("Device only routes can not be added for IPv6 using the multipath API.")]
     DeviceOnly,
@@ -293,6 +299,7 @@ impl RouteError6 {
             | Self::BadGateway
             | Self::LocalGateway
             | Self::NoEgress
+            | Self::NotOnlink
             | Self::LoopbackEgress
             | Self::BadSource
             | Self::DeviceOnly
@@ -306,7 +313,7 @@ impl RouteError6 {
             Self::Disabled | Self::Prohibited => 13,
             Self::UnreachableGateway | Self::HostUnreachable => 113,
             Self::Exists => 17,
-            Self::NothingToReplace | Self::NoneOfThatMetric => 2,
+            Self::NothingToReplace | Self::NoneOfThatMetric | Self::NoDefault => 2,
             Self::NoTable | Self::NotFound => 3,
             Self::NetUnreachable => 101,
         }
@@ -323,6 +330,7 @@ impl RouteError6 {
             Self::BadGateway => "Invalid gateway address",
             Self::LocalGateway => "Gateway can not be a local address",
             Self::NoEgress => "Egress device not specified",
+            Self::NotOnlink => "Nexthop has invalid gateway or device mismatch",
             Self::LoopbackEgress => "Egress device can not be loopback device for this route.",
             Self::BadSource => "Invalid source address",
             Self::NothingToReplace => "Can not replace route - no match found",

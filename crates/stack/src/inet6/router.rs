@@ -9,7 +9,7 @@ use super::conf::{MIN_MTU, devconf};
 use super::idev::{FOREVER, Ifa6, PROTO_KERNEL_RA, ifa_flag};
 use super::prefix::Prefix6;
 use super::route::{METRIC_ADDRCONF, METRIC_USER, PROTO_KERNEL, PROTO_RA, Route6, rtn, table};
-use super::{Inet6Notice, Timer, addr, change, config};
+use super::{Inet6Notice, Timer, addr, change, config, temporary};
 use crate::Notice;
 use crate::clock;
 use crate::dev::{IfFlags, Link};
@@ -320,6 +320,7 @@ fn address(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, (addr, stable): (I
         (ifa.preferred_lft, ifa.updated) = (info.preferred, now);
         ifa.flags &= !ifa_flag::DEPRECATED;
         addr::prolong(rtnl, ns, link, ifa);
+        temporary::manage(rtnl, ns, link, addr, false);
         return;
     }
     let most = usize::try_from(setting(ns, link, devconf::MAX_ADDRESSES)).unwrap_or(0);
@@ -334,6 +335,7 @@ fn address(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, (addr, stable): (I
     (ifa.valid_lft, ifa.preferred_lft) = (info.valid, info.preferred);
     (ifa.proto, ifa.updated) = (PROTO_KERNEL_RA, now);
     addr::add_of_router(rtnl, ns, link, ifa);
+    temporary::manage(rtnl, ns, link, addr, true);
 }
 
 /// Who begins to forward is a router himself: those that he was told of are none for him (`rt6_purge_dflt_routers`).

@@ -10,8 +10,29 @@ use super::label::Labels;
 use super::scope::{level, scope};
 use crate::dev::Links;
 
+/// Whether a temporary address is to be sent from, where there is one (RFC 5014).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Prefer {
+    /// As the device that has it is set.
+    #[default]
+    Usual,
+    Temporary,
+    Public,
+}
+
+impl Prefer {
+    /// What a socket's `IPV6_ADDR_PREFERENCES` say.
+    pub(crate) const fn of(preferences: i32) -> Self {
+        match preferences & 3 {
+            1 => Self::Temporary,
+            2 => Self::Public,
+            _ => Self::Usual,
+        }
+    }
+}
+
 /// The address with which to send to `dst` by device `oif`; `None` if there is none (`ipv6_dev_get_saddr`).
-pub(crate) fn source(links: &Links, inet6: &Inet6, dst: Ipv6Addr, oif: u32) -> Option<Ipv6Addr> {
+pub(crate) fn source(links: &Links, inet6: &Inet6, dst: Ipv6Addr, oif: u32, prefer: Prefer) -> Option<Ipv6Addr> {
     let born;
     let labels = match &inet6.labels {
         Some(labels) => labels,
@@ -20,7 +41,7 @@ pub(crate) fn source(links: &Links, inet6: &Inet6, dst: Ipv6Addr, oif: u32) -> O
             &born
         }
     };
-    let asked = Asked { dst, oif, labels };
+    let asked = Asked { dst, oif, labels, prefer, inet6 };
     let own_only = dst.is_multicast()
         || scope(dst) <= level::LINK
         || links.by_index(oif).is_some_and(|link| inet6.dev_conf(&link, devconf::USE_OIF_ADDRS_ONLY) != 0);
@@ -42,10 +63,13 @@ struct Asked<'l> {
     dst: Ipv6Addr,
     oif: u32,
     labels: &'l Labels,
+    prefer: Prefer,
+    inet6: &'l Inet6,
 }
 
 impl Asked<'_> {
-    /// Rule by rule; `Greater` if the first is the better one.
+    /// Rule by rule; `Greater` if the first is the better one. That home addresses are better (rule 4) is so with mobile IPv6,
+    /// which is not here.
     fn compare(&self, (on_a, a): (u32, &Ifa6), (on_b, b): (u32, &Ifa6)) -> Ordering {
         let dst_scope = scope(self.dst);
         // A scope that reaches far enough is better the smaller it is; one that does not, the larger.
@@ -64,10 +88,22 @@ impl Asked<'_> {
             .cmp(&(b.addr == self.dst))
             .then_with(|| fit(a).cmp(&fit(b)))
             .then_with(|| usual(a).cmp(&usual(b)))
-            .then_with(|| a.has(ifa_flag::HOMEADDRESS).cmp(&b.has(ifa_flag::HOMEADDRESS)))
             .then_with(|| (on_a == self.oif).cmp(&(on_b == self.oif)))
             .then_with(|| (label(on_a, a.addr) == wanted).cmp(&(label(on_b, b.addr) == wanted)))
-            .then_with(|| b.has(ifa_flag::TEMPORARY).cmp(&a.has(ifa_flag::TEMPORARY)))
+            .then_with(|| self.is_preferred(on_a, a).cmp(&self.is_preferred(on_b, b)))
             .then_with(|| common(a).cmp(&common(b)))
+    }
+
+    /// Rule 7: temporary addresses, or others.
+    fn is_preferred(&self, on: u32, ifa: &Ifa6) -> bool {
+        let temporary = match self.prefer {
+            Prefer::Temporary => true,
+            Prefer::Public => false,
+            Prefer::Usual => {
+                let idev = self.inet6.dev(on);
+                idev.and_then(|idev| idev.conf.get(devconf::USE_TEMPADDR)).is_some_and(|used| used > 1)
+            }
+        };
+        ifa.has(ifa_flag::TEMPORARY) == temporary
     }
 }

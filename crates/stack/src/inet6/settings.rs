@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::conf::{self, devconf, gen_mode, has_inet6};
 use super::{Inet6, anycast, config, dad, groups, router};
-use crate::dev::{IfFlags, Inet6Conf, Link, LinkRefused};
+use crate::dev::{IfFlags, Link, LinkRefused};
 use crate::errno;
 use crate::inet::{InetNotice, Netconf, NetconfPart};
 use crate::rtnl::Rtnl;
@@ -32,9 +32,8 @@ pub(crate) fn conf(ns: Ns<'_>, of: ConfOf, number: usize) -> Option<i32> {
 /// # Errors
 /// The errno of the write.
 pub(crate) fn check_conf(ns: Ns<'_>, of: ConfOf, number: usize, value: i32) -> Result<(), i32> {
-    let known = (0..Inet6Conf::DEFAULT.0.len()).contains(&number);
     match number {
-        _ if !known => Err(errno::ENOENT),
+        _ if conf::built_in(false, number).is_none() => Err(errno::ENOENT),
         devconf::MC_FORWARDING => Err(errno::EINVAL),
         devconf::MTU => {
             let max = match of {

@@ -130,6 +130,39 @@ impl World {
 const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
+fn a_temporary_address_has_a_successor_before_its_day_is_over() {
+    let world = World::new();
+    let va = world.device("va");
+    for (number, value) in [(devconf::USE_TEMPADDR, 2), (devconf::ACCEPT_DAD, 0), (devconf::MAX_DESYNC_FACTOR, 0)] {
+        world.set(ConfOf::Dev(va), number, value);
+    }
+    world.up(va);
+    world.add(va, "2001:db8::1/64", |ifa| ifa.flags = ifa_flag::MANAGETEMPADDR).unwrap();
+    let temporary = || {
+        let rtnl = world.stack.rtnl(Origin::KERNEL);
+        let inet6 = rtnl.ns(&world.net).unwrap().state().inet6.read();
+        let all = inet6.dev(va).unwrap().addrs.iter().filter(|ifa| ifa.has(ifa_flag::TEMPORARY));
+        all.map(|ifa| (ifa.addr, ifa.has(ifa_flag::DEPRECATED))).collect::<Vec<_>>()
+    };
+    let mut known = temporary();
+    assert!(matches!(known[..], [(_, false)]));
+    // It is preferred for a day, less the seconds that a successor takes, and valid for a week: each day there is one more, and
+    // one less in the end.
+    for day in 1..12 {
+        world.pass(Duration::from_secs(86_400 - 700));
+        let before = temporary();
+        assert_eq!(before[0].0, known[0].0, "day {day}: too soon");
+        world.pass(SECOND * 700);
+        let after = temporary();
+        assert_ne!(after[0].0, known[0].0, "day {day}: too late");
+        let usable = after.iter().filter(|(_, deprecated)| !deprecated).count();
+        assert!((1..=2).contains(&usable), "day {day}: {after:?}");
+        assert!((day.min(6) + 1..=8).contains(&after.len()), "day {day}: {after:?}");
+        known = after;
+    }
+}
+
+#[test]
 fn the_loopback_has_its_address_while_it_is_up() {
     let world = World::new();
     world.up(1);
@@ -292,11 +325,11 @@ fn a_small_mtu_ends_ipv6_until_it_grows() {
     let world = World::new();
     let va = world.device("va");
     world.up(va);
-    world.event(va, NetdevEvent::ChangeMtu, |link| link.mtu = 1000);
+    world.event(va, NetdevEvent::ChangeMtu(1500), |link| link.mtu = 1000);
     assert_eq!((world.routes(), world.flags("fe80::ff:fe11:2233")), (Vec::new(), None));
-    assert_eq!(world.add(va, "2001:db8::1/64", |_| {}), Err(AddrError6::NoDevice));
-    world.event(va, NetdevEvent::ChangeMtu, |link| link.mtu = 900);
-    world.event(va, NetdevEvent::ChangeMtu, |link| link.mtu = 1500);
+    assert_eq!(world.add(va, "2001:db8::1/64", |_| {}), Err(AddrError6::NoInet6));
+    world.event(va, NetdevEvent::ChangeMtu(1000), |link| link.mtu = 900);
+    world.event(va, NetdevEvent::ChangeMtu(900), |link| link.mtu = 1500);
     assert_eq!(world.routes(), [format!("fe80::/64 {va}"), format!("ff00::/8 {va}")]);
 }
 

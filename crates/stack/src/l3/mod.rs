@@ -38,6 +38,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use crate::dev::Link;
+use crate::inet6::Prefer;
 use crate::l2::{Cx, Frame, PacketType, ethertype};
 use crate::mib::{Ip, Ip6};
 
@@ -64,6 +65,8 @@ pub(crate) struct Flow {
     /// The source need not be an address of ours (`IP_TRANSPARENT`, and raw sockets that write it themselves; with
     /// `IP_FREEBIND` it may be bound to, and no more). Of IPv6 nobody asks.
     pub(crate) any_source: bool,
+    /// Which of our addresses is to be the source, if it is not decided.
+    pub(crate) prefer: Prefer,
 }
 
 impl Flow {
@@ -83,6 +86,7 @@ impl Flow {
             flow_label: 0,
             on_link: false,
             any_source: false,
+            prefer: Prefer::Usual,
         }
     }
 }

@@ -13,7 +13,7 @@ use super::sock::{Caller, IPPROTO_ICMP, IPPROTO_ICMPV6, Kind, Proto, Sock, State
 use super::times::Asked;
 use super::{ping, raw, udp};
 use crate::errno;
-use crate::inet6;
+use crate::inet6::{self, Prefer};
 use crate::l2::{Cx, Frame, Stamps};
 use crate::l3::{Flow, Header, PmtuDiscovery, Reach, Route, icmp_sent, ip_output, no_way, route_output};
 use crate::sysctl;
@@ -117,6 +117,7 @@ impl Plan {
                 uid: sock.uid,
                 on_link: options.is_on(Opt::DONTROUTE),
                 any_source: state.is_transparent() || (raw && writes_header),
+                prefer: if v4 { Prefer::Usual } else { Prefer::of(options.get(Opt::IPV6_ADDR_PREFERENCES)) },
                 ..Flow::to(ip)
             },
             header,

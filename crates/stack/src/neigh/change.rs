@@ -14,6 +14,7 @@ use super::update::{Around, Said};
 use super::{NeighNotice, Timer, gc, output, solicit};
 use crate::dev::{HwAddr, IfFlags, Link};
 use crate::errno;
+use crate::inet6;
 use crate::notice::Notice;
 use crate::rtnl::{self, Rtnl};
 use crate::state::Ns;
@@ -167,9 +168,12 @@ impl Rtnl<'_> {
             _ => None,
         };
         if new.flags.has(NeighFlags::PROXY) {
-            return new_proxy(ns, link.as_deref(), new);
+            return new_proxy(self, ns, link.as_deref(), new);
         }
         let link = link.ok_or(NeighError::DeviceNotSpecified)?;
+        if new.key.dst.is_ipv6() && !kind::allows6(ns, &link) {
+            return Err(NeighError::NoInet6);
+        }
         let around = around(self, ns, &link, NeighFamily::of(&new.key.dst));
         let old = ns.peek_neigh().and_then(|table| table.find(link.index(), new.key.dst).cloned());
         let plan = match old {
@@ -283,9 +287,15 @@ impl Rtnl<'_> {
     /// As [`Rtnl::del_neigh`].
     pub fn del_proxy(&mut self, net: &Net, key: ProxyKey) -> Result<(), NeighError> {
         let ns = self.ns(net).ok_or(NeighError::NoDevice)?;
-        device(ns, key.ifindex)?;
+        let link = device(ns, key.ifindex)?;
         let known = ns.peek_neigh().is_some_and(|table| table.proxy(key.ifindex, key.dst).is_some());
-        if known && ns.neigh.write().remove_proxy(key.ifindex, key.dst) { Ok(()) } else { Err(NeighError::NotFound) }
+        if !known || !ns.neigh.write().remove_proxy(key.ifindex, key.dst) {
+            return Err(NeighError::NotFound);
+        }
+        if let (Some(link), IpAddr::V6(dst)) = (link, key.dst) {
+            inet6::leave_group(self, ns, &link, inet6::solicited_node(dst));
+        }
+        Ok(())
     }
 
     /// Puts an entry's next moment on the clock.
@@ -341,20 +351,22 @@ impl Entry {
     }
 }
 
-fn new_proxy(ns: Ns<'_>, link: Option<&Link>, new: &NewNeigh<'_>) -> Result<(), NeighError> {
+fn new_proxy(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: Option<&Link>, new: &NewNeigh<'_>) -> Result<(), NeighError> {
     if new.flags.ext() != 0 {
         return Err(NeighError::BadFlags);
     }
-    if let IpAddr::V6(dst) = new.key.dst {
-        let link = link.ok_or(NeighError::NoProxy)?;
-        kind::born(ns, link, IpAddr::V6(dst)).map_err(|_| NeighError::NoProxy)?;
+    if new.key.dst.is_ipv6() && !link.is_some_and(kind::has_inet6) {
+        return Err(NeighError::NoProxy);
     }
-    let protocol = match ns.peek_neigh() {
-        Some(table) if new.protocol == 0 => table.proxy(new.key.ifindex, new.key.dst).map_or(0, |p| p.protocol),
-        _ => new.protocol,
-    };
-    let proxy = NeighProxy { id: 0, dst: new.key.dst, ifindex: new.key.ifindex, flags: new.flags, protocol };
+    let known = ns.peek_neigh().and_then(|table| table.proxy(new.key.ifindex, new.key.dst).map(|p| p.protocol));
+    let protocol = if new.protocol == 0 { known.unwrap_or(0) } else { new.protocol };
+    let permanent = new.state.is(NeighState::PERMANENT);
+    let proxy = NeighProxy { id: 0, dst: new.key.dst, ifindex: new.key.ifindex, flags: new.flags, protocol, permanent };
     ns.neigh.write().put_proxy(proxy);
+    // Who asks for the neighbour is heard (`pndisc_constructor`).
+    if let (Some(link), IpAddr::V6(dst), None) = (link, new.key.dst, known) {
+        inet6::join_group(rtnl, ns, link, inet6::solicited_node(dst));
+    }
     Ok(())
 }
 

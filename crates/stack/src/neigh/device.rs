@@ -1,5 +1,6 @@
 //! Entries go with the device, its address, and mostly with its carrier.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::change::{peek, take};
@@ -44,8 +45,20 @@ pub(crate) fn netdev_event(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, ev
 /// All entries of a family on a device go, and what it answers for (`neigh_ifdown`).
 pub(crate) fn ifdown(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, ifindex: u32, family: NeighFamily) {
     flush(rtnl, ns, ifindex, family, |_| true);
-    if ns.peek_neigh().is_some() {
-        ns.neigh.write().remove_proxies(ifindex, family);
+    end_proxies(rtnl, ns, ifindex, family, false);
+}
+
+/// The device answers for nobody any more, but for those that are permanent, if they are `kept`.
+fn end_proxies(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, ifindex: u32, family: NeighFamily, kept: bool) {
+    if ns.peek_neigh().is_none() {
+        return;
+    }
+    let gone = ns.neigh.write().remove_proxies(ifindex, family, kept);
+    let Some(link) = ns.links.by_index(ifindex) else { return };
+    for dst in gone {
+        if let IpAddr::V6(dst) = dst {
+            inet6::leave_group(rtnl, ns, &link, inet6::solicited_node(dst));
+        }
     }
 }
 
@@ -61,7 +74,7 @@ fn changed(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
         if !link.carrier && link.is_up() && evicts(ns, link, family) {
             let kept = |e: &Entry| e.state.is(NeighState::PERMANENT) || e.flags.has(NeighFlags::EXT_VALIDATED);
             flush(rtnl, ns, link.index(), family, |e| !kept(e));
-            ns.neigh.write().remove_proxies(link.index(), family);
+            end_proxies(rtnl, ns, link.index(), family, true);
         }
     }
 }

@@ -209,4 +209,6 @@ pub struct NeighProxy {
     pub flags: NeighFlags,
     /// `RTPROT_*`.
     pub protocol: u8,
+    /// It stays when the device loses its carrier.
+    pub permanent: bool,
 }

@@ -44,13 +44,23 @@ pub(super) fn key(link: &Link, dst: IpAddr) -> IpAddr {
     }
 }
 
+/// Whether the device does IPv6 at all, so that it may answer for others.
+pub(super) fn has_inet6(link: &Link) -> bool {
+    link.mtu >= MIN_MTU6 || link.stored_flags.contains(IfFlags::LOOPBACK)
+}
+
+/// Whether it has neighbours of IPv6 (`ndisc_allow_add`).
+pub(super) fn allows6(ns: Ns<'_>, link: &Link) -> bool {
+    has_inet6(link) && !inet6_disabled(ns, link)
+}
+
 /// Makes up what is known of `dst` on `link`.
 pub(super) fn born(ns: Ns<'_>, link: &Link, dst: IpAddr) -> Result<Born, NoProtocol> {
     let dst = key(link, dst);
     let kind = match dst {
         IpAddr::V4(_) if link.mtu < MIN_MTU4 => return Err(NoProtocol::V4),
         IpAddr::V4(dst) => kind4(ns, dst),
-        IpAddr::V6(_) if link.mtu < MIN_MTU6 || inet6_disabled(ns, link) => return Err(NoProtocol::V6),
+        IpAddr::V6(_) if !allows6(ns, link) => return Err(NoProtocol::V6),
         IpAddr::V6(dst) if dst.is_multicast() => MULTICAST,
         IpAddr::V6(_) if link.stored_flags.contains(IfFlags::LOOPBACK) => LOCAL,
         IpAddr::V6(_) => UNICAST,

@@ -169,11 +169,14 @@ impl Neighbours {
         id.and_then(|id| self.proxies.remove(&id)).is_some()
     }
 
-    pub(super) fn remove_proxies(&mut self, ifindex: u32, family: NeighFamily) {
-        let found: Vec<_> = self.proxy_index.range(stretch(ifindex, family)).map(|(key, _)| *key).collect();
-        for (ifindex, dst) in found {
-            self.remove_proxy(ifindex, dst);
+    /// Those of a device go, but the permanent ones if these are `kept`; says for whom they were.
+    pub(super) fn remove_proxies(&mut self, ifindex: u32, family: NeighFamily, kept: bool) -> Vec<IpAddr> {
+        let of_device = self.proxy_index.range(stretch(ifindex, family)).filter_map(|(_, id)| self.proxies.get(id));
+        let found: Vec<_> = of_device.filter(|proxy| !(kept && proxy.permanent)).map(|proxy| proxy.dst).collect();
+        for dst in &found {
+            self.remove_proxy(ifindex, *dst);
         }
+        found
     }
 
     pub(super) fn proxies_since(&self, from: u64) -> impl Iterator<Item = &NeighProxy> {

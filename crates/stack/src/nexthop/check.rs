@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::group::{Group, GroupConfig, Resilient};
 use super::{Nexthop, NexthopConfig, NexthopError, NexthopKind, Nexthops};
-use crate::fib::{Gateway, HopConfig, LOOPBACK_IFINDEX, RT_TABLE_MAIN, check_hop, hop_flag, scope};
+use crate::fib::{Gateway, HopConfig, LOOPBACK_IFINDEX, check_hop, hop_flag, scope};
 use crate::inet6::{self, Nexthop6};
 use crate::rtnl::Rtnl;
 use crate::rules::Family;
@@ -53,7 +53,7 @@ fn single(rtnl: &Rtnl<'_>, ns: Ns<'_>, config: &NexthopConfig) -> Result<Nexthop
             _ => None,
         };
         let hop = Nexthop6 { oif, gateway, onlink: config.flags & hop_flag::ONLINK != 0, weight: 1 };
-        inet6::check_hop(ns, rtnl.now(), RT_TABLE_MAIN, &hop)?;
+        inet6::check_hop(ns, rtnl.now(), 0, &hop)?;
         scope::LINK
     } else {
         let gateway = match config.gateway {

@@ -82,7 +82,7 @@ impl From<RouteError> for NexthopError {
         match error {
             RouteError::FdbNexthop => Self::FdbRoutes,
             RouteError::BadGatewayType => Self::GatewayType,
-            RouteError::HopDeviceDown | RouteError::DeviceDown => Self::DeviceDown,
+            RouteError::HopDeviceDown | RouteError::GatewayDown | RouteError::DeviceDown => Self::DeviceDown,
             RouteError::HostScopeMultipath => Self::HostScopeMultipath,
             RouteError::HostScopeGateway => Self::HostScopeGateway,
             RouteError::NoSuchDevice => Self::Device,

@@ -20,8 +20,8 @@ pub(crate) enum NetdevEvent {
     Down,
     /// Its carrier or operational state changed, or flags that are not `UP`.
     Change,
-    /// Its MTU changed.
-    ChangeMtu,
+    /// Its MTU changed; what it was.
+    ChangeMtu(u32),
     /// Its link-layer address changed.
     ChangeAddr,
     /// It has another name.

@@ -7,6 +7,7 @@ use pernet::Net;
 use super::rule::{Action, Family, Rule, RuleView, rule_flag};
 use super::{RuleNotice, Rules};
 use crate::fib::refusals;
+use crate::inet6;
 use crate::notice::Notice;
 use crate::rtnl::Rtnl;
 
@@ -98,12 +99,15 @@ impl Rtnl<'_> {
                 Family::Inet6 => return Err(RuleError::NoTable),
             };
         }
+        if rule.action == Action::TO_TABLE && !rule.l3mdev && family == Family::Inet6 {
+            inet6::make_table(ns, rule.table);
+        }
         let rule = Arc::new(rule);
         let mut all: Vec<_> = list.iter().cloned().collect();
         let at = all.partition_point(|other| other.pref <= rule.pref);
         all.insert(at, Arc::clone(&rule));
         let view = RuleView::of(ns, &rule, &all);
-        ns.rules.write().set(family, all);
+        ns.rules.write().set(family, all, true);
         self.notify(ns, Notice::Rule(RuleNotice::New(view)));
         Ok(())
     }
@@ -115,6 +119,10 @@ impl Rtnl<'_> {
     pub fn del_rule(&mut self, net: &Net, asked: &Rule, has_pref: bool) -> Result<(), RuleError> {
         let Some(ns) = self.ns(net) else { return Err(RuleError::NoSuchNamespace) };
         let list = super::current(ns, asked.family);
+        // As if it were to be added.
+        if asked.action == Action::GOTO && asked.goto <= if has_pref { asked.pref } else { default_pref(&list) } {
+            return Err(RuleError::BackwardGoto);
+        }
         let fits = |rule: &Arc<Rule>| (!has_pref || rule.pref == asked.pref) && Asked(asked).fits(rule);
         let at = list.iter().position(fits).ok_or(RuleError::NotFound)?;
         let rule = Arc::clone(&list[at]);
@@ -124,7 +132,7 @@ impl Rtnl<'_> {
         let view = RuleView::of(ns, &rule, &list);
         let mut rest: Vec<_> = list.iter().cloned().collect();
         rest.remove(at);
-        ns.rules.write().set(asked.family, rest);
+        ns.rules.write().set(asked.family, rest, asked.family == Family::Inet);
         self.notify(ns, Notice::Rule(RuleNotice::Del(view)));
         Ok(())
     }
@@ -145,9 +153,10 @@ fn default_pref(list: &[Arc<Rule>]) -> u32 {
 }
 
 impl Rules {
-    fn set(&mut self, family: Family, list: Vec<Arc<Rule>>) {
+    /// `custom`: rules are asked from now on, and not the tables that there are from the beginning.
+    fn set(&mut self, family: Family, list: Vec<Arc<Rule>>, custom: bool) {
         self.of[family as usize] = Arc::new(list);
-        self.custom[family as usize] = true;
+        self.custom[family as usize] |= custom;
         self.generation = self.generation.wrapping_add(1);
     }
 }

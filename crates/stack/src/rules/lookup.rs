@@ -44,8 +44,9 @@ pub(crate) fn lookup<T>(
     packet: &Selectors,
     mut ask: impl FnMut(u32, &Rule) -> Verdict<T>,
 ) -> Verdict<T> {
-    // A namespace whose rules nobody touched: no need to look at them.
-    if ns.peek_rules().is_none() {
+    // Where nobody has added a rule, or taken one of IPv4's away, they are not looked at: IPv6 asks the main table even where its
+    // rule is gone.
+    if !super::has_custom(ns, family) {
         let plain = Rule::new(family);
         let tables: &[u32] = if family == Family::Inet { &[255, 254, 253] } else { &[255, 254] };
         for table in tables {

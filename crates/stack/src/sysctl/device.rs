@@ -93,7 +93,10 @@ const CONF6: &[(&str, usize, Kind)] = &[
     ("optimistic_dad", 23, INT),
     ("proxy_ndp", 22, INT),
     ("ra_defrtr_metric", 52, Kind::Int(1, u32::MAX as i64)),
+    ("ra_honor_pio_life", 253, BOOL),
+    ("ra_honor_pio_pflag", 254, BOOL),
     ("regen_max_retry", 13, INT),
+    ("regen_min_advance", 255, INT),
     ("router_probe_interval", 20, Kind::Seconds),
     ("router_solicitation_delay", 9, Kind::Seconds),
     ("router_solicitation_interval", 8, Kind::Seconds),
@@ -110,10 +113,6 @@ const CONF6: &[(&str, usize, Kind)] = &[
     ("use_optimistic", 34, INT),
     ("use_tempaddr", 10, INT),
 ];
-
-/// Settings of IPv6 that have no number: with what they are born.
-const CONF6_UNNUMBERED: &[(&str, i64, Kind)] =
-    &[("ra_honor_pio_life", 0, BOOL), ("ra_honor_pio_pflag", 0, BOOL), ("regen_min_advance", 2, INT)];
 
 /// Name, setting, what may be written.
 const NEIGH: &[(&str, NeighParm, Kind)] = &[
@@ -153,12 +152,12 @@ pub(super) fn exists(link: &Link, dir: &str) -> bool {
 
 /// The names in a device's directory.
 pub(super) fn names(dir: &str) -> impl Iterator<Item = (&'static str, u16)> {
-    let (conf, more, neigh): (&[_], &[_], &[_]) = match dir {
-        "ipv4/conf" => (CONF4, &[], &[]),
-        "ipv6/conf" => (CONF6, CONF6_UNNUMBERED, &[]),
-        _ => (&[], &[], NEIGH),
+    let (conf, neigh): (&[_], &[_]) = match dir {
+        "ipv4/conf" => (CONF4, &[]),
+        "ipv6/conf" => (CONF6, &[]),
+        _ => (&[], NEIGH),
     };
-    let names = conf.iter().map(|c| c.0).chain(more.iter().map(|c| c.0)).chain(neigh.iter().map(|c| c.0));
+    let names = conf.iter().map(|c| c.0).chain(neigh.iter().map(|c| c.0));
     names.map(|name| (name, mode(name)))
 }
 
@@ -173,7 +172,6 @@ pub(super) struct Setting {
 enum What {
     Conf4(usize),
     Conf6(usize),
-    Unnumbered(i64),
     Secret,
     Neigh(NeighFamily, NeighParm),
 }
@@ -184,10 +182,7 @@ pub(super) fn setting(dir: &str, of: ConfOf, file: &str) -> Option<Setting> {
     let (name, what, kind) = match dir {
         "ipv4/conf" => conf(CONF4).map(|(name, number, kind)| (name, What::Conf4(number), kind))?,
         "ipv6/conf" if file == STABLE_SECRET => (STABLE_SECRET, What::Secret, Kind::Key),
-        "ipv6/conf" => conf(CONF6).map(|(name, number, kind)| (name, What::Conf6(number), kind)).or_else(|| {
-            let own = CONF6_UNNUMBERED.iter().find(|c| c.0 == file)?;
-            Some((own.0, What::Unnumbered(own.1), own.2))
-        })?,
+        "ipv6/conf" => conf(CONF6).map(|(name, number, kind)| (name, What::Conf6(number), kind))?,
         _ => {
             let family = if dir.starts_with("ipv4") { NeighFamily::V4 } else { NeighFamily::V6 };
             let row = NEIGH.iter().find(|c| c.0 == file)?;
@@ -220,10 +215,6 @@ impl Setting {
         match self.what {
             What::Conf4(number) => inet::conf(ns, self.of, number).map(wide),
             What::Conf6(number) => inet6::conf(ns, self.of, number).map(wide),
-            What::Unnumbered(born) => {
-                let kept = ns.peek_sysctl().and_then(|s| s.of_devices.get(&(self.of, self.name)).copied());
-                Some(kept.unwrap_or(born))
-            }
             What::Neigh(family, parm) => Some(neigh::parm(ns, self.index(), family, parm).into()),
             What::Secret => None,
         }
@@ -256,9 +247,6 @@ impl Setting {
             What::Conf6(number) => {
                 inet6::check_conf(ns, self.of, number, narrow).map_err(SysctlError::Refused)?;
                 inet6::set_conf(rtnl, ns, self.of, number, narrow);
-            }
-            What::Unnumbered(_) => {
-                ns.sysctl.write().of_devices.insert((self.of, self.name), value);
             }
             What::Neigh(family, parm) => {
                 let narrow =

@@ -26,8 +26,6 @@ pub use path::SysctlNode;
 pub(crate) struct Sysctls {
     /// By place in the table.
     changed: BTreeMap<&'static str, Box<str>>,
-    /// Settings of devices that no other part keeps: by device, family and name.
-    of_devices: BTreeMap<(ConfOf, &'static str), i64>,
     /// Files of sysfs that nothing else depends on, as they read: by device and path.
     pub(crate) sysfs: BTreeMap<(u32, Box<str>), Box<str>>,
     /// Features of devices that were switched: wanted and active.
@@ -193,15 +191,11 @@ impl Rtnl<'_> {
 
 /// A device leaves: what was set for it goes.
 pub(crate) fn forget_device(ns: Ns<'_>, ifindex: u32) {
-    let of = ConfOf::Dev(ifindex);
-    let known = ns.peek_sysctl().is_some_and(|s| {
-        s.features.contains_key(&ifindex)
-            || s.of_devices.keys().any(|key| key.0 == of)
-            || s.sysfs.keys().any(|key| key.0 == ifindex)
-    });
+    let known = ns
+        .peek_sysctl()
+        .is_some_and(|s| s.features.contains_key(&ifindex) || s.sysfs.keys().any(|key| key.0 == ifindex));
     if known {
         let mut part = ns.sysctl.write();
-        part.of_devices.retain(|key, _| key.0 != of);
         part.features.remove(&ifindex);
         part.sysfs.retain(|key, _| key.0 != ifindex);
     }

@@ -10,7 +10,8 @@ use crate::state::{ConfOf, Ns};
 /// Something that a path names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SysctlNode {
-    /// A directory: names of what is in it, and whether that is a directory too; mode for files.
+    /// A directory: names of what is in it, in the order in which Linux lists them, and whether that is a directory too; mode
+    /// for files.
     Dir(Vec<(String, Option<u16>)>),
     /// A setting with this mode.
     File(u16),
@@ -64,7 +65,11 @@ pub(super) fn node(ns: Ns<'_>, path: &str) -> Option<SysctlNode> {
     Some(match find(ns, path)? {
         Found::Whole(_, mode, ..) => SysctlNode::File(mode),
         Found::Device(setting) => SysctlNode::File(setting.mode()),
-        Found::Dir => SysctlNode::Dir(list(ns, path)),
+        Found::Dir => {
+            let mut names = list(ns, path);
+            names.sort();
+            SysctlNode::Dir(names)
+        }
     })
 }
 

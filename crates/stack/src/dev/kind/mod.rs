@@ -202,6 +202,11 @@ pub(super) fn may_open(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) -> Res
     }
 }
 
+/// Whether a user may say that the device has a signal (`ndo_change_carrier`): of a tunnel, while a program has its other end.
+pub(super) fn may_carry(link: &Link) -> bool {
+    !matches!(link.data(), Some(KindData::Tun(tun)) if tun.queues == 0)
+}
+
 /// The device came up (`ndo_open`), as far as its kind cares.
 pub(super) fn open(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
     match link.data() {
@@ -424,9 +429,9 @@ fn below(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, upper: u32, lower: &Arc<Link>, event: 
             }
             watch::transfer(rtnl, ns, upper, lower);
         }
-        NetdevEvent::ChangeMtu if link.mtu > lower.mtu => {
+        NetdevEvent::ChangeMtu(_) if link.mtu > lower.mtu => {
             let mtu = lower.mtu;
-            rtnl.edit(ns, upper, Some(NetdevEvent::ChangeMtu), |link| link.mtu = mtu);
+            rtnl.edit(ns, upper, Some(NetdevEvent::ChangeMtu(link.mtu)), |link| link.mtu = mtu);
         }
         NetdevEvent::Unregister => rtnl.unregister(ns, &[upper]),
         _ => {}

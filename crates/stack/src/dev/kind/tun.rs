@@ -7,7 +7,7 @@ use pernet::{Net, NetHandle, NetRef};
 use super::{KindData, KindSpec, edit};
 use crate::dev::class::{ETHER, LinkClass, Queues};
 use crate::dev::request::{LinkChange, NewLink};
-use crate::dev::{HwAddr, IfFlags, Link, LinkRefused, OffloadLimits, watch};
+use crate::dev::{HwAddr, IfFlags, Inet6Conf, Link, LinkRefused, OffloadLimits, watch};
 use crate::errno;
 use crate::l2::{Cables, TunQueue};
 use crate::rtnl::Rtnl;
@@ -53,6 +53,7 @@ const MOST_QUEUES: u32 = 256;
 const BOTH: LinkClass = LinkClass {
     kind: Some("tun"),
     qdisc: "pfifo_fast",
+    sets_carrier: true,
     offload: OffloadLimits { tso_max_size: 65_536, ..ETHER.offload },
     ..ETHER
 };
@@ -63,6 +64,7 @@ const PLAIN: LinkClass = LinkClass {
     tx_queue_len: 500,
     address: HwAddr::EMPTY,
     broadcast: HwAddr::EMPTY,
+    inet6: &Inet6Conf::WITHOUT_LINK_LAYER,
     ..BOTH
 };
 const ETHERNET: LinkClass = LinkClass { max_mtu: 65_521, ..BOTH };

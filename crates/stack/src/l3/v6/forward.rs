@@ -7,6 +7,7 @@ use super::icmp::{self, code, ty};
 use super::list::Ipv6;
 use super::{input, output, redirect, route};
 use crate::dev::Link;
+use crate::fib::LOOPBACK_IFINDEX;
 use crate::inet6::{self, RouteError6, Way6, devconf};
 use crate::l2::{Cx, Frame, PacketType};
 use crate::l3::list::Protocol as _;
@@ -27,11 +28,13 @@ pub(super) fn ip6_forward(
     let count = |link: &Link, which| mib::on(cx.state, link, |mib| mib.ip.inc(which));
     // What routes say is told by hosts as well as by routers.
     let way = match found {
-        Ok(way) => way,
+        Ok(way) if way.local || way.multicast || way.oif != LOOPBACK_IFINDEX => way,
         Err(RouteError6::Blackhole) => return,
-        Err(error) => {
+        // The loopback leads nowhere but here.
+        refused => {
             count(link, Ip6::InNoRoutes);
-            let code = if error == RouteError6::Prohibited { code::PROHIBITED } else { code::NO_ROUTE };
+            let prohibited = matches!(refused, Err(RouteError6::Prohibited));
+            let code = if prohibited { code::PROHIBITED } else { code::NO_ROUTE };
             return refuse(&frame, ty::DEST_UNREACH, code, 0);
         }
     };

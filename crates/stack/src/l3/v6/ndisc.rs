@@ -8,7 +8,7 @@ use pernet::Origin;
 use super::header::{HLEN, Ipv6Header, next};
 use super::{icmp, redirect, router};
 use crate::dev::{HwAddr, IfFlags, Link};
-use crate::inet6::{self, Flow6, Target, devconf};
+use crate::inet6::{self, Flow6, Prefer, Target, devconf};
 use crate::l2::{Checksum, Cx, Frame, dev_queue_xmit, ethertype, hard_header};
 use crate::l3::{Received, internet_checksum, pseudo_header_sum};
 use crate::mib;
@@ -234,7 +234,7 @@ fn advertise(
 ) {
     let ns = cx.ns();
     let own = matches!(inet6::target(ns, link.index(), target), Some(Target::Own));
-    let src = if own { Some(target) } else { inet6::source(ns, dst, link.index()) };
+    let src = if own { Some(target) } else { inet6::source(ns, dst, link.index(), Prefer::Usual) };
     let Some(src) = src else { return };
     let mut message = vec![0; LEN];
     (message[0], message[4]) = (ty::NEIGHBOUR_ADVERT, flags);

@@ -4,11 +4,12 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use super::header::{FRAGMENT_LEN, FragmentHeader, HLEN, Ipv6Header, extension_len, next, unfragmentable};
+use super::icmp;
 use crate::dev::{IfFlags, Link};
 use crate::errno;
 use crate::inet6::{self, devconf};
 use crate::l2::{self, Checksum, Cx, Frame, PacketType, ethertype};
-use crate::l3::{Header, Reach, Route, cut, exceeds, finish_checksum, internet_checksum, pseudo_header_sum};
+use crate::l3::{Header, Quote, Reach, Route, cut, exceeds, finish_checksum, internet_checksum, pseudo_header_sum};
 use crate::mib::{self, Ip6};
 use crate::neigh;
 
@@ -156,6 +157,13 @@ fn output(cx: Cx<'_>, link: &Arc<Link>, route: &Route, loops: bool, mtu: Room, m
             if hop_limit == 0 || stays {
                 return Ok(());
             }
+        }
+        // The loopback leads nowhere but here: who sent it hears so (`ip6_pkt_discard_out`).
+        Reach::Unicast | Reach::Broadcast if link.stored_flags.contains(IfFlags::LOOPBACK) => {
+            mib::on(cx.state, link, |mib| mib.ip.inc(Ip6::OutNoRoutes));
+            let lost = Quote::of(&frame, link.index(), Reach::Unicast);
+            icmp::icmpv6_send(cx, lost, icmp::ty::DEST_UNREACH, icmp::code::NO_ROUTE, 0);
+            return Ok(());
         }
         Reach::Unicast | Reach::Broadcast => {}
     }

@@ -52,7 +52,7 @@ pub(in crate::l3) fn route_output(cx: Cx<'_>, flow: &Flow, dst: Ipv6Addr) -> Res
         // Linux looks for an address to send from before it minds that there is no way.
         // A device that there is not has no part in that.
         let device = if cx.state.links.by_index(flow.oif).is_some() { flow.oif } else { 0 };
-        let addressless = src.is_none() && inet6::source(ns, dst, device).is_none();
+        let addressless = src.is_none() && inet6::source(ns, dst, device, flow.prefer).is_none();
         if addressless && matches!(error.errno(), errno::ENETUNREACH) { errno::EADDRNOTAVAIL } else { error.errno() }
     })?;
     if flow.on_link && way.gateway.is_some() {
@@ -61,7 +61,7 @@ pub(in crate::l3) fn route_output(cx: Cx<'_>, flow: &Flow, dst: Ipv6Addr) -> Res
     let link = cx.state.links.by_index(way.oif).ok_or(errno::ENODEV)?;
     let src = match src.or(way.prefsrc) {
         Some(src) => src,
-        None => inet6::source(ns, dst, way.device_for_source()).ok_or(errno::EADDRNOTAVAIL)?,
+        None => inet6::source(ns, dst, way.device_for_source(), flow.prefer).ok_or(errno::EADDRNOTAVAIL)?,
     };
     if src.to_ipv4_mapped().is_some() {
         return Err(errno::EAFNOSUPPORT);

@@ -16,8 +16,9 @@ use super::sock::{BUFFER, Inner, Sock};
 use super::state::State;
 use crate::dev::Stack;
 use crate::errno;
+use crate::inet6::Prefer;
 use crate::l3::{self, PmtuDiscovery};
-use crate::l4::options::Options as Stored;
+use crate::l4::options::{Opt, Options as Stored};
 
 /// `TCP_*`, options of the level `IPPROTO_TCP`.
 mod name {
@@ -211,6 +212,11 @@ impl Options {
     /// What signs segments to a peer.
     pub(super) fn key_of(&self, peer: IpAddr) -> Option<&Md5Key> {
         self.md5.as_ref()?.of(peer)
+    }
+
+    /// Which address its connections are to begin at.
+    pub(super) fn prefer(&self) -> Prefer {
+        Prefer::of(self.stored.get(Opt::IPV6_ADDR_PREFERENCES))
     }
 
     /// The header of its packets.

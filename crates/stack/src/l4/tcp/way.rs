@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use super::options::Options;
 use super::segment;
 use super::sock::{Inner, Sock};
+use crate::inet6::Prefer;
 use crate::l2::Cx;
 use crate::l3::{self, Flow, Route};
 
@@ -78,6 +79,7 @@ impl Sock {
             uid: inner.uid,
             on_link: inner.options.dont_route,
             any_source: inner.options.transparent,
+            prefer: if src.is_some() { Prefer::Usual } else { inner.options.prefer() },
             ..Flow::to(dst)
         }
     }

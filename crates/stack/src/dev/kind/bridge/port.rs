@@ -248,7 +248,7 @@ fn adjust_mtu(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, master: u32) {
     let ports = ns.links.ports_of(master).into_iter().filter_map(|port| ns.links.by_index(port));
     let mtu = ports.map(|port| port.mtu).min().unwrap_or_else(|| link.class().mtu);
     if mtu != link.mtu {
-        rtnl.edit(ns, master, Some(NetdevEvent::ChangeMtu), |link| link.mtu = mtu);
+        rtnl.edit(ns, master, Some(NetdevEvent::ChangeMtu(link.mtu)), |link| link.mtu = mtu);
     }
 }
 
@@ -318,7 +318,7 @@ pub(in super::super) fn port_event(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<L
             disable(rtnl, ns, index);
             carrier(rtnl, ns, master);
         }
-        NetdevEvent::ChangeMtu => adjust_mtu(rtnl, ns, master),
+        NetdevEvent::ChangeMtu(_) => adjust_mtu(rtnl, ns, master),
         NetdevEvent::ChangeAddr => recalculate(rtnl, ns, master),
         _ => {}
     }
