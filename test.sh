@@ -9,7 +9,7 @@ step() { printf '\n== %s (%s s)\n' "$*" "$(($(date +%s) - begin))"; }
 step "what the tests need"
 wanted=
 for need in ip:iproute2 nstat:iproute2 ethtool:ethtool python3:python3 unshare:util-linux ps:procps cc:gcc \
-    strace:strace go:golang-go valgrind:valgrind ping:iputils-ping tcpdump:tcpdump traceroute:traceroute \
+    nc:netcat-openbsd strace:strace go:golang-go valgrind:valgrind ping:iputils-ping tcpdump:tcpdump traceroute:traceroute \
     tracepath:iputils-tracepath netstat:net-tools ifconfig:net-tools; do
     command -v "${need%%:*}" >/dev/null || wanted="$wanted ${need#*:}"
 done

@@ -139,6 +139,7 @@ scenarios! {
     links_moves
     links_set
     listings
+    local_within_main
     maddr4
     marks
     monitor

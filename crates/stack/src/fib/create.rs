@@ -4,12 +4,11 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use super::info::{FibInfo, Gateway, NextHop, hop_flag, route_type, scope};
-use super::lookup::{Flow4, FlowHop, fib_lookup, local_type};
-use super::{Insert, Metrics, RT_TABLE_LOCAL, RT_TABLE_MAIN, RouteError};
+use super::lookup::{Flow4, address_type, fib_lookup, in_table, type_in};
+use super::{Insert, Metrics, RT_TABLE_MAIN, RouteError};
 use crate::inet6::{self, Nexthop6};
 use crate::l3::RouteId;
 use crate::nexthop;
-use crate::rules::{self, Family};
 use crate::state::Ns;
 
 /// One way out, as a request names it (`struct rtnexthop` with its attributes).
@@ -300,7 +299,7 @@ fn through4(
         ..Flow4::default()
     };
     // First where the route itself is to stand, but for the main table, then everywhere.
-    let own = if matches!(table, 0 | RT_TABLE_MAIN) { None } else { in_own_table(ns, table, &flow) };
+    let own = if matches!(table, 0 | RT_TABLE_MAIN) { None } else { in_table(ns, table, &flow).ok().flatten() };
     let found = match own {
         Some(found) => found,
         None => fib_lookup(ns, &flow).map_err(|_| RouteError::BadGateway)?,
@@ -314,16 +313,6 @@ fn through4(
         return Err(RouteError::GatewayDown);
     }
     Ok((oif, found.info.scope))
-}
-
-/// What the route's own table says of its gateway. As long as nobody touched the rules, the local table is within the
-/// main one.
-fn in_own_table(ns: Ns<'_>, table: u32, flow: &Flow4) -> Option<FlowHop> {
-    let one = |table| super::lookup::in_table(ns, table, flow).ok().flatten();
-    if table != RT_TABLE_LOCAL || rules::has_custom(ns, Family::Inet) {
-        return one(table);
-    }
-    one(table).into_iter().chain(one(RT_TABLE_MAIN)).max_by_key(|found| found.dst_len)
 }
 
 fn through6(
@@ -340,29 +329,12 @@ fn through6(
     Ok((link.index(), scope::LINK))
 }
 
-/// What an address is when no table says anything.
-const fn plain_type(address: Ipv4Addr) -> u8 {
-    if address.is_multicast() {
-        route_type::MULTICAST
-    } else if address.is_broadcast() || address.is_unspecified() {
-        route_type::BROADCAST
-    } else {
-        route_type::UNICAST
-    }
-}
-
 /// Whether `src` is an address of this host, by the local table or by the route's own.
 fn is_prefsrc(ns: Ns<'_>, config: &RouteConfig, src: Ipv4Addr) -> bool {
     if config.kind == route_type::LOCAL && config.dst() == src {
         return true;
     }
-    let Some(fib) = ns.peek_fib() else { return false };
-    local_type(&fib, src) == route_type::LOCAL || super::lookup::type_in(&fib, config.table, src) == route_type::LOCAL
-}
-
-/// What an address is to this host (`inet_addr_type`).
-pub(crate) fn address_type(ns: Ns<'_>, address: Ipv4Addr) -> u8 {
-    ns.peek_fib().map_or_else(|| plain_type(address), |fib| local_type(&fib, address))
+    address_type(ns, src) == route_type::LOCAL || type_in(ns, config.table, src) == route_type::LOCAL
 }
 
 impl Insert {

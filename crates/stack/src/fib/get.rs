@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use pernet::Net;
 
-use super::create::address_type;
-use super::lookup::{Flow4, FlowHop, LOOPBACK_IFINDEX, fib_lookup};
+use super::lookup::{Flow4, FlowHop, LOOPBACK_IFINDEX, address_type, fib_lookup};
 use super::table::{Alias, Key};
 use super::{FibInfo, Gateway, NextHop, RT_TABLE_LOCAL, RT_TABLE_MAIN, RouteView, route_type, scope};
 use crate::dev::{IfFlags, Stack};
@@ -131,13 +130,11 @@ impl Stack {
         let mut used = None;
         let way =
             if query.iif == 0 { output(ns, query, How::default(), &mut used) } else { input(ns, query, &mut used) };
-        let answer = way?;
-        // As long as nobody touched the rules the local table is within the main one.
-        let merged = !rules::has_custom(ns, Family::Inet);
-        let shown = |table| if merged && table == RT_TABLE_LOCAL { RT_TABLE_MAIN } else { table };
+        // Only counters tell apart what the reverse path filter refuses.
+        let answer = way.map_err(|number| if number == errno::EXDEV { errno::EINVAL } else { number })?;
         if !query.fib_match {
             let tos = used.as_ref().map_or(0, |found| found.tos);
-            let mut answer = RouteAnswer { table: shown(answer.table), tos, ..answer };
+            let mut answer = RouteAnswer { tos, ..answer };
             if query.iif == 0 && answer.kind == route_type::UNICAST {
                 with_learned(self, state, query.dst, &mut answer);
             }
@@ -146,7 +143,7 @@ impl Stack {
         let found: FlowHop = used.ok_or(errno::EHOSTUNREACH)?;
         let alias = Alias { tos: found.tos, kind: found.kind, info: found.info };
         let key = Key::new(found.dst, found.dst_len);
-        Ok(RouteReply::Match(super::update::view(ns, shown(found.table), key, &alias)))
+        Ok(RouteReply::Match(super::update::view(ns, found.table, key, &alias)))
     }
 }
 
@@ -399,21 +396,24 @@ pub(crate) fn input(ns: Ns<'_>, query: &RouteQuery, used: &mut Option<FlowHop>) 
     *used = Some(found.clone());
     match found.kind {
         route_type::BROADCAST => {
-            validate_source(ns, query)?;
+            validate_source(ns, query, 0)?;
             return broadcast(found.table);
         }
         route_type::LOCAL => {
-            validate_source(ns, query)?;
+            validate_source(ns, query, 0)?;
             return Ok(to_here(found.table, route_type::LOCAL, None, Some(found.info), rtcf::LOCAL));
         }
         _ if !forwards => return Err(errno::EHOSTUNREACH),
         route_type::UNICAST => {}
         _ => return Err(errno::EINVAL),
     }
-    let near = validate_source(ns, query)?;
     let hop = choose(ns, &found, &flow);
-    // The sender could have handed it to the next router himself.
-    let redirect = hop.oif == query.iif && near && hop.gateway.is_some();
+    let near = validate_source(ns, query, hop.oif)?;
+    // The sender could have handed it to the next router himself, or to the host it is for.
+    let redirect = near
+        && redirects(ns, query.iif, hop.oif)
+        && (inet_conf(ns, hop.oif, conf::SHARED_MEDIA)
+            || inet::on_link(ns, hop.oif, src, if let Gateway::V4(gateway) = hop.gateway { gateway } else { src }));
     Ok(RouteAnswer {
         table: found.table,
         kind: found.kind,
@@ -436,16 +436,31 @@ fn input_group(ns: Ns<'_>, query: &RouteQuery) -> Result<RouteAnswer, i32> {
     Ok(to_here(RT_TABLE_MAIN, route_type::MULTICAST, None, None, rtcf::MULTICAST | rtcf::LOCAL))
 }
 
-/// Whether the packet may come from where it says (`fib_validate_source`), and if so whether the sender is on the link.
-fn validate_source(ns: Ns<'_>, query: &RouteQuery) -> Result<bool, i32> {
+/// Whether senders are told of nearer ways when a packet leaves by the device it came in by.
+fn redirects(ns: Ns<'_>, iif: u32, oif: u32) -> bool {
+    iif == oif && inet_conf(ns, oif, conf::SEND_REDIRECTS)
+}
+
+/// Whether a packet that is to leave by `oif`, 0 for this host, may come from where it says (`fib_validate_source`), and
+/// if so whether the sender is known to be on the link.
+fn validate_source(ns: Ns<'_>, query: &RouteQuery, oif: u32) -> Result<bool, i32> {
     let filter = inet::conf(ns, ConfOf::All, conf::RP_FILTER)
         .unwrap_or(0)
         .max(inet::conf(ns, ConfOf::Dev(query.iif), conf::RP_FILTER).unwrap_or(0));
+    let accept_local = inet_conf(ns, query.iif, conf::ACCEPT_LOCAL);
+    // Where nothing hangs on the way back, only who uses this host's own addresses is refused.
+    if filter == 0 && !redirects(ns, query.iif, oif) {
+        if accept_local {
+            return Ok(false);
+        }
+        if let Some(ours) = is_address(ns, query.src) {
+            return if ours { Err(errno::EINVAL) } else { Ok(false) };
+        }
+    }
     let flow = Flow4 { dst: query.src, src: query.dst, oif: 0, tos: query.tos, ..Flow4::default() };
     let Ok(back) = fib_lookup(ns, &flow) else {
         return if filter == 0 { Ok(false) } else { Err(errno::EXDEV) };
     };
-    let accept_local = inet_conf(ns, query.iif, conf::ACCEPT_LOCAL);
     if back.kind != route_type::UNICAST && (back.kind != route_type::LOCAL || !accept_local) {
         return Err(errno::EINVAL);
     }
@@ -457,9 +472,22 @@ fn validate_source(ns: Ns<'_>, query: &RouteQuery) -> Result<bool, i32> {
     }
 }
 
+/// Whether this host has the address (`inet_lookup_ifaddr`); `None` where rules or local routes that somebody made could
+/// say something else of it.
+fn is_address(ns: Ns<'_>, address: Ipv4Addr) -> Option<bool> {
+    if rules::has_custom(ns, Family::Inet) {
+        return None;
+    }
+    let Some(fib) = ns.peek_fib() else { return Some(false) };
+    let routes = fib.table(RT_TABLE_LOCAL).map_or(&[][..], |table| table.at(Key::new(address, 32)));
+    (!fib.has_custom_local()).then(|| routes.iter().any(|alias| alias.kind == route_type::LOCAL))
+}
+
 /// Numbers of the settings that are asked here (`IPV4_DEVCONF_*`).
 mod conf {
     pub(super) const FORWARDING: usize = 1;
+    pub(super) const SEND_REDIRECTS: usize = 6;
+    pub(super) const SHARED_MEDIA: usize = 7;
     pub(super) const RP_FILTER: usize = 8;
     pub(super) const ACCEPT_LOCAL: usize = 23;
     pub(super) const ROUTE_LOCALNET: usize = 26;

@@ -148,7 +148,7 @@ fn del(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Link, ifa: &Ifa4, all: &[Ifa4]) {
             rtnl.notify_caused(ns, Notice::Fib(FibNotice::Del(route)));
         }
     }
-    if super::create::address_type(ns, ifa.local) != route_type::LOCAL {
+    if super::address_type(ns, ifa.local) != route_type::LOCAL {
         lost_source(rtnl, ns, ifa.local);
     }
 }

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use pernet::Net;
 
-use super::create::address_type;
+use super::address_type;
 use super::metrics::{RTAX_ADVMSS, RTAX_RTT, RTAX_WINDOW};
 use super::{Gateway, Insert, Metrics, RouteConfig, RouteError, route_type, scope};
 use super::{RT_TABLE_MAIN, RTPROT_BOOT};

@@ -1,12 +1,12 @@
 //! Which route a packet takes (`fib_lookup`).
 
+use std::cmp::Reverse;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use super::create::is_error_type;
 use super::info::{FibInfo, NextHop, route_type};
 use super::table::{Alias, Key};
-use super::{Fib, RT_TABLE_LOCAL, error};
+use super::{RT_TABLE_DEFAULT, RT_TABLE_LOCAL, RT_TABLE_MAIN, error};
 use crate::errno;
 use crate::inet;
 use crate::rules::{self, Family, Selectors, Verdict};
@@ -73,11 +73,20 @@ pub(crate) struct FlowHop {
     pub(crate) usable: Vec<NextHop>,
 }
 
-/// Asks the rules in their order, and the tables they name.
+/// Asks the rules in their order, and the tables they name; as long as nobody touched the rules, the [`MERGED`] tables
+/// and the default one.
 ///
 /// # Errors
 /// A positive errno: `ENETUNREACH` if no route is found, else what the rule or route that ends the search says.
 pub(crate) fn fib_lookup(ns: Ns<'_>, flow: &Flow4) -> Result<FlowHop, i32> {
+    if !rules::has_custom(ns, Family::Inet) {
+        for ids in [&MERGED[..], &[RT_TABLE_DEFAULT]] {
+            if let Some(found) = in_tables(ns, ids, flow)? {
+                return Ok(found);
+            }
+        }
+        return Err(errno::ENETUNREACH);
+    }
     let selectors = Selectors {
         src: flow.src.into(),
         dst: flow.dst.into(),
@@ -104,44 +113,89 @@ pub(crate) fn fib_lookup(ns: Ns<'_>, flow: &Flow4) -> Result<FlowHop, i32> {
     }
 }
 
-/// The longest match in one table; `None` if there is none, or a route says to look elsewhere.
+/// As long as nobody touched the rules, the local table lies within the main one (`fib_trie_unmerge` parts them): of both
+/// the longest prefix counts, and the local one of two that are as long. It is then the main table that answers.
+const MERGED: [u32; 2] = [RT_TABLE_LOCAL, RT_TABLE_MAIN];
+
+/// The longest match in a table, or in those it is merged with; `None` if there is none, or a route says to look
+/// elsewhere.
 ///
 /// # Errors
 /// What a route that refuses says.
 pub(crate) fn in_table(ns: Ns<'_>, id: u32, flow: &Flow4) -> Result<Option<FlowHop>, i32> {
-    // What fits is taken out first: devices are looked at with no lock held.
-    let fits = |alias: &&Alias| (alias.tos == 0 || alias.tos == flow.tos) && alias.info.scope >= flow.scope;
-    let candidates: Vec<(Key, Alias)> = {
-        let Some(fib) = ns.peek_fib() else { return Ok(None) };
-        let Some(table) = fib.table(id) else { return Ok(None) };
-        let matches = table.matches(flow.dst);
-        matches.flat_map(|(key, aliases)| aliases.iter().filter(fits).map(move |a| (key, a.clone()))).collect()
-    };
-    for (key, alias) in candidates {
-        if alias.kind == route_type::THROW {
-            return Ok(None);
-        }
-        if let Some(number) = error::type_errno(alias.kind) {
-            return Err(number);
-        }
-        if alias.info.is_blackhole() {
-            return Err(errno::EINVAL);
-        }
-        let usable = usable(ns, &alias, flow);
-        if let Some(hop) = usable.first() {
-            return Ok(Some(FlowHop {
-                table: id,
-                dst: key.dst(),
-                dst_len: key.len(),
-                tos: alias.tos,
-                kind: alias.kind,
-                info: alias.info,
-                hop: Some(*hop),
-                usable,
-            }));
+    if MERGED.contains(&id) && !rules::has_custom(ns, Family::Inet) {
+        return in_tables(ns, &MERGED, flow);
+    }
+    in_tables(ns, &[id], flow)
+}
+
+/// As [`in_table`], in one table or in [`MERGED`] ones; the last of them is the one that answers.
+fn in_tables(ns: Ns<'_>, ids: &[u32], flow: &Flow4) -> Result<Option<FlowHop>, i32> {
+    let answering = ids.last().copied().unwrap_or_default();
+    // The longest match is nearly always the answer; the others are gathered only where it leads nowhere now.
+    let Some((longest, alias)) = longest(ns, ids, flow) else { return Ok(None) };
+    if let Some(found) = settles(ns, answering, longest, alias, flow) {
+        return found;
+    }
+    let mut matches = all(ns, ids, flow).into_iter();
+    matches.find_map(|(key, alias)| settles(ns, answering, key, alias, flow)).unwrap_or(Ok(None))
+}
+
+/// Whether a route serves the flow by its own selectors.
+fn fits(alias: &Alias, flow: &Flow4) -> bool {
+    (alias.tos == 0 || alias.tos == flow.tos) && alias.info.scope >= flow.scope
+}
+
+/// The longest match in the tables, of the one named first if two are as long. It is taken out of them: devices are
+/// looked at with no lock held.
+fn longest(ns: Ns<'_>, ids: &[u32], flow: &Flow4) -> Option<(Key, Alias)> {
+    let fib = ns.peek_fib()?;
+    let firsts = ids.iter().filter_map(|id| {
+        let mut matches = fib.table(*id)?.matches(flow.dst);
+        matches.find_map(|(key, aliases)| aliases.iter().find(|alias| fits(alias, flow)).map(|alias| (key, alias)))
+    });
+    let (key, alias) = firsts.reduce(|first, next| if next.0.len() > first.0.len() { next } else { first })?;
+    Some((key, alias.clone()))
+}
+
+/// Every match in the tables in the order in which they count, that of [`longest`] among them: another one may be the
+/// longest by now.
+fn all(ns: Ns<'_>, ids: &[u32], flow: &Flow4) -> Vec<(Key, Alias)> {
+    let Some(fib) = ns.peek_fib() else { return Vec::new() };
+    let mut all: Vec<(Key, Alias)> = Vec::new();
+    for table in ids.iter().filter_map(|id| fib.table(*id)) {
+        for (key, aliases) in table.matches(flow.dst) {
+            all.extend(aliases.iter().filter(|alias| fits(alias, flow)).map(|alias| (key, alias.clone())));
         }
     }
-    Ok(None)
+    // Stable: of the same length, those of the table named first stay before the others.
+    all.sort_by_key(|(key, _)| Reverse(key.len()));
+    all
+}
+
+/// What a matching route makes of the lookup: `None` if none of its ways out can be taken now, and the next best counts.
+fn settles(ns: Ns<'_>, table: u32, key: Key, alias: Alias, flow: &Flow4) -> Option<Result<Option<FlowHop>, i32>> {
+    if alias.kind == route_type::THROW {
+        return Some(Ok(None));
+    }
+    if let Some(number) = error::type_errno(alias.kind) {
+        return Some(Err(number));
+    }
+    if alias.info.is_blackhole() {
+        return Some(Err(errno::EINVAL));
+    }
+    let usable = usable(ns, &alias, flow);
+    let hop = *usable.first()?;
+    Some(Ok(Some(FlowHop {
+        table,
+        dst: key.dst(),
+        dst_len: key.len(),
+        tos: alias.tos,
+        kind: alias.kind,
+        info: alias.info,
+        hop: Some(hop),
+        usable,
+    })))
 }
 
 /// The ways out of a route that can be taken now.
@@ -171,21 +225,19 @@ pub(crate) fn ignores_linkdown(ns: Ns<'_>, oif: u32) -> bool {
 }
 
 /// What an address is to this host by its local table (`inet_addr_type`).
-pub(crate) fn local_type(fib: &Fib, address: Ipv4Addr) -> u8 {
+pub(crate) fn address_type(ns: Ns<'_>, address: Ipv4Addr) -> u8 {
     if address.is_multicast() {
         return route_type::MULTICAST;
     }
     if address.is_broadcast() || address.is_unspecified() {
         return route_type::BROADCAST;
     }
-    type_in(fib, RT_TABLE_LOCAL, address)
+    type_in(ns, RT_TABLE_LOCAL, address)
 }
 
-/// The type of the route to `address` in one table; unicast if there is none.
-pub(crate) fn type_in(fib: &Fib, table: u32, address: Ipv4Addr) -> u8 {
-    let Some(table) = fib.table(table) else { return route_type::UNICAST };
-    let first = table.matches(address).next();
-    let kind = first.and_then(|(_, aliases)| aliases.first()).map(|alias| alias.kind);
-    // What is refused says nothing of the address.
-    kind.filter(|kind| !is_error_type(*kind)).unwrap_or(route_type::UNICAST)
+/// The type of the route to `address` in one table; unicast if there is none. What is refused says nothing of the
+/// address.
+pub(crate) fn type_in(ns: Ns<'_>, table: u32, address: Ipv4Addr) -> u8 {
+    let flow = Flow4 { dst: address, ..Flow4::default() };
+    in_table(ns, table, &flow).ok().flatten().map_or(route_type::UNICAST, |found| found.kind)
 }

@@ -20,8 +20,8 @@ mod table;
 mod tables;
 mod update;
 
+pub(crate) use create::check_hop;
 pub use create::{HopConfig, RouteConfig};
-pub(crate) use create::{address_type, check_hop};
 pub use dump::{Dump4Filter, Route4Page};
 pub use error::RouteError;
 pub(crate) use error::refusals;
@@ -31,7 +31,7 @@ pub use get::{RouteAnswer, RouteQuery, RouteReply};
 pub(crate) use ifaddr::inetaddr_event;
 pub use info::{FibInfo, Gateway, HopView, NextHop, RouteView, hop_flag, route_type, scope};
 pub use ioctl::{RTENTRY_LEN, RtEntryError};
-pub(crate) use lookup::{Flow4, LOOPBACK_IFINDEX, fib_lookup, ignores_linkdown, local_type};
+pub(crate) use lookup::{Flow4, LOOPBACK_IFINDEX, address_type, fib_lookup, ignores_linkdown};
 pub use metrics::{Metrics, RTAX_CC_ALGO, RTAX_LOCK};
 pub(crate) use metrics::{RTAX_HOPLIMIT, RTAX_MTU};
 pub(crate) use nexthops::{check_nexthop, nexthop_gone, nexthop_replaced, nexthop_shrunk};

@@ -47,11 +47,23 @@ pub(crate) struct Fib {
     anchored: HashMap<Anchor, BTreeSet<(Rank, Key)>>,
     /// Changes with every change of a route.
     generation: u64,
+    /// Whether somebody ever made a local route himself: then no longer only addresses are this host's.
+    custom_local: bool,
 }
 
 impl Fib {
     pub(crate) const fn generation(&self) -> u64 {
         self.generation
+    }
+
+    /// Whether there was ever a local route that no address brought (`fib_has_custom_local_routes`).
+    pub(crate) const fn has_custom_local(&self) -> bool {
+        self.custom_local
+    }
+
+    /// Somebody made a local route.
+    pub(crate) const fn made_local(&mut self) {
+        self.custom_local = true;
     }
 
     pub(crate) fn table(&self, id: u32) -> Option<&Table> {

@@ -29,7 +29,11 @@ impl Rtnl<'_> {
     /// [`RouteError`]; nothing has changed then.
     pub fn new_route4(&mut self, net: &Net, config: &RouteConfig, how: Insert) -> Result<(), RouteError> {
         let Some(ns) = self.ns(net) else { return Err(RouteError::NoSuchNamespace) };
-        if let Some((route, flags)) = insert(ns, self.now(), config, how)? {
+        let inserted = insert(ns, self.now(), config, how)?;
+        if config.kind == route_type::LOCAL {
+            ns.fib.write().made_local();
+        }
+        if let Some((route, flags)) = inserted {
             self.notify(ns, Notice::Fib(FibNotice::New { route, flags }));
         }
         Ok(())

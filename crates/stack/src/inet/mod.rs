@@ -38,7 +38,7 @@ pub(crate) use page::proc_net_igmp;
 pub use page::{Page, Place};
 pub use refused::{Addr4Error, JoinError};
 #[allow(unused_imports, reason = "for other parts")]
-pub(crate) use select::select_addr;
+pub(crate) use select::{on_link, select_addr};
 
 use crate::dev::Link;
 use crate::notice::Notice;

@@ -8,6 +8,13 @@ use crate::state::Ns;
 /// `RT_SCOPE_LINK`.
 const LINK: u8 = 253;
 
+/// Whether both are in one network of the device's (`inet_addr_onlink`).
+pub(crate) fn on_link(ns: Ns<'_>, index: u32, a: Ipv4Addr, b: Ipv4Addr) -> bool {
+    let inet = ns.peek_inet();
+    let addrs = inet.as_ref().map_or(&[][..], |inet| inet.addrs(index));
+    addrs.iter().any(|ifa| ifa.contains(a) && ifa.contains(b))
+}
+
 /// The address to send from (`inet_select_addr`): of the device, if one is given, else of any; `dst` decides between
 /// several; its scope is at most `scope`. 0.0.0.0 if there is none.
 ///

@@ -44,10 +44,8 @@ pub(crate) fn address_type(cx: Cx<'_>, addr: Ipv4Addr) -> u8 {
     if addr.is_multicast() {
         return route_type::MULTICAST;
     }
-    match cx.state.peek_fib() {
-        Some(fib) if fib.table(fib::RT_TABLE_LOCAL).is_some() => fib::local_type(&fib, addr),
-        _ => route_type::LOCAL,
-    }
+    let configured = cx.state.peek_fib().is_some_and(|fib| fib.table(fib::RT_TABLE_LOCAL).is_some());
+    if configured { fib::address_type(cx.ns(), addr) } else { route_type::LOCAL }
 }
 
 /// Whether `addr` is many hosts', a group's or a broadcast: then nothing is sent from it.

@@ -44,13 +44,12 @@ pub(crate) fn lookup<T>(
     packet: &Selectors,
     mut ask: impl FnMut(u32, &Rule) -> Verdict<T>,
 ) -> Verdict<T> {
-    // Where nobody has added a rule, or taken one of IPv4's away, they are not looked at: IPv6 asks the main table even where its
-    // rule is gone.
-    if !super::has_custom(ns, family) {
+    // Where nobody has added a rule, IPv6's are not looked at: it asks the main table even where its rule is gone. IPv4
+    // without rules is `fib_lookup`'s own matter.
+    if family == Family::Inet6 && !super::has_custom(ns, family) {
         let plain = Rule::new(family);
-        let tables: &[u32] = if family == Family::Inet { &[255, 254, 253] } else { &[255, 254] };
-        for table in tables {
-            match ask(*table, &plain) {
+        for table in [255, 254] {
+            match ask(table, &plain) {
                 Verdict::Continue => {}
                 verdict => return verdict,
             }

@@ -67,7 +67,9 @@ pub(super) fn receive(cx: Cx<'_>, packet: &Received, from: Ipv4Addr) {
         if fib::address_type(ns, nearer) != route_type::UNICAST {
             return;
         }
-    } else if !on_link(cx, &link, nearer, from) || secure(cx, &link) && !is_default_router(cx, &link, nearer) {
+    } else if !inet::on_link(cx.ns(), link.index(), nearer, from)
+        || secure(cx, &link) && !is_default_router(cx, &link, nearer)
+    {
         return;
     }
     let query =
@@ -92,13 +94,6 @@ pub(super) fn receive(cx: Cx<'_>, packet: &Received, from: Ipv4Addr) {
 fn secure(cx: Cx<'_>, link: &Link) -> bool {
     let (all, own) = on(cx, link, conf::SECURE_REDIRECTS);
     all || own
-}
-
-/// Whether both are in one network of the device's.
-fn on_link(cx: Cx<'_>, link: &Link, a: Ipv4Addr, b: Ipv4Addr) -> bool {
-    let inet = cx.state.peek_inet();
-    let addrs = inet.as_ref().map_or(&[][..], |inet| inet.addrs(link.index()));
-    addrs.iter().any(|ifa| ifa.contains(a) && ifa.contains(b))
 }
 
 /// Whether a default route leads to the router (`ip_fib_check_default`).
