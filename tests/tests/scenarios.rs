@@ -102,6 +102,7 @@ scenarios! {
     counters6
     counters_tcp
     datagrams
+    default6_place
     dump
     ends_by_scope
     error_queue
@@ -140,6 +141,8 @@ scenarios! {
     links_set
     listings
     local_within_main
+    loopback_addr6
+    loopback_small
     maddr4
     marks
     monitor
@@ -181,6 +184,7 @@ scenarios! {
     sent_times
     setns
     settings_in_order
+    settings_kept
     signed_segments
     socket_min_ttl
     socket_options

@@ -189,6 +189,7 @@ pub(super) fn insert(
         let (at, secondary) = device.place(&ifa).map_err(|_| Addr4Error::Exists)?;
         ifa.flags = ifa.flags & !super::addr::IFA_F_SECONDARY | u32::from(secondary);
         device.addrs.insert(at, ifa.clone());
+        device.settled = true;
     }
     life::watch(rtnl, ns, link.index(), &ifa);
     announce(rtnl, ns, link, &ifa, true, cause);

@@ -192,6 +192,9 @@ pub(crate) fn set_conf(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, of: ConfOf, number: usiz
 }
 
 fn set_default(ns: Ns<'_>, number: usize, value: i32) {
+    if follows(number) {
+        keep(ns);
+    }
     let mut inet = ns.inet.write();
     let default = inet.shared.default_mut();
     default.set(number, value);
@@ -200,9 +203,23 @@ fn set_default(ns: Ns<'_>, number: usize, value: i32) {
     }
     default.written |= 1 << number;
     for device in inet.devices_mut() {
-        if let Some(conf) = device.conf.as_deref_mut().filter(|conf| conf.written & 1 << number == 0) {
+        let settled = device.settled;
+        if let Some(conf) = device.conf.as_deref_mut().filter(|conf| !settled && conf.written & 1 << number == 0) {
             conf.set(number, value);
         }
+    }
+}
+
+/// Devices that were given an address store what they read before `default` changes: they do not follow. Nothing comes
+/// between that and the change, who writes settings holds the rtnl.
+fn keep(ns: Ns<'_>) {
+    let settled: Vec<u32> = ns.peek_inet().map_or_else(Vec::new, |inet| {
+        let reads = inet.devices().filter(|(_, device)| device.settled && device.conf.is_none());
+        reads.map(|(index, _)| index).collect()
+    });
+    for link in settled.into_iter().filter_map(|index| ns.links.by_index(index)) {
+        let conf = of_device(ns, &link);
+        ns.inet.write().device_mut(link.index()).conf = Some(Box::new(conf));
     }
 }
 

@@ -11,6 +11,9 @@ pub(crate) struct InDevice {
     pub(super) addrs: Vec<Ifa4>,
     /// Its settings, once they differ from what everything is born with.
     pub(super) conf: Option<Box<Conf>>,
+    /// It was given an address once: from then on it keeps its settings, whatever those for devices to come are
+    /// (`ipv4_devconf_setall`).
+    pub(super) settled: bool,
     /// Multicast groups it listens to, newest first.
     pub(super) groups: Vec<Group>,
 }

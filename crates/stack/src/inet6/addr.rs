@@ -406,7 +406,7 @@ fn others<'i>(idev: &'i Idev, ifa: &'i Ifa6) -> impl Iterator<Item = &'i Ifa6> {
 
 /// The route of the address's prefix, as long as the address.
 pub(crate) fn add_prefix_route(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, ifa: &Ifa6) {
-    if !(ifa.has(ifa_flag::NOPREFIXROUTE) || ifa.addr.is_loopback() && link.stored_flags.contains(IfFlags::LOOPBACK)) {
+    if !ifa.has(ifa_flag::NOPREFIXROUTE) {
         add_route(rtnl, ns, link, ifa.prefix(), ifa);
     }
 }

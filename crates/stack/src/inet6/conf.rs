@@ -77,6 +77,11 @@ impl Overrides {
         }
     }
 
+    /// What is built in counts again.
+    pub(crate) fn unset(&mut self, number: usize) {
+        self.0.retain(|(n, _)| usize::from(*n) != number);
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

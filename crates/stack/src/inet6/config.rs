@@ -37,7 +37,7 @@ pub(crate) fn netdev_event(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, ev
         }
         NetdevEvent::ChangeMtu(before) => {
             change::follow_mtu(ns, link, before);
-            mtu(rtnl, ns, link);
+            mtu(rtnl, ns, link, before);
         }
         NetdevEvent::ChangeName if has_inet6(link) => {
             tell_gone(rtnl, ns, link);
@@ -60,13 +60,16 @@ fn born(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
     tell_settings(rtnl, ns, link);
 }
 
-/// The MTU decides whether there is IPv6 at all.
-fn mtu(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
+/// The MTU is another one than `before`. It decides whether there is IPv6 at all.
+fn mtu(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, before: u32) {
     if link.mtu < conf::MIN_MTU {
         neigh::ifdown(rtnl, ns, link.index(), neigh::NeighFamily::V6);
         if link.stored_flags.contains(IfFlags::LOOPBACK) {
-            down(rtnl, ns, link, Depth::Down);
+            small_loopback(rtnl, ns, link, before);
         }
+    } else if ns.state().peek_inet6().is_some_and(|inet6| inet6.dev(link.index()).is_some()) {
+        // What IPv6 may use follows, whatever was written.
+        ns.state().inet6.write().dev_mut(link).conf.unset(devconf::MTU);
     }
     let running = ns.state().peek_inet6().and_then(|inet6| inet6.dev(link.index()).map(|idev| idev.suspended));
     match (has_inet6(link), running) {
@@ -84,6 +87,17 @@ fn mtu(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
             }
         }
         _ => {}
+    }
+}
+
+/// The loopback does IPv6 with any MTU, but loses what it had, and IPv6 goes on with the MTU it knew.
+fn small_loopback(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, before: u32) {
+    down(rtnl, ns, link, Depth::Down);
+    let mut inet6 = ns.state().inet6.write();
+    let idev = inet6.dev_mut(link);
+    (idev.down, idev.linkdown) = (!link.is_up(), !link.carrier);
+    if idev.conf.get(devconf::MTU).is_none() {
+        idev.conf.set(devconf::MTU, before.cast_signed());
     }
 }
 
@@ -119,7 +133,8 @@ pub(crate) fn up(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>) {
         let waiting = idev.addrs.clone();
         (inet6.dev_conf(link, devconf::DISABLE_IPV6) != 0, waiting)
     };
-    if disabled {
+    // The loopback is up with any MTU, but gives itself nothing where IPv6 does not fit.
+    if disabled || link.mtu < conf::MIN_MTU {
         return;
     }
     for ifa in waiting.iter().filter(|ifa| ifa.has(ifa_flag::PERMANENT) && !is_link_local(ifa.addr)) {
@@ -317,10 +332,11 @@ fn down(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: &Arc<Link>, depth: Depth) {
     groups::unload(ns, link);
     let gone = {
         let mut inet6 = ns.state().inet6.write();
-        let (all, own) = (inet6.all_conf(devconf::KEEP_ADDR_ON_DOWN), inet6.dev_conf(link, devconf::KEEP_ADDR_ON_DOWN));
-        let keeps = depth == Depth::Down && all >= 0 && (all > 0 || own > 0);
+        let (all, one) = (inet6.all_conf(devconf::KEEP_ADDR_ON_DOWN), inet6.dev_conf(link, devconf::KEEP_ADDR_ON_DOWN));
+        let keeps = depth == Depth::Down && all >= 0 && (all > 0 || one > 0);
         let idev = inet6.dev_mut(link);
-        let stays = |ifa: &Ifa6| keeps && ifa.has(ifa_flag::PERMANENT) && !is_link_local(ifa.addr);
+        let own = |addr: Ipv6Addr| is_link_local(addr) || addr.is_loopback();
+        let stays = |ifa: &Ifa6| keeps && ifa.has(ifa_flag::PERMANENT) && !own(ifa.addr);
         let (kept, gone): (Vec<Ifa6>, Vec<Ifa6>) = std::mem::take(&mut idev.addrs).into_iter().partition(stays);
         idev.addrs = kept;
         for ifa in &mut idev.addrs {

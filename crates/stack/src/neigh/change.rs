@@ -355,7 +355,7 @@ fn new_proxy(rtnl: &mut Rtnl<'_>, ns: Ns<'_>, link: Option<&Link>, new: &NewNeig
     if new.flags.ext() != 0 {
         return Err(NeighError::BadFlags);
     }
-    if new.key.dst.is_ipv6() && !link.is_some_and(kind::has_inet6) {
+    if new.key.dst.is_ipv6() && !link.is_some_and(crate::inet6::has_inet6) {
         return Err(NeighError::NoProxy);
     }
     let known = ns.peek_neigh().and_then(|table| table.proxy(new.key.ifindex, new.key.dst).map(|p| p.protocol));

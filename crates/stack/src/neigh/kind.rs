@@ -15,9 +15,8 @@ pub(super) const MULTICAST: u8 = 5;
 
 /// `ARPHRD_ETHER`.
 const ETHER: u16 = 1;
-/// Smallest MTU with which a device does IPv4 and IPv6.
+/// Smallest MTU with which a device does IPv4.
 const MIN_MTU4: u32 = 68;
-const MIN_MTU6: u32 = 1280;
 
 /// What a new entry starts with.
 pub(super) struct Born {
@@ -44,14 +43,9 @@ pub(super) fn key(link: &Link, dst: IpAddr) -> IpAddr {
     }
 }
 
-/// Whether the device does IPv6 at all, so that it may answer for others.
-pub(super) fn has_inet6(link: &Link) -> bool {
-    link.mtu >= MIN_MTU6 || link.stored_flags.contains(IfFlags::LOOPBACK)
-}
-
 /// Whether it has neighbours of IPv6 (`ndisc_allow_add`).
 pub(super) fn allows6(ns: Ns<'_>, link: &Link) -> bool {
-    has_inet6(link) && !inet6_disabled(ns, link)
+    crate::inet6::has_inet6(link) && !inet6_disabled(ns, link)
 }
 
 /// Makes up what is known of `dst` on `link`.
@@ -116,9 +110,9 @@ fn inet6_disabled(ns: Ns<'_>, link: &Link) -> bool {
 }
 
 /// Whether the device has neighbours of a family at all.
-pub(crate) const fn does(link: &Link, family: NeighFamily) -> bool {
+pub(crate) fn does(link: &Link, family: NeighFamily) -> bool {
     match family {
         NeighFamily::V4 => link.mtu >= MIN_MTU4,
-        NeighFamily::V6 => link.mtu >= MIN_MTU6,
+        NeighFamily::V6 => crate::inet6::has_inet6(link),
     }
 }
