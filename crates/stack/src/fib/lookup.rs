@@ -226,18 +226,18 @@ pub(crate) fn ignores_linkdown(ns: Ns<'_>, oif: u32) -> bool {
 
 /// What an address is to this host by its local table (`inet_addr_type`).
 pub(crate) fn address_type(ns: Ns<'_>, address: Ipv4Addr) -> u8 {
+    type_in(ns, RT_TABLE_LOCAL, address)
+}
+
+/// What an address is by one table (`inet_addr_type_table`): a group or a broadcast address by itself, else of the type of
+/// the route to it; unicast if there is none. What is refused says nothing of the address.
+pub(crate) fn type_in(ns: Ns<'_>, table: u32, address: Ipv4Addr) -> u8 {
     if address.is_multicast() {
         return route_type::MULTICAST;
     }
     if address.is_broadcast() || address.is_unspecified() {
         return route_type::BROADCAST;
     }
-    type_in(ns, RT_TABLE_LOCAL, address)
-}
-
-/// The type of the route to `address` in one table; unicast if there is none. What is refused says nothing of the
-/// address.
-pub(crate) fn type_in(ns: Ns<'_>, table: u32, address: Ipv4Addr) -> u8 {
     let flow = Flow4 { dst: address, ..Flow4::default() };
     in_table(ns, table, &flow).ok().flatten().map_or(route_type::UNICAST, |found| found.kind)
 }
